@@ -1,0 +1,192 @@
+"""Every way a request can fail, each with its HTTP status.
+
+``title`` and ``status`` are the wire's (contract v1, section 1.7); the text of the
+exception is the description, in the caller's words. ``hooks.ErrorHook`` gives the form.
+"""
+
+from collections.abc import Sequence
+
+
+class MarconiError(Exception):
+    """A failure that the client is told about."""
+
+    status = 500
+    title = 'Internal server error'
+
+
+class InvalidBody(MarconiError):
+    """The body is missing, is not JSON, or has not the shape that is due."""
+
+    status = 400
+    title = 'Invalid request body'
+
+
+class OutOfRange(MarconiError):
+    """The request is well formed but asks for more or less than is allowed."""
+
+    status = 400
+    title = 'Invalid API request'
+
+
+class InvalidParameter(MarconiError):
+    """A query parameter has not the type that is due."""
+
+    status = 400
+    title = 'Invalid parameter'
+
+
+class MissingParameter(MarconiError):
+    """A query parameter that the action cannot do without is absent."""
+
+    status = 400
+    title = 'Missing parameter'
+
+
+class MissingHeader(MarconiError):
+    """A header that the action cannot do without is absent."""
+
+    status = 400
+    title = 'Missing header value'
+
+    def __init__(self, header: str) -> None:
+        super().__init__(f'The header {header} is required here.')
+
+
+class InvalidClientId(MarconiError):
+    """``Client-ID`` is not a UUID."""
+
+    status = 400
+    title = 'Wrong UUID value'
+
+    def __init__(self) -> None:
+        super().__init__(
+            'The header Client-ID must be a UUID, e.g. 3381af92-2b9e-11e3-b191-71861300734c.'
+        )
+
+
+class EmptyProject(MarconiError):
+    """``X-Project-Id`` is there but says nothing."""
+
+    status = 400
+    title = 'Empty project header not allowed'
+
+    def __init__(self) -> None:
+        super().__init__('The header X-Project-Id must not be empty: name a project or leave it out.')
+
+
+class InvalidQueueName(MarconiError):
+    """The queue's name, or the project's, breaks the rules for names."""
+
+    status = 400
+    title = 'Invalid queue identification'
+
+
+class FormEncodedBody(MarconiError):
+    """The body is said to be a form."""
+
+    status = 400
+    title = 'Invalid Content-Type'
+
+    def __init__(self) -> None:
+        super().__init__('Send JSON: application/x-www-form-urlencoded is not accepted.')
+
+
+class ClaimDoesNotHold(MarconiError):
+    """The claim that should vouch for a delete is unknown, over, or holds other messages."""
+
+    status = 400
+    title = 'Unable to delete'
+
+    def __init__(self, message: str, claim: str) -> None:
+        super().__init__(f'Message {message} is not under the claim {claim}; it was kept.')
+
+
+class MessageIsClaimed(MarconiError):
+    """Someone else's live claim holds the message."""
+
+    status = 403
+    title = 'Unable to delete'
+
+    def __init__(self, message: str) -> None:
+        super().__init__(f'Message {message} is claimed: name its claim in claim_id; it was kept.')
+
+
+class NotFound(MarconiError):
+    """Something that the path names does not exist."""
+
+    status = 404
+    title = 'Not found'
+
+
+class QueueNotFound(NotFound):
+    """No such queue in the project."""
+
+    def __init__(self, queue: str, project: str) -> None:
+        super().__init__(f'Queue {queue} does not exist{_in_project(project)}.')
+
+
+class MessageNotFound(NotFound):
+    """No such message, or no longer."""
+
+    def __init__(self, message: str, queue: str, project: str) -> None:
+        super().__init__(
+            f'Message {message} does not exist in queue {queue}{_in_project(project)}.'
+        )
+
+
+class ClaimNotFound(NotFound):
+    """No such claim, or no longer."""
+
+    def __init__(self, claim: str, queue: str, project: str) -> None:
+        super().__init__(f'Claim {claim} does not exist in queue {queue}{_in_project(project)}.')
+
+
+class UnknownPath(MarconiError):
+    """No controller serves the path."""
+
+    status = 404
+    title = '404 Not Found'
+
+
+class MethodNotAllowed(MarconiError):
+    """The path is known, but not with this method; ``allowed`` are those it offers."""
+
+    status = 405
+    title = '405 Method Not Allowed'
+
+    def __init__(self, allowed: Sequence[str]) -> None:
+        super().__init__()
+        self.allowed = allowed
+
+
+class NotAcceptable(MarconiError):
+    """The client takes no JSON."""
+
+    status = 406
+    title = 'Not acceptable'
+
+    def __init__(self) -> None:
+        super().__init__('Only application/json is served: let Accept include it.')
+
+
+class StorageUnavailable(MarconiError):
+    """PostgreSQL did not answer, or not in time; a write may have happened or not."""
+
+    status = 503
+    title = 'Service temporarily unavailable'
+
+    def __init__(self) -> None:
+        super().__init__('The storage is out of reach at the moment: please try again.')
+
+
+class QueueCollision(MarconiError):
+    """Two queues' names have one 64-bit hash: the second cannot be made."""
+
+    status = 500
+
+    def __init__(self, queue: str) -> None:
+        super().__init__(f'The name {queue} cannot be used: please choose another.')
+
+
+def _in_project(project: str) -> str:
+    return f' in project {project}' if project else ''

@@ -1,0 +1,64 @@
+"""What a queue is: one file a noun, and all the SQL.
+
+``init_model`` makes the repositories that the controllers call: ``queues``, ``messages``,
+``claims``, and the janitor, ``expiry``.
+"""
+
+from typing import Any
+
+from marconi_api.errors import StorageUnavailable
+from marconi_api.model.claims import Claim, Claims
+from marconi_api.model.database import Database
+from marconi_api.model.expiry import Expiry
+from marconi_api.model.hints import Hints
+from marconi_api.model.messages import Message, Messages
+from marconi_api.model.queues import MessageSummary, Queue, Queues, Stats
+from marconi_api.model.tables import QueueKey
+
+__all__ = [
+    'Claim',
+    'Message',
+    'MessageSummary',
+    'Queue',
+    'QueueKey',
+    'Stats',
+    'claims',
+    'database',
+    'expiry',
+    'init_model',
+    'is_healthy',
+    'messages',
+    'queues',
+]
+
+database: Database
+queues: Queues
+messages: Messages
+claims: Claims
+expiry: Expiry
+
+
+def init_model(config: Any) -> None:
+    """Make the repositories; nothing is connected yet.
+
+    :param config: Pecan's configuration, of which ``database`` and ``expiry`` are used;
+        ``database.url`` must be set
+    """
+    global database, queues, messages, claims, expiry
+    database = Database(
+        config.database.url, config.database.connect_timeout, config.database.statement_timeout
+    )
+    hints = Hints()
+    database.on_connect.append(hints.forget)
+    queues = Queues(database)
+    messages = Messages(database, hints)
+    claims = Claims(database, hints)
+    expiry = Expiry(database, config.expiry.interval, config.expiry.batch_size)
+
+
+def is_healthy() -> bool:
+    """Whether PostgreSQL answers."""
+    try:
+        return database.rows('SELECT 1', {}, repeatable=True) == [(1,)]
+    except StorageUnavailable:
+        return False

@@ -1,0 +1,213 @@
+"""Claims: messages reserved for one worker, until it is done or its time is over."""
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+from marconi_api.errors import ClaimNotFound
+from marconi_api.model.database import Database
+from marconi_api.model.hints import Hints, Seen
+from marconi_api.model.messages import Message, message_of
+from marconi_api.model.tables import (
+    AGE_OF,
+    IS_ALIVE,
+    IS_CLAIMED,
+    OLDEST_UNFINISHED,
+    THE_QUEUE,
+    QueueKey,
+    claim_id,
+)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A live claim and the live messages it holds, in posting order.
+
+    ``ttl`` and ``age`` in seconds; ``age`` since it was made or last renewed.
+    """
+
+    id: str
+    ttl: int
+    age: int
+    messages: list[Message]
+
+
+class Claims:
+    """The claims on all queues. Ids that cannot be parsed are ids of no claim."""
+
+    def __init__(self, database: Database, hints: Hints) -> None:
+        self._database = database
+        self._hints = hints
+
+    def create(self, queue: QueueKey, ttl: int, grace: int, limit: int) -> Claim | None:
+        """Reserve up to ``limit`` messages for ``ttl`` seconds; None if there are none.
+
+        Messages that came back (released, or lapsed with their claim) come first, then
+        fresh ones in posting order. A message that would end before the claim is made to
+        outlive it by ``grace`` seconds. Others are not waited for: what they are taking at
+        this moment is passed over.
+        """
+        for _ in range(_TRIES):
+            claim, missed = self._try_to_create(queue, ttl, grace, limit)
+            if claim or not missed:
+                return claim
+        return None
+
+    def _try_to_create(
+        self, queue: QueueKey, ttl: int, grace: int, limit: int
+    ) -> tuple[Claim | None, bool]:
+        """A claim or none, and whether there was anything that it might have taken."""
+        identity = str(uuid4())
+        hint = self._hints.of(queue.id)
+        rows = self._database.rows(
+            _CREATE,
+            {
+                **_parameters(queue),
+                'base': self._database.base,
+                'claim_id': identity,
+                'ttl': ttl,
+                'grace': grace,
+                'limit': limit,
+                'fresh_hint': hint.fresh_id,
+                'held_hint': hint.held_until,
+            },
+        )
+        seen = Seen(*rows[0][4:])
+        self._hints.learn(queue.id, seen)
+        messages = [message_of(row[:4]) for row in rows if row[0] is not None]
+        if messages:
+            return Claim(identity, ttl, 0, messages), False
+        return None, seen.first_fresh is not None or seen.first_held is not None
+
+    def get(self, queue: QueueKey, claim: str) -> Claim:
+        """The claim with what it still holds; one that holds nothing is no more."""
+        identity = claim_id(claim)
+        rows = identity and self._database.rows(
+            _GET, {**_parameters(queue), 'claim_id': identity}, repeatable=True
+        )
+        if not identity or not rows:
+            raise ClaimNotFound(claim, queue.name, queue.project)
+        ttl, age = rows[0][4:]
+        return Claim(identity, ttl, age, [message_of(row[:4]) for row in rows])
+
+    def renew(self, queue: QueueKey, claim: str, ttl: int, grace: int) -> None:
+        """Start the claim anew: it and what it still holds last ``ttl`` seconds from now.
+
+        A message that would end before the claim is made to outlive it by ``grace``.
+        """
+        identity = claim_id(claim)
+        parameters = {**_parameters(queue), 'claim_id': identity, 'ttl': ttl, 'grace': grace}
+        if not identity or not self._database.rows(_RENEW, parameters, repeatable=True):
+            raise ClaimNotFound(claim, queue.name, queue.project)
+
+    def release(self, queue: QueueKey, claim: str) -> None:
+        """Give back at once what the claim still holds; no such claim is no error."""
+        identity = claim_id(claim)
+        if identity:
+            parameters = {**_parameters(queue), 'claim_id': identity}
+            self._database.rows(_RELEASE, parameters, repeatable=True)
+
+
+_TRIES = 5
+
+
+def _parameters(queue: QueueKey) -> dict[str, Any]:
+    return {'queue_id': queue.id, 'project': queue.project, 'name': queue.name}
+
+
+_END = "now() + %(ttl)s * interval '1 second'"
+_OUTLIVE = f'expires_at < {_END}'
+
+# How a claim, made or renewed, sets its mark on a message.
+_MARK = f"""
+           held_until = {_END},
+           ttl = CASE WHEN {_OUTLIVE} THEN %(ttl)s + %(grace)s ELSE ttl END,
+           expires_at = CASE WHEN {_OUTLIVE} THEN {_END} + %(grace)s * interval '1 second'
+                             ELSE expires_at END"""
+
+_RETURNED = f"""
+         WHERE queue_id = %(queue_id)s AND held_until >= %(held_hint)s AND held_until <= now()
+           AND {IS_ALIVE}"""
+_FRESH = f"""
+         WHERE queue_id = %(queue_id)s AND held_until IS NULL AND id >= %(fresh_hint)s
+           AND {IS_ALIVE}"""
+
+# The rows to take are found by key, locked, and then named by their place (ctid), which
+# holds good within the statement: what somebody changed between its snapshot and the lock
+# has another place now, and is left out. The first rows that the snapshot holds come along,
+# for the hints, and to tell a queue with nothing to take from a race that was lost.
+_CREATE = f"""
+    WITH the_queue AS MATERIALIZED ({THE_QUEUE}),
+    returned AS MATERIALIZED (
+        SELECT ctid FROM message_states {_RETURNED}
+         ORDER BY held_until, id LIMIT %(limit)s FOR UPDATE SKIP LOCKED),
+    fresh AS MATERIALIZED (
+        SELECT ctid FROM message_states {_FRESH}
+         ORDER BY id LIMIT %(limit)s - (SELECT count(*) FROM returned)
+           FOR UPDATE SKIP LOCKED),
+    taken AS (
+        UPDATE message_states
+           SET claim_id = %(claim_id)s::uuid, claim_count = claim_count + 1, {_MARK}
+         WHERE queue_id = %(queue_id)s
+           AND ctid = ANY (ARRAY(SELECT ctid FROM returned UNION ALL SELECT ctid FROM fresh))
+     RETURNING id, ttl),
+    claim AS (
+        INSERT INTO claims (queue_id, id, started_at, expires_at, ttl, message_ids)
+        SELECT %(queue_id)s, %(claim_id)s::uuid, now(), {_END}, %(ttl)s, array_agg(id ORDER BY id)
+          FROM taken HAVING count(*) > 0),
+    seen AS MATERIALIZED (
+        SELECT (SELECT id FROM message_states {_FRESH} ORDER BY id LIMIT 1) AS first_fresh,
+               (SELECT held_until FROM message_states {_RETURNED}
+                 ORDER BY held_until, id LIMIT 1) AS first_held)
+    SELECT taken.id, taken.ttl, {AGE_OF.format('message.created_at')}, message.body,
+           seen.first_fresh, seen.first_held, now(), {OLDEST_UNFINISHED},
+           pg_current_xact_id_if_assigned()::text::bigint + %(base)s
+      FROM seen
+      LEFT JOIN taken ON true
+      LEFT JOIN LATERAL (SELECT created_at, body FROM messages
+                          WHERE queue_id = %(queue_id)s AND id = taken.id LIMIT 1) AS message
+        ON true
+     ORDER BY taken.id
+"""
+
+_HELD = f"""
+       queue_id = %(queue_id)s AND id = ANY ((SELECT message_ids FROM claim)::bigint[])
+       AND claim_id = %(claim_id)s::uuid AND {IS_CLAIMED} AND {IS_ALIVE}"""
+
+_GET = f"""
+    WITH the_queue AS MATERIALIZED ({THE_QUEUE}),
+    claim AS MATERIALIZED (
+        SELECT ttl, started_at, message_ids FROM claims
+         WHERE queue_id = %(queue_id)s AND id = %(claim_id)s::uuid AND expires_at > now()),
+    held AS MATERIALIZED (SELECT id, ttl FROM message_states WHERE {_HELD})
+    SELECT held.id, held.ttl, {AGE_OF.format('message.created_at')}, message.body,
+           claim.ttl, {AGE_OF.format('claim.started_at')}
+      FROM claim, held,
+           LATERAL (SELECT created_at, body FROM messages
+                     WHERE queue_id = %(queue_id)s AND id = held.id LIMIT 1) AS message
+     ORDER BY held.id
+"""
+
+_RENEW = f"""
+    WITH the_queue AS MATERIALIZED ({THE_QUEUE}),
+    claim AS (
+        UPDATE claims SET started_at = now(), expires_at = {_END}, ttl = %(ttl)s
+         WHERE queue_id = %(queue_id)s AND id = %(claim_id)s::uuid AND expires_at > now()
+     RETURNING message_ids)
+    UPDATE message_states SET {_MARK}
+     WHERE {_HELD}
+ RETURNING id
+"""
+
+# The clock is read after the transaction has its id: hints.py builds on that.
+_RELEASE = f"""
+    WITH the_queue AS MATERIALIZED ({THE_QUEUE}),
+    claim AS (
+        DELETE FROM claims
+         WHERE queue_id = %(queue_id)s AND id = %(claim_id)s::uuid
+     RETURNING message_ids),
+    transaction AS MATERIALIZED (SELECT pg_current_xact_id() FROM claim),
+    returned AS MATERIALIZED (SELECT clock_timestamp() AS at FROM transaction)
+    UPDATE message_states SET held_until = (SELECT at FROM returned), claim_id = NULL
+     WHERE {_HELD}
+"""

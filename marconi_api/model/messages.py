@@ -1,0 +1,268 @@
+"""Messages: posted, looked at, deleted."""
+
+import builtins
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from marconi_api.errors import (
+    ClaimDoesNotHold,
+    MessageIsClaimed,
+    MessageNotFound,
+    OutOfRange,
+    QueueNotFound,
+    StorageUnavailable,
+)
+from marconi_api.model.database import Database
+from marconi_api.model.hints import Hints
+from marconi_api.model.tables import (
+    AGE_OF,
+    FENCE,
+    IS_ALIVE,
+    IS_CLAIMED,
+    IS_FREE,
+    MOST_IN_A_POST,
+    POSITION_BITS,
+    THE_QUEUE,
+    QueueKey,
+    claim_id,
+    message_id,
+    public_id,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A live message; ``ttl`` and ``age`` in seconds, ``body`` the JSON text as posted."""
+
+    id: str
+    ttl: int
+    age: int
+    body: str
+
+
+def message_of(row: Sequence[Any]) -> Message:
+    """The message in a row of id, ttl, age, body."""
+    identity, ttl, age, body = row
+    return Message(public_id(identity), ttl, age, body)
+
+
+class Messages:
+    """The messages of all queues. Ids that cannot be parsed are ids of no message."""
+
+    def __init__(self, database: Database, hints: Hints) -> None:
+        self._database = database
+        self._hints = hints
+
+    def post(
+        self, queue: QueueKey, client_id: str, ttls: Sequence[int], bodies: Sequence[str]
+    ) -> builtins.list[str]:
+        """Store messages, all or none, and return their ids in the order given.
+
+        :param client_id: the poster's UUID
+        :param ttls: seconds that each lives
+        :param bodies: the JSON text of each
+        """
+        if len(bodies) > MOST_IN_A_POST:
+            raise OutOfRange(f'One request can post {MOST_IN_A_POST} messages at most.')
+        rows = self._database.rows(
+            _POST,
+            {
+                **_parameters(queue),
+                'base': self._database.base,
+                'client_id': client_id,
+                'ttls': list(ttls),
+                'bodies': list(bodies),
+            },
+        )
+        if not rows:
+            raise QueueNotFound(queue.name, queue.project)
+        [(first_id,)] = rows
+        return [public_id(first_id + position) for position in range(len(bodies))]
+
+    def list(
+        self,
+        queue: QueueKey,
+        marker: str | None,
+        limit: int,
+        not_from: str | None = None,
+        include_claimed: bool = False,
+    ) -> builtins.list[Message]:
+        """The next messages in posting order, after the one whose id is ``marker``.
+
+        A reader who goes on from the last message of each page sees every message once:
+        one that was posted by a transaction still unfinished is not shown, nor is any
+        that comes after it.
+
+        :param not_from: the UUID of a client whose messages are left out
+        :param include_claimed: whether messages under a live claim are shown
+        """
+        after = -1 if marker is None else message_id(marker)
+        if after is None:
+            return []
+        hint = self._hints.of(queue.id)
+        rows = self._database.rows(
+            _LIST[include_claimed, not_from is not None],
+            {
+                **_parameters(queue),
+                'base': self._database.base,
+                'after': after,
+                'limit': limit,
+                'not_from': not_from,
+                'fresh_hint': hint.fresh_id,
+                'held_hint': hint.held_until,
+            },
+            repeatable=True,
+        )
+        return [message_of(row) for row in rows]
+
+    def get(self, queue: QueueKey, message: str) -> Message:
+        """One message, claimed or not."""
+        for found in self.get_many(queue, [message]):
+            return found
+        raise MessageNotFound(message, queue.name, queue.project)
+
+    def get_many(self, queue: QueueKey, messages: Sequence[str]) -> builtins.list[Message]:
+        """Those of the messages that there are, claimed or not, in posting order."""
+        parameters = {**_parameters(queue), 'ids': _known(messages)}
+        rows = self._database.rows(_GET, parameters, repeatable=True)
+        return [message_of(row) for row in rows]
+
+    def delete(self, queue: QueueKey, message: str, claim: str | None = None) -> None:
+        """Delete one message, or see that it is gone.
+
+        :param claim: the claim that must hold the message; without one, none may
+        """
+        identity = message_id(message)
+        if identity is None:
+            return
+        statement = _DELETE_FREE if claim is None else _DELETE_CLAIMED
+        holder = None if claim is None else claim_id(claim)
+        parameters = {**_parameters(queue), 'id': identity, 'claim_id': holder}
+        for _ in range(_TRIES):
+            rows = self._database.rows(statement, parameters, repeatable=True)
+            if not rows:
+                return
+            [(is_deleted, was_claimed, was_held_by_claim)] = rows
+            if is_deleted:
+                return
+            if claim is not None and (holder is None or not was_claimed):
+                raise ClaimDoesNotHold(message, claim)
+            if was_claimed and not was_held_by_claim:
+                raise MessageIsClaimed(message)
+            # It could have been deleted, but changed under the statement's hands: look again.
+        raise StorageUnavailable
+
+    def delete_many(self, queue: QueueKey, messages: Sequence[str]) -> None:
+        """Delete those of the messages that there are, claimed or not."""
+        parameters = {**_parameters(queue), 'ids': _known(messages)}
+        self._database.rows(_DELETE_MANY, parameters, repeatable=True)
+
+
+_TRIES = 5
+
+
+def _parameters(queue: QueueKey) -> dict[str, Any]:
+    return {'queue_id': queue.id, 'project': queue.project, 'name': queue.name}
+
+
+def _known(messages: Sequence[str]) -> builtins.list[int]:
+    # In order, so that two requests that delete the same messages can't lock each other out.
+    return sorted({identity for identity in map(message_id, messages) if identity is not None})
+
+
+# Locking the queue's row holds off its deletion until the post is over, and finds that it
+# exists. Posts do not hinder each other.
+_POST = f"""
+    WITH the_queue AS MATERIALIZED ({THE_QUEUE} FOR KEY SHARE),
+    transaction AS MATERIALIZED (
+        SELECT (pg_current_xact_id()::text::bigint + %(base)s) << {POSITION_BITS} AS first_id
+          FROM the_queue),
+    posted AS MATERIALIZED (
+        SELECT first_id + place - 1 AS id, ttl, body
+          FROM transaction,
+               unnest(%(ttls)s::int[], %(bodies)s::text[]) WITH ORDINALITY
+                   AS given (ttl, body, place)),
+    state AS (
+        INSERT INTO message_states (queue_id, id, expires_at, client_id, ttl)
+        SELECT %(queue_id)s, id, now() + ttl * interval '1 second', %(client_id)s::uuid, ttl
+          FROM posted),
+    message AS (
+        INSERT INTO messages (queue_id, id, created_at, body)
+        SELECT %(queue_id)s, id, now(), body FROM posted)
+    SELECT first_id FROM transaction
+"""
+
+# The body and age of each row of `page`. LATERAL with a LIMIT is always a nested loop, one
+# look-up a message, whatever the statistics say.
+_WITH_BODIES = f"""
+    SELECT page.id, page.ttl, {AGE_OF.format('message.created_at')}, message.body
+      FROM page,
+           LATERAL (SELECT created_at, body FROM messages
+                     WHERE queue_id = %(queue_id)s AND id = page.id LIMIT 1) AS message
+     ORDER BY page.id
+"""
+
+
+def _list_statement(include_claimed: bool, without_own: bool) -> str:
+    def page_of(condition: str) -> str:
+        return f"""(
+        SELECT id, ttl FROM message_states
+         WHERE queue_id = %(queue_id)s AND {condition} AND {IS_ALIVE}
+           AND id > %(after)s AND id < {FENCE}
+           {'AND client_id <> %(not_from)s::uuid' if without_own else ''}
+         ORDER BY id LIMIT %(limit)s)"""
+
+    if include_claimed:
+        page = page_of(f'({IS_FREE} OR {IS_CLAIMED})')
+    else:
+        fresh = page_of('held_until IS NULL AND id >= %(fresh_hint)s')
+        returned = page_of('held_until >= %(held_hint)s AND held_until <= now()')
+        page = f'{fresh} UNION ALL {returned} ORDER BY id LIMIT %(limit)s'
+    return f"""
+    WITH the_queue AS MATERIALIZED ({THE_QUEUE}), page AS MATERIALIZED ({page})
+    {_WITH_BODIES}"""
+
+
+_LIST = {
+    (include_claimed, without_own): _list_statement(include_claimed, without_own)
+    for include_claimed in (False, True)
+    for without_own in (False, True)
+}
+
+_GET = f"""
+    WITH the_queue AS MATERIALIZED ({THE_QUEUE}),
+    page AS MATERIALIZED (
+        SELECT id, ttl FROM message_states
+         WHERE queue_id = %(queue_id)s AND id = ANY(%(ids)s::bigint[]) AND {IS_ALIVE})
+    {_WITH_BODIES}"""
+
+
+def _delete_statement(condition: str) -> str:
+    return f"""
+    WITH the_queue AS MATERIALIZED ({THE_QUEUE}),
+    seen AS MATERIALIZED (
+        SELECT {IS_CLAIMED} AS was_claimed, claim_id = %(claim_id)s::uuid AS was_held_by_claim
+          FROM message_states
+         WHERE queue_id = %(queue_id)s AND id = %(id)s AND {IS_ALIVE}),
+    gone AS (
+        DELETE FROM message_states
+         WHERE queue_id = %(queue_id)s AND id = %(id)s AND {IS_ALIVE} AND {condition}
+     RETURNING id),
+    body AS (
+        DELETE FROM messages
+         WHERE queue_id = %(queue_id)s AND id IN (SELECT id FROM gone))
+    SELECT EXISTS (SELECT FROM gone), was_claimed, was_held_by_claim FROM seen"""
+
+
+_DELETE_FREE = _delete_statement(f'NOT {IS_CLAIMED}')
+_DELETE_CLAIMED = _delete_statement(f'claim_id = %(claim_id)s::uuid AND {IS_CLAIMED}')
+
+_DELETE_MANY = f"""
+    WITH the_queue AS MATERIALIZED ({THE_QUEUE}),
+    gone AS (
+        DELETE FROM message_states
+         WHERE queue_id = %(queue_id)s AND id = ANY(%(ids)s::bigint[]) AND {IS_ALIVE}
+     RETURNING id)
+    DELETE FROM messages
+     WHERE queue_id = %(queue_id)s AND id IN (SELECT id FROM gone)"""

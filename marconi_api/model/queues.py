@@ -1,0 +1,187 @@
+"""Queues: made, described, counted, removed."""
+
+import builtins
+from dataclasses import dataclass
+
+from marconi_api.errors import QueueCollision, QueueNotFound, StorageUnavailable
+from marconi_api.model.database import Database
+from marconi_api.model.tables import (
+    AGE_OF,
+    IS_ALIVE,
+    IS_CLAIMED,
+    POSITION_BITS,
+    THE_QUEUE,
+    QueueKey,
+    public_id,
+)
+
+
+@dataclass(frozen=True)
+class Queue:
+    """A queue's name, and its metadata: the text of a JSON object."""
+
+    name: str
+    metadata: str
+
+
+@dataclass(frozen=True)
+class MessageSummary:
+    """An end of the line: ``age`` in seconds, ``created`` in UTC, ``YYYY-MM-DDTHH:MM:SSZ``."""
+
+    id: str
+    age: int
+    created: str
+
+
+@dataclass(frozen=True)
+class Stats:
+    """How many live messages are free and claimed, and the oldest and newest of them."""
+
+    free: int
+    claimed: int
+    oldest: MessageSummary | None
+    newest: MessageSummary | None
+
+
+class Queues:
+    """The queues of all projects."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def create(self, queue: QueueKey) -> bool:
+        """Make a queue; False if it existed, and then nothing changes."""
+        for _ in range(3):
+            if self.exists(queue):
+                return False
+            if self._insert(queue):
+                return True
+            # Another queue's name has this hash; or one of two that happened just now:
+            # somebody made this very queue, or deleted it.
+            if self._database.rows(_COLLISION, _parameters(queue)):
+                raise QueueCollision(queue.name)
+        raise StorageUnavailable
+
+    def _insert(self, queue: QueueKey) -> bool:
+        with self._database.transaction() as run:
+            inserted = run(_INSERT, _parameters(queue))
+            if inserted:
+                run(_SET_FLOOR, {**_parameters(queue), 'base': self._database.base})
+            return bool(inserted)
+
+    def exists(self, queue: QueueKey) -> bool:
+        """Whether the queue is there."""
+        return bool(self._database.rows(THE_QUEUE, _parameters(queue), repeatable=True))
+
+    def delete(self, queue: QueueKey) -> None:
+        """Remove a queue with its messages and claims; none that exists is no error.
+
+        At once they are out of everybody's sight, also if the queue is made anew;
+        ``Expiry`` removes their rows afterwards.
+        """
+        self._database.rows(_DELETE, _parameters(queue), repeatable=True)
+
+    def list(self, project: str, marker: str, limit: int) -> builtins.list[Queue]:
+        """The project's next queues by name, after the name ``marker``."""
+        rows = self._database.rows(
+            _LIST, {'project': project, 'marker': marker, 'limit': limit}, repeatable=True
+        )
+        return [Queue(*row) for row in rows]
+
+    def metadata(self, queue: QueueKey) -> str:
+        """The queue's metadata, as it was set."""
+        for (metadata,) in self._database.rows(_METADATA, _parameters(queue), repeatable=True):
+            return str(metadata)
+        raise QueueNotFound(queue.name, queue.project)
+
+    def set_metadata(self, queue: QueueKey, metadata: str) -> None:
+        """Replace the queue's metadata by another JSON object."""
+        parameters = {**_parameters(queue), 'metadata': metadata}
+        if not self._database.rows(_SET_METADATA, parameters, repeatable=True):
+            raise QueueNotFound(queue.name, queue.project)
+
+    def stats(self, queue: QueueKey) -> Stats:
+        """Count the queue's live messages; the time it takes grows with their number."""
+        for free, claimed, *ends in self._database.rows(
+            _STATS, _parameters(queue), repeatable=True
+        ):
+            return Stats(free, claimed, _summary(*ends[:3]), _summary(*ends[3:]))
+        raise QueueNotFound(queue.name, queue.project)
+
+
+def _parameters(queue: QueueKey) -> dict[str, object]:
+    return {'queue_id': queue.id, 'project': queue.project, 'name': queue.name}
+
+
+def _summary(message_id: int | None, age: int, created: str) -> MessageSummary | None:
+    return None if message_id is None else MessageSummary(public_id(message_id), age, created)
+
+
+_INSERT = """
+    INSERT INTO queues (queue_id, project, name, floor)
+    VALUES (%(queue_id)s, %(project)s, %(name)s, 0)
+        ON CONFLICT (queue_id) DO NOTHING
+ RETURNING queue_id
+"""
+
+# In a statement after the insert, since that may have waited for the queue of this name
+# to go: only now have all posts to that one ended, so that no transaction from here on is
+# as old as any of them. (The transaction's own id won't do: it may be older than a post.)
+_SET_FLOOR = f"""
+    UPDATE queues
+       SET floor = (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + %(base)s)
+                   << {POSITION_BITS}
+     WHERE queue_id = %(queue_id)s
+"""
+
+_COLLISION = """
+    SELECT name FROM queues
+     WHERE queue_id = %(queue_id)s AND (project, name) <> (%(project)s, %(name)s)
+"""
+
+_DELETE = """
+    DELETE FROM queues
+     WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+"""
+
+_LIST = """
+    SELECT name, metadata FROM queues
+     WHERE project = %(project)s AND name > %(marker)s
+     ORDER BY name LIMIT %(limit)s
+"""
+
+_METADATA = """
+    SELECT metadata FROM queues
+     WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+"""
+
+_SET_METADATA = """
+    UPDATE queues SET metadata = %(metadata)s
+     WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+ RETURNING queue_id
+"""
+
+
+def _end_of_line(order: str) -> str:
+    age = AGE_OF.format('created_at')
+    return f"""(
+        SELECT id, {age} AS age,
+               to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS created
+          FROM (SELECT id FROM message_states
+                 WHERE queue_id = %(queue_id)s AND {IS_ALIVE}
+                 ORDER BY id {order} LIMIT 1) AS state
+          JOIN messages USING (id)
+         WHERE queue_id = %(queue_id)s)"""
+
+
+_STATS = f"""
+    WITH the_queue AS MATERIALIZED ({THE_QUEUE})
+    SELECT counts.free, counts.claimed, oldest.*, newest.*
+      FROM the_queue,
+           (SELECT count(*) FILTER (WHERE NOT {IS_CLAIMED}) AS free,
+                   count(*) FILTER (WHERE {IS_CLAIMED}) AS claimed
+              FROM message_states
+             WHERE queue_id = %(queue_id)s AND {IS_ALIVE}) AS counts
+           LEFT JOIN {_end_of_line('ASC')} AS oldest ON true
+           LEFT JOIN {_end_of_line('DESC')} AS newest ON true
+"""

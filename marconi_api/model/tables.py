@@ -1,0 +1,181 @@
+"""The tables, what identifies a row in them, and the conditions that all statements share.
+
+What a client posted never changes and stands in ``messages``. What changes with every
+claim stands in the narrow rows of ``message_states``, so that a claim rewrites a few dozen
+bytes and never a body. docs/architecture.md draws the picture.
+
+Every key and every hot statement holds ``queue_id``, so that the tables can be distributed
+by it (Citus) without a change.
+"""
+
+import re
+from functools import lru_cache
+from hashlib import blake2b
+from typing import NamedTuple
+from uuid import UUID
+
+from sqlalchemy import BigInteger, Column, DateTime, Index, Integer, MetaData, Table, Text, text
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.dialects.postgresql import UUID as PostgresUuid
+
+metadata = MetaData()
+
+_timestamp = DateTime(timezone=True)
+_text_by_bytes = Text(collation='C')
+
+queues = Table(
+    'queues',
+    metadata,
+    # QueueKey.id: the same for the same project and name, for ever.
+    Column('queue_id', BigInteger, primary_key=True, autoincrement=False),
+    # '' stands for requests that name no project.
+    Column('project', _text_by_bytes, nullable=False),
+    Column('name', _text_by_bytes, nullable=False),
+    # A JSON object, as the text that the client sent.
+    Column('metadata', Text, nullable=False, server_default=text("'{}'")),
+    Column('created_at', _timestamp, nullable=False, server_default=text('now()')),
+    # A message with a lower id belongs to a queue of this name that was deleted before.
+    Column('floor', BigInteger, nullable=False),
+    Index('queues_by_name', 'project', 'name'),
+)
+
+messages = Table(
+    'messages',
+    metadata,
+    Column('queue_id', BigInteger, primary_key=True, autoincrement=False),
+    Column('id', BigInteger, primary_key=True, autoincrement=False),
+    Column('created_at', _timestamp, nullable=False),
+    # Any JSON value, as the text that the client sent; text, since jsonb would reorder
+    # members, round numbers and refuse \u0000.
+    Column('body', Text, nullable=False),
+)
+
+message_states = Table(
+    'message_states',
+    metadata,
+    Column('queue_id', BigInteger, primary_key=True, autoincrement=False),
+    Column('id', BigInteger, primary_key=True, autoincrement=False),
+    # Fresh: null. Claimed, or delayed where claim_id is null: in the future. Returned
+    # (released, lapsed, due): in the past. Parked: infinity. Never null again.
+    Column('held_until', _timestamp),
+    Column('expires_at', _timestamp, nullable=False),
+    # The claim that holds the message, or the one that let it lapse.
+    Column('claim_id', PostgresUuid),
+    # Who posted it, so that a reader need not see its own echoes.
+    Column('client_id', PostgresUuid, nullable=False),
+    # Seconds of life, as the client sees them; a claim may raise them.
+    Column('ttl', Integer, nullable=False),
+    # How often the message was handed out.
+    Column('claim_count', Integer, nullable=False, server_default=text('0')),
+    Index('message_states_fresh', 'queue_id', 'id', postgresql_where=text('held_until IS NULL')),
+    Index(
+        'message_states_held',
+        'queue_id',
+        'held_until',
+        'id',
+        postgresql_where=text('held_until IS NOT NULL'),
+    ),
+)
+
+claims = Table(
+    'claims',
+    metadata,
+    Column('queue_id', BigInteger, primary_key=True, autoincrement=False),
+    Column('id', PostgresUuid, primary_key=True),
+    # When the claim was made, or last renewed.
+    Column('started_at', _timestamp, nullable=False),
+    Column('expires_at', _timestamp, nullable=False),
+    Column('ttl', Integer, nullable=False),
+    # The messages it took; it still holds those whose state names it.
+    Column('message_ids', ARRAY(BigInteger), nullable=False),
+)
+
+id_epoch = Table(
+    'id_epoch',
+    metadata,
+    # The only row: what is added to transaction ids (see database.py), and the cluster
+    # for which that holds.
+    Column('cluster', BigInteger, primary_key=True, autoincrement=False),
+    Column('base', BigInteger, nullable=False),
+)
+
+
+# ---------------------------------------------------------------- what identifies a row
+
+
+class QueueKey(NamedTuple):
+    """A queue of a project; ``project`` is '' where the client names none."""
+
+    id: int
+    project: str
+    name: str
+
+    @classmethod
+    @lru_cache(maxsize=4096)
+    def of(cls, project: str, name: str) -> 'QueueKey':
+        """The key of a queue, which it has whether or not it exists.
+
+        The id is a signed 64-bit BLAKE2b of both names; the project's length keeps
+        ('a', 'bc') apart from ('ab', 'c'). Statements check the names beside the id, so
+        that even two names with one hash would not share a queue.
+        """
+        digest = blake2b(f'{len(project)}:{project}{name}'.encode(), digest_size=8).digest()
+        return cls(int.from_bytes(digest, 'big', signed=True), project, name)
+
+
+# A message's id is the 64-bit id of the transaction that posted it, then its place in the
+# post, in this many bits: ids grow in the order in which transactions begin, and a reader
+# who stops short of the oldest unfinished transaction (FENCE) misses none.
+POSITION_BITS = 14
+MOST_IN_A_POST = 2**POSITION_BITS
+
+_PUBLIC_ID = re.compile(r'[0-9a-f]{16}')
+
+
+def public_id(message_id: int) -> str:
+    """A message's id as clients see it: hexadecimal, in posting order as text too."""
+    return f'{message_id:016x}'
+
+
+def message_id(public: str) -> int | None:
+    """The id that clients know as ``public``; None if none can be."""
+    return int(public, 16) if _PUBLIC_ID.fullmatch(public) and public < '8' else None
+
+
+def claim_id(public: str) -> str | None:
+    """A claim's id, a UUID in its canonical spelling; None if it is no such thing."""
+    try:
+        return public if str(UUID(public)) == public else None
+    except ValueError:
+        return None
+
+
+# ---------------------------------------------------------------- shared conditions
+
+#: The queue that a statement is about: one row if it exists, none else.
+THE_QUEUE = """
+    SELECT floor FROM queues
+     WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+"""
+
+#: A message that has not expired, and that belongs to this queue, not to one before it.
+IS_ALIVE = 'expires_at > now() AND id >= (SELECT floor FROM the_queue)'
+
+# Not `held_until > now()`: where nothing was held at the last ANALYZE, the planner would
+# take the index on held_until and walk every claim, dead ones too. It can't for coalesce.
+_IS_HELD = 'coalesce(held_until > now(), false)'
+
+#: Under a live claim.
+IS_CLAIMED = f'(claim_id IS NOT NULL AND {_IS_HELD})'
+
+#: Waiting to be claimed: fresh or returned.
+IS_FREE = f'NOT {_IS_HELD}'
+
+#: The id of the oldest unfinished transaction, as the upper part of message ids.
+OLDEST_UNFINISHED = '(pg_snapshot_xmin(pg_current_snapshot())::text::bigint + %(base)s)'
+
+#: Messages with lower ids are all there, or never will be: where a listing must stop.
+FENCE = f'({OLDEST_UNFINISHED} << {POSITION_BITS})'
+
+#: Seconds since a time, never negative.
+AGE_OF = "floor(greatest(0, extract(epoch FROM now() - {})))::bigint"
