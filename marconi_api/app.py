@@ -1,0 +1,27 @@
+"""Puts the pieces together: the one file that knows them all."""
+
+import logging.config
+from typing import Any
+
+from marconi_api import limits, service
+from marconi_api.dispatch import Marconi
+from marconi_api.hooks import ErrorHook
+from marconi_api.model import init_model
+
+
+def setup_app(config: Any) -> Marconi:
+    """The WSGI application, as ``config.py`` sets it up. Pecan calls this.
+
+    :raises SystemExit: if the settings contradict each other, or name no database while
+        none of ours is running; it says what to change
+    """
+    logging.config.dictConfig(config.logging.to_dict())
+    limits.init_limits(config.limits)
+    if config.database.statement_timeout >= config.limits.min_claim_ttl:
+        # model/hints.py relies on it: a claim must not have lapsed before it is committed.
+        raise SystemExit('database.statement_timeout must be below limits.min_claim_ttl')
+    config.database.url = service.database_url(config)
+    if config.database.url is None:
+        raise SystemExit('no PostgreSQL is running: set MARCONI_DATABASE_URL, or make serve')
+    init_model(config)
+    return Marconi(config.app.root, hooks=[ErrorHook()])

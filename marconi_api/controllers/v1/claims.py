@@ -1,0 +1,63 @@
+"""``/v1/queues/{queue}/claims``: reserve messages, keep them, give them back."""
+
+from marconi_api import limits, model
+from marconi_api.controllers.v1.messages import message_document
+from marconi_api.controllers.v1.queues import queue_href
+from marconi_api.controllers.v1.types import ClaimRenewal, NewClaim
+from marconi_api.controllers.wire import (
+    Reply,
+    Request,
+    content_location,
+    empty_reply,
+    expose,
+    integer_parameter,
+    json_reply,
+)
+from marconi_api.model import QueueKey
+
+
+class ClaimsController:
+    """``/v1/queues/{queue}/claims``."""
+
+    @expose(body=NewClaim, limit=integer_parameter)
+    def post(
+        self, request: Request, queue: QueueKey, body: NewClaim, limit: int | None = None
+    ) -> Reply:
+        """Reserve up to ``limit`` messages (contract 6.1)."""
+        most = limits.in_force.messages_in_claim(limit)
+        limits.in_force.check_claim_ttl(body.ttl)
+        limits.in_force.check_claim_grace(body.grace)
+        claim = model.claims.create(queue, body.ttl, body.grace, most)
+        if claim is None:
+            return empty_reply()
+        documents = [message_document(queue, message, claim.id) for message in claim.messages]
+        return json_reply(documents, 201, ('Location', f'{queue_href(queue)}/claims/{claim.id}'))
+
+
+class ClaimController:
+    """``/v1/queues/{queue}/claims/{claim}``."""
+
+    @expose()
+    def get(self, request: Request, queue: QueueKey, claim: str) -> Reply:
+        """What the claim still holds (contract 6.2)."""
+        held = model.claims.get(queue, claim)
+        document = {
+            'age': held.age,
+            'ttl': held.ttl,
+            'href': f'{queue_href(queue)}/claims/{held.id}',
+            'messages': [message_document(queue, message, held.id) for message in held.messages],
+        }
+        return json_reply(document, 200, content_location(request))
+
+    @expose(body=ClaimRenewal)
+    def patch(self, request: Request, queue: QueueKey, claim: str, body: ClaimRenewal) -> Reply:
+        """Start the claim anew, for another ``ttl`` (contract 6.3)."""
+        limits.in_force.check_claim_ttl(body.ttl)
+        model.claims.renew(queue, claim, body.ttl, body.grace)
+        return empty_reply()
+
+    @expose()
+    def delete(self, request: Request, queue: QueueKey, claim: str) -> Reply:
+        """Give the messages back at once (contract 6.4)."""
+        model.claims.release(queue, claim)
+        return empty_reply()

@@ -1,0 +1,80 @@
+"""``/v1``, the home document, and ``/v1/health``."""
+
+from typing import Any
+
+from marconi_api import model
+from marconi_api.controllers.wire import JSON, Reply, Request, empty_reply, expose, json_reply
+
+
+class HomeController:
+    """``/v1``: what the API offers, as JSON Home (contract 3.2)."""
+
+    @expose()
+    def get(self, request: Request) -> Reply:
+        """The document, which clients may keep for a day."""
+        return json_reply(
+            HOME_DOCUMENT,
+            200,
+            ('Cache-Control', 'max-age=86400'),
+            content_type='application/json-home',
+        )
+
+
+class HealthController:
+    """``/v1/health``: whether requests can be served (contract 3.3)."""
+
+    @expose()
+    def get(self, request: Request) -> Reply:
+        """204 if PostgreSQL answers, else 503."""
+        return empty_reply(204 if model.is_healthy() else 503)
+
+    @expose()
+    def head(self, request: Request) -> Reply:
+        """204 as long as the service itself answers."""
+        return empty_reply()
+
+
+def _relation(template: str, variables: dict[str, str], *allow: str) -> dict[str, Any]:
+    hints: dict[str, Any] = {'allow': list(allow), 'formats': {JSON: {}}}
+    if 'POST' in allow:
+        hints['accept-post'] = [JSON]
+    return {'href-template': template, 'href-vars': variables, 'hints': hints}
+
+
+_QUEUE = {'queue_name': 'param/queue_name'}
+
+HOME_DOCUMENT = {
+    'resources': {
+        'rel/queues': _relation(
+            '/v1/queues{?marker,limit,detailed}',
+            {
+                'marker': 'param/marker',
+                'limit': 'param/queue_limit',
+                'detailed': 'param/detailed',
+            },
+            'GET',
+        ),
+        'rel/queue': _relation(
+            '/v1/queues/{queue_name}', _QUEUE, 'GET', 'HEAD', 'PUT', 'DELETE'
+        ),
+        'rel/queue-metadata': _relation('/v1/queues/{queue_name}/metadata', _QUEUE, 'GET', 'PUT'),
+        'rel/queue-stats': _relation('/v1/queues/{queue_name}/stats', _QUEUE, 'GET'),
+        'rel/messages': _relation(
+            '/v1/queues/{queue_name}/messages{?marker,limit,echo,include_claimed}',
+            {
+                **_QUEUE,
+                'marker': 'param/marker',
+                'limit': 'param/messages_limit',
+                'echo': 'param/echo',
+                'include_claimed': 'param/include_claimed',
+            },
+            'GET',
+        ),
+        'rel/post-messages': _relation('/v1/queues/{queue_name}/messages', _QUEUE, 'POST'),
+        'rel/claim': _relation(
+            '/v1/queues/{queue_name}/claims{?limit}',
+            {**_QUEUE, 'limit': 'param/claim_limit'},
+            'POST',
+        ),
+    }
+}

@@ -1,0 +1,125 @@
+"""``/v1/queues/{queue}/messages``: post, look, delete."""
+
+from typing import Any
+
+from marconi_api import limits, model
+from marconi_api.controllers.v1.queues import queue_href
+from marconi_api.controllers.v1.types import NewMessage
+from marconi_api.controllers.wire import (
+    Raw,
+    Reply,
+    Request,
+    boolean_parameter,
+    content_location,
+    empty_reply,
+    expose,
+    integer_parameter,
+    json_reply,
+    list_parameter,
+    next_link,
+    read_query,
+    text_parameter,
+)
+from marconi_api.errors import MissingParameter, OutOfRange
+from marconi_api.model import Message, QueueKey
+
+
+def message_document(queue: QueueKey, message: Message, claim: str | None = None) -> dict[str, Any]:
+    """A message as version 1 shows it: exactly these members (contract 5).
+
+    :param claim: the claim that hands the message out, if one does
+    """
+    href = f'{queue_href(queue)}/messages/{message.id}'
+    return {
+        'href': f'{href}?claim_id={claim}' if claim else href,
+        'ttl': message.ttl,
+        'age': message.age,
+        'body': Raw(message.body),
+    }
+
+
+#: The parameters of a page; beside ``ids`` they are ignored, even malformed (contract 5.2).
+PAGE = {
+    'marker': text_parameter,
+    'limit': integer_parameter,
+    'echo': boolean_parameter,
+    'include_claimed': boolean_parameter,
+}
+
+
+class MessagesController:
+    """``/v1/queues/{queue}/messages``."""
+
+    @expose(ids=list_parameter)
+    def get(self, request: Request, queue: QueueKey, ids: list[str] | None = None) -> Reply:
+        """The messages that ``ids`` names (contract 5.2), or a page of the queue (5.1)."""
+        if ids is None:
+            return self._get_page(request, queue, **read_query(request, PAGE))
+
+        limits.in_force.check_ids(ids)
+        messages = model.messages.get_many(queue, ids)
+        if not messages:
+            return empty_reply(204, content_location(request))
+        documents = [message_document(queue, message) for message in messages]
+        return json_reply(documents, 200, content_location(request))
+
+    def _get_page(self, request: Request, queue: QueueKey, **query: Any) -> Reply:
+        client_id = request.require_client_id()
+        messages = model.messages.list(
+            queue,
+            marker=query.get('marker'),
+            limit=limits.in_force.messages_on_page(query.get('limit')),
+            not_from=None if query.get('echo') else client_id,
+            include_claimed=query.get('include_claimed', False),
+        )
+        if not messages:
+            return empty_reply(204, content_location(request))
+        path = f'{queue_href(queue)}/messages'
+        page = {
+            'messages': [message_document(queue, message) for message in messages],
+            'links': [next_link(path, query, messages[-1].id)],
+        }
+        return json_reply(page, 200, content_location(request))
+
+    @expose(body=[NewMessage], needs_client_id=True)
+    def post(self, request: Request, queue: QueueKey, body: list[NewMessage]) -> Reply:
+        """Put messages into the queue, all or none (contract 5.3)."""
+        if not body:
+            raise OutOfRange('At least one message is required.')
+        limits.in_force.check_message_ttls(message.ttl for message in body)
+        ids = model.messages.post(
+            queue,
+            request.require_client_id(),
+            ttls=[message.ttl for message in body],
+            bodies=[message.body for message in body],
+        )
+        path = f'{queue_href(queue)}/messages'
+        document = {'resources': [f'{path}/{message}' for message in ids], 'partial': False}
+        return json_reply(document, 201, ('Location', f'{path}?ids={",".join(ids)}'))
+
+    @expose(ids=list_parameter)
+    def delete(self, request: Request, queue: QueueKey, ids: list[str] | None = None) -> Reply:
+        """Delete the messages that ``ids`` names, claimed or not (contract 5.4)."""
+        if ids is None:
+            raise MissingParameter('Name the messages to delete: ?ids=ID1,ID2')
+        limits.in_force.check_ids(ids)
+        model.messages.delete_many(queue, ids)
+        return empty_reply()
+
+
+class MessageController:
+    """``/v1/queues/{queue}/messages/{message}``."""
+
+    @expose()
+    def get(self, request: Request, queue: QueueKey, message: str) -> Reply:
+        """One message, claimed or not (contract 5.5)."""
+        document = message_document(queue, model.messages.get(queue, message))
+        return json_reply(document, 200, content_location(request))
+
+    @expose(claim_id=text_parameter)
+    def delete(
+        self, request: Request, queue: QueueKey, message: str, claim_id: str | None = None
+    ) -> Reply:
+        """Delete one message; a claimed one only by its claim (contract 6.6)."""
+        model.messages.delete(queue, message, claim_id)
+        return empty_reply()

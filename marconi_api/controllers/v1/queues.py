@@ -1,0 +1,119 @@
+"""``/v1/queues`` and what belongs to one queue: its metadata and its statistics."""
+
+from typing import Any
+
+from marconi_api import limits, model
+from marconi_api.controllers.wire import (
+    JsonObject,
+    Raw,
+    Reply,
+    Request,
+    boolean_parameter,
+    content_location,
+    empty_reply,
+    expose,
+    integer_parameter,
+    json_reply,
+    next_link,
+    text_parameter,
+)
+from marconi_api.errors import OutOfRange
+from marconi_api.model import MessageSummary, Queue, QueueKey
+
+
+def queue_href(queue: QueueKey) -> str:
+    """The path of a queue."""
+    return f'/v1/queues/{queue.name}'
+
+
+class QueuesController:
+    """``/v1/queues``."""
+
+    @expose(marker=text_parameter, limit=integer_parameter, detailed=boolean_parameter)
+    def get(self, request: Request, **query: Any) -> Reply:
+        """A page of the project's queues, by name (contract 4.1)."""
+        limit = limits.in_force.queues_on_page(query.get('limit'))
+        queues = model.queues.list(request.project, query.get('marker', ''), limit)
+        if not queues:
+            return empty_reply()
+
+        page = {
+            'queues': [_entry(queue, query.get('detailed', False)) for queue in queues],
+            'links': [next_link('/v1/queues', query, queues[-1].name)],
+        }
+        return json_reply(page, 200, content_location(request))
+
+
+def _entry(queue: Queue, detailed: bool) -> dict[str, Any]:
+    entry: dict[str, Any] = {'name': queue.name, 'href': f'/v1/queues/{queue.name}'}
+    if detailed:
+        entry['metadata'] = Raw(queue.metadata)
+    return entry
+
+
+class QueueController:
+    """``/v1/queues/{queue}``."""
+
+    @expose()
+    def get(self, request: Request, queue: QueueKey) -> Reply:
+        """Whether the queue exists; neither answer has a body (contract 4.3)."""
+        status = 204 if model.queues.exists(queue) else 404
+        return empty_reply(status, ('Content-Location', queue_href(queue)))
+
+    head = get
+
+    @expose()
+    def put(self, request: Request, queue: QueueKey) -> Reply:
+        """Make the queue, or leave it as it is; the body is ignored (contract 4.2)."""
+        status = 201 if model.queues.create(queue) else 204
+        return empty_reply(status, ('Location', queue_href(queue)))
+
+    @expose()
+    def delete(self, request: Request, queue: QueueKey) -> Reply:
+        """Remove the queue and all that is in it (contract 4.4)."""
+        model.queues.delete(queue)
+        return empty_reply()
+
+
+class MetadataController:
+    """``/v1/queues/{queue}/metadata``."""
+
+    @expose()
+    def get(self, request: Request, queue: QueueKey) -> Reply:
+        """The object last stored (contract 4.5)."""
+        return json_reply(Raw(model.queues.metadata(queue)), 200, content_location(request))
+
+    @expose(body=JsonObject, at_most='max_queue_metadata')
+    def put(self, request: Request, queue: QueueKey, body: JsonObject) -> Reply:
+        """Store another object in its place (contract 4.6)."""
+        for name in body.names:
+            if name.startswith('_'):
+                raise OutOfRange(f'Names that start with _ are reserved: rename {name[:80]!r}.')
+        model.queues.set_metadata(queue, body.text)
+        return empty_reply(204, ('Location', f'{queue_href(queue)}/metadata'))
+
+
+class StatsController:
+    """``/v1/queues/{queue}/stats``."""
+
+    @expose()
+    def get(self, request: Request, queue: QueueKey) -> Reply:
+        """How many messages are there, and the ends of the line (contract 4.7)."""
+        stats = model.queues.stats(queue)
+        counts: dict[str, Any] = {
+            'free': stats.free,
+            'claimed': stats.claimed,
+            'total': stats.free + stats.claimed,
+        }
+        if stats.oldest and stats.newest:
+            counts['oldest'] = _summary(queue, stats.oldest)
+            counts['newest'] = _summary(queue, stats.newest)
+        return json_reply({'messages': counts}, 200, content_location(request))
+
+
+def _summary(queue: QueueKey, message: MessageSummary) -> dict[str, Any]:
+    return {
+        'href': f'{queue_href(queue)}/messages/{message.id}',
+        'age': message.age,
+        'created': message.created,
+    }

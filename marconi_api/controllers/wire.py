@@ -1,0 +1,386 @@
+"""How a request is read and a reply is written: nothing here knows a queue.
+
+A request's body is parsed once, into the *text* of each member (``msgspec.Raw``):
+a type from ``types.py`` turns the members that the API names into values, and what
+belongs to the client, the body of a message or the metadata of a queue, goes to the
+database and back as the text that was sent. WSME's types describe and check the
+members; WSME's own parsing of requests is not used, since it takes ``"5"`` and
+``true`` for integers and answers a misplaced list with a 500.
+"""
+
+import json
+import re
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import parse_qs, urlencode
+
+import msgspec
+import pecan
+import webob
+import wsme.exc
+from webob.request import BaseRequest
+from wsme import types as wtypes
+
+from marconi_api import limits
+from marconi_api.errors import (
+    InvalidBody,
+    InvalidClientId,
+    InvalidParameter,
+    MissingHeader,
+    OutOfRange,
+)
+
+JSON = 'application/json'
+
+# ---------------------------------------------------------------- the request
+
+
+class Request(BaseRequest):
+    """WebOb's request, and what every action of Marconi needs to know of it.
+
+    ``project`` is the tenant, '' where none was named; ``path_values`` is what the path's
+    placeholders stand for, in the path's order. ``hooks.IdentityHook`` completes both.
+    """
+
+    # Declared here, WebOb keeps them as plain attributes; it would otherwise put each
+    # into a dictionary inside the WSGI environment.
+    context: Any = None
+    pecan: Any = None
+    project = ''
+    path_values: Mapping[str, Any] = {}
+
+    @property
+    def as_sent(self) -> str:
+        """Path and query as the client sent them, for ``Content-Location``."""
+        path, query = self.environ['PATH_INFO'], self.environ.get('QUERY_STRING')
+        return f'{path}?{query}' if query else path
+
+    @property
+    def client_id(self) -> str | None:
+        """The client's UUID in its canonical spelling; None where the header is absent."""
+        sent = self.environ.get('HTTP_CLIENT_ID')
+        return None if sent is None else canonical_uuid(sent)
+
+    def require_client_id(self) -> str:
+        """The client's UUID; without one the request is refused."""
+        client_id = self.client_id
+        if client_id is None:
+            raise MissingHeader('Client-ID')
+        return client_id
+
+    @property
+    def content_size(self) -> int:
+        """Bytes of the body. Without a valid ``Content-Length`` there is none (contract 1.6)."""
+        sent = self.environ.get('CONTENT_LENGTH') or '0'
+        return int(sent) if sent.isascii() and sent.isdigit() else 0
+
+    def read_text(self, at_most: int) -> str:
+        """The body, decoded. Refused where it is missing, longer than ``at_most``, not UTF-8."""
+        size = self.content_size
+        if size > at_most:
+            raise OutOfRange(f'The body must not exceed {at_most} bytes; this one has {size}.')
+        content = self.environ['wsgi.input'].read(size) if size else b''
+        if not content or len(content) < size:
+            raise InvalidBody('A JSON document is required as the body, with its Content-Length.')
+        if _LONG_NUMBER in content.translate(_DIGITS_TO_ZERO):
+            _refuse_integers_beyond_64_bit(content)
+        try:
+            return content.decode()
+        except UnicodeDecodeError:
+            raise InvalidBody('The body must be encoded in UTF-8.') from None
+
+
+@lru_cache(maxsize=4096)
+def canonical_uuid(text: str) -> str:
+    """Any spelling that ``uuid.UUID`` takes, in its one canonical spelling (contract 1.1)."""
+    try:
+        return str(uuid.UUID(text))
+    except ValueError:
+        raise InvalidClientId from None
+
+
+# 2^63 has nineteen digits: a document without a run of nineteen cannot exceed 64 bit.
+# That is found without parsing, by the search below; few documents need the slow look.
+_DIGITS_TO_ZERO = bytes.maketrans(b'123456789', b'000000000')
+_LONG_NUMBER = b'0' * 19
+_INT64 = range(-(2**63), 2**63)
+
+
+def _refuse_integers_beyond_64_bit(content: bytes) -> None:
+    def check(digits: str) -> None:
+        # int() itself refuses thousands of digits, with a ValueError of its own.
+        if len(digits) > 20 or int(digits) not in _INT64:
+            raise InvalidBody(f'{digits[:24]} is beyond 64 bit: send such numbers as strings.')
+
+    try:
+        json.loads(content, parse_int=check)
+    except (ValueError, RecursionError):
+        raise InvalidBody('The body is not valid JSON.') from None
+
+
+# ---------------------------------------------------------------- types of values
+
+
+class Integer(wtypes.UserType):
+    """A JSON integer: not a string, not a float, not a boolean."""
+
+    basetype = int
+    name = 'integer'
+    _decode = msgspec.json.Decoder(int).decode
+
+    def validate(self, value: msgspec.Raw) -> int:
+        """The number that the JSON text ``value`` stands for."""
+        try:
+            return self._decode(value)
+        except msgspec.DecodeError:
+            raise ValueError('an integer is required') from None
+
+
+class Json(wtypes.UserType):
+    """Any JSON value, kept as the text that was sent."""
+
+    basetype = str
+    name = 'json'
+
+    def validate(self, value: msgspec.Raw) -> str:
+        """The JSON text itself."""
+        return str(memoryview(value), 'utf-8')
+
+
+integer = Integer()
+any_json = Json()
+
+
+class Parameter(wtypes.UserType):
+    """A query parameter: ``validate`` gets every value that was sent for it, at least one."""
+
+    basetype = str
+
+    def validate(self, value: list[str]) -> Any:
+        """The parameter's value; a ValueError says what is required instead."""
+        raise NotImplementedError
+
+
+class TextParameter(Parameter):
+    """Any text; of several the last counts."""
+
+    name = 'text'
+
+    def validate(self, value: list[str]) -> str:  # noqa: D102 - as the class says
+        if '\0' in value[-1]:
+            raise ValueError('text without NUL characters is required')
+        return value[-1]
+
+
+class IntegerParameter(Parameter):
+    """A decimal integer."""
+
+    basetype = int
+    name = 'integer'
+    _pattern = re.compile(r'[+-]?[0-9]{1,1000}', re.ASCII)
+
+    def validate(self, value: list[str]) -> int:  # noqa: D102 - as the class says
+        if not self._pattern.fullmatch(value[-1]):
+            raise ValueError('a decimal integer is required')
+        return int(value[-1])
+
+
+class BooleanParameter(Parameter):
+    """A truth value, in the spellings of contract 1.4."""
+
+    basetype = bool
+    name = 'boolean'
+    _values = {
+        **dict.fromkeys(('true', 'True', 't', 'yes', 'y', '1', 'on'), True),
+        **dict.fromkeys(('false', 'False', 'f', 'no', 'n', '0', 'off'), False),
+    }
+
+    def validate(self, value: list[str]) -> bool:  # noqa: D102 - as the class says
+        try:
+            return self._values[value[-1]]
+        except KeyError:
+            raise ValueError('true or false is required') from None
+
+
+class ListParameter(Parameter):
+    """Texts separated by commas, or the parameter repeated, or both; empty ones are dropped."""
+
+    name = 'list'
+
+    def validate(self, value: list[str]) -> list[str]:  # noqa: D102 - as the class says
+        return [element for sent in value for element in sent.split(',') if element]
+
+
+text_parameter = TextParameter()
+integer_parameter = IntegerParameter()
+boolean_parameter = BooleanParameter()
+list_parameter = ListParameter()
+
+
+# ---------------------------------------------------------------- documents
+
+_parse_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_parse_list = msgspec.json.Decoder(list[dict[str, msgspec.Raw]]).decode
+
+
+class JsonObject:
+    """A JSON object of the client's own: its text, and the names of its members."""
+
+    __slots__ = ('names', 'text')
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.names = tuple(_parse(_parse_object, text, 'an object'))
+
+
+def read_document(datatype: Any, text: str) -> Any:
+    """The JSON ``text`` as what ``datatype`` says: a WSME type, [a WSME type] or JsonObject.
+
+    Members that the type does not name are ignored (contract 5.3, 6.1).
+    """
+    if isinstance(datatype, list):
+        [element] = datatype
+        return [_build(element, members) for members in _parse(_parse_list, text, 'a list of objects')]
+    if datatype is JsonObject:
+        return JsonObject(text)
+    return _build(datatype, _parse(_parse_object, text, 'an object'))
+
+
+def _parse(parse: Callable[[str], Any], text: str, due: str) -> Any:
+    try:
+        return parse(text)
+    except msgspec.ValidationError:
+        raise InvalidBody(f'The body must be {due}.') from None
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise InvalidBody(f'The body is not valid JSON: {error}.') from None
+
+
+def _build(datatype: type[wtypes.Base], members: Mapping[str, msgspec.Raw]) -> wtypes.Base:
+    document = datatype()
+    for attribute in datatype._wsme_attributes:
+        raw = members.get(attribute.name)
+        if raw is not None:
+            try:
+                setattr(document, attribute.key, raw)
+            except wsme.exc.InvalidInput as error:
+                raise InvalidBody(f'{attribute.name}: {error.msg}.') from None
+        elif attribute.mandatory:
+            raise InvalidBody(f'{attribute.name} is missing.')
+    return document
+
+
+# ---------------------------------------------------------------- actions
+
+
+def expose(
+    body: Any = None,
+    at_most: str = 'max_messages_post_size',
+    needs_client_id: bool = False,
+    **query: Parameter,
+) -> Callable:
+    """Make a method of a controller an action of the API, and say what it reads.
+
+    :param body: the type of its document (see :func:`read_document`), handed over as ``body``
+    :param at_most: the name of the limit on the body's bytes
+    :param needs_client_id: whether ``Client-ID`` must be there
+    :param query: the query parameters that it takes, by name; one that the client left
+        out or left empty is not handed over, one that is not named here is ignored
+
+    ``pecan.expose`` marks it for Pecan; ``dispatch.Marconi`` calls ``read_arguments``.
+    """
+
+    def decorate(action: Callable) -> Callable:
+        def read_arguments(request: Request) -> dict[str, Any]:
+            arguments = read_query(request, query) if query else {}
+            if needs_client_id:
+                request.require_client_id()
+            if body is not None:
+                size = getattr(limits.in_force, at_most)
+                arguments['body'] = read_document(body, request.read_text(size))
+            return arguments
+
+        action = pecan.expose(content_type=JSON)(action)
+        action.read_arguments = read_arguments
+        return action
+
+    return decorate
+
+
+def read_query(request: Request, declared: Mapping[str, Parameter]) -> dict[str, Any]:
+    """The declared parameters that the client sent a value for."""
+    query = request.environ.get('QUERY_STRING')
+    if not query:
+        return {}
+    values = {}
+    for name, sent in parse_qs(query).items():
+        if name in declared:
+            try:
+                values[name] = declared[name].validate(sent)
+            except ValueError as error:
+                raise InvalidParameter(f'{name}: {error}, not {sent[-1][:80]!r}.') from None
+    return values
+
+
+# ---------------------------------------------------------------- replies
+
+_STATUS_LINES = {status.value: f'{status.value} {status.phrase}' for status in HTTPStatus}
+
+
+class Reply(webob.Response):
+    """A status, headers and a body that is sent as it is.
+
+    WebOb's own constructor works out a content type (12 us, thrown away here), and its
+    ``__call__`` makes an absolute URL of ``Location``, which contract 1.6 forbids.
+    """
+
+    def __init__(
+        self, status: int = 204, body: bytes = b'', headers: Iterable[tuple[str, str]] = ()
+    ) -> None:
+        self._status = _STATUS_LINES[status]
+        self._headerlist = list(headers)
+        self._app_iter = [body]
+
+    def __call__(self, environ: dict, start_response: Callable) -> Iterable[bytes]:
+        """Send it, to HEAD without the body."""
+        start_response(self._status, self._headerlist)
+        return [] if environ['REQUEST_METHOD'] == 'HEAD' else self._app_iter
+
+
+_encode = msgspec.json.Encoder().encode
+
+#: JSON text that stands in a reply's document as it is.
+Raw = msgspec.Raw
+
+
+def json_reply(
+    document: Any, status: int = 200, *headers: tuple[str, str], content_type: str = JSON
+) -> Reply:
+    """A reply with ``document`` as JSON."""
+    content = _encode(document)
+    length = str(len(content))
+    return Reply(
+        status, content, (('Content-Type', content_type), ('Content-Length', length), *headers)
+    )
+
+
+def empty_reply(status: int = 204, *headers: tuple[str, str]) -> Reply:
+    """A reply without a body; a 204 needs no length to say so."""
+    return Reply(status, b'', headers if status == 204 else (('Content-Length', '0'), *headers))
+
+
+def content_location(request: Request) -> tuple[str, str]:
+    """The header with which version 1 repeats where a reply was read from (contract 1.6)."""
+    return 'Content-Location', request.as_sent
+
+
+def next_link(path: str, query: Mapping[str, Any], marker: str) -> dict[str, str]:
+    """The link to the page after ``marker``; it repeats what the client asked for."""
+    repeated = {
+        name: str(value).lower() if isinstance(value, bool) else value
+        for name, value in query.items()
+        if name != 'marker'
+    }
+    return {'rel': 'next', 'href': f'{path}?{urlencode({**repeated, "marker": marker})}'}

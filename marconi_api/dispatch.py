@@ -1,0 +1,132 @@
+"""From a path to a call, and from an error to an answer: all that happens around an action.
+
+1. ``RootController._route`` walks the path down the table of resources (contract 1.2,
+   step 1: an unknown path is a 404 before any header is looked at).
+2. The ``before`` hooks check the headers and learn who asks (steps 2 to 6).
+3. The method names the action, a method of the controller with that name (step 7: 405).
+4. The action's declaration (``wire.expose``) reads query and body; the action is called
+   and returns a :class:`~marconi_api.controllers.wire.Reply` (step 8).
+5. Whatever was raised on the way becomes an answer in ``hooks.ErrorHook.on_error``.
+
+The life of a request is Pecan's: request, response, hooks and errors pass through
+``PecanBase.__call__``. Replaced are its two steps that are made for pages: they guess a
+content type from the path's ending (queue ``a.json`` would become ``a``), merge form,
+query and a JSON body into one set of arguments, inspect signatures and render templates.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from pecan.core import PecanBase, RoutingState
+from pecan.hooks import PecanHook
+
+from marconi_api.controllers.wire import Reply, Request, empty_reply
+from marconi_api.errors import MethodNotAllowed, UnknownPath
+
+#: The methods of HTTP that a controller may answer, by the name of the action that does.
+METHODS = ('GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE')
+
+
+class Resource:
+    """One line of the table: the actions of a path's controller, and its ``before`` hooks."""
+
+    def __init__(self, controller: object, hooks: Sequence[PecanHook]) -> None:
+        self.hooks = sorted(hooks, key=lambda hook: hook.priority)
+        self.actions = {
+            method: getattr(controller, method.lower())
+            for method in METHODS
+            if getattr(getattr(controller, method.lower(), None), 'exposed', False)
+        }
+
+
+class Node:
+    """A segment of the paths in the table, and what may follow it."""
+
+    def __init__(self) -> None:
+        self.resource: Resource | None = None
+        self.named: dict[str, Node] = {}
+        self.placeholder: tuple[str, Node] | None = None
+
+
+class Routes:
+    """The table of resources, as a tree to walk.
+
+    A path is written like ``/v1/queues/{queue}/messages``; what its placeholders stand for
+    is handed to the action, in that order, after the request.
+    """
+
+    def __init__(self) -> None:
+        self._top = Node()
+
+    def add(self, path: str, controller: object, hooks: Sequence[PecanHook] = ()) -> None:
+        """Serve ``path`` by ``controller``, after ``hooks`` have looked at the request."""
+        node = self._top
+        for segment in path.strip('/').split('/'):
+            if segment.startswith('{'):
+                if node.placeholder is None:
+                    node.placeholder = (segment.strip('{}'), Node())
+                node = node.placeholder[1]
+            elif segment:
+                node = node.named.setdefault(segment, Node())
+        node.resource = Resource(controller, hooks)
+
+    def find(self, segments: Sequence[str]) -> tuple[Resource, dict[str, str]]:
+        """The resource of a path, and what its placeholders stand for.
+
+        A slash at the end is let pass, except where the name of a queue is due: there it
+        is an empty name, which the hooks refuse (contract 1.3).
+        """
+        node, values = self._top, {}
+        for segment in segments:
+            following = node.named.get(segment)
+            if following is None:
+                if not segment and segment is segments[-1] and not self._expects_queue(node):
+                    break
+                if node.placeholder is None:
+                    raise UnknownPath
+                name, following = node.placeholder
+                values[name] = segment
+            node = following
+        if node.resource is None:
+            raise UnknownPath
+        return node.resource, values
+
+    @staticmethod
+    def _expects_queue(node: Node) -> bool:
+        return node.placeholder is not None and node.placeholder[0] == 'queue'
+
+
+class Marconi(PecanBase):
+    """The Pecan application. ``config.py`` names its root controller."""
+
+    def __init__(self, root: Any, hooks: Sequence[PecanHook]) -> None:
+        super().__init__(root, hooks=hooks, request_cls=Request, response_cls=Reply)
+
+    def find_controller(self, state: RoutingState) -> tuple[Callable, list, Mapping[str, Any]]:
+        """Steps 1 to 4 of the way: the action, and what to call it with."""
+        request = state.request
+        self.handle_hooks(self.hooks, 'on_route', state)
+        resource, request.path_values = self.root._route(
+            request.environ['PATH_INFO'].split('/')[1:], request
+        )
+        method = request.environ['REQUEST_METHOD']
+        if method == 'OPTIONS':
+            allowed = ', '.join((*resource.actions, 'OPTIONS'))
+            return empty_reply, [200, ('Allow', allowed)], {}
+
+        self.handle_hooks(resource.hooks, 'before', state)
+        self.handle_hooks(self.hooks, 'before', state)
+        if method not in resource.actions:
+            raise MethodNotAllowed((*resource.actions, 'OPTIONS'))
+        action = state.controller = resource.actions[method]
+        state.arguments = action.read_arguments(request)
+        return action, [request, *request.path_values.values()], state.arguments
+
+    def invoke_controller(
+        self, action: Callable, args: list, kwargs: Mapping[str, Any], state: RoutingState
+    ) -> None:
+        """Step 4: an action returns its reply, finished."""
+        state.response = action(*args, **kwargs)
+
+    def _handle_empty_response_body(self, state: RoutingState) -> None:
+        """Leave the reply alone: Pecan would turn an empty 200 (OPTIONS) into a 204."""

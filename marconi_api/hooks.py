@@ -1,0 +1,86 @@
+"""Around every request: who asks (IdentityHook), how errors look (ErrorHook)."""
+
+import logging
+import re
+from functools import lru_cache
+
+from pecan.core import RoutingState
+from pecan.hooks import PecanHook
+from webob.acceptparse import create_accept_header
+
+from marconi_api import limits
+from marconi_api.controllers.wire import JSON, Reply, json_reply
+from marconi_api.errors import (
+    EmptyProject,
+    FormEncodedBody,
+    InvalidQueueName,
+    MarconiError,
+    MethodNotAllowed,
+    NotAcceptable,
+)
+from marconi_api.model.tables import QueueKey
+
+log = logging.getLogger(__name__)
+
+_QUEUE_NAME = re.compile(r'[A-Za-z0-9_.-]+')
+
+
+class IdentityHook(PecanHook):
+    """Learns the project, and refuses what contract 1.1 refuses, in the order of 1.2."""
+
+    def before(self, state: RoutingState) -> None:
+        """Check the headers and names; give the queue's name the form that the model takes."""
+        request = state.request
+        environ = request.environ
+        if environ.get('CONTENT_LENGTH') and _is_form(environ.get('CONTENT_TYPE', '')):
+            raise FormEncodedBody
+        if not _accepts_json(environ.get('HTTP_ACCEPT', '')):
+            raise NotAcceptable
+        request.client_id  # noqa: B018 - a malformed one is refused on any route
+        project = environ.get('HTTP_X_PROJECT_ID')
+        if project is not None:
+            if not project:
+                raise EmptyProject
+            request.project = project
+        if 'queue' in request.path_values:
+            name = request.path_values['queue']
+            _check_names(request.project, name)
+            request.path_values['queue'] = QueueKey.of(request.project, name)
+
+
+class ErrorHook(PecanHook):
+    """The one place where an error gets its form: contract 1.7."""
+
+    def on_error(self, state: RoutingState, error: Exception) -> Reply:
+        """An answer with ``title`` and, where there is more to say, ``description``."""
+        if not isinstance(error, MarconiError):
+            log.error('unexpected error', exc_info=error)
+            error = MarconiError('Something went wrong on our side; it has been logged.')
+        document = {'title': error.title}
+        if str(error):
+            document['description'] = str(error)
+        headers = [('Vary', 'Accept')]
+        if isinstance(error, MethodNotAllowed):
+            headers.append(('Allow', ', '.join(error.allowed)))
+        return json_reply(document, error.status, *headers)
+
+
+def _is_form(content_type: str) -> bool:
+    return content_type.lower() == 'application/x-www-form-urlencoded'
+
+
+@lru_cache(maxsize=256)
+def _accepts_json(accept: str) -> bool:
+    return not accept or bool(create_accept_header(accept).acceptable_offers([JSON]))
+
+
+def _check_names(project: str, queue: str) -> None:
+    longest = limits.in_force.max_queue_name_length
+    if not (_QUEUE_NAME.fullmatch(queue) and len(queue) <= longest):
+        raise InvalidQueueName(
+            f'A queue is named with 1 to {longest} of the characters A-Z a-z 0-9 _ - and dot.'
+        )
+    if len(project) > limits.in_force.max_project_length:
+        raise InvalidQueueName(
+            f'X-Project-Id must not exceed {limits.in_force.max_project_length} characters.'
+        )

@@ -1,0 +1,77 @@
+"""A real PostgreSQL for every test process, and the real application on it.
+
+The server is embedded, without fsync, and made anew for each test process. Every test
+starts with empty tables. Time passes by ``age``, which moves rows back.
+"""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from uuid import uuid4
+
+import psycopg2
+import pytest
+from pecan.configuration import conf_from_file
+from webtest import TestApp
+
+from marconi_api import installation, model, schema
+from marconi_api.app import setup_app
+from marconi_api.embedded import EmbeddedPostgres
+
+TABLES = 'queues, messages, message_states, claims'
+
+
+@pytest.fixture(scope='session')
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
+    """A PostgreSQL of this test process's own, its schema up to date."""
+    # Not below pytest's directory, which the server's user could not enter.
+    with tempfile.TemporaryDirectory(prefix='marconi-test-') as directory:
+        os.chmod(directory, 0o755)
+        server = EmbeddedPostgres(
+            Path(directory, 'postgres'),
+            options=('fsync=off', 'synchronous_commit=off', 'full_page_writes=off'),
+            durable=False,
+        )
+        server.start()
+        try:
+            schema.upgrade(server.url)
+            yield server
+        finally:
+            server.stop()
+
+
+@pytest.fixture(scope='session')
+def wsgi_app(postgres: EmbeddedPostgres) -> Any:
+    """The application, as uwsgi would serve it."""
+    config = conf_from_file(str(installation.OPERATOR_FILES / 'config.py'))
+    config.database.url = postgres.url
+    # pytest has the log.
+    config.logging = {'version': 1, 'disable_existing_loggers': False}
+    return setup_app(config)
+
+
+@pytest.fixture
+def sql(postgres: EmbeddedPostgres, wsgi_app: Any) -> Iterator[Any]:
+    """Runs SQL beside the application, and returns the rows."""
+    connection = psycopg2.connect(postgres.url.replace('+psycopg2', ''))
+    connection.autocommit = True
+
+    def run(statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        with connection.cursor() as cursor:
+            cursor.execute(statement, parameters)
+            return cursor.fetchall() if cursor.description else []
+
+    run.connection = connection
+    yield run
+    connection.close()
+
+
+@pytest.fixture
+def app(wsgi_app: Any, sql: Any) -> TestApp:
+    """The application over an empty database; speaks HTTP without a socket."""
+    sql(f'TRUNCATE {TABLES}')
+    model.messages._hints.forget()
+    return TestApp(wsgi_app, lint=False)
