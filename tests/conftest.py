@@ -8,9 +8,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
-from uuid import uuid4
 
 import psycopg2
 import pytest
@@ -61,7 +59,7 @@ def sql(postgres: EmbeddedPostgres, wsgi_app: Any) -> Iterator[Any]:
 
     def run(statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
         with connection.cursor() as cursor:
-            cursor.execute(statement, parameters)
+            cursor.execute(statement, parameters or None)
             return cursor.fetchall() if cursor.description else []
 
     run.connection = connection
@@ -73,5 +71,23 @@ def sql(postgres: EmbeddedPostgres, wsgi_app: Any) -> Iterator[Any]:
 def app(wsgi_app: Any, sql: Any) -> TestApp:
     """The application over an empty database; speaks HTTP without a socket."""
     sql(f'TRUNCATE {TABLES}')
-    model.messages._hints.forget()
+    model.hints.forget()
     return TestApp(wsgi_app, lint=False)
+
+
+@pytest.fixture
+def age(sql: Any) -> Any:
+    """Lets time pass: ``age(61)`` makes everything stored 61 seconds older."""
+
+    def pass_by(seconds: float) -> None:
+        by = f"interval '{seconds} seconds'"
+        sql(f'UPDATE messages SET created_at = created_at - {by}')
+        sql(
+            f'UPDATE message_states SET held_until = held_until - {by},'
+            f' expires_at = expires_at - {by}'
+        )
+        sql(f'UPDATE claims SET started_at = started_at - {by}, expires_at = expires_at - {by}')
+        # Rows that move back in time pass below the hints, as real rows never do.
+        model.hints.forget()
+
+    return pass_by

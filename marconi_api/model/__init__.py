@@ -25,6 +25,7 @@ __all__ = [
     'claims',
     'database',
     'expiry',
+    'hints',
     'init_model',
     'is_healthy',
     'messages',
@@ -32,6 +33,7 @@ __all__ = [
 ]
 
 database: Database
+hints: Hints
 queues: Queues
 messages: Messages
 claims: Claims
@@ -44,7 +46,7 @@ def init_model(config: Any) -> None:
     :param config: Pecan's configuration, of which ``database`` and ``expiry`` are used;
         ``database.url`` must be set
     """
-    global database, queues, messages, claims, expiry
+    global database, hints, queues, messages, claims, expiry
     database = Database(
         config.database.url, config.database.connect_timeout, config.database.statement_timeout
     )

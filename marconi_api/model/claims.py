@@ -58,18 +58,15 @@ class Claims:
     ) -> tuple[Claim | None, bool]:
         """A claim or none, and whether there was anything that it might have taken."""
         identity = str(uuid4())
-        hint = self._hints.of(queue.id)
         rows = self._database.rows(
             _CREATE,
-            {
-                **_parameters(queue),
-                'base': self._database.base,
+            lambda: {
+                **queue.parameters,
+                **self._hints.parameters(queue.id),
                 'claim_id': identity,
                 'ttl': ttl,
                 'grace': grace,
                 'limit': limit,
-                'fresh_hint': hint.fresh_id,
-                'held_hint': hint.held_until,
             },
         )
         seen = Seen(*rows[0][4:])
@@ -83,7 +80,7 @@ class Claims:
         """The claim with what it still holds; one that holds nothing is no more."""
         identity = claim_id(claim)
         rows = identity and self._database.rows(
-            _GET, {**_parameters(queue), 'claim_id': identity}, repeatable=True
+            _GET, {**queue.parameters, 'claim_id': identity}, repeatable=True
         )
         if not identity or not rows:
             raise ClaimNotFound(claim, queue.name, queue.project)
@@ -96,7 +93,7 @@ class Claims:
         A message that would end before the claim is made to outlive it by ``grace``.
         """
         identity = claim_id(claim)
-        parameters = {**_parameters(queue), 'claim_id': identity, 'ttl': ttl, 'grace': grace}
+        parameters = {**queue.parameters, 'claim_id': identity, 'ttl': ttl, 'grace': grace}
         if not identity or not self._database.rows(_RENEW, parameters, repeatable=True):
             raise ClaimNotFound(claim, queue.name, queue.project)
 
@@ -104,15 +101,11 @@ class Claims:
         """Give back at once what the claim still holds; no such claim is no error."""
         identity = claim_id(claim)
         if identity:
-            parameters = {**_parameters(queue), 'claim_id': identity}
+            parameters = {**queue.parameters, 'claim_id': identity}
             self._database.rows(_RELEASE, parameters, repeatable=True)
 
 
 _TRIES = 5
-
-
-def _parameters(queue: QueueKey) -> dict[str, Any]:
-    return {'queue_id': queue.id, 'project': queue.project, 'name': queue.name}
 
 
 _END = "now() + %(ttl)s * interval '1 second'"

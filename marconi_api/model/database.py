@@ -10,11 +10,13 @@ import select
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import psycopg2
 from psycopg2 import errors as postgres_errors
 from psycopg2.extensions import connection as Connection
+from psycopg2.extensions import cursor as Cursor
 from sqlalchemy import create_engine
 from sqlalchemy.pool import NullPool
 
@@ -59,16 +61,21 @@ class Database:
             },
         )
         self._thread = threading.local()
-        #: Added to transaction ids to make message ids; see ``_read_epoch``.
-        self.base = 0
+        # Added to transaction ids to make message ids; see _epoch_base.
+        self._base = 0
         #: Called after each connect: what was learned over another connection may not hold.
         self.on_connect: list[Callable[[], None]] = []
 
     def rows(
-        self, statement: str, parameters: Mapping[str, Any], repeatable: bool = False
+        self,
+        statement: str,
+        parameters: Mapping[str, Any] | Callable[[], Mapping[str, Any]],
+        repeatable: bool = False,
     ) -> list[Row]:
         """Run one statement in a transaction of its own, and return its rows.
 
+        :param parameters: the statement's parameters, to which ``base`` is added; or a
+            function that gives them, for those that only hold for the connection in use
         :param repeatable: whether running it twice does what running it once does; then a
             connection that broke under it is replaced and the statement sent again. Else
             its outcome is unknown, and only the client can decide.
@@ -76,8 +83,8 @@ class Database:
         for tries_left in reversed(range(_TRIES)):
             try:
                 with self._cursor() as cursor:
-                    cursor.execute(statement, parameters)
-                    return cursor.fetchall() if cursor.description else []
+                    given = parameters() if callable(parameters) else parameters
+                    return self._run(cursor, statement, given)
             except _UNDONE as error:
                 if not tries_left:
                     raise _unavailable(error) from error
@@ -94,13 +101,9 @@ class Database:
         try:
             with self._cursor() as cursor:
 
-                def run(statement: str, parameters: Mapping[str, Any]) -> list[Row]:
-                    cursor.execute(statement, parameters)
-                    return cursor.fetchall() if cursor.description else []
-
                 cursor.execute('BEGIN')
                 try:
-                    yield run
+                    yield partial(self._run, cursor)
                     cursor.execute('COMMIT')
                 except BaseException:
                     if not cursor.connection.closed:
@@ -113,14 +116,22 @@ class Database:
         """Close this thread's connection."""
         self._discard()
 
-    def _cursor(self) -> Any:
+    def _run(
+        self, cursor: Cursor, statement: str, parameters: Mapping[str, Any]
+    ) -> list[Row]:
+        cursor.execute(statement, {**parameters, 'base': self._base})
+        return cursor.fetchall() if cursor.description else []
+
+    def _cursor(self) -> Cursor:
         connection: Connection | None = getattr(self._thread, 'connection', None)
         if connection is None or _is_dead(connection):
             connection = self._connect()
         return connection.cursor()
 
     def _lost(self) -> bool:
-        return bool(self._thread.connection.closed)
+        """Whether there was a connection, and it broke."""
+        connection = self._thread.connection
+        return connection is not None and bool(connection.closed)
 
     def _connect(self) -> Connection:
         self._discard()
@@ -131,7 +142,7 @@ class Database:
         connection.autocommit = True
         self._thread.connection = connection
         try:
-            self.base = _epoch_base(connection)
+            self._base = _epoch_base(connection)
         except BaseException:
             self._discard()
             raise

@@ -30,8 +30,10 @@ class Expiry:
 
     def run_once(self) -> int:
         """Walk all queues once; return how many messages were removed."""
+        removed = self._remove_messages()
+        # Afterwards, since a claim on nothing but dead messages is as good as dead.
         self._remove_claims()
-        return self._remove_messages()
+        return removed
 
     def run_forever(self, stop: threading.Event | None = None) -> None:
         """Walk all queues every ``interval`` seconds, until ``stop`` is set."""

@@ -25,7 +25,7 @@ import time
 from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from marconi_api.model.tables import POSITION_BITS
 
@@ -114,6 +114,11 @@ class Hints:
         """Where to start in a queue."""
         memory = self._memories.get(queue_id)
         return memory.hint if memory else Hint()
+
+    def parameters(self, queue_id: int) -> dict[str, Any]:
+        """The same, for a statement."""
+        hint = self.of(queue_id)
+        return {'fresh_hint': hint.fresh_id, 'held_hint': hint.held_until}
 
     def forget(self) -> None:
         """Drop all: after a reconnect the database may be another, or back in time."""

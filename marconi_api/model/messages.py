@@ -68,8 +68,7 @@ class Messages:
         rows = self._database.rows(
             _POST,
             {
-                **_parameters(queue),
-                'base': self._database.base,
+                **queue.parameters,
                 'client_id': client_id,
                 'ttls': list(ttls),
                 'bodies': list(bodies),
@@ -100,17 +99,14 @@ class Messages:
         after = -1 if marker is None else message_id(marker)
         if after is None:
             return []
-        hint = self._hints.of(queue.id)
         rows = self._database.rows(
             _LIST[include_claimed, not_from is not None],
-            {
-                **_parameters(queue),
-                'base': self._database.base,
+            lambda: {
+                **queue.parameters,
+                **self._hints.parameters(queue.id),
                 'after': after,
                 'limit': limit,
                 'not_from': not_from,
-                'fresh_hint': hint.fresh_id,
-                'held_hint': hint.held_until,
             },
             repeatable=True,
         )
@@ -124,7 +120,7 @@ class Messages:
 
     def get_many(self, queue: QueueKey, messages: Sequence[str]) -> builtins.list[Message]:
         """Those of the messages that there are, claimed or not, in posting order."""
-        parameters = {**_parameters(queue), 'ids': _known(messages)}
+        parameters = {**queue.parameters, 'ids': _known(messages)}
         rows = self._database.rows(_GET, parameters, repeatable=True)
         return [message_of(row) for row in rows]
 
@@ -138,7 +134,7 @@ class Messages:
             return
         statement = _DELETE_FREE if claim is None else _DELETE_CLAIMED
         holder = None if claim is None else claim_id(claim)
-        parameters = {**_parameters(queue), 'id': identity, 'claim_id': holder}
+        parameters = {**queue.parameters, 'id': identity, 'claim_id': holder}
         for _ in range(_TRIES):
             rows = self._database.rows(statement, parameters, repeatable=True)
             if not rows:
@@ -155,15 +151,11 @@ class Messages:
 
     def delete_many(self, queue: QueueKey, messages: Sequence[str]) -> None:
         """Delete those of the messages that there are, claimed or not."""
-        parameters = {**_parameters(queue), 'ids': _known(messages)}
+        parameters = {**queue.parameters, 'ids': _known(messages)}
         self._database.rows(_DELETE_MANY, parameters, repeatable=True)
 
 
 _TRIES = 5
-
-
-def _parameters(queue: QueueKey) -> dict[str, Any]:
-    return {'queue_id': queue.id, 'project': queue.project, 'name': queue.name}
 
 
 def _known(messages: Sequence[str]) -> builtins.list[int]:

@@ -58,20 +58,20 @@ class Queues:
                 return True
             # Another queue's name has this hash; or one of two that happened just now:
             # somebody made this very queue, or deleted it.
-            if self._database.rows(_COLLISION, _parameters(queue)):
+            if self._database.rows(_COLLISION, queue.parameters):
                 raise QueueCollision(queue.name)
         raise StorageUnavailable
 
     def _insert(self, queue: QueueKey) -> bool:
         with self._database.transaction() as run:
-            inserted = run(_INSERT, _parameters(queue))
+            inserted = run(_INSERT, queue.parameters)
             if inserted:
-                run(_SET_FLOOR, {**_parameters(queue), 'base': self._database.base})
+                run(_SET_FLOOR, queue.parameters)
             return bool(inserted)
 
     def exists(self, queue: QueueKey) -> bool:
         """Whether the queue is there."""
-        return bool(self._database.rows(THE_QUEUE, _parameters(queue), repeatable=True))
+        return bool(self._database.rows(THE_QUEUE, queue.parameters, repeatable=True))
 
     def delete(self, queue: QueueKey) -> None:
         """Remove a queue with its messages and claims; none that exists is no error.
@@ -79,7 +79,7 @@ class Queues:
         At once they are out of everybody's sight, also if the queue is made anew;
         ``Expiry`` removes their rows afterwards.
         """
-        self._database.rows(_DELETE, _parameters(queue), repeatable=True)
+        self._database.rows(_DELETE, queue.parameters, repeatable=True)
 
     def list(self, project: str, marker: str, limit: int) -> builtins.list[Queue]:
         """The project's next queues by name, after the name ``marker``."""
@@ -90,27 +90,23 @@ class Queues:
 
     def metadata(self, queue: QueueKey) -> str:
         """The queue's metadata, as it was set."""
-        for (metadata,) in self._database.rows(_METADATA, _parameters(queue), repeatable=True):
+        for (metadata,) in self._database.rows(_METADATA, queue.parameters, repeatable=True):
             return str(metadata)
         raise QueueNotFound(queue.name, queue.project)
 
     def set_metadata(self, queue: QueueKey, metadata: str) -> None:
         """Replace the queue's metadata by another JSON object."""
-        parameters = {**_parameters(queue), 'metadata': metadata}
+        parameters = {**queue.parameters, 'metadata': metadata}
         if not self._database.rows(_SET_METADATA, parameters, repeatable=True):
             raise QueueNotFound(queue.name, queue.project)
 
     def stats(self, queue: QueueKey) -> Stats:
         """Count the queue's live messages; the time it takes grows with their number."""
         for free, claimed, *ends in self._database.rows(
-            _STATS, _parameters(queue), repeatable=True
+            _STATS, queue.parameters, repeatable=True
         ):
             return Stats(free, claimed, _summary(*ends[:3]), _summary(*ends[3:]))
         raise QueueNotFound(queue.name, queue.project)
-
-
-def _parameters(queue: QueueKey) -> dict[str, object]:
-    return {'queue_id': queue.id, 'project': queue.project, 'name': queue.name}
 
 
 def _summary(message_id: int | None, age: int, created: str) -> MessageSummary | None:

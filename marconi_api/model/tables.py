@@ -11,7 +11,7 @@ by it (Citus) without a change.
 import re
 from functools import lru_cache
 from hashlib import blake2b
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import BigInteger, Column, DateTime, Index, Integer, MetaData, Table, Text, text
@@ -121,6 +121,11 @@ class QueueKey(NamedTuple):
         """
         digest = blake2b(f'{len(project)}:{project}{name}'.encode(), digest_size=8).digest()
         return cls(int.from_bytes(digest, 'big', signed=True), project, name)
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The parameters of THE_QUEUE."""
+        return {'queue_id': self.id, 'project': self.project, 'name': self.name}
 
 
 # A message's id is the 64-bit id of the transaction that posted it, then its place in the

@@ -1,0 +1,178 @@
+"""The connection: what breaks is said, what may be repeated is, what may not is not."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import psycopg2
+import pytest
+
+from marconi_api import model
+from marconi_api.errors import StorageUnavailable
+from marconi_api.model.database import Database
+from marconi_api.model.tables import POSITION_BITS
+from tests.model.conftest import ids
+
+
+def kill_sessions_of_the_service(sql):
+    sql(
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+        " WHERE application_name = 'marconi'"
+    )
+
+
+def test_a_connection_that_broke_while_idle_is_replaced_before_anything_is_sent(
+    queue, post, sql
+):
+    kill_sessions_of_the_service(sql)
+
+    assert len(post(1)) == 1
+
+
+def test_a_read_whose_connection_breaks_is_repeated(queue, sql, session):
+    marker = "SELECT pg_sleep(0.2), 'a read'"
+
+    with ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(model.database.rows, marker, {}, repeatable=True)
+        wait_until_running(sql, marker)
+        kill_sessions_of_the_service(sql)
+
+        assert reading.result()[0][1] == 'a read'
+
+
+def test_a_write_whose_connection_breaks_is_not_repeated(queue, sql):
+    """Nobody knows whether it was done; only the client can tell whether twice is harm."""
+    marker = "SELECT pg_sleep(5), 'a write'"
+
+    with ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(model.database.rows, marker, {})
+        wait_until_running(sql, marker)
+        kill_sessions_of_the_service(sql)
+
+        with pytest.raises(StorageUnavailable):
+            writing.result()
+
+
+def test_a_statement_that_takes_too_long_is_given_up(postgres):
+    database = Database(postgres.url, connect_timeout=2, statement_timeout=0.05)
+
+    with pytest.raises(StorageUnavailable):
+        database.rows('SELECT pg_sleep(10)', {})
+
+    assert database.rows('SELECT 1', {}) == [(1,)]
+    database.close()
+
+
+def test_a_database_out_of_reach_is_said_to_be(tmp_path):
+    database = Database(f'postgresql+psycopg2://u@/d?host={tmp_path}', 2, 5)
+
+    with pytest.raises(StorageUnavailable):
+        database.rows('SELECT 1', {}, repeatable=True)
+
+
+def test_a_transaction_that_fails_leaves_nothing_and_the_connection_usable(queue, sql):
+    with pytest.raises(RuntimeError), model.database.transaction() as run:
+        run('INSERT INTO id_epoch VALUES (1, 1)', {})
+        raise RuntimeError
+
+    assert sql('SELECT count(*) FROM id_epoch') == [(1,)]
+    assert model.database.rows('SELECT 1', {}) == [(1,)]
+
+
+def test_each_thread_has_a_connection_of_its_own(queue):
+    meeting = threading.Barrier(4)
+
+    def my_session(_):
+        meeting.wait()
+        return model.database.rows('SELECT pg_backend_pid()', {})[0][0]
+
+    with ThreadPoolExecutor(4) as pool:
+        sessions = set(pool.map(my_session, range(4)))
+
+    assert len(sessions) == 4
+
+
+def test_a_connection_is_kept_between_statements(queue):
+    [first, second] = (model.database.rows('SELECT pg_backend_pid()', {}) for _ in range(2))
+
+    assert first == second
+
+
+def test_statements_run_in_autocommit(queue, post, sql):
+    post(1)
+
+    assert sql(
+        "SELECT count(*) FROM pg_stat_activity"
+        " WHERE application_name = 'marconi' AND state LIKE 'idle in transaction%'"
+    ) == [(0,)]
+
+
+class TestRestoredDump:
+    """A dump is restored into a cluster whose transactions count from the start again."""
+
+    @pytest.fixture
+    def restored(self, queue, post, sql):
+        """What a restore looks like: ids from far ahead, written for another cluster."""
+        ahead = 10**9 << POSITION_BITS
+        post(1)
+        sql(f'UPDATE messages SET id = id + {ahead}')
+        sql(f'UPDATE message_states SET id = id + {ahead}')
+        sql('UPDATE id_epoch SET cluster = 42')
+        model.database.close()
+        yield queue
+        sql('UPDATE id_epoch SET base = 0')
+        model.database.close()
+
+    def test_new_messages_come_after_the_restored_ones(self, restored, post, claim):
+        [new] = post(1)
+        [old, listed] = ids(model.messages.list(restored, None, 10))
+
+        assert listed == new > old
+        assert ids(claim()) == [old, new]
+
+    def test_new_queues_take_messages(self, restored, post):
+        model.queues.delete(restored)
+        model.queues.create(restored)
+
+        posted = post(1)
+
+        assert ids(model.messages.list(restored, None, 10)) == posted
+
+    def test_all_connections_agree(self, restored, post):
+        def post_and_hang_up(_):
+            [message] = post(1)
+            model.database.close()
+            return message
+
+        with ThreadPoolExecutor(4) as pool:
+            posted = list(pool.map(post_and_hang_up, range(8)))
+
+        assert set(posted) < set(ids(model.messages.list(restored, None, 20)))
+
+
+def test_deadlocked_statements_are_tried_again(queue, post, sql, session):
+    first, second = post(2)
+    other = session()
+    other.execute("SET deadlock_timeout = '1 min'")
+    other.execute('SELECT FROM message_states WHERE id = %s FOR UPDATE', [int(second, 16)])
+
+    with ThreadPoolExecutor(1) as pool:
+        deleting = pool.submit(model.messages.delete_many, queue, [first, second])
+        with psycopg2.connect(sql.connection.dsn) as waiting, waiting.cursor() as looker:
+            for _ in range(1000):
+                looker.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
+                if looker.fetchone()[0]:
+                    break
+        other.execute(
+            'SELECT FROM message_states WHERE id = %s FOR UPDATE', [int(first, 16)]
+        )
+        other.connection.commit()
+        deleting.result()
+
+    assert model.queues.stats(queue).free == 0
+
+
+def wait_until_running(sql, statement):
+    for _ in range(1000):
+        if sql('SELECT 1 FROM pg_stat_activity WHERE state = %s AND query = %s', 'active', statement):
+            return
+    pytest.fail('the statement never started')

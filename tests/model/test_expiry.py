@@ -1,0 +1,155 @@
+"""The janitor removes what is dead, all of it, and nothing else."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from marconi_api import model
+from marconi_api.model import QueueKey
+from marconi_api.model.expiry import Expiry
+
+
+@pytest.fixture
+def janitor():
+    """A janitor whose batches are smaller than what there is to do."""
+    return Expiry(model.database, interval=0.01, batch_size=7)
+
+
+def rows_left(sql):
+    [(states,)] = sql('SELECT count(*) FROM message_states')
+    [(bodies,)] = sql('SELECT count(*) FROM messages')
+    assert states == bodies
+    return states
+
+
+def test_expired_messages_are_removed(queue, post, age, janitor, sql):
+    post(50, ttl=60)
+    age(61)
+
+    assert janitor.run_once() == 50
+    assert rows_left(sql) == 0
+
+
+def test_what_lives_is_kept(queue, post, claim, age, janitor, sql):
+    post(20, ttl=60)
+    post(20, ttl=3600)
+    claim(limit=5, ttl=100)
+    age(61)
+
+    janitor.run_once()
+
+    assert rows_left(sql) == 25
+
+
+def test_all_that_was_in_a_deleted_queue_is_removed(queue, post, claim, janitor, sql):
+    post(30)
+    claim(limit=10)
+    model.queues.delete(queue)
+
+    janitor.run_once()
+
+    assert rows_left(sql) == 0
+
+
+def test_all_that_was_in_an_earlier_queue_of_the_name_is_removed(queue, post, janitor, sql):
+    post(30)
+    model.queues.delete(queue)
+    model.queues.create(queue)
+    post(3)
+
+    janitor.run_once()
+
+    assert rows_left(sql) == 3
+
+
+def test_many_queues_are_walked_in_one_round(post, age, janitor, sql):
+    for number in range(20):
+        queue = QueueKey.of('project', f'queue-{number}')
+        model.queues.create(queue)
+        post(2, ttl=60, to=queue)
+        post(1, ttl=3600, to=queue)
+    age(61)
+
+    assert janitor.run_once() == 40
+    assert rows_left(sql) == 20
+
+
+def test_a_claim_is_removed_when_its_time_is_over(post, claim, age, janitor, sql):
+    post(20)
+    for _ in range(20):
+        claim(limit=1, ttl=60)
+    age(61)
+
+    janitor.run_once()
+
+    assert sql('SELECT count(*) FROM claims') == [(0,)]
+
+
+def test_a_claim_is_removed_when_it_holds_nothing_more(queue, post, claim, janitor, sql):
+    post(2)
+    model.messages.delete_many(queue, [claim(limit=1).messages[0].id])
+    holding = claim(limit=1)
+
+    janitor.run_once()
+
+    assert sql('SELECT id::text FROM claims') == [(holding.id,)]
+
+
+def test_it_does_not_wait_for_a_row_that_is_locked(post, age, janitor, session, sql):
+    post(10, ttl=60)
+    age(61)
+    locker = session()
+    locker.execute('SELECT FROM message_states ORDER BY id LIMIT 1 FOR UPDATE')
+
+    assert janitor.run_once() == 9
+
+
+def test_several_at_once_remove_everything_once(post, age, janitor, sql):
+    post(400, ttl=60)
+    age(61)
+
+    with ThreadPoolExecutor(4) as pool:
+        removed = list(pool.map(lambda _: janitor.run_once(), range(4)))
+
+    assert sum(removed) == 400
+    assert rows_left(sql) == 0
+
+
+def test_it_goes_on_until_it_is_stopped(post, age, janitor, sql):
+    stop = threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(janitor.run_forever, stop)
+        post(10, ttl=60)
+        age(61)
+        for _ in range(500):
+            if rows_left_or_none(sql) == 0:
+                break
+            stop.wait(0.01)
+        stop.set()
+        running.result(timeout=10)
+
+    assert rows_left(sql) == 0
+
+
+def rows_left_or_none(sql):
+    return sql('SELECT count(*) FROM message_states')[0][0]
+
+
+def test_it_survives_a_storage_that_is_out_of_reach(janitor, monkeypatch, caplog):
+    stop = threading.Event()
+    rows = model.database.rows
+    calls = []
+
+    def fail_once(*args, **kw):
+        calls.append(args)
+        if len(calls) == 1:
+            raise model.StorageUnavailable
+        stop.set()
+        return rows(*args, **kw)
+
+    monkeypatch.setattr(model.database, 'rows', fail_once)
+    janitor.run_forever(stop)
+
+    assert len(calls) > 1
+    assert 'out of reach' in caplog.text

@@ -1,0 +1,257 @@
+"""A hint spares work and never hides a message."""
+
+import random
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from uuid import uuid4
+
+from marconi_api import model
+from marconi_api.model import hints
+from marconi_api.model.hints import LONG_AGO, Hint, Hints, Seen
+from marconi_api.model.tables import POSITION_BITS
+from tests.model.conftest import CLIENT, ids
+
+CLAIMS = sys.modules['marconi_api.model.claims']
+MESSAGES = sys.modules['marconi_api.model.messages']
+
+QUEUE = 7
+
+
+def at(seconds):
+    return LONG_AGO + timedelta(days=1, seconds=seconds)
+
+
+def seen(first_fresh=None, first_held=None, now=0, oldest_unfinished=100, transaction=None):
+    return Seen(first_fresh, first_held, at(now), oldest_unfinished, transaction)
+
+
+def test_an_unknown_queue_is_scanned_from_its_beginning():
+    assert Hints().of(QUEUE) == Hint(0, LONG_AGO)
+
+
+def test_the_fresh_hint_stops_at_the_first_fresh_message():
+    known = Hints()
+
+    known.learn(QUEUE, seen(first_fresh=42, oldest_unfinished=100))
+
+    assert known.of(QUEUE).fresh_id == 42
+
+
+def test_the_fresh_hint_stops_at_the_oldest_unfinished_transaction():
+    known = Hints()
+
+    known.learn(QUEUE, seen(first_fresh=None, oldest_unfinished=100))
+
+    assert known.of(QUEUE).fresh_id == 100 << POSITION_BITS
+
+
+def test_the_held_hint_waits_until_all_older_transactions_are_over():
+    known = Hints()
+    known.learn(QUEUE, seen(now=1, oldest_unfinished=100, transaction=105))
+
+    known.learn(QUEUE, seen(now=2, oldest_unfinished=105))
+    too_early = known.of(QUEUE).held_until
+    known.learn(QUEUE, seen(now=3, oldest_unfinished=106))
+
+    assert too_early == LONG_AGO
+    assert known.of(QUEUE).held_until == at(1)
+
+
+def test_the_held_hint_stops_at_the_first_returned_message():
+    known = Hints()
+    known.learn(QUEUE, seen(now=5, oldest_unfinished=100, transaction=105))
+
+    known.learn(QUEUE, seen(now=6, oldest_unfinished=106, first_held=at(4)))
+
+    assert known.of(QUEUE).held_until == at(4)
+
+
+def test_a_report_that_comes_late_does_not_use_what_only_a_newer_snapshot_proved():
+    known = Hints()
+    known.learn(QUEUE, seen(now=5, oldest_unfinished=100, transaction=105))
+    known.learn(QUEUE, seen(now=6, oldest_unfinished=106, first_held=at(4)))
+
+    known.learn(QUEUE, seen(now=5, oldest_unfinished=101, first_held=None))
+
+    assert known.of(QUEUE).held_until == at(4)
+
+
+def test_a_hint_never_moves_back_by_what_is_learned():
+    known = Hints()
+    known.learn(QUEUE, seen(first_fresh=42))
+
+    known.learn(QUEUE, seen(first_fresh=41))
+
+    assert known.of(QUEUE).fresh_id == 42
+
+
+def test_a_clock_that_was_set_back_drops_the_hint():
+    known = Hints()
+    known.learn(QUEUE, seen(now=5, oldest_unfinished=100, transaction=105))
+    known.learn(QUEUE, seen(now=6, oldest_unfinished=106))
+
+    known.learn(QUEUE, seen(now=2, oldest_unfinished=107))
+
+    assert known.of(QUEUE).held_until == LONG_AGO
+
+
+def test_each_minute_the_hint_steps_back_to_that_of_ten_minutes_ago(monkeypatch):
+    known = Hints()
+    now = time.monotonic()
+    for minute in range(1, 12):
+        monkeypatch.setattr(hints.time, 'monotonic', lambda at=now + 61 * minute: at)
+        known.learn(QUEUE, seen(first_fresh=minute))
+
+    assert known.of(QUEUE).fresh_id == 1
+
+
+def test_the_least_used_queue_is_forgotten_first(monkeypatch):
+    monkeypatch.setattr(hints, '_MOST_QUEUES', 2)
+    known = Hints()
+
+    for queue in (1, 2, 1, 3):
+        known.learn(queue, seen(first_fresh=9))
+
+    assert [known.of(queue).fresh_id for queue in (1, 2, 3)] == [9, 0, 9]
+
+
+def test_claims_move_the_hints_of_a_real_queue(queue, post, claim):
+    post(40)
+    for _ in range(2):
+        claim(limit=20)
+
+    later = post(1)
+
+    assert model.hints.of(queue.id).fresh_id > 0
+    assert ids(claim()) == later
+
+
+def test_a_new_connection_drops_all_hints(queue, post, claim):
+    post(2)
+    claim(limit=1)
+
+    model.database.close()
+    model.queues.exists(queue)
+
+    assert model.hints.of(queue.id) == Hint()
+
+
+def test_hints_lose_no_message_in_a_crowd(queue, monkeypatch):
+    """Posts and releases that commit late or not at all, claims that lapse, a pinned snapshot.
+
+    Every message that was posted is deleted once, though no hint is ever dropped.
+    """
+    monkeypatch.setattr(hints, '_STEP_BACK_EVERY', 3600.0)
+    done = threading.Event()
+    lock = threading.Lock()
+    posted, deleted = set(), []
+
+    def slow_statement(dice, statement, parameters):
+        """Run it in a transaction that commits late, or not at all."""
+        with model.database.transaction() as run:
+            rows = run(statement, parameters)
+            time.sleep(dice.random() / 50)
+            if dice.random() < 0.2:
+                run('ROLLBACK', {})
+                run('BEGIN', {})
+                return []
+            return rows
+
+    def keep_posting(seed):
+        dice = random.Random(seed)
+        while not done.is_set():
+            rows = slow_statement(
+                dice,
+                MESSAGES._POST,
+                {**queue.parameters, 'base': 0, 'client_id': CLIENT}
+                | {'ttls': [3600] * 5, 'bodies': ['1'] * 5},
+            )
+            with lock:
+                posted.update(row[0] + place for row in rows for place in range(5))
+
+    def keep_working(seed):
+        dice = random.Random(seed)
+        idle_since = time.monotonic()
+        while not done.is_set() or time.monotonic() - idle_since < 3:
+            fate = dice.random()
+            claim = model.claims.create(queue, 1 if fate < 0.1 else 60, 60, 10)
+            if claim is None:
+                time.sleep(0.01)
+                continue
+            idle_since = time.monotonic()
+            if fate < 0.1:
+                continue
+            if fate < 0.3:
+                parameters = {**queue.parameters, 'claim_id': claim.id}
+                slow_statement(dice, CLAIMS._RELEASE, parameters)
+                model.claims.release(queue, claim.id)
+                continue
+            for message in claim.messages:
+                model.messages.delete(queue, message.id, claim.id)
+                with lock:
+                    deleted.append(int(message.id, 16))
+
+    with ThreadPoolExecutor(9) as pool, model.database.transaction() as pinned:
+        pinned('SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY', {})
+        pinned('SELECT 1', {})
+        pinned("SET idle_in_transaction_session_timeout = 0", {})
+        threads = [pool.submit(keep_posting, seed) for seed in range(3)]
+        threads += [pool.submit(keep_working, seed) for seed in range(3, 9)]
+        time.sleep(5)
+        done.set()
+        for thread in threads:
+            thread.result()
+
+    assert len(deleted) == len(set(deleted))
+    assert set(deleted) == posted
+    assert model.hints.of(queue.id).held_until > LONG_AGO
+
+
+def test_the_naive_hint_hides_what_commits_late(queue, post, claim, session, monkeypatch):
+    """So that the tests above are known to be able to fail: the highest id taken, plus one."""
+
+    def learn_naively(memory, seen):
+        newest = model.database.rows('SELECT max(id) FROM message_states', {})[0][0]
+        memory.hint = Hint(newest + 1)
+
+    monkeypatch.setattr(hints._Memory, 'learn', learn_naively)
+    late = session()
+    late.execute(
+        MESSAGES._POST,
+        {**queue.parameters, 'base': 0, 'client_id': CLIENT}
+        | {'ttls': [300], 'bodies': ['"late"']},
+    )
+    post(1)
+    claim()
+    late.connection.commit()
+
+    assert claim() is None
+
+
+def test_a_claim_reads_little_though_dead_rows_cannot_be_removed(queue, post, claim, session):
+    """An old snapshot, a backup's for instance, keeps all index entries of what is deleted."""
+    pinned = session()
+    pinned.execute('SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY')
+    pinned.execute('SELECT 1')
+    for _ in range(200):
+        post(100)
+        model.messages.delete_many(queue, ids(claim(limit=100)))
+    post(20)
+
+    with_hint = blocks_read_by_a_claim(queue, model.hints.of(queue.id))
+    without = blocks_read_by_a_claim(queue, Hint())
+
+    assert with_hint * 5 < without
+
+
+def blocks_read_by_a_claim(queue, hint):
+    terms = {'claim_id': str(uuid4()), 'ttl': 60, 'grace': 60, 'limit': 5}
+    start = {'fresh_hint': hint.fresh_id, 'held_hint': hint.held_until}
+    [[[plan]]] = model.database.rows(
+        f'EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {CLAIMS._CREATE}',
+        {**queue.parameters, **terms, **start},
+    )
+    return plan['Plan']['Shared Hit Blocks'] + plan['Plan']['Shared Read Blocks']

@@ -1,0 +1,240 @@
+"""What a message promises, below the wire."""
+
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from marconi_api import model
+from marconi_api.errors import (
+    ClaimDoesNotHold,
+    MessageIsClaimed,
+    MessageNotFound,
+    OutOfRange,
+    QueueNotFound,
+    StorageUnavailable,
+)
+from marconi_api.model import QueueKey
+from tests.model.conftest import CLIENT, ids
+
+
+def test_a_post_is_one_round_trip(queue, monkeypatch):
+    statements = []
+    rows = model.database.rows
+    monkeypatch.setattr(
+        model.database, 'rows', lambda *args, **kw: statements.append(args) or rows(*args, **kw)
+    )
+
+    model.messages.post(queue, CLIENT, [60] * 10, ['1'] * 10)
+
+    assert len(statements) == 1
+
+
+def test_posting_to_a_queue_that_does_not_exist_stores_nothing(app, sql):
+    with pytest.raises(QueueNotFound):
+        model.messages.post(QueueKey.of('project', 'missing'), CLIENT, [60], ['1'])
+
+    assert sql('SELECT count(*) FROM messages') == [(0,)]
+    assert sql('SELECT count(*) FROM message_states') == [(0,)]
+
+
+def test_a_post_that_fails_half_way_stores_nothing(queue, sql):
+    sql("ALTER TABLE messages ADD CONSTRAINT no_poison CHECK (body <> 'poison')")
+    try:
+        with pytest.raises(StorageUnavailable):
+            model.messages.post(queue, CLIENT, [60, 60], ['"fine"', 'poison'])
+    finally:
+        sql('ALTER TABLE messages DROP CONSTRAINT no_poison')
+
+    assert sql('SELECT count(*) FROM messages') == [(0,)]
+    assert sql('SELECT count(*) FROM message_states') == [(0,)]
+
+
+def test_a_post_of_more_messages_than_ids_can_number_is_refused(queue):
+    too_many = 2**14 + 1
+
+    with pytest.raises(OutOfRange, match='16384'):
+        model.messages.post(queue, CLIENT, [60] * too_many, ['1'] * too_many)
+
+
+def test_a_post_of_as_many_messages_as_ids_can_number_is_stored(queue):
+    most = 2**14
+
+    posted = model.messages.post(queue, CLIENT, [60] * most, ['1'] * most)
+
+    assert len(set(posted)) == model.queues.stats(queue).free == most
+
+
+def test_looking_changes_nothing(queue, post, claim, sql):
+    post(3)
+    claim(limit=1)
+    before = sql('SELECT * FROM message_states ORDER BY id')
+
+    model.messages.list(queue, None, 10, include_claimed=True)
+    model.messages.get_many(queue, ['0000000000000001'])
+    model.queues.stats(queue)
+
+    assert sql('SELECT * FROM message_states ORDER BY id') == before
+
+
+@pytest.mark.parametrize(
+    'unparsable',
+    ['', 'x', '5', '000000000000000G', '00000000000000001', 'ffffffffffffffff', '-000000000000001'],
+)
+def test_an_id_that_cannot_be_one_is_that_of_no_message(queue, unparsable):
+    with pytest.raises(MessageNotFound):
+        model.messages.get(queue, unparsable)
+
+    assert model.messages.list(queue, unparsable, 10) == []
+    model.messages.delete(queue, unparsable)
+    model.messages.delete_many(queue, [unparsable])
+
+
+def test_a_message_of_another_queue_is_not_found_and_not_deleted(queue, post):
+    [message] = post(1)
+    elsewhere = QueueKey.of('elsewhere', queue.name)
+    model.queues.create(elsewhere)
+
+    model.messages.delete(elsewhere, message)
+    model.messages.delete_many(elsewhere, [message])
+
+    assert model.messages.get_many(elsewhere, [message]) == []
+    assert model.messages.get(queue, message).id == message
+
+
+def test_a_claimed_message_is_deleted_by_its_claim_only(queue, post, claim):
+    [message] = post(1)
+    held = claim()
+
+    with pytest.raises(MessageIsClaimed):
+        model.messages.delete(queue, message)
+    with pytest.raises(ClaimDoesNotHold):
+        model.messages.delete(queue, message, 'garbage')
+    model.messages.delete(queue, message, held.id)
+
+    assert model.messages.get_many(queue, [message]) == []
+
+
+def test_a_lapsed_claim_deletes_nothing(queue, post, claim, age):
+    [message] = post(1)
+    held = claim(ttl=60)
+    age(61)
+
+    with pytest.raises(ClaimDoesNotHold):
+        model.messages.delete(queue, message, held.id)
+
+    assert model.messages.get(queue, message).id == message
+
+
+def test_a_stale_claim_deletes_nothing_that_another_holds_now(queue, post, claim, age):
+    [message] = post(1)
+    stale = claim(ttl=60)
+    age(61)
+    claim(ttl=60)
+
+    with pytest.raises(MessageIsClaimed):
+        model.messages.delete(queue, message, stale.id)
+
+
+def test_a_message_that_is_claimed_while_its_delete_waits_is_kept(queue, post, session):
+    """The delete looks at the claim when it has the row, not when it set out."""
+    [message] = post(1)
+    claimer = session()
+    claimer.execute(
+        "UPDATE message_states SET claim_id = gen_random_uuid(), held_until = now() + '60 s'"
+    )
+
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(model.messages.delete, queue, message)
+        wait_for_a_lock(session)
+        claimer.connection.commit()
+        with pytest.raises(MessageIsClaimed):
+            waiting.result()
+
+
+def test_a_claim_that_lapses_while_its_delete_waits_deletes_nothing(
+    queue, post, claim, session
+):
+    [message] = post(1)
+    held = claim()
+    thief = session()
+    thief.execute(
+        "UPDATE message_states SET claim_id = gen_random_uuid(), held_until = now() + '60 s'"
+    )
+
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(model.messages.delete, queue, message, held.id)
+        wait_for_a_lock(session)
+        thief.connection.commit()
+        with pytest.raises(MessageIsClaimed):
+            waiting.result()
+
+
+def test_bulk_deletes_of_the_same_messages_do_not_lock_each_other_out(queue, post):
+    posted = post(200)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(
+            pool.map(
+                lambda turn: model.messages.delete_many(queue, posted[:: 1 if turn % 2 else -1]),
+                range(32),
+            )
+        )
+
+    assert model.queues.stats(queue).free == 0
+
+
+def test_a_claim_makes_a_message_outlive_it_by_the_grace(queue, post, claim):
+    post(1, ttl=60)
+
+    [message] = claim(ttl=100, grace=60).messages
+
+    assert message.ttl == 160
+
+
+def test_a_claim_leaves_a_message_that_outlives_it_as_it_is(queue, post, claim):
+    post(1, ttl=300)
+
+    [message] = claim(ttl=100, grace=60).messages
+
+    assert message.ttl == 300
+
+
+def test_the_life_that_a_claim_gave_is_real(queue, post, claim, age):
+    [message] = post(1, ttl=60)
+    claim(ttl=100, grace=60)
+
+    age(159)
+    assert ids(model.messages.get_many(queue, [message])) == [message]
+
+    age(2)
+    assert model.messages.get_many(queue, [message]) == []
+
+
+def wait_for_a_lock(session):
+    """Wait until a statement of the service waits for somebody's row lock."""
+    looker = session()
+    for _ in range(2000):
+        looker.execute(
+            "SELECT pg_sleep(0.005), count(*) FROM pg_stat_activity"
+            " WHERE application_name = 'marconi' AND wait_event_type = 'Lock'"
+        )
+        if looker.fetchone()[1]:
+            return
+        looker.connection.rollback()
+    pytest.fail('nothing waited for a lock')
+
+
+def test_a_body_comes_back_as_it_was_posted(queue):
+    body = '{"b": 1.10, "a":  1e2, "\\u0000": "\\ud83d\\ude00 ü 😀", "c": [ ]}'
+
+    [message] = model.messages.post(queue, CLIENT, [60], [body])
+
+    assert model.messages.get(queue, message).body == body
+
+
+def test_no_statement_needs_the_clock_of_this_process():
+    for module in ('claims', 'messages', 'queues', 'expiry'):
+        names = vars(sys.modules[f'marconi_api.model.{module}'])
+        assert 'datetime' not in names
+        assert 'time' not in names

@@ -1,0 +1,223 @@
+"""What a queue promises, below the wire."""
+
+import random
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from marconi_api import model
+from marconi_api.errors import ClaimNotFound, MarconiError, QueueCollision, QueueNotFound
+from marconi_api.model import QueueKey
+from tests.model.conftest import CLIENT, ids
+
+QUEUES = sys.modules['marconi_api.model.queues']
+
+
+def test_a_queue_is_made_once(app):
+    queue = QueueKey.of('project', 'new')
+
+    assert model.queues.create(queue)
+    assert not model.queues.create(queue)
+
+
+def test_of_many_who_make_a_queue_at_once_one_has_made_it(app):
+    queue = QueueKey.of('project', 'new')
+
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(lambda _: model.queues.create(queue), range(8)))
+
+    assert sorted(made) == [False] * 7 + [True]
+
+
+def test_making_a_queue_again_keeps_its_metadata(queue):
+    model.queues.set_metadata(queue, '{"a": 1}')
+
+    model.queues.create(queue)
+
+    assert model.queues.metadata(queue) == '{"a": 1}'
+
+
+def test_the_same_name_in_another_project_is_another_queue(queue, post):
+    elsewhere = QueueKey.of('elsewhere', queue.name)
+    model.queues.create(elsewhere)
+
+    post(1)
+
+    assert model.queues.stats(elsewhere).free == 0
+
+
+def test_a_name_whose_hash_is_taken_is_refused_and_shares_nothing(queue, post):
+    post(1)
+    twin = QueueKey(queue.id, 'other project', 'other name')
+
+    with pytest.raises(QueueCollision):
+        model.queues.create(twin)
+
+    assert not model.queues.exists(twin)
+    assert model.messages.list(twin, None, 10) == []
+    with pytest.raises(QueueNotFound):
+        model.messages.post(twin, CLIENT, [60], ['1'])
+    model.queues.delete(twin)
+    assert model.queues.exists(queue)
+
+
+def test_a_deleted_queue_shows_nothing_of_what_was_in_it(queue, post, claim):
+    [message, *_] = post(3)
+    held = claim(limit=1)
+
+    model.queues.delete(queue)
+
+    assert model.messages.list(queue, None, 10, include_claimed=True) == []
+    assert model.messages.get_many(queue, [message]) == []
+    assert model.claims.create(queue, 60, 60, 10) is None
+    with pytest.raises(QueueNotFound):
+        model.queues.stats(queue)
+    with pytest.raises(ClaimNotFound):
+        model.claims.get(queue, held.id)
+
+
+def test_a_queue_made_anew_shows_nothing_of_the_one_before(queue, post, claim):
+    [message, *_] = post(3)
+    held = claim(limit=1)
+
+    model.queues.delete(queue)
+    model.queues.create(queue)
+
+    assert model.queues.stats(queue).free == 0
+    assert model.queues.stats(queue).claimed == 0
+    assert model.queues.metadata(queue) == '{}'
+    assert model.messages.list(queue, None, 10, include_claimed=True) == []
+    assert model.messages.get_many(queue, [message]) == []
+    assert model.claims.create(queue, 60, 60, 10) is None
+    with pytest.raises(ClaimNotFound):
+        model.claims.get(queue, held.id)
+    model.messages.delete(queue, message)
+
+
+def test_a_queue_made_anew_takes_new_messages(queue, post, claim):
+    post(3)
+    model.queues.delete(queue)
+    model.queues.create(queue)
+
+    posted = post(2)
+
+    assert ids(claim()) == posted
+
+
+def test_deleting_waits_for_a_post_that_is_under_way(queue, session):
+    """So that no message can slip into the queue that is made next."""
+    slow = session()
+    slow.execute(
+        sys.modules['marconi_api.model.messages']._POST,
+        {**queue.parameters, 'base': 0, 'client_id': CLIENT}
+        | {'ttls': [60], 'bodies': ['1']},
+    )
+    deleted = threading.Event()
+
+    def delete():
+        model.queues.delete(queue)
+        deleted.set()
+
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(delete)
+        assert not deleted.wait(0.3)
+        slow.connection.commit()
+        waiting.result()
+    model.queues.create(queue)
+
+    assert model.messages.list(queue, None, 10) == []
+
+
+def test_a_maker_that_is_older_than_a_post_still_starts_with_an_empty_queue(
+    queue, post, session
+):
+    """Its transaction began first, yet the post came and went before its row was written."""
+    maker = session()
+    maker.execute('SELECT pg_current_xact_id()')
+    post(1)
+    model.queues.delete(queue)
+    maker.execute(QUEUES._INSERT, queue.parameters)
+    maker.execute(QUEUES._SET_FLOOR, {**queue.parameters, 'base': 0})
+    maker.connection.commit()
+
+    assert model.queues.stats(queue).free == 0
+
+
+def test_a_queue_deleted_and_made_anew_in_a_crowd_never_shows_an_old_message(queue, sql):
+    """Nobody meets a message that was there before the queue was last made."""
+    done = threading.Event()
+    generation = 0
+    posted_by_then, met, errors = {}, [], []
+
+    def keep_posting(seed):
+        while not done.is_set():
+            try:
+                posted = model.messages.post(queue, CLIENT, [60] * 5, ['1'] * 5)
+            except QueueNotFound:
+                time.sleep(0.001)
+            else:
+                posted_by_then.update(dict.fromkeys(posted, generation))
+
+    def keep_claiming(seed):
+        dice = random.Random(seed)
+        while not done.is_set():
+            made_since = generation
+            claim = model.claims.create(queue, 60, 60, 10)
+            for message in claim.messages if claim else ():
+                met.append((message.id, made_since))
+                if dice.random() < 0.5:
+                    try:
+                        model.messages.delete(queue, message.id, claim.id)
+                    except MarconiError as error:
+                        errors.append(error)
+
+    with ThreadPoolExecutor(6) as pool:
+        threads = [pool.submit(keep_posting, seed) for seed in range(3)]
+        threads += [pool.submit(keep_claiming, seed) for seed in range(3)]
+        deadline = time.monotonic() + 4
+        while time.monotonic() < deadline:
+            time.sleep(0.02)
+            model.queues.delete(queue)
+            model.queues.create(queue)
+            generation += 1
+        done.set()
+        for thread in threads:
+            thread.result()
+
+    assert generation > 20
+    assert len(met) > 100
+    # The queue of one generation more may have been made before it was counted.
+    assert [1 for message, since in met if posted_by_then[message] + 1 < since] == []
+    assert errors == []
+
+    model.queues.delete(queue)
+    model.expiry.run_once()
+    assert sql('SELECT count(*) FROM message_states') == [(0,)]
+    assert sql('SELECT count(*) FROM messages') == [(0,)]
+    assert sql('SELECT count(*) FROM claims') == [(0,)]
+
+
+def test_listing_is_by_name_and_stays_within_the_project(app):
+    for project, name in (('p', 'b'), ('p', 'B'), ('p', 'a'), ('', 'c'), ('other', 'd')):
+        model.queues.create(QueueKey.of(project, name))
+
+    assert [queue.name for queue in model.queues.list('p', '', 10)] == ['B', 'a', 'b']
+    assert [queue.name for queue in model.queues.list('p', 'B', 1)] == ['a']
+    assert [queue.name for queue in model.queues.list('', '', 10)] == ['c']
+
+
+def test_stats_count_what_is_alive_and_tell_the_ends_of_the_line(queue, post, claim, age):
+    post(1, ttl=60)
+    age(61)
+    posted = post(3)
+    claim(limit=2)
+    age(10)
+
+    stats = model.queues.stats(queue)
+
+    assert (stats.free, stats.claimed) == (1, 2)
+    assert (stats.oldest.id, stats.newest.id) == (posted[0], posted[-1])
+    assert stats.oldest.age in (10, 11)

@@ -1,0 +1,88 @@
+"""What the schema keeps ready: every key and every statement stays within one queue."""
+
+import re
+import sys
+
+import pytest
+
+from marconi_api.model import tables
+from marconi_api.model.tables import QueueKey, claim_id, message_id, metadata, public_id
+
+DISTRIBUTED = ('messages', 'message_states', 'claims', 'queues')
+# Those that look over all queues by design: a project's list, and the janitor's walk.
+OVER_ALL_QUEUES = {'_LIST of queues', '_LOOK_AT_MESSAGES', '_LOOK_AT_CLAIMS'}
+
+
+def statements():
+    """Every statement of the repositories, by name."""
+    for module in ('queues', 'messages', 'claims', 'expiry'):
+        for name, value in vars(sys.modules[f'marconi_api.model.{module}']).items():
+            if isinstance(value, dict) and name.isupper():
+                for key, statement in value.items():
+                    yield f'{name}{key}', statement
+            elif isinstance(value, str) and re.match(r'\s+(WITH|SELECT|INSERT|UPDATE|DELETE)', value):
+                yield (f'{name} of {module}' if name == '_LIST' else name), value
+
+
+def test_a_queue_has_one_id_for_ever():
+    """It is stored: another hash, or another way to join the names, would lose all queues."""
+    assert QueueKey.of('', 'jobs').id == -5526807556716133493
+    assert QueueKey.of('480924', 'jobs').id == -2839718757795531612
+
+
+def test_names_that_join_to_the_same_text_are_two_queues():
+    assert QueueKey.of('a', 'bc').id != QueueKey.of('ab', 'c').id
+
+
+def test_ids_sort_as_text_as_they_do_as_numbers():
+    numbers = [0, 1, 255, 2**14, 2**40 + 7, 2**62]
+
+    assert sorted(map(public_id, numbers)) == list(map(public_id, numbers))
+    assert [message_id(public_id(number)) for number in numbers] == numbers
+
+
+@pytest.mark.parametrize('text', ['', 'x', 'f' * 16, '0' * 15, '0' * 17, '0' * 15 + 'A', '٠' * 16])
+def test_what_is_no_id_of_a_message_is_told_apart(text):
+    assert message_id(text) is None
+
+
+@pytest.mark.parametrize(
+    'text', ['', 'x', '3381AF92-2B9E-11E3-B191-71861300734C', '3381af922b9e11e3b19171861300734c']
+)
+def test_what_is_no_id_of_a_claim_is_told_apart(text):
+    assert claim_id(text) is None
+
+
+@pytest.mark.parametrize('table', DISTRIBUTED)
+def test_every_key_holds_the_queue(table):
+    columns = [column.name for column in metadata.tables[table].primary_key]
+
+    assert columns[0] == 'queue_id'
+    for index in metadata.tables[table].indexes:
+        assert not index.unique
+
+
+@pytest.mark.parametrize(('name', 'statement'), list(statements()))
+def test_every_statement_names_its_queue_wherever_it_names_a_table(name, statement):
+    """Each scan of a table that is distributed by queue is bound to one."""
+    if name in OVER_ALL_QUEUES:
+        return
+    scans = re.findall(
+        rf'(?:FROM|UPDATE|JOIN)\s+(?:{"|".join(DISTRIBUTED)})\b'
+        r'.*?\bqueue_id = (?:%\(queue_id\)s|batch.queue_id)',
+        statement,
+        re.DOTALL,
+    )
+    named = re.findall(rf'(?:FROM|UPDATE|JOIN)\s+(?:{"|".join(DISTRIBUTED)})\b', statement)
+
+    assert len(scans) == len(named)
+
+
+@pytest.mark.parametrize(('name', 'statement'), list(statements()))
+def test_no_statement_locks_in_a_derived_table(name, statement):
+    """UPDATE ... FROM (SELECT ... FOR UPDATE) has been seen to run away."""
+    assert not re.search(r'FROM\s*\([^()]*FOR UPDATE', statement)
+
+
+def test_the_tables_say_what_their_columns_mean():
+    assert tables.__doc__
