@@ -3,7 +3,7 @@
 import logging.config
 from typing import Any
 
-from marconi_api import limits, service
+from marconi_api import limits, service, shell
 from marconi_api.dispatch import Marconi
 from marconi_api.hooks import ErrorHook
 from marconi_api.model import init_model
@@ -24,4 +24,5 @@ def setup_app(config: Any) -> Marconi:
     if config.database.url is None:
         raise SystemExit('no PostgreSQL is running: set MARCONI_DATABASE_URL, or make serve')
     init_model(config)
+    shell.furnish()
     return Marconi(config.app.root, hooks=[ErrorHook()])

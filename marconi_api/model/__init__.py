@@ -1,12 +1,13 @@
 """What a queue is: one file a noun, and all the SQL.
 
 ``init_model`` makes the repositories that the controllers call: ``queues``, ``messages``,
-``claims``, and the janitor, ``expiry``.
+``claims``, the janitor, ``expiry``, and ``admin``, for those who type in `pecan shell`.
 """
 
 from typing import Any
 
 from marconi_api.errors import StorageUnavailable
+from marconi_api.model.admin import Admin
 from marconi_api.model.claims import Claim, Claims
 from marconi_api.model.database import Database
 from marconi_api.model.expiry import Expiry
@@ -22,6 +23,7 @@ __all__ = [
     'Queue',
     'QueueKey',
     'Stats',
+    'admin',
     'claims',
     'database',
     'expiry',
@@ -38,6 +40,7 @@ queues: Queues
 messages: Messages
 claims: Claims
 expiry: Expiry
+admin: Admin
 
 
 def init_model(config: Any) -> None:
@@ -46,7 +49,7 @@ def init_model(config: Any) -> None:
     :param config: Pecan's configuration, of which ``database`` and ``expiry`` are used;
         ``database.url`` must be set
     """
-    global database, hints, queues, messages, claims, expiry
+    global database, hints, queues, messages, claims, expiry, admin
     database = Database(
         config.database.url, config.database.connect_timeout, config.database.statement_timeout
     )
@@ -56,6 +59,7 @@ def init_model(config: Any) -> None:
     messages = Messages(database, hints)
     claims = Claims(database, hints)
     expiry = Expiry(database, config.expiry.interval, config.expiry.batch_size)
+    admin = Admin(database, queues, messages, claims, expiry)
 
 
 def is_healthy() -> bool:

@@ -1,7 +1,6 @@
 """Claims: messages reserved for one worker, until it is done or its time is over."""
 
 from dataclasses import dataclass
-from typing import Any
 from uuid import uuid4
 
 from marconi_api.errors import ClaimNotFound
@@ -97,12 +96,13 @@ class Claims:
         if not identity or not self._database.rows(_RENEW, parameters, repeatable=True):
             raise ClaimNotFound(claim, queue.name, queue.project)
 
-    def release(self, queue: QueueKey, claim: str) -> None:
-        """Give back at once what the claim still holds; no such claim is no error."""
-        identity = claim_id(claim)
-        if identity:
-            parameters = {**queue.parameters, 'claim_id': identity}
-            self._database.rows(_RELEASE, parameters, repeatable=True)
+    def release(self, queue: QueueKey, claim: str) -> int:
+        """Give back at once what the claim still holds; how many messages that were.
+
+        No such claim is no error.
+        """
+        parameters = {**queue.parameters, 'claim_id': claim_id(claim)}
+        return len(self._database.rows(_RELEASE, parameters, repeatable=True))
 
 
 _TRIES = 5
@@ -203,4 +203,5 @@ _RELEASE = f"""
     returned AS MATERIALIZED (SELECT clock_timestamp() AS at FROM transaction)
     UPDATE message_states SET held_until = (SELECT at FROM returned), claim_id = NULL
      WHERE {_HELD}
+ RETURNING id
 """

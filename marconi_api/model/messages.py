@@ -149,10 +149,10 @@ class Messages:
             # It could have been deleted, but changed under the statement's hands: look again.
         raise StorageUnavailable
 
-    def delete_many(self, queue: QueueKey, messages: Sequence[str]) -> None:
-        """Delete those of the messages that there are, claimed or not."""
+    def delete_many(self, queue: QueueKey, messages: Sequence[str]) -> int:
+        """Delete those of the messages that there are, claimed or not; how many those were."""
         parameters = {**queue.parameters, 'ids': _known(messages)}
-        self._database.rows(_DELETE_MANY, parameters, repeatable=True)
+        return len(self._database.rows(_DELETE_MANY, parameters, repeatable=True))
 
 
 _TRIES = 5
@@ -257,4 +257,5 @@ _DELETE_MANY = f"""
          WHERE queue_id = %(queue_id)s AND id = ANY(%(ids)s::bigint[]) AND {IS_ALIVE}
      RETURNING id)
     DELETE FROM messages
-     WHERE queue_id = %(queue_id)s AND id IN (SELECT id FROM gone)"""
+     WHERE queue_id = %(queue_id)s AND id IN (SELECT id FROM gone)
+ RETURNING id"""

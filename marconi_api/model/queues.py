@@ -81,6 +81,19 @@ class Queues:
         """
         self._database.rows(_DELETE, queue.parameters, repeatable=True)
 
+    def purge(self, queue: QueueKey) -> int:
+        """Delete all messages of the queue, claimed or not; how many those were.
+
+        However many: they are left below the floor, for ``Expiry`` to remove.
+        """
+        with self._database.transaction() as run:
+            # Wait for posts that are under way, and hold off others.
+            if not run(f'{THE_QUEUE} FOR UPDATE', queue.parameters):
+                raise QueueNotFound(queue.name, queue.project)
+            [(count,)] = run(_COUNT, queue.parameters)
+            run(_SET_FLOOR, queue.parameters)
+            return int(count)
+
     def list(self, project: str, marker: str, limit: int) -> builtins.list[Queue]:
         """The project's next queues by name, after the name ``marker``."""
         rows = self._database.rows(
@@ -128,6 +141,11 @@ _SET_FLOOR = f"""
        SET floor = (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + %(base)s)
                    << {POSITION_BITS}
      WHERE queue_id = %(queue_id)s
+"""
+
+_COUNT = f"""
+    WITH the_queue AS MATERIALIZED ({THE_QUEUE})
+    SELECT count(*) FROM message_states WHERE queue_id = %(queue_id)s AND {IS_ALIVE}
 """
 
 _COLLISION = """
