@@ -74,6 +74,8 @@ limits = {
     # Seconds that a message outlives the claim that holds it.
     'min_claim_grace': 60,
     'max_claim_grace': 43200,
+    # The same where a claim is renewed; the API sets no limit, so this is a distant one.
+    'max_renewal_grace': 1000000000,
     # Characters of a queue's name, and of a project's id.
     'max_queue_name_length': 64,
     'max_project_length': 256,

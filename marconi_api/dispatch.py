@@ -73,27 +73,21 @@ class Routes:
     def find(self, segments: Sequence[str]) -> tuple[Resource, dict[str, str]]:
         """The resource of a path, and what its placeholders stand for.
 
-        A slash at the end is let pass, except where the name of a queue is due: there it
-        is an empty name, which the hooks refuse (contract 1.3).
+        A slash at the end is let pass. Nothing is named by an empty segment, except that
+        an empty name of a queue is for the hooks to refuse (contract 1.3).
         """
         node, values = self._top, {}
-        for segment in segments:
-            following = node.named.get(segment)
-            if following is None:
-                if not segment and segment is segments[-1] and not self._expects_queue(node):
-                    break
-                if node.placeholder is None:
-                    raise UnknownPath
-                name, following = node.placeholder
+        for place, segment in enumerate(segments, 1):
+            if segment in node.named:
+                node = node.named[segment]
+            elif node.placeholder and (segment or node.placeholder[0] == 'queue'):
+                name, node = node.placeholder
                 values[name] = segment
-            node = following
+            elif segment or place < len(segments):
+                raise UnknownPath
         if node.resource is None:
             raise UnknownPath
         return node.resource, values
-
-    @staticmethod
-    def _expects_queue(node: Node) -> bool:
-        return node.placeholder is not None and node.placeholder[0] == 'queue'
 
 
 class Marconi(PecanBase):
@@ -102,7 +96,9 @@ class Marconi(PecanBase):
     def __init__(self, root: Any, hooks: Sequence[PecanHook]) -> None:
         super().__init__(root, hooks=hooks, request_cls=Request, response_cls=Reply)
 
-    def find_controller(self, state: RoutingState) -> tuple[Callable, list, Mapping[str, Any]]:
+    def find_controller(
+        self, state: RoutingState
+    ) -> tuple[Callable[..., Reply], list[Any], Mapping[str, Any]]:
         """Steps 1 to 4 of the way: the action, and what to call it with."""
         request = state.request
         self.handle_hooks(self.hooks, 'on_route', state)
@@ -123,7 +119,11 @@ class Marconi(PecanBase):
         return action, [request, *request.path_values.values()], state.arguments
 
     def invoke_controller(
-        self, action: Callable, args: list, kwargs: Mapping[str, Any], state: RoutingState
+        self,
+        action: Callable[..., Reply],
+        args: list[Any],
+        kwargs: Mapping[str, Any],
+        state: RoutingState,
     ) -> None:
         """Step 4: an action returns its reply, finished."""
         state.response = action(*args, **kwargs)

@@ -71,7 +71,9 @@ class EmptyProject(MarconiError):
     title = 'Empty project header not allowed'
 
     def __init__(self) -> None:
-        super().__init__('The header X-Project-Id must not be empty: name a project or leave it out.')
+        super().__init__(
+            'The header X-Project-Id must not be empty: name a project or leave it out.'
+        )
 
 
 class InvalidQueueName(MarconiError):

@@ -41,6 +41,8 @@ class IdentityHook(PecanHook):
         if project is not None:
             if not project:
                 raise EmptyProject
+            if '\0' in project:
+                raise InvalidQueueName('X-Project-Id must not hold a NUL character.')
             request.project = project
         if 'queue' in request.path_values:
             name = request.path_values['queue']
@@ -69,9 +71,14 @@ def _is_form(content_type: str) -> bool:
     return content_type.lower() == 'application/x-www-form-urlencoded'
 
 
+# A parameter of a media type other than its weight, such as a charset: JSON has one form only.
+_PARAMETER = re.compile(r';\s*(?!q=)[^;,]*', re.IGNORECASE)
+
+
 @lru_cache(maxsize=256)
 def _accepts_json(accept: str) -> bool:
-    return not accept or bool(create_accept_header(accept).acceptable_offers([JSON]))
+    ranges = create_accept_header(_PARAMETER.sub('', accept))
+    return not accept or bool(ranges.acceptable_offers([JSON]))
 
 
 def _check_names(project: str, queue: str) -> None:

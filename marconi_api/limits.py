@@ -27,6 +27,7 @@ class Limits:
     max_claim_ttl: int
     min_claim_grace: int
     max_claim_grace: int
+    max_renewal_grace: int
     max_queue_name_length: int
     max_project_length: int
 
@@ -63,6 +64,10 @@ class Limits:
     def check_claim_grace(self, grace: int) -> None:
         """A new claim's grace is within the range."""
         _check('The grace of a claim', grace, self.min_claim_grace, self.max_claim_grace)
+
+    def check_renewal_grace(self, grace: int) -> None:
+        """A renewal's grace is within the range, which is far wider (contract 6.3)."""
+        _check('The grace of a renewal', grace, 0, self.max_renewal_grace)
 
 
 #: The limits of the running service; :func:`init_limits` sets them.

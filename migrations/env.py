@@ -4,8 +4,6 @@ The database is the one that MARCONI_DATABASE_URL names, else the embedded Postg
 is running. `marconi serve` hands over its own in ``config.attributes['url']``.
 """
 
-import os
-
 from alembic import context
 from alembic.util import CommandError
 from pecan.configuration import conf_from_file

@@ -51,20 +51,25 @@ def wsgi_app(postgres: EmbeddedPostgres) -> Any:
     return setup_app(config)
 
 
-@pytest.fixture
-def sql(postgres: EmbeddedPostgres, wsgi_app: Any) -> Iterator[Any]:
-    """Runs SQL beside the application, and returns the rows."""
-    connection = psycopg2.connect(postgres.url.replace('+psycopg2', ''))
-    connection.autocommit = True
+class Sql:
+    """Runs SQL beside the application: ``sql(statement, *parameters)`` returns the rows."""
 
-    def run(statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
-        with connection.cursor() as cursor:
+    def __init__(self, url: str) -> None:
+        self.connection = psycopg2.connect(url.replace('+psycopg2', ''))
+        self.connection.autocommit = True
+
+    def __call__(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        with self.connection.cursor() as cursor:
             cursor.execute(statement, parameters or None)
             return cursor.fetchall() if cursor.description else []
 
-    run.connection = connection
-    yield run
-    connection.close()
+
+@pytest.fixture
+def sql(postgres: EmbeddedPostgres, wsgi_app: Any) -> Iterator[Sql]:
+    """A session beside those of the application."""
+    session = Sql(postgres.url)
+    yield session
+    session.connection.close()
 
 
 @pytest.fixture

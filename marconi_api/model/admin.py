@@ -97,7 +97,9 @@ class Admin:
 
 
 class QueueAdmin:
-    """One queue. These only look:
+    """One queue, to look into and to mend.
+
+    These only look:
 
     stats()               how many messages are in each state
     peek(state, limit)    the oldest messages: free, claimed, delayed, parked, expired or all

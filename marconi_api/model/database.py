@@ -100,7 +100,6 @@ class Database:
         """Several statements, all or none: yields a function that runs one and returns rows."""
         try:
             with self._cursor() as cursor:
-
                 cursor.execute('BEGIN')
                 try:
                     yield partial(self._run, cursor)
@@ -116,9 +115,7 @@ class Database:
         """Close this thread's connection."""
         self._discard()
 
-    def _run(
-        self, cursor: Cursor, statement: str, parameters: Mapping[str, Any]
-    ) -> list[Row]:
+    def _run(self, cursor: Cursor, statement: str, parameters: Mapping[str, Any]) -> list[Row]:
         cursor.execute(statement, {**parameters, 'base': self._base})
         return cursor.fetchall() if cursor.description else []
 

@@ -67,7 +67,7 @@ class _Horizon(NamedTuple):
 
 @dataclass
 class _Memory:
-    hint: Hint = Hint()
+    hint: Hint = field(default_factory=Hint)
     pending: _Horizon | None = None
     confirmed: _Horizon | None = None
     past: deque[Hint] = field(default_factory=lambda: deque([Hint()] * _STEPS))
@@ -88,9 +88,7 @@ class _Memory:
         # a later one has confirmed.
         if self.confirmed and seen.oldest_unfinished > self.confirmed.transaction:
             held_until = min(seen.first_held or seen.now, self.confirmed.time)
-        self.hint = Hint(
-            max(self.hint.fresh_id, fresh_id), max(self.hint.held_until, held_until)
-        )
+        self.hint = Hint(max(self.hint.fresh_id, fresh_id), max(self.hint.held_until, held_until))
 
     def step_back(self) -> None:
         """Each minute return to the hint of ten minutes ago.

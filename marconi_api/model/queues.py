@@ -96,8 +96,10 @@ class Queues:
 
     def list(self, project: str, marker: str, limit: int) -> builtins.list[Queue]:
         """The project's next queues by name, after the name ``marker``."""
+        # PostgreSQL's text holds no NUL, and so no name does: this cuts no name off.
+        after = marker.partition('\0')[0]
         rows = self._database.rows(
-            _LIST, {'project': project, 'marker': marker, 'limit': limit}, repeatable=True
+            _LIST, {'project': project, 'marker': after, 'limit': limit}, repeatable=True
         )
         return [Queue(*row) for row in rows]
 
@@ -115,9 +117,7 @@ class Queues:
 
     def stats(self, queue: QueueKey) -> Stats:
         """Count the queue's live messages; the time it takes grows with their number."""
-        for free, claimed, *ends in self._database.rows(
-            _STATS, queue.parameters, repeatable=True
-        ):
+        for free, claimed, *ends in self._database.rows(_STATS, queue.parameters, repeatable=True):
             return Stats(free, claimed, _summary(*ends[:3]), _summary(*ends[3:]))
         raise QueueNotFound(queue.name, queue.project)
 

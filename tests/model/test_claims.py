@@ -121,9 +121,7 @@ def test_renewing_keeps_the_messages_beyond_the_first_term(queue, post, claim, a
     assert len(model.claims.get(queue, held.id).messages) == 1
 
 
-def test_a_lapsed_claim_cannot_be_renewed_though_nobody_took_its_messages(
-    queue, post, claim, age
-):
+def test_a_lapsed_claim_cannot_be_renewed_though_nobody_took_its_messages(queue, post, claim, age):
     post(1)
     held = claim(ttl=60)
     age(61)

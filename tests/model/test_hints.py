@@ -197,7 +197,7 @@ def test_hints_lose_no_message_in_a_crowd(queue, monkeypatch):
     with ThreadPoolExecutor(9) as pool, model.database.transaction() as pinned:
         pinned('SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY', {})
         pinned('SELECT 1', {})
-        pinned("SET idle_in_transaction_session_timeout = 0", {})
+        pinned('SET idle_in_transaction_session_timeout = 0', {})
         threads = [pool.submit(keep_posting, seed) for seed in range(3)]
         threads += [pool.submit(keep_working, seed) for seed in range(3, 9)]
         time.sleep(5)

@@ -152,9 +152,7 @@ def test_a_message_that_is_claimed_while_its_delete_waits_is_kept(queue, post, s
             waiting.result()
 
 
-def test_a_claim_that_lapses_while_its_delete_waits_deletes_nothing(
-    queue, post, claim, session
-):
+def test_a_claim_that_lapses_while_its_delete_waits_deletes_nothing(queue, post, claim, session):
     [message] = post(1)
     held = claim()
     thief = session()
@@ -216,7 +214,7 @@ def wait_for_a_lock(session):
     looker = session()
     for _ in range(2000):
         looker.execute(
-            "SELECT pg_sleep(0.005), count(*) FROM pg_stat_activity"
+            'SELECT pg_sleep(0.005), count(*) FROM pg_stat_activity'
             " WHERE application_name = 'marconi' AND wait_event_type = 'Lock'"
         )
         if looker.fetchone()[1]:

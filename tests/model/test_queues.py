@@ -112,8 +112,7 @@ def test_deleting_waits_for_a_post_that_is_under_way(queue, session):
     slow = session()
     slow.execute(
         sys.modules['marconi_api.model.messages']._POST,
-        {**queue.parameters, 'base': 0, 'client_id': CLIENT}
-        | {'ttls': [60], 'bodies': ['1']},
+        {**queue.parameters, 'base': 0, 'client_id': CLIENT} | {'ttls': [60], 'bodies': ['1']},
     )
     deleted = threading.Event()
 
@@ -131,9 +130,7 @@ def test_deleting_waits_for_a_post_that_is_under_way(queue, session):
     assert model.messages.list(queue, None, 10) == []
 
 
-def test_a_maker_that_is_older_than_a_post_still_starts_with_an_empty_queue(
-    queue, post, session
-):
+def test_a_maker_that_is_older_than_a_post_still_starts_with_an_empty_queue(queue, post, session):
     """Its transaction began first, yet the post came and went before its row was written."""
     maker = session()
     maker.execute('SELECT pg_current_xact_id()')

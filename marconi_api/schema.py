@@ -1,0 +1,141 @@
+"""The database's schema, seen from outside: whether this Marconi can use that database.
+
+Alembic does the work; every failure leaves as a :class:`SchemaError`, whose message is
+one line that tells the operator what to do.
+"""
+
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
+import alembic.command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from alembic.util.exc import CommandError
+from sqlalchemy import Connection, create_engine, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.pool import NullPool
+
+from marconi_api.installation import ALEMBIC_INI
+
+OLDEST_POSTGRESQL = 13
+
+# Seconds; a host that swallows packets would hold the start for minutes otherwise.
+CONNECT_TIMEOUT = 5
+
+
+class SchemaError(Exception):
+    """The database cannot be used as it is; the message is one line that says why."""
+
+
+def normalise_url(url: str) -> str:
+    """The URL with psycopg2 as its driver, which SQLAlchemy no longer takes by default."""
+    scheme, separator, rest = url.partition('://')
+    if scheme in ('postgres', 'postgresql'):
+        return f'postgresql+psycopg2{separator}{rest}'
+    return url
+
+
+def upgrade(url: str) -> None:
+    """Bring the schema up to the newest revision.
+
+    :raises SchemaError: if the database is beyond what this Marconi knows.
+    """
+    try:
+        alembic.command.upgrade(_alembic_config(url), 'head')
+    except CommandError as error:
+        raise SchemaError(f'cannot upgrade the schema of {_shown(url)}: {error}') from None
+    except DBAPIError as error:
+        raise SchemaError(
+            f'cannot upgrade the schema of {_shown(url)}: {_first_line(error)}'
+        ) from None
+
+
+def check(url: str) -> None:
+    """Make sure that Marconi can work with this database; changes nothing in it.
+
+    :raises SchemaError: if it is unreachable or too old, or if its schema is another.
+    """
+    try:
+        engine = create_engine(
+            normalise_url(url),
+            poolclass=NullPool,
+            connect_args={'connect_timeout': CONNECT_TIMEOUT},
+        )
+    except (ArgumentError, NoSuchModuleError, ModuleNotFoundError, ValueError):
+        raise SchemaError(
+            'the database URL cannot be used: write it as postgresql://user:password@host/name'
+        ) from None
+    if engine.dialect.name != 'postgresql':
+        raise SchemaError(f'{_shown(url)} is not PostgreSQL, which Marconi needs')
+    try:
+        with engine.connect() as connection:
+            _check_version(connection, url)
+            _check_revision(connection, url)
+    except DBAPIError as error:
+        raise SchemaError(f'cannot reach {_shown(url)}: {_first_line(error)}') from None
+
+
+def _check_version(connection: Connection, url: str) -> None:
+    # As a number: 130005 is 13.5.
+    version = int(connection.exec_driver_sql('SHOW server_version_num').scalar_one())
+    if version < OLDEST_POSTGRESQL * 10000:
+        raise SchemaError(
+            f'{_shown(url)} is PostgreSQL {version // 10000}: '
+            f'Marconi needs {OLDEST_POSTGRESQL} or newer'
+        )
+
+
+def _check_revision(connection: Connection, url: str) -> None:
+    scripts = ScriptDirectory.from_config(_alembic_config(url))
+    newest = set(scripts.get_heads())
+    present = set(MigrationContext.configure(connection).get_current_heads())
+    if present == newest:
+        return
+    known = {script.revision for script in scripts.walk_revisions()}
+    if not present <= known:
+        unknown = ', '.join(sorted(present - known))
+        raise SchemaError(
+            f'the schema of {_shown(url)} is at revision {unknown}, which this Marconi does '
+            'not know: it is newer, so upgrade Marconi'
+        )
+    state = f'is at revision {", ".join(sorted(present))}' if present else 'is not made yet'
+    raise SchemaError(
+        f'the schema of {_shown(url)} {state}, but revision {", ".join(sorted(newest))} is '
+        f'needed: run  {_upgrade_command()}'
+    )
+
+
+def _upgrade_command() -> str:
+    """What to type, here and now, to bring the schema up; the URL is left to the reader."""
+    command = ['alembic']
+    beside_python = Path(sys.executable).with_name('alembic')
+    found = shutil.which('alembic')
+    if beside_python.exists() and (found is None or not beside_python.samefile(found)):
+        command = [str(beside_python)]
+    if not Path('alembic.ini').exists() or not ALEMBIC_INI.samefile('alembic.ini'):
+        command += ['-c', str(ALEMBIC_INI)]
+    return f'MARCONI_DATABASE_URL=… {shlex.join(command)} upgrade head'
+
+
+def _alembic_config(url: str) -> Config:
+    config = Config(ALEMBIC_INI)
+    config.attributes['url'] = normalise_url(url)
+    return config
+
+
+def _shown(url: str) -> str:
+    """The URL as it may be printed: without its password."""
+    shown = make_url(normalise_url(url)).set(drivername='postgresql')
+    # A password may also stand among the parameters of the query.
+    if 'password' in shown.query:
+        shown = shown.update_query_dict({'password': '***'})
+    return shown.render_as_string(hide_password=True)
+
+
+def _first_line(error: DBAPIError) -> str:
+    """What the driver said, without SQLAlchemy's lines around it."""
+    lines = str(error.orig).strip().splitlines()
+    return lines[0].strip() if lines else type(error.orig).__name__

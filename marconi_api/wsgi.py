@@ -1,0 +1,95 @@
+"""What uwsgi serves: the Pecan application, with the manners that uwsgi's routers need.
+
+The routers keep the clients' connections, so that neither an idle nor a slow one occupies
+a worker (see service.py). They look at headers only, and rely on a few things here.
+"""
+
+import contextlib
+import resource
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from pecan.deploy import deploy
+
+from marconi_api.installation import config_file
+
+try:
+    import uwsgi
+except ImportError:
+    # Any other WSGI server, or a test.
+    uwsgi = None
+
+# Bytes read at once of what the application left of a body.
+DRAINED_AT_ONCE = 65536
+
+# Seconds that a worker outlives its last answer, so that the routers can pass it on.
+LINGER = 0.5
+
+Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+
+
+class BehindRouters:
+    """A WSGI application that treats the routers of uwsgi as they want to be treated."""
+
+    def __init__(self, application: Application) -> None:
+        self._application = application
+        self._last_answer = 0.0
+
+    def __call__(
+        self, environ: dict[str, Any], start_response: Callable[..., Any]
+    ) -> Iterable[bytes]:
+        """Answer one request."""
+
+        def start(status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Any:
+            # The http router closes the connection after an answer without a length, and takes
+            # no account of 204, which by RFC 9110 should have none. All clients that we
+            # know of read 204 as empty whatever its headers say.
+            if status.startswith('204') and not _has_length(headers):
+                headers = [*headers, ('Content-Length', '0')]
+            return start_response(status, headers, *exc_info)
+
+        try:
+            return self._application(environ, start)
+        finally:
+            _drain(environ)
+            self._last_answer = time.monotonic()
+
+    def linger(self) -> None:
+        """Wait until the routers have surely passed on the last answer of this worker.
+
+        uwsgi's master kills the routers as soon as the workers have ended: without this,
+        the tail of a large answer was lost in half of the trials.
+        """
+        time.sleep(max(0.0, self._last_answer + LINGER - time.monotonic()))
+
+
+def _has_length(headers: list[tuple[str, str]]) -> bool:
+    return any(name.lower() == 'content-length' for name, _ in headers)
+
+
+def _drain(environ: dict[str, Any]) -> None:
+    """Read what is left of the body, so that the connection stays usable.
+
+    The client would otherwise be cut off while it still sends, and might never see the
+    answer that refuses its body.
+    """
+    if not environ.get('CONTENT_LENGTH'):
+        return
+    body = environ['wsgi.input']
+    # A client that went away, or that stopped sending, raises OSError.
+    with contextlib.suppress(OSError):
+        while body.read(DRAINED_AT_ONCE):
+            pass
+
+
+def _lift_file_size() -> None:
+    # A worker keeps no bodies, but the log may be a file.
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+
+
+application = BehindRouters(deploy(str(config_file())))
+if uwsgi is not None:
+    uwsgi.atexit = application.linger
+    uwsgi.post_fork_hook = _lift_file_size
