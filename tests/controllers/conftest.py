@@ -1,0 +1,77 @@
+"""What the tests of the wire have beside the application: a client, time, and a storage to break."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import hypothesis
+import pytest
+from pecan.configuration import conf_from_file
+from webtest import TestApp
+
+from marconi_api import installation, model, schema
+from marconi_api.app import setup_app
+from marconi_api.embedded import EmbeddedPostgres
+
+from .client import Api
+
+# The same examples everywhere, so that nobody's build fails by chance; who wants to look
+# further sets HYPOTHESIS_PROFILE=search.
+hypothesis.settings.register_profile(
+    'ci', derandomize=True, deadline=None, database=None, max_examples=300
+)
+hypothesis.settings.register_profile(
+    'search', derandomize=False, deadline=None, database=None, max_examples=5000
+)
+hypothesis.settings.load_profile(os.environ.get('HYPOTHESIS_PROFILE', 'ci'))
+
+_REPOSITORIES = ('database', 'hints', 'queues', 'messages', 'claims', 'expiry', 'admin')
+
+
+@pytest.fixture
+def api(app: TestApp) -> Api:
+    """A client of the service, whose tables are empty."""
+    return Api(app)
+
+
+@pytest.fixture
+def queue(api: Api) -> str:
+    """The path of a new queue."""
+    return api.make_queue()
+
+
+@pytest.fixture(scope='module')
+def other_postgres() -> Iterator[EmbeddedPostgres]:
+    """A PostgreSQL that tests may stop; it keeps what was stored."""
+    with tempfile.TemporaryDirectory(prefix='marconi-test-') as directory:
+        os.chmod(directory, 0o755)
+        server = EmbeddedPostgres(
+            Path(directory, 'postgres'), options=('fsync=off',), durable=False
+        )
+        server.start()
+        try:
+            schema.upgrade(server.url)
+            yield server
+        finally:
+            server.stop()
+
+
+@pytest.fixture
+def mortal_api(wsgi_app: Any, other_postgres: EmbeddedPostgres) -> Iterator[Api]:
+    """A client of a second service, whose storage is ``other_postgres``."""
+    other_postgres.start()
+    of_the_first = {name: getattr(model, name) for name in _REPOSITORIES}
+    config = conf_from_file(str(installation.OPERATOR_FILES / 'config.py'))
+    config.database.url = other_postgres.url
+    config.logging = {'version': 1, 'disable_existing_loggers': False}
+    api = Api(TestApp(setup_app(config), lint=False))
+    with model.database.transaction() as run:
+        run('DELETE FROM queues', {})
+    try:
+        yield api
+    finally:
+        model.database.close()
+        for name, repository in of_the_first.items():
+            setattr(model, name, repository)
