@@ -1,0 +1,49 @@
+# The few commands that Marconi's users and developers type; `make help` lists them.
+
+PYTHON ?= python3
+
+BIN := .venv/bin
+PACKAGING := setup.cfg setup.py pyproject.toml
+
+.PHONY: help serve test check clean
+.DEFAULT_GOAL := help
+
+help: ## list these commands
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST)
+
+serve: .venv/serve.stamp ## run the service at http://127.0.0.1:8888 until Ctrl-C
+	@exec $(BIN)/marconi serve
+
+test: .venv/test.stamp ## run all tests
+	@$(BIN)/python -m pytest
+
+check: .venv/check.stamp ## lint, formatting and types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+clean: ## remove what these commands made, the data of the service excepted
+	rm -rf .venv build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+# A stamp is newer than what its environment was made from, so that the second run of a
+# command starts at once. Only what a command needs is installed.
+
+.venv/made.stamp:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo 'Marconi needs Python 3.11 or newer: try  make PYTHON=/path/to/python3' >&2; exit 1; }
+	@echo 'Making the environment .venv, which takes a minute once ...' >&2
+	@$(PYTHON) -m venv --clear .venv
+	@touch $@
+
+.venv/serve.stamp: .venv/made.stamp $(PACKAGING)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+.venv/test.stamp: .venv/serve.stamp
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@touch $@
+
+.venv/check.stamp: .venv/test.stamp
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,check]'
+	@touch $@
