@@ -127,7 +127,8 @@ _FRESH = f"""
 
 # The rows to take are found by key, locked, and then named by their place (ctid), which
 # holds good within the statement: what somebody changed between its snapshot and the lock
-# has another place now, and is left out. The first rows that the snapshot holds come along,
+# has another place now, and is left out. Nothing but the place: with `queue_id` beside it,
+# the planner would walk the keys of a queue that it takes for a small one. The first rows that the snapshot holds come along,
 # for the hints, and to tell a queue with nothing to take from a race that was lost.
 _CREATE = f"""
     WITH the_queue AS MATERIALIZED ({THE_QUEUE}),
@@ -141,8 +142,7 @@ _CREATE = f"""
     taken AS (
         UPDATE message_states
            SET claim_id = %(claim_id)s::uuid, claim_count = claim_count + 1, {_MARK}
-         WHERE queue_id = %(queue_id)s
-           AND ctid = ANY (ARRAY(SELECT ctid FROM returned UNION ALL SELECT ctid FROM fresh))
+         WHERE ctid = ANY (ARRAY(SELECT ctid FROM returned UNION ALL SELECT ctid FROM fresh))
      RETURNING id, ttl),
     claim AS (
         INSERT INTO claims (queue_id, id, started_at, expires_at, ttl, message_ids)

@@ -197,20 +197,28 @@ _WITH_BODIES = f"""
 
 
 def _list_statement(include_claimed: bool, without_own: bool) -> str:
-    def page_of(condition: str) -> str:
-        return f"""(
+    visible = f"""{IS_ALIVE} AND id > %(after)s AND id < {FENCE}
+           {'AND client_id <> %(not_from)s::uuid' if without_own else ''}"""
+
+    def first(condition: str) -> str:
+        return f"""
         SELECT id, ttl FROM message_states
-         WHERE queue_id = %(queue_id)s AND {condition} AND {IS_ALIVE}
-           AND id > %(after)s AND id < {FENCE}
-           {'AND client_id <> %(not_from)s::uuid' if without_own else ''}
-         ORDER BY id LIMIT %(limit)s)"""
+         WHERE queue_id = %(queue_id)s AND {condition} AND {visible}
+         ORDER BY id LIMIT %(limit)s"""
 
     if include_claimed:
-        page = page_of(f'({IS_FREE} OR {IS_CLAIMED})')
+        page = first(f'({IS_FREE} OR {IS_CLAIMED})')
     else:
-        fresh = page_of('held_until IS NULL AND id >= %(fresh_hint)s')
-        returned = page_of('held_until >= %(held_hint)s AND held_until <= now()')
-        page = f'{fresh} UNION ALL {returned} ORDER BY id LIMIT %(limit)s'
+        # In the order of the index on held_until, so that none but this one will do.
+        page = f"""
+        SELECT * FROM ({first('held_until IS NULL AND id >= %(fresh_hint)s')}) AS fresh
+         UNION ALL
+        SELECT id, ttl FROM (
+            SELECT id, ttl FROM message_states
+             WHERE queue_id = %(queue_id)s
+               AND held_until >= %(held_hint)s AND held_until <= now() AND {visible}
+             ORDER BY held_until, id OFFSET 0) AS returned
+         ORDER BY id LIMIT %(limit)s"""
     return f"""
     WITH the_queue AS MATERIALIZED ({THE_QUEUE}), page AS MATERIALIZED ({page})
     {_WITH_BODIES}"""
