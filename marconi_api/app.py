@@ -3,9 +3,10 @@
 import logging.config
 from typing import Any
 
-from marconi_api import limits, service, shell
+from marconi_api import limits, shell
 from marconi_api.dispatch import Marconi
 from marconi_api.hooks import ErrorHook
+from marconi_api.installation import database_url
 from marconi_api.model import init_model
 
 
@@ -17,10 +18,9 @@ def setup_app(config: Any) -> Marconi:
     """
     logging.config.dictConfig(config.logging.to_dict())
     limits.init_limits(config.limits)
-    if config.database.statement_timeout >= config.limits.min_claim_ttl:
-        # model/hints.py relies on it: a claim must not have lapsed before it is committed.
-        raise SystemExit('database.statement_timeout must be below limits.min_claim_ttl')
-    config.database.url = service.database_url(config)
+    if contradiction := limits.contradiction(config):
+        raise SystemExit(contradiction)
+    config.database.url = database_url(config)
     if config.database.url is None:
         raise SystemExit('no PostgreSQL is running: set MARCONI_DATABASE_URL, or make serve')
     init_model(config)

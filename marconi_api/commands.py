@@ -14,7 +14,7 @@ from pecan.configuration import conf_from_file
 
 from marconi_api import model, service
 from marconi_api.embedded import EmbeddedPostgresError
-from marconi_api.installation import ALEMBIC_INI, config_file
+from marconi_api.installation import ALEMBIC_INI, config_file, database_url
 from marconi_api.schema import SchemaError
 from marconi_api.service import ServiceError
 
@@ -33,7 +33,7 @@ def expire(arguments: argparse.Namespace) -> None:
     ``marconi serve`` does this by itself; it may run any number of times at once.
     """
     settings = _settings()
-    settings.database.url = service.database_url(settings)
+    settings.database.url = database_url(settings)
     if settings.database.url is None:
         raise ServiceError('no PostgreSQL is running: set MARCONI_DATABASE_URL')
     logging.config.dictConfig(settings.logging.to_dict())

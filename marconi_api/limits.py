@@ -5,6 +5,7 @@ Every check raises :class:`~marconi_api.errors.OutOfRange`, in words that name t
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
+from typing import Any
 
 from marconi_api.errors import OutOfRange
 
@@ -68,6 +69,14 @@ class Limits:
     def check_renewal_grace(self, grace: int) -> None:
         """A renewal's grace is within the range, which is far wider (contract 6.3)."""
         _check('The grace of a renewal', grace, 0, self.max_renewal_grace)
+
+
+def contradiction(settings: Any) -> str | None:
+    """What makes no sense in the settings, taken together; None if there is nothing."""
+    if settings.database.statement_timeout >= settings.limits.min_claim_ttl:
+        # A claim must not have lapsed before it is committed: model/hints.py relies on it.
+        return 'database.statement_timeout must be below limits.min_claim_ttl'
+    return None
 
 
 #: The limits of the running service; :func:`init_limits` sets them.

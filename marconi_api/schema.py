@@ -18,7 +18,7 @@ from sqlalchemy import Connection, create_engine, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.pool import NullPool
 
-from marconi_api.installation import ALEMBIC_INI
+from marconi_api.installation import ALEMBIC_INI, normalise_url
 
 OLDEST_POSTGRESQL = 13
 
@@ -28,14 +28,6 @@ CONNECT_TIMEOUT = 5
 
 class SchemaError(Exception):
     """The database cannot be used as it is; the message is one line that says why."""
-
-
-def normalise_url(url: str) -> str:
-    """The URL with psycopg2 as its driver, which SQLAlchemy no longer takes by default."""
-    scheme, separator, rest = url.partition('://')
-    if scheme in ('postgres', 'postgresql'):
-        return f'postgresql+psycopg2{separator}{rest}'
-    return url
 
 
 def upgrade(url: str) -> None:

@@ -24,8 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from marconi_api import embedded, schema
-from marconi_api.installation import config_file
+from marconi_api import embedded, limits, schema
+from marconi_api.installation import config_file, normalise_url
 
 # Seconds.
 READY_TIMEOUT = 60.0
@@ -62,6 +62,8 @@ def serve(settings: Any) -> None:
 
     :raises ServiceError: if it cannot start, or if uwsgi ended unasked.
     """
+    if contradiction := limits.contradiction(settings):
+        raise ServiceError(contradiction)
     stop = _stop_event()
     address = Address.of(settings.server)
     with contextlib.ExitStack() as started:
@@ -83,13 +85,6 @@ def serve(settings: Any) -> None:
         while not stop.wait(WATCH_INTERVAL):
             uwsgi.raise_if_ended()
             janitor.start_if_ended()
-
-
-def database_url(settings: Any) -> str | None:
-    """The URL of the database in use: the one that is set, else that of a running service."""
-    if settings.database.url:
-        return schema.normalise_url(settings.database.url)
-    return embedded.running_url(settings.database.data_dir or embedded.default_state_dir())
 
 
 @dataclass(frozen=True)
@@ -302,7 +297,7 @@ def _start_database(settings: Any, started: contextlib.ExitStack) -> str:
     database = settings.database
     if database.url:
         schema.check(database.url)
-        return schema.normalise_url(database.url)
+        return normalise_url(database.url)
     workers = settings.server.processes * settings.server.threads
     server = embedded.EmbeddedPostgres(
         database.data_dir or embedded.default_state_dir(),

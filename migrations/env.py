@@ -10,9 +10,8 @@ from pecan.configuration import conf_from_file
 from sqlalchemy import create_engine, text
 from sqlalchemy.pool import NullPool
 
-from marconi_api.installation import config_file
+from marconi_api.installation import config_file, database_url
 from marconi_api.model.tables import metadata
-from marconi_api.service import database_url
 
 # A migration that cannot get its lock gives up, rather than make all requests wait in line
 # behind it. It is safe to run again.

@@ -2,16 +2,15 @@
 
 import contextlib
 import http.client
+import json
 import os
-import re
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg2
@@ -19,118 +18,18 @@ import pytest
 
 from marconi_api import schema
 from marconi_api.embedded import EmbeddedPostgres, running_url
-
-DEADLINE = 60.0
-UNFINISHED = (
-    b'POST /v1/queues/slow/messages HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\n'
-    b'Client-ID: 3381af92-2b9e-11e3-b191-71861300734c\r\nContent-Length: 100\r\n\r\n['
+from tests.running_service import (
+    DEADLINE,
+    HEADERS,
+    UNFINISHED,
+    Service,
+    Start,
+    is_gone,
+    refused,
+    request,
+    services,
+    wait_until,
 )
-HEADERS = {
-    'Client-ID': '3381af92-2b9e-11e3-b191-71861300734c',
-    'Content-Type': 'application/json',
-}
-
-
-class Service:
-    """`marconi serve` on a free port, with a data directory of its own unless told else."""
-
-    def __init__(self, data_dir: Path, **environment: str) -> None:
-        self.data_dir = data_dir
-        clean = {name: value for name, value in os.environ.items() if 'MARCONI' not in name}
-        self.process = subprocess.Popen(
-            [sys.executable, '-m', 'marconi_api.commands', 'serve'],
-            env=clean | {'PORT': '0', 'MARCONI_DATA_DIR': str(data_dir)} | environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        self.port = 0
-
-    def wait_until_ready(self) -> 'Service':
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        ready = re.fullmatch(r'Marconi is ready at http://127\.0\.0\.1:(\d+)\n', line)
-        assert ready, line + self.end()[1]
-        self.port = int(ready[1])
-        return self
-
-    def end(self, number: int | None = None) -> tuple[str, str]:
-        """What it wrote besides the line that it is ready, once it has ended."""
-        if number is not None:
-            self.process.send_signal(number)
-        return self.process.communicate(timeout=DEADLINE)
-
-    def connect(self) -> http.client.HTTPConnection:
-        return http.client.HTTPConnection('127.0.0.1', self.port, timeout=DEADLINE)
-
-    def request(self, method: str, path: str, body: str | None = None) -> tuple[int, bytes]:
-        with contextlib.closing(self.connect()) as connection:
-            return request(connection, method, path, body)
-
-    def processes(self) -> list[int]:
-        """It and all processes that it, or they, have started."""
-        found = [self.process.pid]
-        for pid in found:
-            for task in Path(f'/proc/{pid}/task').glob('*/children'):
-                found += [int(child) for child in task.read_text().split()]
-        return found
-
-
-def request(
-    connection: http.client.HTTPConnection, method: str, path: str, body: str | None = None
-) -> tuple[int, bytes]:
-    connection.request(method, path, body, HEADERS)
-    response = connection.getresponse()
-    return response.status, response.read()
-
-
-Start = Callable[..., Service]
-
-
-def refused(service: Service) -> str:
-    """The one line with which a service says that it cannot run."""
-    out, err = service.end()
-    assert (service.process.returncode, out) == (1, '')
-    assert re.fullmatch(r'marconi: .+\n', err), err
-    return err
-
-
-def is_gone(pid: int) -> bool:
-    try:
-        return Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[0] == 'Z'
-    except FileNotFoundError:
-        return True
-
-
-def wait_until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + DEADLINE
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
-@contextlib.contextmanager
-def services() -> Iterator[Start]:
-    """Starts services that have one data directory, and leaves nothing of them behind."""
-    started: list[Service] = []
-    # pytest's own directories are closed to the user as whom root's PostgreSQL runs.
-    with tempfile.TemporaryDirectory(prefix='marconi-test-') as path:
-        os.chmod(path, 0o755)
-
-        def start(data_dir: Path | None = None, **environment: str) -> Service:
-            started.append(Service(data_dir or Path(path, 'state'), **environment))
-            return started[-1]
-
-        try:
-            yield start
-        finally:
-            for service in started:
-                if service.process.poll() is None:
-                    service.process.terminate()
-                service.process.communicate(timeout=DEADLINE)
-            for data_dir in {service.data_dir for service in started}:
-                if running_url(data_dir):
-                    EmbeddedPostgres(data_dir).stop()
 
 
 @pytest.fixture
@@ -383,6 +282,54 @@ def test_what_was_answered_survives_kill_9_of_every_process(start: Start) -> Non
     assert status == 201
     status, body = again.request('GET', '/v1/queues/kept/messages?echo=true')
     assert (status, b'"kept"' in body) == (200, True)
+
+
+@pytest.mark.parametrize('victim', ['postgres', 'uwsgi', 'all'])
+def test_every_post_that_was_answered_survives_kill_9_while_posting(
+    start: Start, victim: str
+) -> None:
+    service = start().wait_until_ready()
+    service.request('PUT', '/v1/queues/kept')
+    kept: list[str] = []
+    posters = [
+        threading.Thread(target=_post_until_it_breaks, args=(service, kept, number))
+        for number in range(4)
+    ]
+    for poster in posters:
+        poster.start()
+    wait_until(lambda: len(kept) > 200)
+
+    for pid in _victims(service, victim):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    for poster in posters:
+        poster.join()
+    service.end(signal.SIGKILL)
+    again = start().wait_until_ready()
+
+    with contextlib.closing(again.connect()) as connection:
+        for location in kept:
+            status, _ = request(connection, 'GET', location)
+            assert status == 200, location
+
+
+def _post_until_it_breaks(service: Service, kept: list[str], number: int) -> None:
+    """Post on one connection, noting what was answered 201, until something else comes."""
+    message = json.dumps([{'ttl': 3600, 'body': number}])
+    broken = contextlib.suppress(OSError, http.client.HTTPException)
+    with broken, contextlib.closing(service.connect()) as connection:
+        while True:
+            status, body = request(connection, 'POST', '/v1/queues/kept/messages', message)
+            if status != 201:
+                return
+            kept.append(json.loads(body)['resources'][0])
+
+
+def _victims(service: Service, name: str) -> list[int]:
+    processes = service.processes()
+    if name == 'all':
+        return processes
+    return [pid for pid in processes if name in Path(f'/proc/{pid}/cmdline').read_text()]
 
 
 def test_what_a_killed_service_leaves_is_taken_over_and_stopped(start: Start) -> None:

@@ -56,7 +56,7 @@ class Request(BaseRequest):
     def as_sent(self) -> str:
         """Path and query as the client sent them, for ``Content-Location``."""
         path, query = self.environ['PATH_INFO'], self.environ.get('QUERY_STRING')
-        # No server lets line breaks through; should one do so, they must not end the header.
+        # uwsgi lets bare line feeds through; here they would end the header.
         return _CONTROL.sub('', f'{path}?{query}' if query else path)
 
     @property

@@ -38,6 +38,20 @@ def message_document(queue: QueueKey, message: Message, claim: str | None = None
     }
 
 
+# Bytes of a Location; proxies commonly take 4 KiB for all headers together.
+LONGEST_LOCATION = 3072
+
+
+def posted_location(path: str, ids: list[str]) -> str:
+    """Where messages can be read that were posted to ``path`` (contract 5.3).
+
+    Of hundreds of ids the collection itself: that many make a header which uwsgi garbles
+    and proxies refuse, and no request may name them all. The reply's body has each one.
+    """
+    location = f'{path}?ids={",".join(ids)}'
+    return location if len(location) <= LONGEST_LOCATION else path
+
+
 #: The parameters of a page; beside ``ids`` they are ignored, even malformed (contract 5.2).
 PAGE = {
     'marker': text_parameter,
@@ -95,7 +109,7 @@ class MessagesController:
         )
         path = f'{queue_href(queue)}/messages'
         document = {'resources': [f'{path}/{message}' for message in ids], 'partial': False}
-        return json_reply(document, 201, ('Location', f'{path}?ids={",".join(ids)}'))
+        return json_reply(document, 201, ('Location', posted_location(path, ids)))
 
     @expose(ids=list_parameter)
     def delete(self, request: Request, queue: QueueKey, ids: list[str] | None = None) -> Reply:

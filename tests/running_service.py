@@ -1,0 +1,126 @@
+"""A running service, for tests that meet it as its users do: real processes, real HTTP."""
+
+import contextlib
+import http.client
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from marconi_api.embedded import EmbeddedPostgres, running_url
+
+DEADLINE = 60.0
+UNFINISHED = (
+    b'POST /v1/queues/slow/messages HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\n'
+    b'Client-ID: 3381af92-2b9e-11e3-b191-71861300734c\r\nContent-Length: 100\r\n\r\n['
+)
+HEADERS = {
+    'Client-ID': '3381af92-2b9e-11e3-b191-71861300734c',
+    'Content-Type': 'application/json',
+}
+
+
+class Service:
+    """`marconi serve` on a free port, with a data directory of its own unless told else."""
+
+    def __init__(self, data_dir: Path, **environment: str) -> None:
+        self.data_dir = data_dir
+        clean = {name: value for name, value in os.environ.items() if 'MARCONI' not in name}
+        self.process = subprocess.Popen(
+            [sys.executable, '-m', 'marconi_api.commands', 'serve'],
+            env=clean | {'PORT': '0', 'MARCONI_DATA_DIR': str(data_dir)} | environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.port = 0
+
+    def wait_until_ready(self) -> 'Service':
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        ready = re.fullmatch(r'Marconi is ready at http://127\.0\.0\.1:(\d+)\n', line)
+        assert ready, line + self.end()[1]
+        self.port = int(ready[1])
+        return self
+
+    def end(self, number: int | None = None) -> tuple[str, str]:
+        """What it wrote besides the line that it is ready, once it has ended."""
+        if number is not None:
+            self.process.send_signal(number)
+        return self.process.communicate(timeout=DEADLINE)
+
+    def connect(self) -> http.client.HTTPConnection:
+        return http.client.HTTPConnection('127.0.0.1', self.port, timeout=DEADLINE)
+
+    def request(self, method: str, path: str, body: str | None = None) -> tuple[int, bytes]:
+        with contextlib.closing(self.connect()) as connection:
+            return request(connection, method, path, body)
+
+    def processes(self) -> list[int]:
+        """It and all processes that it, or they, have started."""
+        found = [self.process.pid]
+        for pid in found:
+            for task in Path(f'/proc/{pid}/task').glob('*/children'):
+                found += [int(child) for child in task.read_text().split()]
+        return found
+
+
+def request(
+    connection: http.client.HTTPConnection, method: str, path: str, body: str | None = None
+) -> tuple[int, bytes]:
+    connection.request(method, path, body, HEADERS)
+    response = connection.getresponse()
+    return response.status, response.read()
+
+
+Start = Callable[..., Service]
+
+
+def refused(service: Service) -> str:
+    """The one line with which a service says that it cannot run."""
+    out, err = service.end()
+    assert (service.process.returncode, out) == (1, '')
+    assert re.fullmatch(r'marconi: .+\n', err), err
+    return err
+
+
+def is_gone(pid: int) -> bool:
+    try:
+        return Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[0] == 'Z'
+    except FileNotFoundError:
+        return True
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + DEADLINE
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@contextlib.contextmanager
+def services() -> Iterator[Start]:
+    """Starts services that have one data directory, and leaves nothing of them behind."""
+    started: list[Service] = []
+    # pytest's own directories are closed to the user as whom root's PostgreSQL runs.
+    with tempfile.TemporaryDirectory(prefix='marconi-test-') as path:
+        os.chmod(path, 0o755)
+
+        def start(data_dir: Path | None = None, **environment: str) -> Service:
+            started.append(Service(data_dir or Path(path, 'state'), **environment))
+            return started[-1]
+
+        try:
+            yield start
+        finally:
+            for service in started:
+                if service.process.poll() is None:
+                    service.process.terminate()
+                service.process.communicate(timeout=DEADLINE)
+            for data_dir in {service.data_dir for service in started}:
+                if running_url(data_dir):
+                    EmbeddedPostgres(data_dir).stop()

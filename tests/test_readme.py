@@ -1,0 +1,136 @@
+"""The README's tour and transcript do what they show, line by line."""
+
+import itertools
+import json
+import os
+import re
+import shutil
+import subprocess
+import sysconfig
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from marconi_api.installation import CHECKOUT, config_file
+from tests.running_service import HEADERS, Service, services
+
+README = (CHECKOUT / 'README.md').read_text()
+
+
+@pytest.fixture(scope='module')
+def service() -> Iterator[Service]:
+    """A service on an empty database."""
+    with services() as start:
+        yield start().wait_until_ready()
+
+
+def blocks(kind: str) -> list[str]:
+    """The README's examples of one kind, in order."""
+    return re.findall(rf'```{kind}\n(.*?)```', README, re.DOTALL)
+
+
+def what_varies_masked(text: str) -> str:
+    """The text with ids, times and lengths that depend on them replaced by their names."""
+    for pattern, name in (
+        (r'[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}', 'UUID'),
+        (r'\b[0-9a-f]{16}\b', 'ID'),
+        (r'\d{4}-\d\d-\d\dT[\d:]{8}Z', 'TIME'),
+        (r'("age":|age=|expires_in=)\d+', r'\1SECONDS'),
+        (r'\r', ''),
+    ):
+        text = re.sub(pattern, name, text)
+    return text.strip()
+
+
+@pytest.mark.skipif(shutil.which('curl') is None, reason='the tour is made with curl')
+def test_the_tour_shows_what_happens(service: Service, tmp_path: Path) -> None:
+    steps = re.findall(r'^\$ (.*)\n((?:(?!\$ ).*\n)*)', ''.join(blocks('console')), re.MULTILINE)
+    assert len(steps) == 7
+
+    for command, shown in steps:
+        here = command.replace('127.0.0.1:8888', f'127.0.0.1:{service.port}')
+        # Quiet: with its output in a pipe, curl would draw its progress.
+        here = here.replace('curl ', 'curl --silent --show-error ')
+        done = subprocess.run(
+            ['bash', '-c', here], cwd=tmp_path, capture_output=True, text=True, check=True
+        )
+        assert what_varies_masked(done.stdout) == what_varies_masked(shown), command
+
+
+def test_the_transcript_of_the_shell_shows_what_happens(service: Service) -> None:
+    fill_as_the_transcript_expects(service)
+    [transcript] = blocks('pycon')
+    statements = re.findall(r'^>>> (.*)$', transcript, re.MULTILINE)
+
+    done = subprocess.run(
+        [Path(sysconfig.get_path('scripts'), 'pecan'), 'shell', str(config_file())],
+        input='\n'.join(statements),
+        env=os.environ | {'MARCONI_DATA_DIR': str(service.data_dir)},
+        capture_output=True,
+        text=True,
+    )
+
+    said = done.stdout.partition('>>> ')[2].replace('>>> ', '')
+    shown = re.sub(r'^>>> .*\n', '', transcript, flags=re.MULTILINE)
+    assert what_varies_masked(said) == what_varies_masked(shown)
+
+
+def fill_as_the_transcript_expects(service: Service) -> None:
+    """A queue of three messages, one of them claimed; and a queue of no project."""
+    service.request('PUT', '/v1/queues/another')
+    acme = {**HEADERS, 'X-Project-Id': 'acme'}
+    connection = service.connect()
+    for method, path, body in (
+        ('PUT', '/v1/queues/jobs', None),
+        (
+            'POST',
+            '/v1/queues/jobs/messages',
+            json.dumps([{'ttl': 300, 'body': {'resize': number}} for number in (1, 2, 3)]),
+        ),
+        ('POST', '/v1/queues/jobs/claims?limit=1', '{"ttl": 60, "grace": 60}'),
+    ):
+        connection.request(method, path, body, acme)
+        response = connection.getresponse()
+        assert response.status == 201, response.read()
+        response.read()
+    connection.close()
+
+
+def test_the_shell_introduces_the_administrator_s_object(service: Service) -> None:
+    done = subprocess.run(
+        [Path(sysconfig.get_path('scripts'), 'pecan'), 'shell', str(config_file())],
+        input='',
+        env=os.environ | {'MARCONI_DATA_DIR': str(service.data_dir)},
+        capture_output=True,
+        text=True,
+    )
+
+    assert 'Start with admin' in done.stdout + done.stderr
+
+
+def test_without_a_database_the_shell_says_what_to_do(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [Path(sysconfig.get_path('scripts'), 'pecan'), 'shell', str(config_file())],
+        input='',
+        env=os.environ | {'MARCONI_DATA_DIR': str(tmp_path / 'nothing')},
+        capture_output=True,
+        text=True,
+    )
+
+    assert done.returncode == 1
+    assert done.stderr == 'no PostgreSQL is running: set MARCONI_DATABASE_URL, or make serve\n'
+
+
+def test_every_setting_has_a_sentence() -> None:
+    settings, _, _ = config_file().read_text().partition('logging = {')
+    for above, line in itertools.pairwise(settings.splitlines()):
+        if line.startswith("    '"):
+            # A default and its maximum may share one.
+            assert above.strip().startswith(('#', "'")), line
+
+
+def test_all_links_lead_somewhere() -> None:
+    for document in (CHECKOUT / 'README.md', *(CHECKOUT / 'docs').glob('*.md')):
+        for target in re.findall(r'\]\(([^)#:]+)\)', document.read_text()):
+            assert (document.parent / target).exists(), f'{document.name}: {target}'
