@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PACKAGING := setup.cfg setup.py pyproject.toml
 
-.PHONY: help serve test check clean
+.PHONY: help serve test check bench clean
 .DEFAULT_GOAL := help
 
 help: ## list these commands
@@ -21,6 +21,9 @@ check: .venv/check.stamp ## lint, formatting and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+bench: .venv/serve.stamp ## requests a second beside raw PostgreSQL (needs wrk)
+	@PYTHONPATH=. $(BIN)/python benchmarks/end_to_end.py
 
 clean: ## remove what these commands made, the data of the service excepted
 	rm -rf .venv build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
