@@ -1,6 +1,6 @@
 """What an administrator can see and mend."""
 
-import sys
+import importlib
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -125,7 +125,7 @@ def test_a_purge_leaves_an_empty_queue_that_goes_on_working(jobs, queue, post, c
 def test_a_purge_waits_for_a_post_that_is_under_way_and_takes_it_along(jobs, queue, session):
     slow = session()
     slow.execute(
-        sys.modules['marconi_api.model.messages']._POST,
+        importlib.import_module('marconi_api.model.messages')._POST,
         {**queue.parameters, 'base': 0, 'ttls': [60], 'bodies': ['1']}
         | {'client_id': '3381af92-2b9e-11e3-b191-71861300734c'},
     )

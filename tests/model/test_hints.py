@@ -1,7 +1,7 @@
 """A hint spares work and never hides a message."""
 
+import importlib
 import random
-import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -9,13 +9,13 @@ from datetime import timedelta
 from uuid import uuid4
 
 from marconi_api import model
-from marconi_api.model import hints
 from marconi_api.model.hints import LONG_AGO, Hint, Hints, Seen
 from marconi_api.model.tables import POSITION_BITS
 from tests.model.conftest import CLIENT, ids
 
-CLAIMS = sys.modules['marconi_api.model.claims']
-MESSAGES = sys.modules['marconi_api.model.messages']
+HINTS = importlib.import_module('marconi_api.model.hints')
+CLAIMS = importlib.import_module('marconi_api.model.claims')
+MESSAGES = importlib.import_module('marconi_api.model.messages')
 
 QUEUE = 7
 
@@ -102,14 +102,14 @@ def test_each_minute_the_hint_steps_back_to_that_of_ten_minutes_ago(monkeypatch)
     known = Hints()
     now = time.monotonic()
     for minute in range(1, 12):
-        monkeypatch.setattr(hints.time, 'monotonic', lambda at=now + 61 * minute: at)
+        monkeypatch.setattr(HINTS.time, 'monotonic', lambda at=now + 61 * minute: at)
         known.learn(QUEUE, seen(first_fresh=minute))
 
     assert known.of(QUEUE).fresh_id == 1
 
 
 def test_the_least_used_queue_is_forgotten_first(monkeypatch):
-    monkeypatch.setattr(hints, '_MOST_QUEUES', 2)
+    monkeypatch.setattr(HINTS, '_MOST_QUEUES', 2)
     known = Hints()
 
     for queue in (1, 2, 1, 3):
@@ -144,7 +144,7 @@ def test_hints_lose_no_message_in_a_crowd(queue, monkeypatch):
 
     Every message that was posted is deleted once, though no hint is ever dropped.
     """
-    monkeypatch.setattr(hints, '_STEP_BACK_EVERY', 3600.0)
+    monkeypatch.setattr(HINTS, '_STEP_BACK_EVERY', 3600.0)
     done = threading.Event()
     lock = threading.Lock()
     posted, deleted = set(), []
@@ -217,7 +217,7 @@ def test_the_naive_hint_hides_what_commits_late(queue, post, claim, session, mon
         newest = model.database.rows('SELECT max(id) FROM message_states', {})[0][0]
         memory.hint = Hint(newest + 1)
 
-    monkeypatch.setattr(hints._Memory, 'learn', learn_naively)
+    monkeypatch.setattr(HINTS._Memory, 'learn', learn_naively)
     late = session()
     late.execute(
         MESSAGES._POST,

@@ -1,7 +1,7 @@
 """A reader that follows the markers sees every message once, in posting order."""
 
+import importlib
 import random
-import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +13,7 @@ from marconi_api.model.tables import public_id
 from tests.model.conftest import CLIENT, OTHER_CLIENT, ids
 
 # `model.messages` is the repository; this is the module of its statements.
-MESSAGES = sys.modules['marconi_api.model.messages']
+MESSAGES = importlib.import_module('marconi_api.model.messages')
 
 
 def read_on(queue, marker=None, limit=20):

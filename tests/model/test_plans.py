@@ -5,8 +5,8 @@ thousands holds one message, or that nothing was ever claimed. With the wrong in
 of ten messages reads the whole queue.
 """
 
+import importlib
 import json
-import sys
 from uuid import uuid4
 
 import pytest
@@ -15,8 +15,8 @@ from marconi_api import model
 from marconi_api.model.hints import Hint
 from tests.model.conftest import CLIENT
 
-CLAIMS = sys.modules['marconi_api.model.claims']
-MESSAGES = sys.modules['marconi_api.model.messages']
+CLAIMS = importlib.import_module('marconi_api.model.claims')
+MESSAGES = importlib.import_module('marconi_api.model.messages')
 
 
 @pytest.fixture(params=['never looked', 'saw nothing', 'saw all fresh', 'saw all claimed', 'is up'])

@@ -1,7 +1,7 @@
 """What a queue promises, below the wire."""
 
+import importlib
 import random
-import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +13,7 @@ from marconi_api.errors import ClaimNotFound, MarconiError, QueueCollision, Queu
 from marconi_api.model import QueueKey
 from tests.model.conftest import CLIENT, ids
 
-QUEUES = sys.modules['marconi_api.model.queues']
+QUEUES = importlib.import_module('marconi_api.model.queues')
 
 
 def test_a_queue_is_made_once(app):
@@ -111,7 +111,7 @@ def test_deleting_waits_for_a_post_that_is_under_way(queue, session):
     """So that no message can slip into the queue that is made next."""
     slow = session()
     slow.execute(
-        sys.modules['marconi_api.model.messages']._POST,
+        importlib.import_module('marconi_api.model.messages')._POST,
         {**queue.parameters, 'base': 0, 'client_id': CLIENT} | {'ttls': [60], 'bodies': ['1']},
     )
     deleted = threading.Event()

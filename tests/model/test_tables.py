@@ -1,7 +1,7 @@
 """What the schema keeps ready: every key and every statement stays within one queue."""
 
+import importlib
 import re
-import sys
 
 import pytest
 
@@ -16,7 +16,7 @@ OVER_ALL_QUEUES = {'_LIST of queues', '_LOOK_AT_MESSAGES', '_LOOK_AT_CLAIMS'}
 def statements():
     """Every statement of the repositories, by name."""
     for module in ('queues', 'messages', 'claims', 'expiry'):
-        for name, value in vars(sys.modules[f'marconi_api.model.{module}']).items():
+        for name, value in vars(importlib.import_module(f'marconi_api.model.{module}')).items():
             if isinstance(value, dict) and name.isupper():
                 for key, statement in value.items():
                     yield f'{name}{key}', statement
