@@ -9,7 +9,6 @@ from pecan.hooks import PecanHook
 from webob.acceptparse import create_accept_header
 
 from marconi_api import limits
-from marconi_api.controllers.wire import JSON, Reply, json_reply
 from marconi_api.errors import (
     EmptyProject,
     FormEncodedBody,
@@ -19,6 +18,7 @@ from marconi_api.errors import (
     NotAcceptable,
 )
 from marconi_api.model.tables import QueueKey
+from marconi_api.wire import JSON, Reply, json_reply
 
 log = logging.getLogger(__name__)
 

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from marconi_api.controllers import v1
-from marconi_api.controllers.wire import Reply, Request, expose, json_reply
 from marconi_api.dispatch import Resource, Routes
+from marconi_api.wire import Reply, Request, expose, json_reply
 
 
 class RootController:

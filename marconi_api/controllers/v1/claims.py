@@ -4,7 +4,8 @@ from marconi_api import limits, model
 from marconi_api.controllers.v1.messages import message_document
 from marconi_api.controllers.v1.queues import queue_href
 from marconi_api.controllers.v1.types import ClaimRenewal, NewClaim
-from marconi_api.controllers.wire import (
+from marconi_api.model import QueueKey
+from marconi_api.wire import (
     Reply,
     Request,
     content_location,
@@ -13,7 +14,6 @@ from marconi_api.controllers.wire import (
     integer_parameter,
     json_reply,
 )
-from marconi_api.model import QueueKey
 
 
 class ClaimsController:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from marconi_api import model
-from marconi_api.controllers.wire import JSON, Reply, Request, empty_reply, expose, json_reply
+from marconi_api.wire import JSON, Reply, Request, empty_reply, expose, json_reply
 
 
 class HomeController:

@@ -5,7 +5,9 @@ from typing import Any
 from marconi_api import limits, model
 from marconi_api.controllers.v1.queues import queue_href
 from marconi_api.controllers.v1.types import NewMessage
-from marconi_api.controllers.wire import (
+from marconi_api.errors import MissingParameter, OutOfRange
+from marconi_api.model import Message, QueueKey
+from marconi_api.wire import (
     Raw,
     Reply,
     Request,
@@ -20,8 +22,6 @@ from marconi_api.controllers.wire import (
     read_query,
     text_parameter,
 )
-from marconi_api.errors import MissingParameter, OutOfRange
-from marconi_api.model import Message, QueueKey
 
 
 def message_document(queue: QueueKey, message: Message, claim: str | None = None) -> dict[str, Any]:

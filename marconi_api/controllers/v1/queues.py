@@ -3,7 +3,9 @@
 from typing import Any
 
 from marconi_api import limits, model
-from marconi_api.controllers.wire import (
+from marconi_api.errors import OutOfRange
+from marconi_api.model import MessageSummary, Queue, QueueKey
+from marconi_api.wire import (
     JsonObject,
     Raw,
     Reply,
@@ -17,8 +19,6 @@ from marconi_api.controllers.wire import (
     next_link,
     text_parameter,
 )
-from marconi_api.errors import OutOfRange
-from marconi_api.model import MessageSummary, Queue, QueueKey
 
 
 def queue_href(queue: QueueKey) -> str:

@@ -2,7 +2,7 @@
 
 from wsme import types as wtypes
 
-from marconi_api.controllers.wire import any_json, integer
+from marconi_api.wire import any_json, integer
 
 
 class NewMessage(wtypes.Base):
