@@ -72,11 +72,16 @@ def _is_form(content_type: str) -> bool:
 
 
 # A parameter of a media type other than its weight, such as a charset: JSON has one form only.
-_PARAMETER = re.compile(r';\s*(?!q=)[^;,]*', re.IGNORECASE)
+_PARAMETER = re.compile(r';(?!\s*q\s*=)[^;,]*', re.IGNORECASE)
+
+
+def _accepts_json(accept: str) -> bool:
+    # What is remembered must be short, or clients could fill the memory.
+    return _includes_json(accept) if len(accept) < 200 else _includes_json.__wrapped__(accept)
 
 
 @lru_cache(maxsize=256)
-def _accepts_json(accept: str) -> bool:
+def _includes_json(accept: str) -> bool:
     ranges = create_accept_header(_PARAMETER.sub('', accept))
     return not accept or bool(ranges.acceptable_offers([JSON]))
 

@@ -14,7 +14,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util.exc import CommandError
-from sqlalchemy import Connection, create_engine, make_url
+from sqlalchemy import Connection, create_engine, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.pool import NullPool
 
@@ -65,6 +65,7 @@ def check(url: str) -> None:
     try:
         with engine.connect() as connection:
             _check_version(connection, url)
+            _check_encoding(connection, url)
             _check_revision(connection, url)
     except DBAPIError as error:
         raise SchemaError(f'cannot reach {_shown(url)}: {_first_line(error)}') from None
@@ -77,6 +78,15 @@ def _check_version(connection: Connection, url: str) -> None:
         raise SchemaError(
             f'{_shown(url)} is PostgreSQL {version // 10000}: '
             f'Marconi needs {OLDEST_POSTGRESQL} or newer'
+        )
+
+
+def _check_encoding(connection: Connection, url: str) -> None:
+    encoding = connection.scalar(text('SHOW server_encoding'))
+    if encoding != 'UTF8':
+        raise SchemaError(
+            f"{_shown(url)} is encoded in {encoding}: make a database with ENCODING 'UTF8', "
+            'in which every message can be stored'
         )
 
 

@@ -98,9 +98,14 @@ class Request(BaseRequest):
 _CONTROL = re.compile(r'[\x00-\x1f\x7f]')
 
 
-@lru_cache(maxsize=4096)
 def canonical_uuid(text: str) -> str:
     """Any spelling that ``uuid.UUID`` takes, in its one canonical spelling (contract 1.1)."""
+    # Some spellings have thousands of braces: nothing to remember.
+    return _canonical_uuid(text) if len(text) < 64 else _canonical_uuid.__wrapped__(text)
+
+
+@lru_cache(maxsize=4096)
+def _canonical_uuid(text: str) -> str:
     try:
         return str(uuid.UUID(text))
     except ValueError:

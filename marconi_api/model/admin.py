@@ -12,6 +12,7 @@ from marconi_api.model.queues import Queues
 from marconi_api.model.tables import (
     AGE_OF,
     IS_ALIVE,
+    RETIRED,
     THE_QUEUE,
     QueueKey,
     message_id,
@@ -74,8 +75,7 @@ class Admin:
 
     def projects(self) -> list[str]:
         """The projects that have queues; '' is that of requests without one."""
-        rows = self._database.rows('SELECT DISTINCT project FROM queues ORDER BY project', {})
-        return [project for (project,) in rows]
+        return [project for (project,) in self._database.rows(_PROJECTS, {})]
 
     def queues(self, project: str = '') -> list[str]:
         """The names of all queues of a project."""
@@ -174,6 +174,8 @@ class QueueAdmin:
     def _rows(self, statement: str, **parameters: Any) -> list[tuple[Any, ...]]:
         return self._database.rows(statement, {**self._key.parameters, **parameters})
 
+
+_PROJECTS = f'SELECT DISTINCT project FROM queues WHERE floor < {RETIRED} ORDER BY project'
 
 _STATE = """
     CASE WHEN expires_at <= now() THEN 'expired'

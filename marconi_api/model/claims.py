@@ -1,11 +1,12 @@
 """Claims: messages reserved for one worker, until it is done or its time is over."""
 
 from dataclasses import dataclass
+from typing import Any
 from uuid import uuid4
 
 from marconi_api.errors import ClaimNotFound
 from marconi_api.model.database import Database
-from marconi_api.model.hints import Hints, Seen
+from marconi_api.model.hints import Hints, Seen, Start
 from marconi_api.model.messages import Message, message_of
 from marconi_api.model.tables import (
     AGE_OF,
@@ -57,19 +58,17 @@ class Claims:
     ) -> tuple[Claim | None, bool]:
         """A claim or none, and whether there was anything that it might have taken."""
         identity = str(uuid4())
-        rows = self._database.rows(
-            _CREATE,
-            lambda: {
-                **queue.parameters,
-                **self._hints.parameters(queue.id),
-                'claim_id': identity,
-                'ttl': ttl,
-                'grace': grace,
-                'limit': limit,
-            },
-        )
+        start: Start
+
+        def parameters() -> dict[str, Any]:
+            nonlocal start
+            start = self._hints.start(queue.id)
+            terms = {'claim_id': identity, 'ttl': ttl, 'grace': grace, 'limit': limit}
+            return {**queue.parameters, **start.parameters, **terms}
+
+        rows = self._database.rows(_CREATE, parameters)
         seen = Seen(*rows[0][4:])
-        self._hints.learn(queue.id, seen)
+        self._hints.learn(queue.id, start, seen)
         messages = [message_of(row[:4]) for row in rows if row[0] is not None]
         if messages:
             return Claim(identity, ttl, 0, messages), False

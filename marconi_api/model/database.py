@@ -8,8 +8,9 @@ of client time, against 150 by way of a pool).
 import logging
 import select
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
@@ -17,11 +18,12 @@ import psycopg2
 from psycopg2 import errors as postgres_errors
 from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import cursor as Cursor
-from sqlalchemy import create_engine
+from sqlalchemy import create_engine, make_url
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
 from marconi_api.errors import StorageUnavailable
-from marconi_api.model.tables import POSITION_BITS
+from marconi_api.model.tables import POSITION_BITS, RETIRED
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +32,7 @@ Row = tuple[Any, ...]
 # The database undid the whole statement, and says that it is worth trying again.
 _UNDONE = (postgres_errors.DeadlockDetected, postgres_errors.SerializationFailure)
 _TRIES = 3
+_PAUSE = 0.05  # seconds
 
 
 class Database:
@@ -42,28 +45,32 @@ class Database:
 
     def __init__(self, url: str, connect_timeout: float, statement_timeout: float) -> None:
         milliseconds = int(statement_timeout * 1000)
+        parsed = make_url(url)
         self._engine = create_engine(
-            url,
+            parsed,
             poolclass=NullPool,
-            isolation_level='AUTOCOMMIT',
             connect_args={
                 'connect_timeout': max(2, round(connect_timeout)),
                 'application_name': 'marconi',
+                'client_encoding': 'utf8',
                 'target_session_attrs': 'read-write',
+                # Without these a thread would wait minutes for a host that has vanished.
                 'keepalives_idle': 3,
                 'keepalives_interval': 1,
                 'keepalives_count': 3,
+                'tcp_user_timeout': 4000,
                 # What a statement scans is told by its order: an index gives it, and neither
                 # a sequential scan nor another index with a sort. Statistics are of no
                 # use here, since a queue's fill changes faster than they do.
-                'options': f'-c statement_timeout={milliseconds} -c lock_timeout={milliseconds}'
+                'options': f'{parsed.query.get("options", "")}'
+                f' -c statement_timeout={milliseconds} -c lock_timeout={milliseconds}'
                 f' -c idle_in_transaction_session_timeout={milliseconds}'
                 ' -c enable_seqscan=off -c enable_bitmapscan=off -c enable_sort=off'
-                ' -c jit=off -c timezone=UTC',
+                ' -c jit=off -c timezone=UTC -c default_transaction_isolation=read\\ committed',
             },
         )
         self._thread = threading.local()
-        # Added to transaction ids to make message ids; see _epoch_base.
+        # Added to transaction ids to make message ids; see _read_base.
         self._base = 0
         #: Called after each connect: what was learned over another connection may not hold.
         self.on_connect: list[Callable[[], None]] = []
@@ -90,6 +97,8 @@ class Database:
             except _UNDONE as error:
                 if not tries_left:
                     raise _unavailable(error) from error
+                # Let the other one have its lock first.
+                time.sleep(_PAUSE)
             except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
                 if not (repeatable and tries_left and self._lost()):
                     raise _unavailable(error) from error
@@ -107,9 +116,18 @@ class Database:
                     yield partial(self._run, cursor)
                     cursor.execute('COMMIT')
                 except BaseException:
-                    if not cursor.connection.closed:
+                    # What went wrong is told; that the connection is gone, too, is not news.
+                    with suppress(psycopg2.Error):
                         cursor.execute('ROLLBACK')
                     raise
+        except psycopg2.Error as error:
+            raise _unavailable(error) from error
+
+    def raise_base(self) -> None:
+        """See that new message ids lie above all there are, as they do but after a restore."""
+        try:
+            with self._cursor() as cursor:
+                self._base = _read_base(cursor.connection, is_stale=True)
         except psycopg2.Error as error:
             raise _unavailable(error) from error
 
@@ -134,14 +152,18 @@ class Database:
 
     def _connect(self) -> Connection:
         self._discard()
-        pooled = self._engine.raw_connection()
+        try:
+            pooled = self._engine.raw_connection()
+        except DBAPIError as error:
+            # SQLAlchemy's own first look at the server failed.
+            raise error.orig or error from error
         connection = pooled.driver_connection
         assert isinstance(connection, Connection)
         pooled.detach()
         connection.autocommit = True
         self._thread.connection = connection
         try:
-            self._base = _epoch_base(connection)
+            self._base = _read_base(connection)
         except BaseException:
             self._discard()
             raise
@@ -175,6 +197,7 @@ _BASE_OF_THIS_CLUSTER = """
      WHERE cluster = (SELECT system_identifier FROM pg_control_system())
 """
 _RAISE_BASE = f"""
+    BEGIN;
     SET LOCAL statement_timeout = 0;
     LOCK TABLE id_epoch IN EXCLUSIVE MODE;
     UPDATE id_epoch
@@ -183,17 +206,18 @@ _RAISE_BASE = f"""
                base,
                (SELECT coalesce(max(id), 0) >> {POSITION_BITS} FROM messages)
                    - pg_current_xact_id()::text::bigint + 1,
-               (SELECT coalesce(max(floor), 0) >> {POSITION_BITS} FROM queues)
-                   - pg_current_xact_id()::text::bigint + 1)
-     WHERE cluster <> (SELECT system_identifier FROM pg_control_system());
+               (SELECT coalesce(max(floor), 0) >> {POSITION_BITS} FROM queues
+                 WHERE floor < {RETIRED})
+                   - pg_current_xact_id()::text::bigint + 1);
+    COMMIT;
 """
 
 
-def _epoch_base(connection: Connection) -> int:
+def _read_base(connection: Connection, is_stale: bool = False) -> int:
     with connection.cursor() as cursor:
         cursor.execute(_BASE_OF_THIS_CLUSTER)
-        if cursor.rowcount == 0:
-            cursor.execute(f'BEGIN; {_RAISE_BASE}; COMMIT')
+        if is_stale or cursor.rowcount == 0:
+            cursor.execute(_RAISE_BASE)
             cursor.execute(_BASE_OF_THIS_CLUSTER)
         [(base,)] = cursor.fetchall()
     return int(base)

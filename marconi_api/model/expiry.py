@@ -10,6 +10,7 @@ from typing import Any
 
 from marconi_api.errors import StorageUnavailable
 from marconi_api.model.database import Database
+from marconi_api.model.tables import RETIRED
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +31,7 @@ class Expiry:
 
     def run_once(self) -> int:
         """Walk all queues once; return how many messages were removed."""
+        self._remove(_REMOVE_QUEUES, {})
         removed = self._remove_messages()
         # Afterwards, since a claim on nothing but dead messages is as good as dead.
         self._remove_claims()
@@ -44,7 +46,7 @@ class Expiry:
                 if removed:
                     log.info('removed %d expired messages', removed)
             except StorageUnavailable:
-                log.warning('the storage is out of reach; next try in %g s', self._interval)
+                log.warning('could not look for what is dead; next try in %g s', self._interval)
             stop.wait(self._interval)
 
     def _remove_messages(self) -> int:
@@ -53,8 +55,7 @@ class Expiry:
         while place:
             place, dead = self._walk(_LOOK_AT_MESSAGES, place)
             for queue_id, ids in dead:
-                parameters = {'queue_id': queue_id, 'ids': ids}
-                removed += len(self._database.rows(_REMOVE_MESSAGES, parameters))
+                removed += self._remove(_REMOVE_MESSAGES, {'queue_id': queue_id, 'ids': ids})
         return removed
 
     def _remove_claims(self) -> None:
@@ -62,7 +63,15 @@ class Expiry:
         while place:
             place, dead = self._walk(_LOOK_AT_CLAIMS, place)
             for queue_id, ids in dead:
-                self._database.rows(_REMOVE_CLAIMS, {'queue_id': queue_id, 'ids': ids})
+                self._remove(_REMOVE_CLAIMS, {'queue_id': queue_id, 'ids': ids})
+
+    def _remove(self, statement: str, parameters: dict[str, Any]) -> int:
+        """How many rows one batch removed; one that fails is left for the next round."""
+        try:
+            return len(self._database.rows(statement, parameters))
+        except StorageUnavailable:
+            log.warning('could not remove what is dead: %s', parameters.get('queue_id', 'queues'))
+            return 0
 
     def _walk(
         self, statement: str, place: tuple[int, Any]
@@ -79,6 +88,9 @@ class Expiry:
             return None, dead
         return (rows[-1][0], rows[-1][1]), dead
 
+
+# Queues whose deletion was broken off after its first step.
+_REMOVE_QUEUES = f'DELETE FROM queues WHERE floor = {RETIRED} RETURNING queue_id'
 
 _BEFORE_ALL_CLAIMS = '00000000-0000-0000-0000-000000000000'
 
@@ -108,7 +120,7 @@ _REMOVE_MESSAGES = """
                   FOR UPDATE SKIP LOCKED))
      RETURNING id)
     DELETE FROM messages
-     WHERE queue_id = %(queue_id)s AND id IN (SELECT id FROM gone)
+     WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM gone))
  RETURNING id
 """
 
@@ -141,4 +153,5 @@ _REMOVE_CLAIMS = """
                                      AND state.id = ANY (claim.message_ids)
                                      AND state.claim_id = claim.id))
               FOR UPDATE SKIP LOCKED))
+ RETURNING id
 """

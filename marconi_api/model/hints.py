@@ -43,6 +43,21 @@ class Hint(NamedTuple):
     held_until: datetime = LONG_AGO
 
 
+class Start(NamedTuple):
+    """Where a statement starts to scan, and what was known when it set out."""
+
+    hint: Hint
+    #: The latest of the database's times that was known.
+    known_time: datetime
+    #: Counts how often all hints were dropped.
+    generation: int
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The hint, for a statement."""
+        return {'fresh_hint': self.hint.fresh_id, 'held_hint': self.hint.held_until}
+
+
 class Seen(NamedTuple):
     """What a claim's statement saw, apart from the messages it took."""
 
@@ -72,6 +87,12 @@ class _Memory:
     confirmed: _Horizon | None = None
     past: deque[Hint] = field(default_factory=lambda: deque([Hint()] * _STEPS))
     stepped_back_at: float = field(default_factory=time.monotonic)
+
+    @property
+    def known_time(self) -> datetime:
+        """The latest of the database's times in here."""
+        horizons = [horizon.time for horizon in (self.pending, self.confirmed) if horizon]
+        return max(self.hint.held_until, *horizons) if horizons else self.hint.held_until
 
     def learn(self, seen: Seen) -> None:
         """Raise the hint as far as ``seen`` alone proves."""
@@ -107,28 +128,29 @@ class Hints:
     def __init__(self) -> None:
         self._memories: OrderedDict[int, _Memory] = OrderedDict()
         self._lock = threading.Lock()
+        self._generation = 0
 
-    def of(self, queue_id: int) -> Hint:
-        """Where to start in a queue."""
-        memory = self._memories.get(queue_id)
-        return memory.hint if memory else Hint()
-
-    def parameters(self, queue_id: int) -> dict[str, Any]:
-        """The same, for a statement."""
-        hint = self.of(queue_id)
-        return {'fresh_hint': hint.fresh_id, 'held_hint': hint.held_until}
+    def start(self, queue_id: int) -> Start:
+        """Where a statement may start in a queue; to be asked when its connection stands."""
+        with self._lock:
+            memory = self._memories.get(queue_id) or _Memory()
+            return Start(memory.hint, memory.known_time, self._generation)
 
     def forget(self) -> None:
         """Drop all: after a reconnect the database may be another, or back in time."""
         with self._lock:
             self._memories.clear()
+            self._generation += 1
 
-    def learn(self, queue_id: int, seen: Seen) -> None:
-        """Move a queue's hint by what a claim saw."""
+    def learn(self, queue_id: int, start: Start, seen: Seen) -> None:
+        """Move a queue's hint by what a claim saw that had set out from ``start``."""
         with self._lock:
+            if start.generation != self._generation:
+                return
             memory = self._memories.get(queue_id)
-            # A clock that was set back makes all times worthless.
-            if memory is None or seen.now < memory.hint.held_until:
+            # A clock that was set back makes all times worthless. (That others have learned
+            # later times meanwhile is another matter, and common.)
+            if memory is None or seen.now < start.known_time:
                 memory = self._memories[queue_id] = _Memory()
             self._memories.move_to_end(queue_id)
             memory.learn(seen)

@@ -65,19 +65,21 @@ class Messages:
         """
         if len(bodies) > MOST_IN_A_POST:
             raise OutOfRange(f'One request can post {MOST_IN_A_POST} messages at most.')
-        rows = self._database.rows(
-            _POST,
-            {
-                **queue.parameters,
-                'client_id': client_id,
-                'ttls': list(ttls),
-                'bodies': list(bodies),
-            },
-        )
-        if not rows:
-            raise QueueNotFound(queue.name, queue.project)
-        [(first_id,)] = rows
-        return [public_id(first_id + position) for position in range(len(bodies))]
+        parameters = {
+            **queue.parameters,
+            'client_id': client_id,
+            'ttls': list(ttls),
+            'bodies': list(bodies),
+        }
+        for _ in range(_TRIES):
+            for (first_id,) in self._database.rows(_POST, parameters):
+                return [public_id(first_id + position) for position in range(len(bodies))]
+            if not self._database.rows(THE_QUEUE, queue.parameters, repeatable=True):
+                raise QueueNotFound(queue.name, queue.project)
+            # The queue's floor was raised while the post was on its way; or it comes from
+            # a dump whose ids are ahead of this cluster's.
+            self._database.raise_base()
+        raise StorageUnavailable
 
     def list(
         self,
@@ -103,7 +105,7 @@ class Messages:
             _LIST[include_claimed, not_from is not None],
             lambda: {
                 **queue.parameters,
-                **self._hints.parameters(queue.id),
+                **self._hints.start(queue.id).parameters,
                 'after': after,
                 'limit': limit,
                 'not_from': not_from,
@@ -164,12 +166,14 @@ def _known(messages: Sequence[str]) -> builtins.list[int]:
 
 
 # Locking the queue's row holds off its deletion until the post is over, and finds that it
-# exists. Posts do not hinder each other.
+# exists. Posts do not hinder each other. Below the floor a message would not exist.
 _POST = f"""
     WITH the_queue AS MATERIALIZED ({THE_QUEUE} FOR KEY SHARE),
-    transaction AS MATERIALIZED (
-        SELECT (pg_current_xact_id()::text::bigint + %(base)s) << {POSITION_BITS} AS first_id
+    numbered AS MATERIALIZED (
+        SELECT (pg_current_xact_id()::text::bigint + %(base)s) << {POSITION_BITS} AS first_id,
+               floor
           FROM the_queue),
+    transaction AS MATERIALIZED (SELECT first_id FROM numbered WHERE first_id >= floor),
     posted AS MATERIALIZED (
         SELECT first_id + place - 1 AS id, ttl, body
           FROM transaction,
@@ -251,7 +255,7 @@ def _delete_statement(condition: str) -> str:
      RETURNING id),
     body AS (
         DELETE FROM messages
-         WHERE queue_id = %(queue_id)s AND id IN (SELECT id FROM gone))
+         WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM gone)))
     SELECT EXISTS (SELECT FROM gone), was_claimed, was_held_by_claim FROM seen"""
 
 
@@ -265,5 +269,5 @@ _DELETE_MANY = f"""
          WHERE queue_id = %(queue_id)s AND id = ANY(%(ids)s::bigint[]) AND {IS_ALIVE}
      RETURNING id)
     DELETE FROM messages
-     WHERE queue_id = %(queue_id)s AND id IN (SELECT id FROM gone)
+     WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM gone))
  RETURNING id"""

@@ -9,7 +9,9 @@ from marconi_api.model.tables import (
     AGE_OF,
     IS_ALIVE,
     IS_CLAIMED,
+    IS_THE_QUEUE,
     POSITION_BITS,
+    RETIRED,
     THE_QUEUE,
     QueueKey,
     public_id,
@@ -64,6 +66,7 @@ class Queues:
 
     def _insert(self, queue: QueueKey) -> bool:
         with self._database.transaction() as run:
+            run(_DELETE_RETIRED, queue.parameters)
             inserted = run(_INSERT, queue.parameters)
             if inserted:
                 run(_SET_FLOOR, queue.parameters)
@@ -79,20 +82,21 @@ class Queues:
         At once they are out of everybody's sight, also if the queue is made anew;
         ``Expiry`` removes their rows afterwards.
         """
-        self._database.rows(_DELETE, queue.parameters, repeatable=True)
+        # First turn further posts away, which needs no waiting; then wait for those under
+        # way. (A mere DELETE would wait for ever new ones, which overtake it.)
+        self._database.rows(_RETIRE, queue.parameters)
+        self._database.rows(_DELETE_RETIRED, queue.parameters)
 
     def purge(self, queue: QueueKey) -> int:
         """Delete all messages of the queue, claimed or not; how many those were.
 
-        However many: they are left below the floor, for ``Expiry`` to remove.
+        They are left below the floor, for ``Expiry`` to remove. A post that is under way
+        may come before the purge or after it.
         """
-        with self._database.transaction() as run:
-            # Wait for posts that are under way, and hold off others.
-            if not run(f'{THE_QUEUE} FOR UPDATE', queue.parameters):
-                raise QueueNotFound(queue.name, queue.project)
-            [(count,)] = run(_COUNT, queue.parameters)
-            run(_SET_FLOOR, queue.parameters)
-            return int(count)
+        counted = self._database.rows(_COUNT, queue.parameters)
+        if not self._database.rows(_SET_FLOOR, queue.parameters):
+            raise QueueNotFound(queue.name, queue.project)
+        return int(counted[0][0])
 
     def list(self, project: str, marker: str, limit: int) -> builtins.list[Queue]:
         """The project's next queues by name, after the name ``marker``."""
@@ -138,9 +142,12 @@ _INSERT = """
 # as old as any of them. (The transaction's own id won't do: it may be older than a post.)
 _SET_FLOOR = f"""
     UPDATE queues
-       SET floor = (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + %(base)s)
-                   << {POSITION_BITS}
-     WHERE queue_id = %(queue_id)s
+       SET floor = greatest(
+               floor,
+               (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + %(base)s)
+                   << {POSITION_BITS})
+     WHERE {IS_THE_QUEUE}
+ RETURNING floor
 """
 
 _COUNT = f"""
@@ -153,26 +160,24 @@ _COLLISION = """
      WHERE queue_id = %(queue_id)s AND (project, name) <> (%(project)s, %(name)s)
 """
 
-_DELETE = """
-    DELETE FROM queues
-     WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+# A deletion that was broken off between its two steps is completed by the next, by who
+# makes the queue anew, or by the janitor.
+_RETIRE = f'UPDATE queues SET floor = {RETIRED} WHERE {IS_THE_QUEUE}'
+
+_DELETE_RETIRED = f"""
+    DELETE FROM queues WHERE queue_id = %(queue_id)s AND floor = {RETIRED}
 """
 
-_LIST = """
+_LIST = f"""
     SELECT name, metadata FROM queues
-     WHERE project = %(project)s AND name > %(marker)s
+     WHERE project = %(project)s AND name > %(marker)s AND floor < {RETIRED}
      ORDER BY name LIMIT %(limit)s
 """
 
-_METADATA = """
-    SELECT metadata FROM queues
-     WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
-"""
+_METADATA = f'SELECT metadata FROM queues WHERE {IS_THE_QUEUE}'
 
-_SET_METADATA = """
-    UPDATE queues SET metadata = %(metadata)s
-     WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
- RETURNING queue_id
+_SET_METADATA = f"""
+    UPDATE queues SET metadata = %(metadata)s WHERE {IS_THE_QUEUE} RETURNING queue_id
 """
 
 

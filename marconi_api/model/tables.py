@@ -14,7 +14,19 @@ from hashlib import blake2b
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Column, DateTime, Index, Integer, MetaData, Table, Text, text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    text,
+)
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql import UUID as PostgresUuid
 
@@ -34,7 +46,8 @@ queues = Table(
     # A JSON object, as the text that the client sent.
     Column('metadata', Text, nullable=False, server_default=text("'{}'")),
     Column('created_at', _timestamp, nullable=False, server_default=text('now()')),
-    # A message with a lower id belongs to a queue of this name that was deleted before.
+    # A message with a lower id was purged, or belongs to a queue of this name that was
+    # deleted before. RETIRED: the queue is being deleted.
     Column('floor', BigInteger, nullable=False),
     Index('queues_by_name', 'project', 'name'),
 )
@@ -93,10 +106,12 @@ claims = Table(
 id_epoch = Table(
     'id_epoch',
     metadata,
-    # The only row: what is added to transaction ids (see database.py), and the cluster
+    # There is one row: what is added to transaction ids (see database.py), and the cluster
     # for which that holds.
-    Column('cluster', BigInteger, primary_key=True, autoincrement=False),
+    Column('only_row', Boolean, primary_key=True, server_default=text('true')),
+    Column('cluster', BigInteger, nullable=False),
     Column('base', BigInteger, nullable=False),
+    CheckConstraint('only_row', name='id_epoch_has_one_row'),
 )
 
 
@@ -157,11 +172,15 @@ def claim_id(public: str) -> str | None:
 
 # ---------------------------------------------------------------- shared conditions
 
+#: The floor of a queue that is being deleted: no message is above it.
+RETIRED = 2**63 - 1
+
+#: The condition for the row of the queue that a statement is about.
+IS_THE_QUEUE = f"""queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+       AND floor < {RETIRED}"""
+
 #: The queue that a statement is about: one row if it exists, none else.
-THE_QUEUE = """
-    SELECT floor FROM queues
-     WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
-"""
+THE_QUEUE = f'SELECT floor FROM queues WHERE {IS_THE_QUEUE}'
 
 #: A message that has not expired, and that belongs to this queue, not to one before it.
 IS_ALIVE = 'expires_at > now() AND id >= (SELECT floor FROM the_queue)'

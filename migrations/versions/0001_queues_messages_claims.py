@@ -83,8 +83,10 @@ def upgrade() -> None:
 
     op.create_table(
         'id_epoch',
-        sa.Column('cluster', sa.BigInteger, primary_key=True, autoincrement=False),
+        sa.Column('only_row', sa.Boolean, primary_key=True, server_default=sa.text('true')),
+        sa.Column('cluster', sa.BigInteger, nullable=False),
         sa.Column('base', sa.BigInteger, nullable=False),
+        sa.CheckConstraint('only_row', name='id_epoch_has_one_row'),
     )
     # No cluster has the number 0: the first connection writes its own.
     op.execute('INSERT INTO id_epoch (cluster, base) VALUES (0, 0)')

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import psycopg2
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from marconi_api import model
 from marconi_api.errors import StorageUnavailable
@@ -70,7 +71,7 @@ def test_a_database_out_of_reach_is_said_to_be(tmp_path):
 
 def test_a_transaction_that_fails_leaves_nothing_and_the_connection_usable(queue, sql):
     with contextlib.suppress(RuntimeError), model.database.transaction() as run:
-        run('INSERT INTO id_epoch VALUES (1, 1)', {})
+        run('DELETE FROM id_epoch', {})
         raise RuntimeError
 
     assert sql('SELECT count(*) FROM id_epoch') == [(1,)]
@@ -146,6 +147,61 @@ class TestRestoredDump:
             posted = list(pool.map(post_and_hang_up, range(8)))
 
         assert set(posted) < set(ids(model.messages.list(restored, None, 20)))
+
+    @pytest.mark.parametrize('cluster', ['another', 'this one, as a clone of it would say'])
+    def test_a_post_that_would_lie_below_its_queue_is_renumbered(self, queue, post, sql, cluster):
+        """Else it would be answered 201, and never be seen."""
+        sql(f'UPDATE queues SET floor = {10**9 << POSITION_BITS}')
+        if cluster == 'another':
+            sql('UPDATE id_epoch SET cluster = 42')
+            model.database.close()
+
+        posted = post(1)
+
+        assert ids(model.messages.list(queue, None, 10)) == posted
+        sql('UPDATE id_epoch SET base = 0')
+        model.database.close()
+
+
+def test_there_is_one_epoch(queue, sql):
+    """Data restored into a schema that is in use fails, instead of mixing two epochs."""
+    with pytest.raises(psycopg2.errors.UniqueViolation):
+        sql('INSERT INTO id_epoch (cluster, base) VALUES (7, 0)')
+
+
+def test_options_of_the_url_are_kept(postgres):
+    url = f'{postgres.url}&options=-cwork_mem%3D8MB'
+    database = Database(url, connect_timeout=2, statement_timeout=5)
+
+    assert database.rows('SHOW work_mem', {}) == [('8MB',)]
+    assert database.rows('SHOW statement_timeout', {}) == [('5s',)]
+    database.close()
+
+
+def test_the_isolation_level_is_its_own(postgres, sql):
+    """Another default of the database's would make claims fail instead of passing rows over."""
+    sql('ALTER DATABASE marconi SET default_transaction_isolation = serializable')
+    try:
+        database = Database(postgres.url, connect_timeout=2, statement_timeout=5)
+        assert database.rows('SHOW transaction_isolation', {}) == [('read committed',)]
+        database.close()
+    finally:
+        sql('ALTER DATABASE marconi RESET default_transaction_isolation')
+
+
+def test_a_connection_that_fails_at_its_first_word_is_said_to_be_out_of_reach(
+    postgres, monkeypatch
+):
+    """SQLAlchemy looks at a server before it hands the connection over."""
+    database = Database(postgres.url, connect_timeout=2, statement_timeout=5)
+
+    def look(_):
+        raise OperationalError('a look', {}, psycopg2.OperationalError('gone'))
+
+    monkeypatch.setattr(database._engine.dialect, 'initialize', look)
+
+    with pytest.raises(StorageUnavailable):
+        database.rows('SELECT 1', {})
 
 
 def test_deadlocked_statements_are_tried_again(queue, post, sql, session):

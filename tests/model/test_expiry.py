@@ -136,6 +136,24 @@ def rows_left_or_none(sql):
     return sql('SELECT count(*) FROM message_states')[0][0]
 
 
+def test_a_batch_that_fails_leaves_the_others_removed(queue, post, age, janitor, sql, caplog):
+    post(30, ttl=60)
+    age(61)
+    first = sql('SELECT min(id) FROM message_states')[0][0]
+    sql(f"""
+        CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql
+            AS $$BEGIN RAISE 'no'; END$$;
+        CREATE TRIGGER refuse BEFORE DELETE ON message_states FOR EACH ROW
+            WHEN (OLD.id = {first}) EXECUTE FUNCTION refuse()""")
+    try:
+        removed = janitor.run_once()
+    finally:
+        sql('DROP FUNCTION refuse() CASCADE')
+
+    assert removed == 30 - 7
+    assert 'could not remove' in caplog.text
+
+
 def test_it_survives_a_storage_that_is_out_of_reach(janitor, monkeypatch, caplog):
     stop = threading.Event()
     rows = model.database.rows
@@ -152,4 +170,4 @@ def test_it_survives_a_storage_that_is_out_of_reach(janitor, monkeypatch, caplog
     janitor.run_forever(stop)
 
     assert len(calls) > 1
-    assert 'out of reach' in caplog.text
+    assert 'could not remove' in caplog.text

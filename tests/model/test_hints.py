@@ -29,73 +29,106 @@ def seen(first_fresh=None, first_held=None, now=0, oldest_unfinished=100, transa
 
 
 def test_an_unknown_queue_is_scanned_from_its_beginning():
-    assert Hints().of(QUEUE) == Hint(0, LONG_AGO)
+    assert Hints().start(QUEUE).hint == Hint(0, LONG_AGO)
 
 
 def test_the_fresh_hint_stops_at_the_first_fresh_message():
     known = Hints()
 
-    known.learn(QUEUE, seen(first_fresh=42, oldest_unfinished=100))
+    known.learn(QUEUE, known.start(QUEUE), seen(first_fresh=42, oldest_unfinished=100))
 
-    assert known.of(QUEUE).fresh_id == 42
+    assert known.start(QUEUE).hint.fresh_id == 42
 
 
 def test_the_fresh_hint_stops_at_the_oldest_unfinished_transaction():
     known = Hints()
 
-    known.learn(QUEUE, seen(first_fresh=None, oldest_unfinished=100))
+    known.learn(QUEUE, known.start(QUEUE), seen(first_fresh=None, oldest_unfinished=100))
 
-    assert known.of(QUEUE).fresh_id == 100 << POSITION_BITS
+    assert known.start(QUEUE).hint.fresh_id == 100 << POSITION_BITS
 
 
 def test_the_held_hint_waits_until_all_older_transactions_are_over():
     known = Hints()
-    known.learn(QUEUE, seen(now=1, oldest_unfinished=100, transaction=105))
+    known.learn(QUEUE, known.start(QUEUE), seen(now=1, oldest_unfinished=100, transaction=105))
 
-    known.learn(QUEUE, seen(now=2, oldest_unfinished=105))
-    too_early = known.of(QUEUE).held_until
-    known.learn(QUEUE, seen(now=3, oldest_unfinished=106))
+    known.learn(QUEUE, known.start(QUEUE), seen(now=2, oldest_unfinished=105))
+    too_early = known.start(QUEUE).hint.held_until
+    known.learn(QUEUE, known.start(QUEUE), seen(now=3, oldest_unfinished=106))
 
     assert too_early == LONG_AGO
-    assert known.of(QUEUE).held_until == at(1)
+    assert known.start(QUEUE).hint.held_until == at(1)
 
 
 def test_the_held_hint_stops_at_the_first_returned_message():
     known = Hints()
-    known.learn(QUEUE, seen(now=5, oldest_unfinished=100, transaction=105))
+    known.learn(QUEUE, known.start(QUEUE), seen(now=5, oldest_unfinished=100, transaction=105))
 
-    known.learn(QUEUE, seen(now=6, oldest_unfinished=106, first_held=at(4)))
+    known.learn(QUEUE, known.start(QUEUE), seen(now=6, oldest_unfinished=106, first_held=at(4)))
 
-    assert known.of(QUEUE).held_until == at(4)
+    assert known.start(QUEUE).hint.held_until == at(4)
 
 
 def test_a_report_that_comes_late_does_not_use_what_only_a_newer_snapshot_proved():
     known = Hints()
-    known.learn(QUEUE, seen(now=5, oldest_unfinished=100, transaction=105))
-    known.learn(QUEUE, seen(now=6, oldest_unfinished=106, first_held=at(4)))
+    known.learn(QUEUE, known.start(QUEUE), seen(now=5, oldest_unfinished=100, transaction=105))
+    known.learn(QUEUE, known.start(QUEUE), seen(now=6, oldest_unfinished=106, first_held=at(4)))
 
-    known.learn(QUEUE, seen(now=5, oldest_unfinished=101, first_held=None))
+    known.learn(QUEUE, known.start(QUEUE), seen(now=5, oldest_unfinished=101, first_held=None))
 
-    assert known.of(QUEUE).held_until == at(4)
+    assert known.start(QUEUE).hint.held_until == at(4)
 
 
 def test_a_hint_never_moves_back_by_what_is_learned():
     known = Hints()
-    known.learn(QUEUE, seen(first_fresh=42))
+    known.learn(QUEUE, known.start(QUEUE), seen(first_fresh=42))
 
-    known.learn(QUEUE, seen(first_fresh=41))
+    known.learn(QUEUE, known.start(QUEUE), seen(first_fresh=41))
 
-    assert known.of(QUEUE).fresh_id == 42
+    assert known.start(QUEUE).hint.fresh_id == 42
 
 
 def test_a_clock_that_was_set_back_drops_the_hint():
     known = Hints()
-    known.learn(QUEUE, seen(now=5, oldest_unfinished=100, transaction=105))
-    known.learn(QUEUE, seen(now=6, oldest_unfinished=106))
+    known.learn(QUEUE, known.start(QUEUE), seen(now=5, oldest_unfinished=100, transaction=105))
+    known.learn(QUEUE, known.start(QUEUE), seen(now=6, oldest_unfinished=106))
 
-    known.learn(QUEUE, seen(now=2, oldest_unfinished=107))
+    known.learn(QUEUE, known.start(QUEUE), seen(now=2, oldest_unfinished=107))
 
-    assert known.of(QUEUE).held_until == LONG_AGO
+    assert known.start(QUEUE).hint.held_until == LONG_AGO
+
+
+def test_a_clock_that_was_set_back_drops_what_was_not_yet_a_hint():
+    known = Hints()
+    known.learn(QUEUE, known.start(QUEUE), seen(now=5, oldest_unfinished=100, transaction=105))
+
+    known.learn(QUEUE, known.start(QUEUE), seen(now=2, oldest_unfinished=101))
+    known.learn(QUEUE, known.start(QUEUE), seen(now=6, oldest_unfinished=106))
+
+    assert known.start(QUEUE).hint.held_until == LONG_AGO
+
+
+def test_a_report_that_comes_late_is_not_taken_for_a_clock_that_was_set_back():
+    """Threads report in any order; dropped hints would cost most where they are needed."""
+    known = Hints()
+    early = known.start(QUEUE)
+    known.learn(QUEUE, known.start(QUEUE), seen(now=5, oldest_unfinished=100, transaction=105))
+    known.learn(QUEUE, known.start(QUEUE), seen(now=6, oldest_unfinished=106))
+
+    known.learn(QUEUE, early, seen(now=2, oldest_unfinished=99))
+
+    assert known.start(QUEUE).hint.held_until == at(5)
+
+
+def test_a_report_from_before_hints_were_dropped_is_not_learned():
+    """It may be about the database that was there before a failover."""
+    known = Hints()
+    early = known.start(QUEUE)
+    known.forget()
+
+    known.learn(QUEUE, early, seen(first_fresh=42))
+
+    assert known.start(QUEUE).hint == Hint()
 
 
 def test_each_minute_the_hint_steps_back_to_that_of_ten_minutes_ago(monkeypatch):
@@ -103,9 +136,9 @@ def test_each_minute_the_hint_steps_back_to_that_of_ten_minutes_ago(monkeypatch)
     now = time.monotonic()
     for minute in range(1, 12):
         monkeypatch.setattr(HINTS.time, 'monotonic', lambda at=now + 61 * minute: at)
-        known.learn(QUEUE, seen(first_fresh=minute))
+        known.learn(QUEUE, known.start(QUEUE), seen(first_fresh=minute))
 
-    assert known.of(QUEUE).fresh_id == 1
+    assert known.start(QUEUE).hint.fresh_id == 1
 
 
 def test_the_least_used_queue_is_forgotten_first(monkeypatch):
@@ -113,9 +146,9 @@ def test_the_least_used_queue_is_forgotten_first(monkeypatch):
     known = Hints()
 
     for queue in (1, 2, 1, 3):
-        known.learn(queue, seen(first_fresh=9))
+        known.learn(queue, known.start(queue), seen(first_fresh=9))
 
-    assert [known.of(queue).fresh_id for queue in (1, 2, 3)] == [9, 0, 9]
+    assert [known.start(queue).hint.fresh_id for queue in (1, 2, 3)] == [9, 0, 9]
 
 
 def test_claims_move_the_hints_of_a_real_queue(queue, post, claim):
@@ -125,7 +158,7 @@ def test_claims_move_the_hints_of_a_real_queue(queue, post, claim):
 
     later = post(1)
 
-    assert model.hints.of(queue.id).fresh_id > 0
+    assert model.hints.start(queue.id).hint.fresh_id > 0
     assert ids(claim()) == later
 
 
@@ -136,7 +169,7 @@ def test_a_new_connection_drops_all_hints(queue, post, claim):
     model.database.close()
     model.queues.exists(queue)
 
-    assert model.hints.of(queue.id) == Hint()
+    assert model.hints.start(queue.id).hint == Hint()
 
 
 def test_hints_lose_no_message_in_a_crowd(queue, monkeypatch):
@@ -207,7 +240,7 @@ def test_hints_lose_no_message_in_a_crowd(queue, monkeypatch):
 
     assert len(deleted) == len(set(deleted))
     assert set(deleted) == posted
-    assert model.hints.of(queue.id).held_until > LONG_AGO
+    assert model.hints.start(queue.id).hint.held_until > LONG_AGO
 
 
 def test_the_naive_hint_hides_what_commits_late(queue, post, claim, session, monkeypatch):
@@ -241,7 +274,7 @@ def test_a_claim_reads_little_though_dead_rows_cannot_be_removed(queue, post, cl
         model.messages.delete_many(queue, ids(claim(limit=100)))
     post(20)
 
-    with_hint = blocks_read_by_a_claim(queue, model.hints.of(queue.id))
+    with_hint = blocks_read_by_a_claim(queue, model.hints.start(queue.id).hint)
     without = blocks_read_by_a_claim(queue, Hint())
 
     assert with_hint * 5 < without

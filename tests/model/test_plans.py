@@ -7,6 +7,7 @@ of ten messages reads the whole queue.
 
 import importlib
 import json
+import re
 from uuid import uuid4
 
 import pytest
@@ -16,6 +17,7 @@ from marconi_api.model.hints import Hint
 from tests.model.conftest import CLIENT
 
 CLAIMS = importlib.import_module('marconi_api.model.claims')
+EXPIRY = importlib.import_module('marconi_api.model.expiry')
 MESSAGES = importlib.import_module('marconi_api.model.messages')
 
 
@@ -37,8 +39,8 @@ def statistics(request, queue, post, claim, sql):
         sql('VACUUM ANALYZE message_states')
 
 
-def scans_of(queue, statement):
-    """How each table is read, under the name that the plan gives to its part."""
+def scans_of(queue, statement, table='message_states'):
+    """How a table is read, by which index and on which condition."""
     parameters = {
         **queue.parameters,
         **{'fresh_hint': Hint().fresh_id, 'held_hint': Hint().held_until},
@@ -48,22 +50,22 @@ def scans_of(queue, statement):
     [[[explained]]] = model.database.rows(f'EXPLAIN (FORMAT JSON) {statement}', parameters)
     found = []
 
-    def walk(node, part):
-        part = node.get('Subplan Name', part)
-        if node.get('Relation Name') == 'message_states' and 'Scan' in node['Node Type']:
-            found.append((part, node.get('Index Name', node['Node Type'])))
+    def walk(node):
+        if node.get('Relation Name') == table and 'Scan' in node['Node Type']:
+            index = node.get('Index Name', node['Node Type'])
+            found.append((index, node.get('Index Cond', '')))
         assert node['Node Type'] not in ('Seq Scan', 'Bitmap Heap Scan'), json.dumps(node)
         for child in node.get('Plans', ()):
-            walk(child, part)
+            walk(child)
 
-    walk(explained['Plan'], '')
+    walk(explained['Plan'])
     return found
 
 
 def test_a_claim_finds_by_index_and_updates_by_place(queue, statistics):
     found = scans_of(queue, CLAIMS._CREATE)
 
-    assert [index for _, index in found] == [
+    assert [index for index, _ in found] == [
         'message_states_held',
         'message_states_fresh',
         'Tid Scan',
@@ -76,16 +78,16 @@ def test_a_claim_finds_by_index_and_updates_by_place(queue, statistics):
 def test_a_list_walks_the_fresh_and_the_returned(queue, statistics, without_own):
     found = scans_of(queue, MESSAGES._LIST[False, without_own])
 
-    assert [index for _, index in found] == ['message_states_fresh', 'message_states_held']
+    assert [index for index, _ in found] == ['message_states_fresh', 'message_states_held']
 
 
 def test_a_list_with_claimed_messages_walks_the_key(queue, statistics):
     found = scans_of(queue, MESSAGES._LIST[True, False])
 
-    assert [index for _, index in found] == ['message_states_pkey']
+    assert [index for index, _ in found] == ['message_states_pkey']
 
 
-@pytest.mark.parametrize(
+BY_ID = pytest.mark.parametrize(
     'statement',
     [
         MESSAGES._GET,
@@ -98,5 +100,50 @@ def test_a_list_with_claimed_messages_walks_the_key(queue, statistics):
     ],
     ids=['get', 'delete free', 'delete claimed', 'delete many', 'get claim', 'renew', 'release'],
 )
+
+
+@BY_ID
 def test_what_is_named_by_id_is_found_by_id(queue, statistics, statement):
-    assert {index for _, index in scans_of(queue, statement)} == {'message_states_pkey'}
+    found = scans_of(queue, statement)
+
+    assert {index for index, _ in found} == {'message_states_pkey'}
+    assert all(re.search(r'\bid = ', condition) for _, condition in found)
+
+
+@BY_ID
+def test_bodies_are_found_by_id(queue, statistics, statement):
+    """A delete that looked a queue's bodies through took a second in one of 300,000."""
+    for index, condition in scans_of(queue, statement, 'messages'):
+        assert index == 'messages_pkey'
+        assert re.search(r'\bid = ', condition)
+
+
+def test_a_queue_that_was_filled_since_the_last_analyze_is_not_walked(queue, post, claim, sql):
+    """PostgreSQL knows many queues of one message, and thinks that this is another."""
+    sql("""
+        INSERT INTO messages SELECT g, g, now(), '' FROM generate_series(1, 5000) g;
+        INSERT INTO message_states SELECT g, g, NULL, now() + '1 h', NULL, gen_random_uuid(), 60
+          FROM generate_series(1, 5000) g;
+        ANALYZE messages, message_states""")
+    post(10_000)
+    taken = [message.id for message in claim(limit=20).messages]
+
+    def removed_by(statement, **parameters):
+        [[[explained]]] = model.database.rows(
+            f'EXPLAIN (ANALYZE, FORMAT JSON) {statement}', {**queue.parameters, **parameters}
+        )
+        found = []
+
+        def walk(node):
+            found.append(node['Actual Rows'] + node.get('Rows Removed by Join Filter', 0))
+            for child in node.get('Plans', ()):
+                walk(child)
+
+        walk(explained['Plan'])
+        return max(found)
+
+    ids = [int(identity, 16) for identity in taken]
+    assert removed_by(MESSAGES._DELETE_MANY, ids=ids) < 100
+    sql('UPDATE message_states SET expires_at = now() WHERE id < %s', ids[-1] + 500)
+    expired = [ids[-1] + place for place in range(1, 400)]
+    assert removed_by(EXPIRY._REMOVE_MESSAGES, ids=expired) < 1000

@@ -13,7 +13,12 @@ from marconi_api.errors import ClaimNotFound, MarconiError, QueueCollision, Queu
 from marconi_api.model import QueueKey
 from tests.model.conftest import CLIENT, ids
 
+POST = importlib.import_module('marconi_api.model.messages')._POST
 QUEUES = importlib.import_module('marconi_api.model.queues')
+
+
+def parameters_of_a_post(queue):
+    return {**queue.parameters, 'base': 0, 'client_id': CLIENT, 'ttls': [60], 'bodies': ['1']}
 
 
 def test_a_queue_is_made_once(app):
@@ -110,10 +115,7 @@ def test_a_queue_made_anew_takes_new_messages(queue, post, claim):
 def test_deleting_waits_for_a_post_that_is_under_way(queue, session):
     """So that no message can slip into the queue that is made next."""
     slow = session()
-    slow.execute(
-        importlib.import_module('marconi_api.model.messages')._POST,
-        {**queue.parameters, 'base': 0, 'client_id': CLIENT} | {'ttls': [60], 'bodies': ['1']},
-    )
+    slow.execute(POST, parameters_of_a_post(queue))
     deleted = threading.Event()
 
     def delete():
@@ -128,6 +130,44 @@ def test_deleting_waits_for_a_post_that_is_under_way(queue, session):
     model.queues.create(queue)
 
     assert model.messages.list(queue, None, 10) == []
+
+
+def test_deleting_does_not_wait_for_posts_that_come_after_it(queue, session):
+    """In a crowd there is always a post under way; a delete must not wait for them all."""
+    slow = session()
+    slow.execute(POST, parameters_of_a_post(queue))
+
+    with ThreadPoolExecutor(1) as pool:
+        deleting = pool.submit(model.queues.delete, queue)
+        for _ in range(1000):
+            if not model.queues.exists(queue):
+                break
+        with pytest.raises(QueueNotFound):
+            model.messages.post(queue, CLIENT, [60], ['1'])
+        slow.connection.commit()
+        deleting.result()
+
+    assert model.queues.create(queue)
+
+
+@pytest.mark.parametrize('mender', ['delete', 'create', 'janitor'])
+def test_a_deletion_that_was_broken_off_is_completed(queue, post, sql, mender):
+    post(1)
+    model.database.rows(QUEUES._RETIRE, queue.parameters)
+    assert not model.queues.exists(queue)
+    assert model.queues.list('project', '', 10) == []
+    assert model.admin.projects() == []
+
+    if mender == 'delete':
+        model.queues.delete(queue)
+    elif mender == 'create':
+        assert model.queues.create(queue)
+        assert model.queues.stats(queue).free == 0
+        return
+    else:
+        model.expiry.run_once()
+
+    assert sql('SELECT count(*) FROM queues') == [(0,)]
 
 
 def test_a_maker_that_is_older_than_a_post_still_starts_with_an_empty_queue(queue, post, session):
