@@ -1,6 +1,7 @@
 """Queues: made, described, counted, removed."""
 
 import builtins
+from contextlib import suppress
 from dataclasses import dataclass
 
 from marconi_api.errors import QueueCollision, QueueNotFound, StorageUnavailable
@@ -85,7 +86,9 @@ class Queues:
         # First turn further posts away, which needs no waiting; then wait for those under
         # way. (A mere DELETE would wait for ever new ones, which overtake it.)
         self._database.rows(_RETIRE, queue.parameters)
-        self._database.rows(_DELETE_RETIRED, queue.parameters)
+        # Nobody sees the queue any more: should this fail, somebody else completes it.
+        with suppress(StorageUnavailable):
+            self._database.rows(_DELETE_RETIRED, queue.parameters)
 
     def purge(self, queue: QueueKey) -> int:
         """Delete all messages of the queue, claimed or not; how many those were.

@@ -322,13 +322,26 @@ def test_a_queue_is_deleted_whole_or_not_at_all(
     api: Api, queue: str, refuse: Callable[[str, str], None]
 ) -> None:
     [path] = api.post_messages('x')
-    refuse('DELETE', 'queues')
+    refuse('UPDATE', 'queues')
 
     response = api.delete(queue)
 
     assert is_unavailable(response)
     assert api.exists(queue)
     assert api.exists(path)
+
+
+def test_a_queue_out_of_sight_is_deleted_though_its_row_cannot_be_removed_now(
+    api: Api, queue: str, refuse: Callable[[str, str], None]
+) -> None:
+    [path] = api.post_messages('x')
+    refuse('DELETE', 'queues')
+
+    response = api.delete(queue)
+
+    assert response.status_int == 204
+    assert not api.exists(queue)
+    assert not api.exists(path)
 
 
 # ---------------------------------------------------------------- connections that break
