@@ -244,9 +244,9 @@ def _uwsgi_command(server: Any, address: Address, sockets: Path) -> list[str]:
         'fastrouter-post-buffering': 65536,
         # Bytes passed on at once. An answer that takes two turns waits between them for the
         # client's delayed acknowledgement, 40 ms: with the default of a page that was every
-        # answer of ten messages, and a tenth of today's lists a second.
-        'http-buffer-size': 65536,
-        'fastrouter-buffer-size': 65536,
+        # answer of ten messages. With 60,000 or more the http router breaks off large bodies.
+        'http-buffer-size': 32768,
+        'fastrouter-buffer-size': 32768,
         'wsgi': 'marconi_api.wsgi',
         'processes': server.processes,
         'threads': server.threads,

@@ -91,6 +91,18 @@ def test_a_body_that_is_too_large_is_refused_on_a_connection_that_stays(
     assert connection.sock.getsockname() == first
 
 
+@pytest.mark.parametrize('size', [30_000, 70_000, 200_000])
+def test_large_bodies_are_stored_again_and_again(
+    connection: http.client.HTTPConnection, size: int
+) -> None:
+    request(connection, 'PUT', '/v1/queues/large')
+    body = json.dumps([{'ttl': 300, 'body': 'x' * size}])
+
+    answers = [request(connection, 'POST', '/v1/queues/large/messages', body) for _ in range(50)]
+
+    assert {status for status, _ in answers} == {201}
+
+
 def test_a_chunked_body_is_answered_and_poisons_nothing(service: Service) -> None:
     with socket.create_connection(('127.0.0.1', service.port), timeout=DEADLINE) as client:
         client.sendall(
