@@ -95,6 +95,7 @@ def sql_post(count: int) -> str:
         client_id=CLIENT_ID,
         ttls=Raw(f'ARRAY[{",".join(ttls)}]'),
         bodies=Raw(f'ARRAY[{",".join(bodies)}]'),
+        delays=Raw(f'ARRAY[{",".join(["0"] * count)}]'),
     )
 
 
@@ -118,7 +119,7 @@ OPERATIONS: dict[str, tuple[str, Callable[[], str]]] = {
     'post 10': (lua_post(10), lambda: sql_post(10) + ';'),
     'list 10': (
         LUA_LIST,
-        lambda: sql(STATEMENTS['messages']._LIST[False, False], after=-1, limit=10) + ';',
+        lambda: sql(STATEMENTS['messages']._LIST[False, False, False], after=-1, limit=10) + ';',
     ),
     WORK: (LUA_WORK, sql_work),
 }

@@ -13,7 +13,7 @@ from marconi_api.model.database import Database
 from marconi_api.model.expiry import Expiry
 from marconi_api.model.hints import Hints
 from marconi_api.model.messages import Message, Messages
-from marconi_api.model.queues import MessageSummary, Queue, Queues, Stats
+from marconi_api.model.queues import VOLUME, MessageSummary, Queue, Queues, Stats
 from marconi_api.model.tables import QueueKey
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     'hints',
     'init_model',
     'is_healthy',
+    'message_volume',
     'messages',
     'queues',
 ]
@@ -68,3 +69,9 @@ def is_healthy() -> bool:
         return database.rows('SELECT 1', {}, repeatable=True) == [(1,)]
     except StorageUnavailable:
         return False
+
+
+def message_volume() -> dict[str, int]:
+    """How many live messages there are in all queues; the time grows with their number."""
+    [(free, claimed)] = database.rows(VOLUME, {}, repeatable=True)
+    return {'free': free, 'claimed': claimed, 'total': free + claimed}

@@ -1,22 +1,21 @@
 """Claims: messages reserved for one worker, until it is done or its time is over."""
 
 from dataclasses import dataclass
-from typing import Any
 from uuid import uuid4
 
 from marconi_api.errors import ClaimNotFound
 from marconi_api.model.database import Database
-from marconi_api.model.hints import Hints, Seen, Start
+from marconi_api.model.hints import Hints
 from marconi_api.model.messages import Message, message_of
 from marconi_api.model.tables import (
     AGE_OF,
     IS_ALIVE,
     IS_CLAIMED,
-    OLDEST_UNFINISHED,
     THE_QUEUE,
     QueueKey,
     claim_id,
 )
+from marconi_api.model.taking import FIND, FOUND, SEEN, take
 
 
 @dataclass(frozen=True)
@@ -47,32 +46,11 @@ class Claims:
         outlive it by ``grace`` seconds. Others are not waited for: what they are taking at
         this moment is passed over.
         """
-        for _ in range(_TRIES):
-            claim, missed = self._try_to_create(queue, ttl, grace, limit)
-            if claim or not missed:
-                return claim
-        return None
-
-    def _try_to_create(
-        self, queue: QueueKey, ttl: int, grace: int, limit: int
-    ) -> tuple[Claim | None, bool]:
-        """A claim or none, and whether there was anything that it might have taken."""
         identity = str(uuid4())
-        start: Start
-
-        def parameters() -> dict[str, Any]:
-            nonlocal start
-            start = self._hints.start(queue.id)
-            terms = {'claim_id': identity, 'ttl': ttl, 'grace': grace, 'limit': limit}
-            return {**queue.parameters, **start.parameters, **terms}
-
-        rows = self._database.rows(_CREATE, parameters)
-        seen = Seen(*rows[0][4:])
-        self._hints.learn(queue.id, start, seen)
-        messages = [message_of(row[:4]) for row in rows if row[0] is not None]
-        if messages:
-            return Claim(identity, ttl, 0, messages), False
-        return None, seen.first_fresh is not None or seen.first_held is not None
+        terms = {'claim_id': identity, 'ttl': ttl, 'grace': grace, 'limit': limit}
+        taken = take(self._database, self._hints, queue, _CREATE, terms)
+        messages = [message_of((*row, identity)) for row in taken]
+        return Claim(identity, ttl, 0, messages) if messages else None
 
     def get(self, queue: QueueKey, claim: str) -> Claim:
         """The claim with what it still holds; one that holds nothing is no more."""
@@ -83,7 +61,7 @@ class Claims:
         if not identity or not rows:
             raise ClaimNotFound(claim, queue.name, queue.project)
         ttl, age = rows[0][4:]
-        return Claim(identity, ttl, age, [message_of(row[:4]) for row in rows])
+        return Claim(identity, ttl, age, [message_of((*row[:4], identity)) for row in rows])
 
     def renew(self, queue: QueueKey, claim: str, ttl: int, grace: int) -> None:
         """Start the claim anew: it and what it still holds last ``ttl`` seconds from now.
@@ -104,9 +82,6 @@ class Claims:
         return len(self._database.rows(_RELEASE, parameters, repeatable=True))
 
 
-_TRIES = 5
-
-
 _END = "now() + %(ttl)s * interval '1 second'"
 _OUTLIVE = f'expires_at < {_END}'
 
@@ -117,43 +92,17 @@ _MARK = f"""
            expires_at = CASE WHEN {_OUTLIVE} THEN {_END} + %(grace)s * interval '1 second'
                              ELSE expires_at END"""
 
-_RETURNED = f"""
-         WHERE queue_id = %(queue_id)s AND held_until >= %(held_hint)s AND held_until <= now()
-           AND {IS_ALIVE}"""
-_FRESH = f"""
-         WHERE queue_id = %(queue_id)s AND held_until IS NULL AND id >= %(fresh_hint)s
-           AND {IS_ALIVE}"""
-
-# The rows to take are found by key, locked, and then named by their place (ctid), which
-# holds good within the statement: what somebody changed between its snapshot and the lock
-# has another place now, and is left out. Nothing but the place: with `queue_id` beside it,
-# the planner would walk the keys of a queue that it takes for a small one. The first rows that the snapshot holds come along,
-# for the hints, and to tell a queue with nothing to take from a race that was lost.
-_CREATE = f"""
-    WITH the_queue AS MATERIALIZED ({THE_QUEUE}),
-    returned AS MATERIALIZED (
-        SELECT ctid FROM message_states {_RETURNED}
-         ORDER BY held_until, id LIMIT %(limit)s FOR UPDATE SKIP LOCKED),
-    fresh AS MATERIALIZED (
-        SELECT ctid FROM message_states {_FRESH}
-         ORDER BY id LIMIT %(limit)s - (SELECT count(*) FROM returned)
-           FOR UPDATE SKIP LOCKED),
+_CREATE = f"""{FIND},
     taken AS (
         UPDATE message_states
            SET claim_id = %(claim_id)s::uuid, claim_count = claim_count + 1, {_MARK}
-         WHERE ctid = ANY (ARRAY(SELECT ctid FROM returned UNION ALL SELECT ctid FROM fresh))
+         WHERE {FOUND}
      RETURNING id, ttl),
     claim AS (
         INSERT INTO claims (queue_id, id, started_at, expires_at, ttl, message_ids)
         SELECT %(queue_id)s, %(claim_id)s::uuid, now(), {_END}, %(ttl)s, array_agg(id ORDER BY id)
-          FROM taken HAVING count(*) > 0),
-    seen AS MATERIALIZED (
-        SELECT (SELECT id FROM message_states {_FRESH} ORDER BY id LIMIT 1) AS first_fresh,
-               (SELECT held_until FROM message_states {_RETURNED}
-                 ORDER BY held_until, id LIMIT 1) AS first_held)
-    SELECT taken.id, taken.ttl, {AGE_OF.format('message.created_at')}, message.body,
-           seen.first_fresh, seen.first_held, now(), {OLDEST_UNFINISHED},
-           pg_current_xact_id_if_assigned()::text::bigint + %(base)s
+          FROM taken HAVING count(*) > 0)
+    SELECT taken.id, taken.ttl, {AGE_OF.format('message.created_at')}, message.body, {SEEN}
       FROM seen
       LEFT JOIN taken ON true
       LEFT JOIN LATERAL (SELECT created_at, body FROM messages

@@ -3,6 +3,7 @@
 import builtins
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 from marconi_api.errors import (
@@ -20,6 +21,7 @@ from marconi_api.model.tables import (
     FENCE,
     IS_ALIVE,
     IS_CLAIMED,
+    IS_DELAYED,
     IS_FREE,
     MOST_IN_A_POST,
     POSITION_BITS,
@@ -29,22 +31,37 @@ from marconi_api.model.tables import (
     message_id,
     public_id,
 )
+from marconi_api.model.taking import FIND, FOUND, SEEN, take
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A live message; ``ttl`` and ``age`` in seconds, ``body`` the JSON text as posted."""
+    """A live message; ``ttl`` and ``age`` in seconds, ``body`` the JSON text as posted.
+
+    ``claim`` is the id of the live claim that it is under, if it is.
+    """
 
     id: str
     ttl: int
     age: int
     body: str
+    claim: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PoppedMessage:
+    """A message that is gone from the queue; ``claim_count``: how often it was handed out."""
+
+    id: str
+    ttl: int
+    age: int
+    body: str
+    claim_count: int
 
 
 def message_of(row: Sequence[Any]) -> Message:
-    """The message in a row of id, ttl, age, body."""
-    identity, ttl, age, body = row
-    return Message(public_id(identity), ttl, age, body)
+    """The message in a row of id, ttl, age, body, claim."""
+    return Message(public_id(row[0]), *row[1:])
 
 
 class Messages:
@@ -55,13 +72,19 @@ class Messages:
         self._hints = hints
 
     def post(
-        self, queue: QueueKey, client_id: str, ttls: Sequence[int], bodies: Sequence[str]
+        self,
+        queue: QueueKey,
+        client_id: str,
+        ttls: Sequence[int],
+        bodies: Sequence[str],
+        delays: Sequence[int] = (),
     ) -> builtins.list[str]:
         """Store messages, all or none, and return their ids in the order given.
 
         :param client_id: the poster's UUID
         :param ttls: seconds that each lives
         :param bodies: the JSON text of each
+        :param delays: seconds for which each cannot be claimed; none if left out
         """
         if len(bodies) > MOST_IN_A_POST:
             raise OutOfRange(f'One request can post {MOST_IN_A_POST} messages at most.')
@@ -70,6 +93,7 @@ class Messages:
             'client_id': client_id,
             'ttls': list(ttls),
             'bodies': list(bodies),
+            'delays': list(delays) or [0] * len(bodies),
         }
         for _ in range(_TRIES):
             for (first_id,) in self._database.rows(_POST, parameters):
@@ -88,6 +112,7 @@ class Messages:
         limit: int,
         not_from: str | None = None,
         include_claimed: bool = False,
+        include_delayed: bool = False,
     ) -> builtins.list[Message]:
         """The next messages in posting order, after the one whose id is ``marker``.
 
@@ -97,12 +122,13 @@ class Messages:
 
         :param not_from: the UUID of a client whose messages are left out
         :param include_claimed: whether messages under a live claim are shown
+        :param include_delayed: whether messages whose delay is not over are shown
         """
         after = -1 if marker is None else message_id(marker)
         if after is None:
             return []
         rows = self._database.rows(
-            _LIST[include_claimed, not_from is not None],
+            _LIST[include_claimed, include_delayed, not_from is not None],
             lambda: {
                 **queue.parameters,
                 **self._hints.start(queue.id).parameters,
@@ -151,6 +177,18 @@ class Messages:
             # It could have been deleted, but changed under the statement's hands: look again.
         raise StorageUnavailable
 
+    def pop(self, queue: QueueKey, limit: int) -> builtins.list[PoppedMessage]:
+        """Delete up to ``limit`` free messages and return them: those that a claim would take."""
+        taken = take(self._database, self._hints, queue, _POP, {'limit': limit})
+        return [PoppedMessage(public_id(row[0]), *row[1:]) for row in taken]
+
+    def delete_unclaimed(self, queue: QueueKey) -> None:
+        """Delete all messages that are not under a live claim, a batch at a time."""
+        after: int | None = -1
+        while after is not None:
+            parameters = {**queue.parameters, 'after': after, 'batch_size': _BATCH_SIZE}
+            [(after,)] = self._database.rows(_DELETE_UNCLAIMED, parameters, repeatable=True)
+
     def delete_many(self, queue: QueueKey, messages: Sequence[str]) -> int:
         """Delete those of the messages that there are, claimed or not; how many those were."""
         parameters = {**queue.parameters, 'ids': _known(messages)}
@@ -158,6 +196,7 @@ class Messages:
 
 
 _TRIES = 5
+_BATCH_SIZE = 1000
 
 
 def _known(messages: Sequence[str]) -> builtins.list[int]:
@@ -166,22 +205,26 @@ def _known(messages: Sequence[str]) -> builtins.list[int]:
 
 
 # Locking the queue's row holds off its deletion until the post is over, and finds that it
-# exists. Posts do not hinder each other. Below the floor a message would not exist.
+# exists. Posts do not hinder each other. Below the floor a message would not exist. A delay
+# counts from a clock that is read after the transaction has its id: see hints.py.
 _POST = f"""
     WITH the_queue AS MATERIALIZED ({THE_QUEUE} FOR KEY SHARE),
     numbered AS MATERIALIZED (
         SELECT (pg_current_xact_id()::text::bigint + %(base)s) << {POSITION_BITS} AS first_id,
                floor
           FROM the_queue),
-    transaction AS MATERIALIZED (SELECT first_id FROM numbered WHERE first_id >= floor),
+    transaction AS MATERIALIZED (
+        SELECT first_id, clock_timestamp() AS at FROM numbered WHERE first_id >= floor),
     posted AS MATERIALIZED (
-        SELECT first_id + place - 1 AS id, ttl, body
+        SELECT first_id + place - 1 AS id, ttl, body,
+               CASE WHEN delay > 0 THEN at + delay * interval '1 second' END AS held_until
           FROM transaction,
-               unnest(%(ttls)s::int[], %(bodies)s::text[]) WITH ORDINALITY
-                   AS given (ttl, body, place)),
+               unnest(%(ttls)s::int[], %(bodies)s::text[], %(delays)s::int[]) WITH ORDINALITY
+                   AS given (ttl, body, delay, place)),
     state AS (
-        INSERT INTO message_states (queue_id, id, expires_at, client_id, ttl)
-        SELECT %(queue_id)s, id, now() + ttl * interval '1 second', %(client_id)s::uuid, ttl
+        INSERT INTO message_states (queue_id, id, held_until, expires_at, client_id, ttl)
+        SELECT %(queue_id)s, id, held_until, now() + ttl * interval '1 second',
+               %(client_id)s::uuid, ttl
           FROM posted),
     message AS (
         INSERT INTO messages (queue_id, id, created_at, body)
@@ -192,7 +235,7 @@ _POST = f"""
 # The body and age of each row of `page`. LATERAL with a LIMIT is always a nested loop, one
 # look-up a message, whatever the statistics say.
 _WITH_BODIES = f"""
-    SELECT page.id, page.ttl, {AGE_OF.format('message.created_at')}, message.body
+    SELECT page.id, page.ttl, {AGE_OF.format('message.created_at')}, message.body, page.claim
       FROM page,
            LATERAL (SELECT created_at, body FROM messages
                      WHERE queue_id = %(queue_id)s AND id = page.id LIMIT 1) AS message
@@ -200,24 +243,28 @@ _WITH_BODIES = f"""
 """
 
 
-def _list_statement(include_claimed: bool, without_own: bool) -> str:
+_CLAIM = f'CASE WHEN {IS_CLAIMED} THEN claim_id::text END AS claim'
+
+
+def _list_statement(include_claimed: bool, include_delayed: bool, without_own: bool) -> str:
     visible = f"""{IS_ALIVE} AND id > %(after)s AND id < {FENCE}
            {'AND client_id <> %(not_from)s::uuid' if without_own else ''}"""
 
     def first(condition: str) -> str:
         return f"""
-        SELECT id, ttl FROM message_states
+        SELECT id, ttl, {_CLAIM} FROM message_states
          WHERE queue_id = %(queue_id)s AND {condition} AND {visible}
          ORDER BY id LIMIT %(limit)s"""
 
-    if include_claimed:
-        page = first(f'({IS_FREE} OR {IS_CLAIMED})')
+    if include_claimed or include_delayed:
+        held = [IS_CLAIMED] * include_claimed + [IS_DELAYED] * include_delayed
+        page = first(f'({" OR ".join([IS_FREE, *held])})')
     else:
         # In the order of the index on held_until, so that none but this one will do.
         page = f"""
         SELECT * FROM ({first('held_until IS NULL AND id >= %(fresh_hint)s')}) AS fresh
          UNION ALL
-        SELECT id, ttl FROM (
+        SELECT id, ttl, NULL FROM (
             SELECT id, ttl FROM message_states
              WHERE queue_id = %(queue_id)s
                AND held_until >= %(held_hint)s AND held_until <= now() AND {visible}
@@ -228,16 +275,12 @@ def _list_statement(include_claimed: bool, without_own: bool) -> str:
     {_WITH_BODIES}"""
 
 
-_LIST = {
-    (include_claimed, without_own): _list_statement(include_claimed, without_own)
-    for include_claimed in (False, True)
-    for without_own in (False, True)
-}
+_LIST = {choice: _list_statement(*choice) for choice in product((False, True), repeat=3)}
 
 _GET = f"""
     WITH the_queue AS MATERIALIZED ({THE_QUEUE}),
     page AS MATERIALIZED (
-        SELECT id, ttl FROM message_states
+        SELECT id, ttl, {_CLAIM} FROM message_states
          WHERE queue_id = %(queue_id)s AND id = ANY(%(ids)s::bigint[]) AND {IS_ALIVE})
     {_WITH_BODIES}"""
 
@@ -271,3 +314,33 @@ _DELETE_MANY = f"""
     DELETE FROM messages
      WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM gone))
  RETURNING id"""
+
+
+_POP = f"""{FIND},
+    gone AS (
+        DELETE FROM message_states WHERE {FOUND}
+     RETURNING id, ttl, claim_count),
+    body AS (
+        DELETE FROM messages
+         WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM gone))
+     RETURNING id, created_at, body)
+    SELECT gone.id, gone.ttl, {AGE_OF.format('body.created_at')}, body.body, gone.claim_count,
+           {SEEN}
+      FROM seen LEFT JOIN (gone JOIN body USING (id)) ON true
+     ORDER BY gone.id"""
+
+_DELETE_UNCLAIMED = f"""
+    WITH the_queue AS MATERIALIZED ({THE_QUEUE}),
+    batch AS MATERIALIZED (
+        SELECT id, {IS_CLAIMED} AS claimed FROM message_states
+         WHERE queue_id = %(queue_id)s AND id > %(after)s AND {IS_ALIVE}
+         ORDER BY id LIMIT %(batch_size)s),
+    gone AS (
+        DELETE FROM message_states
+         WHERE queue_id = %(queue_id)s
+           AND id = ANY (ARRAY(SELECT id FROM batch WHERE NOT claimed)) AND NOT {IS_CLAIMED}
+     RETURNING id),
+    body AS (
+        DELETE FROM messages
+         WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM gone)))
+    SELECT CASE WHEN count(*) = %(batch_size)s THEN max(id) END FROM batch"""

@@ -1,6 +1,7 @@
 """Queues: made, described, counted, removed."""
 
 import builtins
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -52,12 +53,15 @@ class Queues:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def create(self, queue: QueueKey) -> bool:
-        """Make a queue; False if it existed, and then nothing changes."""
+    def create(self, queue: QueueKey, metadata: str = '{}') -> bool:
+        """Make a queue; False if it existed, and then nothing changes.
+
+        :param metadata: the text of a JSON object
+        """
         for _ in range(3):
             if self.exists(queue):
                 return False
-            if self._insert(queue):
+            if self._insert(queue, metadata):
                 return True
             # Another queue's name has this hash; or one of two that happened just now:
             # somebody made this very queue, or deleted it.
@@ -65,10 +69,10 @@ class Queues:
                 raise QueueCollision(queue.name)
         raise StorageUnavailable
 
-    def _insert(self, queue: QueueKey) -> bool:
+    def _insert(self, queue: QueueKey, metadata: str) -> bool:
         with self._database.transaction() as run:
             run(_DELETE_RETIRED, queue.parameters)
-            inserted = run(_INSERT, queue.parameters)
+            inserted = run(_INSERT, {**queue.parameters, 'metadata': metadata})
             if inserted:
                 run(_SET_FLOOR, queue.parameters)
             return bool(inserted)
@@ -101,26 +105,59 @@ class Queues:
             raise QueueNotFound(queue.name, queue.project)
         return int(counted[0][0])
 
-    def list(self, project: str, marker: str, limit: int) -> builtins.list[Queue]:
-        """The project's next queues by name, after the name ``marker``."""
+    def list(
+        self,
+        project: str,
+        marker: str,
+        limit: int,
+        matches: Callable[[Queue], bool] = lambda queue: True,
+    ) -> builtins.list[Queue]:
+        """The project's next queues by name, after the name ``marker``; those that match."""
         # PostgreSQL's text holds no NUL, and so no name does: this cuts no name off.
         after = marker.partition('\0')[0]
-        rows = self._database.rows(
-            _LIST, {'project': project, 'marker': after, 'limit': limit}, repeatable=True
-        )
-        return [Queue(*row) for row in rows]
+        found: builtins.list[Queue] = []
+        while True:
+            parameters = {'project': project, 'marker': after, 'limit': limit}
+            rows = self._database.rows(_LIST, parameters, repeatable=True)
+            found += filter(matches, (Queue(*row) for row in rows))
+            if len(rows) < limit or len(found) >= limit:
+                return found[:limit]
+            after = rows[-1][0]
 
     def metadata(self, queue: QueueKey) -> str:
         """The queue's metadata, as it was set."""
+        metadata = self.find_metadata(queue)
+        if metadata is None:
+            raise QueueNotFound(queue.name, queue.project)
+        return metadata
+
+    def find_metadata(self, queue: QueueKey) -> str | None:
+        """The same; None if there is no such queue."""
         for (metadata,) in self._database.rows(_METADATA, queue.parameters, repeatable=True):
             return str(metadata)
-        raise QueueNotFound(queue.name, queue.project)
+        return None
 
     def set_metadata(self, queue: QueueKey, metadata: str) -> None:
         """Replace the queue's metadata by another JSON object."""
         parameters = {**queue.parameters, 'metadata': metadata}
         if not self._database.rows(_SET_METADATA, parameters, repeatable=True):
             raise QueueNotFound(queue.name, queue.project)
+
+    def change_metadata(self, queue: QueueKey, change: Callable[[str], str]) -> str:
+        """Replace the queue's metadata by what ``change`` makes of it; returns the new.
+
+        Nobody else changes it meanwhile. What ``change`` raises leaves it as it was.
+        """
+        with self._database.transaction() as run:
+            for (metadata,) in run(f'{_METADATA} FOR NO KEY UPDATE', queue.parameters):
+                changed = change(metadata)
+                run(_SET_METADATA, {**queue.parameters, 'metadata': changed})
+                return changed
+        raise QueueNotFound(queue.name, queue.project)
+
+    def count(self, project: str) -> int:
+        """How many queues the project has."""
+        return int(self._database.rows(_COUNT_QUEUES, {'project': project}, repeatable=True)[0][0])
 
     def stats(self, queue: QueueKey) -> Stats:
         """Count the queue's live messages; the time it takes grows with their number."""
@@ -134,8 +171,8 @@ def _summary(message_id: int | None, age: int, created: str) -> MessageSummary |
 
 
 _INSERT = """
-    INSERT INTO queues (queue_id, project, name, floor)
-    VALUES (%(queue_id)s, %(project)s, %(name)s, 0)
+    INSERT INTO queues (queue_id, project, name, metadata, floor)
+    VALUES (%(queue_id)s, %(project)s, %(name)s, %(metadata)s, 0)
         ON CONFLICT (queue_id) DO NOTHING
  RETURNING queue_id
 """
@@ -175,6 +212,17 @@ _LIST = f"""
     SELECT name, metadata FROM queues
      WHERE project = %(project)s AND name > %(marker)s AND floor < {RETIRED}
      ORDER BY name LIMIT %(limit)s
+"""
+
+#: Free and claimed messages, of all queues.
+VOLUME = f"""
+    SELECT count(*) FILTER (WHERE NOT {IS_CLAIMED}), count(*) FILTER (WHERE {IS_CLAIMED})
+      FROM message_states JOIN queues USING (queue_id)
+     WHERE expires_at > now() AND id >= floor
+"""
+
+_COUNT_QUEUES = f"""
+    SELECT count(*) FROM queues WHERE project = %(project)s AND floor < {RETIRED}
 """
 
 _METADATA = f'SELECT metadata FROM queues WHERE {IS_THE_QUEUE}'

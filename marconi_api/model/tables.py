@@ -192,6 +192,9 @@ _IS_HELD = 'coalesce(held_until > now(), false)'
 #: Under a live claim.
 IS_CLAIMED = f'(claim_id IS NOT NULL AND {_IS_HELD})'
 
+#: Not to be claimed before its time, which will come.
+IS_DELAYED = f"(claim_id IS NULL AND {_IS_HELD} AND held_until < 'infinity')"
+
 #: Waiting to be claimed: fresh or returned.
 IS_FREE = f'NOT {_IS_HELD}'
 

@@ -141,14 +141,14 @@ def test_a_batch_that_fails_leaves_the_others_removed(queue, post, age, janitor,
     age(61)
     first = sql('SELECT min(id) FROM message_states')[0][0]
     sql(f"""
-        CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql
+        CREATE FUNCTION refuse_one() RETURNS trigger LANGUAGE plpgsql
             AS $$BEGIN RAISE 'no'; END$$;
         CREATE TRIGGER refuse BEFORE DELETE ON message_states FOR EACH ROW
-            WHEN (OLD.id = {first}) EXECUTE FUNCTION refuse()""")
+            WHEN (OLD.id = {first}) EXECUTE FUNCTION refuse_one()""")
     try:
         removed = janitor.run_once()
     finally:
-        sql('DROP FUNCTION refuse() CASCADE')
+        sql('DROP FUNCTION refuse_one() CASCADE')
 
     assert removed == 30 - 7
     assert 'could not remove' in caplog.text

@@ -200,7 +200,7 @@ def test_hints_lose_no_message_in_a_crowd(queue, monkeypatch):
                 dice,
                 MESSAGES._POST,
                 {**queue.parameters, 'base': 0, 'client_id': CLIENT}
-                | {'ttls': [3600] * 5, 'bodies': ['1'] * 5},
+                | {'ttls': [3600] * 5, 'bodies': ['1'] * 5, 'delays': [0] * 5},
             )
             with lock:
                 posted.update(row[0] + place for row in rows for place in range(5))
@@ -255,7 +255,7 @@ def test_the_naive_hint_hides_what_commits_late(queue, post, claim, session, mon
     late.execute(
         MESSAGES._POST,
         {**queue.parameters, 'base': 0, 'client_id': CLIENT}
-        | {'ttls': [300], 'bodies': ['"late"']},
+        | {'ttls': [300], 'bodies': ['"late"'], 'delays': [0]},
     )
     post(1)
     claim()

@@ -86,7 +86,14 @@ def read_around_a_late_commit(queue, post, session):
 
 
 def parameters_of_a_post(queue):
-    return {**queue.parameters, 'base': 0, 'client_id': CLIENT, 'ttls': [300], 'bodies': ['1']}
+    return {
+        **queue.parameters,
+        'base': 0,
+        'client_id': CLIENT,
+        'ttls': [300],
+        'bodies': ['1'],
+        'delays': [0],
+    }
 
 
 def test_a_message_that_commits_late_is_not_passed_by(queue, post, session):

@@ -68,21 +68,28 @@ def test_a_claim_finds_by_index_and_updates_by_place(queue, statistics):
     assert [index for index, _ in found] == [
         'message_states_held',
         'message_states_fresh',
-        'Tid Scan',
         'message_states_fresh',
         'message_states_held',
+        'Tid Scan',
     ]
+
+
+def test_a_pop_finds_by_index_and_deletes_by_place(queue, statistics):
+    found = scans_of(queue, MESSAGES._POP)
+
+    assert found[-1][0] == 'Tid Scan'
+    assert 'message_states_pkey' not in {index for index, _ in found}
 
 
 @pytest.mark.parametrize('without_own', [False, True])
 def test_a_list_walks_the_fresh_and_the_returned(queue, statistics, without_own):
-    found = scans_of(queue, MESSAGES._LIST[False, without_own])
+    found = scans_of(queue, MESSAGES._LIST[False, False, without_own])
 
     assert [index for index, _ in found] == ['message_states_fresh', 'message_states_held']
 
 
 def test_a_list_with_claimed_messages_walks_the_key(queue, statistics):
-    found = scans_of(queue, MESSAGES._LIST[True, False])
+    found = scans_of(queue, MESSAGES._LIST[True, False, False])
 
     assert [index for index, _ in found] == ['message_states_pkey']
 

@@ -9,7 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from marconi_api import model
-from marconi_api.errors import ClaimNotFound, MarconiError, QueueCollision, QueueNotFound
+from marconi_api.errors import (
+    ClaimNotFound,
+    MarconiError,
+    OutOfRange,
+    QueueCollision,
+    QueueNotFound,
+)
 from marconi_api.model import QueueKey
 from tests.model.conftest import CLIENT, ids
 
@@ -18,7 +24,14 @@ QUEUES = importlib.import_module('marconi_api.model.queues')
 
 
 def parameters_of_a_post(queue):
-    return {**queue.parameters, 'base': 0, 'client_id': CLIENT, 'ttls': [60], 'bodies': ['1']}
+    return {
+        **queue.parameters,
+        'base': 0,
+        'client_id': CLIENT,
+        'ttls': [60],
+        'bodies': ['1'],
+        'delays': [0],
+    }
 
 
 def test_a_queue_is_made_once(app):
@@ -176,7 +189,7 @@ def test_a_maker_that_is_older_than_a_post_still_starts_with_an_empty_queue(queu
     maker.execute('SELECT pg_current_xact_id()')
     post(1)
     model.queues.delete(queue)
-    maker.execute(QUEUES._INSERT, queue.parameters)
+    maker.execute(QUEUES._INSERT, {**queue.parameters, 'metadata': '{}'})
     maker.execute(QUEUES._SET_FLOOR, {**queue.parameters, 'base': 0})
     maker.connection.commit()
 
@@ -258,3 +271,32 @@ def test_stats_count_what_is_alive_and_tell_the_ends_of_the_line(queue, post, cl
     assert (stats.free, stats.claimed) == (1, 2)
     assert (stats.oldest.id, stats.newest.id) == (posted[0], posted[-1])
     assert stats.oldest.age in (10, 11)
+
+
+def test_a_queue_is_made_with_its_metadata(app):
+    queue = QueueKey.of('project', 'new')
+
+    model.queues.create(queue, '{"a": 1}')
+
+    assert model.queues.metadata(queue) == '{"a": 1}'
+
+
+def test_metadata_that_many_change_at_once_loses_no_change(queue):
+    def add_one(metadata):
+        return str(int(metadata or 0) + 1)
+
+    model.queues.set_metadata(queue, '0')
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: model.queues.change_metadata(queue, add_one), range(40)))
+
+    assert model.queues.metadata(queue) == '40'
+
+
+def test_a_change_that_fails_leaves_the_metadata(queue):
+    def fail(metadata):
+        raise OutOfRange('no')
+
+    with pytest.raises(OutOfRange):
+        model.queues.change_metadata(queue, fail)
+
+    assert model.queues.metadata(queue) == '{}'

@@ -10,12 +10,19 @@ from marconi_api.model.tables import QueueKey, claim_id, message_id, metadata, p
 
 DISTRIBUTED = ('messages', 'message_states', 'claims', 'queues')
 # Those that look over all queues by design: a project's list, and the janitor's walk.
-OVER_ALL_QUEUES = {'_LIST of queues', '_LOOK_AT_MESSAGES', '_LOOK_AT_CLAIMS'}
+OVER_ALL_QUEUES = {
+    'VOLUME',
+    '_PROJECTS',
+    '_COUNT_QUEUES',
+    '_LIST of queues',
+    '_LOOK_AT_MESSAGES',
+    '_LOOK_AT_CLAIMS',
+}
 
 
 def statements():
     """Every statement of the repositories, by name."""
-    for module in ('queues', 'messages', 'claims', 'expiry'):
+    for module in ('queues', 'messages', 'claims', 'expiry', 'admin'):
         for name, value in vars(importlib.import_module(f'marconi_api.model.{module}')).items():
             if isinstance(value, dict) and name.isupper():
                 for key, statement in value.items():

@@ -1,0 +1,77 @@
+"""How free messages are taken: what a claim and a pop have in common.
+
+The rows to take are found by key, locked, and then named by their place (ctid), which holds
+good within the statement: what somebody changed between its snapshot and the lock has another
+place now, and is left out. Nothing but the place: with `queue_id` beside it, the planner would
+walk the keys of a queue that it takes for a small one.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from marconi_api.model.database import Database, Row
+from marconi_api.model.hints import Hints, Seen, Start
+from marconi_api.model.tables import IS_ALIVE, OLDEST_UNFINISHED, THE_QUEUE, QueueKey
+
+_TRIES = 5
+
+_RETURNED = f"""
+         WHERE queue_id = %(queue_id)s AND held_until >= %(held_hint)s AND held_until <= now()
+           AND {IS_ALIVE}"""
+_FRESH = f"""
+         WHERE queue_id = %(queue_id)s AND held_until IS NULL AND id >= %(fresh_hint)s
+           AND {IS_ALIVE}"""
+
+#: The start of a statement that takes: finds and locks up to ``limit`` free messages.
+FIND = f"""
+    WITH the_queue AS MATERIALIZED ({THE_QUEUE}),
+    returned AS MATERIALIZED (
+        SELECT ctid FROM message_states {_RETURNED}
+         ORDER BY held_until, id LIMIT %(limit)s FOR UPDATE SKIP LOCKED),
+    fresh AS MATERIALIZED (
+        SELECT ctid FROM message_states {_FRESH}
+         ORDER BY id LIMIT %(limit)s - (SELECT count(*) FROM returned)
+           FOR UPDATE SKIP LOCKED),
+    seen AS MATERIALIZED (
+        SELECT (SELECT id FROM message_states {_FRESH} ORDER BY id LIMIT 1) AS first_fresh,
+               (SELECT held_until FROM message_states {_RETURNED}
+                 ORDER BY held_until, id LIMIT 1) AS first_held)"""
+
+#: The condition for the rows that were found.
+FOUND = 'ctid = ANY (ARRAY(SELECT ctid FROM returned UNION ALL SELECT ctid FROM fresh))'
+
+#: The last columns of such a statement: the first rows that its snapshot holds, for the hints,
+#: and to tell a queue with nothing to take from a race that was lost.
+SEEN = f"""seen.first_fresh, seen.first_held, now(), {OLDEST_UNFINISHED},
+           pg_current_xact_id_if_assigned()::text::bigint + %(base)s"""
+_COLUMNS_SEEN = len(Seen._fields)
+
+
+def take(
+    database: Database,
+    hints: Hints,
+    queue: QueueKey,
+    statement: str,
+    parameters: Mapping[str, Any],
+) -> list[Row]:
+    """Run a statement that takes, until it took something or there was nothing to take.
+
+    :param statement: starts with FIND, ends its columns with SEEN, and gives at least one
+        row; its first column is null if nothing was taken
+    :returns: the rows of what was taken, without the columns of SEEN
+    """
+    start: Start
+
+    def with_start() -> dict[str, Any]:
+        nonlocal start
+        start = hints.start(queue.id)
+        return {**queue.parameters, **start.parameters, **parameters}
+
+    for _ in range(_TRIES):
+        rows = database.rows(statement, with_start)
+        seen = Seen(*rows[0][-_COLUMNS_SEEN:])
+        hints.learn(queue.id, start, seen)
+        taken = [row[:-_COLUMNS_SEEN] for row in rows if row[0] is not None]
+        if taken or (seen.first_fresh is None and seen.first_held is None):
+            return taken
+    return []

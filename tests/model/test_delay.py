@@ -1,0 +1,132 @@
+"""A delayed message is there, and waits for its time; and what else a queue can do at once."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from marconi_api import model
+from tests.model.conftest import CLIENT, ids
+
+
+def post_delayed(queue, *delays):
+    return model.messages.post(
+        queue, CLIENT, [300] * len(delays), ['1'] * len(delays), delays=list(delays)
+    )
+
+
+def test_a_delayed_message_is_not_claimed_before_its_time(queue, claim, age):
+    [delayed] = post_delayed(queue, 20)
+    assert claim() is None
+
+    age(21)
+
+    assert ids(claim()) == [delayed]
+
+
+def test_a_delayed_message_is_listed_on_request_only(queue, age):
+    now, delayed = post_delayed(queue, 0, 20)
+
+    assert ids(model.messages.list(queue, None, 10)) == [now]
+    assert ids(model.messages.list(queue, None, 10, include_claimed=True)) == [now]
+    assert ids(model.messages.list(queue, None, 10, include_delayed=True)) == [now, delayed]
+
+    age(21)
+
+    assert ids(model.messages.list(queue, None, 10)) == [now, delayed]
+
+
+def test_a_delayed_message_is_free_to_be_read_and_deleted_by_its_id(queue):
+    [delayed] = post_delayed(queue, 20)
+
+    assert model.messages.get(queue, delayed).id == delayed
+    model.messages.delete(queue, delayed)
+    assert model.messages.get_many(queue, [delayed]) == []
+
+
+def test_delayed_messages_count_as_free(queue):
+    post_delayed(queue, 0, 20)
+
+    assert model.queues.stats(queue).free == 2
+
+
+def test_eight_who_wait_get_a_delayed_message_once_and_never_early(queue, sql):
+    [delayed] = post_delayed(queue, 2)
+    [(due,)] = sql('SELECT held_until FROM message_states')
+
+    def wait_for_it(_):
+        deadline = time.monotonic() + 4
+        while time.monotonic() < deadline:
+            claim = model.claims.create(queue, 60, 60, 10)
+            if claim:
+                return ids(claim)
+            time.sleep(0.01)
+        return []
+
+    with ThreadPoolExecutor(8) as pool:
+        got = [taken for taken in pool.map(wait_for_it, range(8)) if taken]
+
+    assert got == [[delayed]]
+    [(claimed_at,)] = sql('SELECT started_at FROM claims')
+    assert claimed_at >= due
+
+
+def test_a_pop_takes_what_a_claim_would_take(queue, post, claim):
+    first, second, third = post(3)
+    model.claims.release(queue, claim(limit=1).id)
+    held = claim(limit=1)
+    assert ids(held) == [first]
+
+    popped = model.messages.pop(queue, 1)
+
+    assert ids(popped) == [second]
+    assert ids(claim()) == [third]
+
+
+def test_a_popped_message_is_gone_and_tells_how_often_it_was_handed_out(queue, post, claim):
+    post(1)
+    model.claims.release(queue, claim().id)
+
+    [popped] = model.messages.pop(queue, 10)
+
+    assert popped.claim_count == 1
+    assert model.queues.stats(queue).free == 0
+    assert model.messages.pop(queue, 10) == []
+
+
+def test_of_many_who_pop_at_once_each_message_goes_to_one(queue, post):
+    posted = post(400)
+
+    def pop_all(_):
+        taken = []
+        while popped := model.messages.pop(queue, 7):
+            taken += ids(popped)
+        return taken
+
+    with ThreadPoolExecutor(8) as pool:
+        taken = [identity for mine in pool.map(pop_all, range(8)) for identity in mine]
+
+    assert sorted(taken) == posted
+
+
+def test_deleting_the_unclaimed_leaves_what_is_claimed(queue, post, claim):
+    post(2500)
+    post_delayed(queue, 20)
+    held = claim(limit=20)
+
+    model.messages.delete_unclaimed(queue)
+
+    stats = model.queues.stats(queue)
+    assert (stats.free, stats.claimed) == (0, 20)
+    assert len(model.claims.get(queue, held.id).messages) == 20
+
+
+def test_a_message_tells_the_live_claim_that_it_is_under(queue, post, claim, age):
+    [message, _] = post(2)
+    held = claim(limit=1, ttl=60)
+
+    assert model.messages.get(queue, message).claim == held.id
+    [listed, other] = model.messages.list(queue, None, 10, include_claimed=True)
+    assert (listed.claim, other.claim) == (held.id, None)
+
+    age(61)
+
+    assert model.messages.get(queue, message).claim is None
