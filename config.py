@@ -68,12 +68,20 @@ limits = {
     # Seconds that a message lives.
     'min_message_ttl': 60,
     'max_message_ttl': 1209600,
+    # The same where neither the client nor the queue says (not in version 1).
+    'default_message_ttl': 3600,
+    # Seconds for which a message may wait before it can be claimed.
+    'max_message_delay': 900,
     # Seconds that a claim lives before its messages go back to the queue.
     'min_claim_ttl': 60,
     'max_claim_ttl': 43200,
+    # The same where the client does not say (not in version 1).
+    'default_claim_ttl': 300,
     # Seconds that a message outlives the claim that holds it.
     'min_claim_grace': 60,
     'max_claim_grace': 43200,
+    # The same where the client does not say (not in version 1).
+    'default_claim_grace': 60,
     # The same where a claim is renewed; the API sets no limit, so this is a distant one.
     'max_renewal_grace': 1000000000,
     # Characters of a queue's name, and of a project's id.

@@ -76,6 +76,16 @@ class EmptyProject(MarconiError):
         )
 
 
+class MissingProject(MarconiError):
+    """``X-Project-Id`` is required by this version of the API."""
+
+    status = 400
+    title = 'Project-Id Missing'
+
+    def __init__(self) -> None:
+        super().__init__('The header X-Project-Id is required here: name a project.')
+
+
 class InvalidQueueName(MarconiError):
     """The queue's name, or the project's, breaks the rules for names."""
 
@@ -113,6 +123,16 @@ class MessageIsClaimed(MarconiError):
         super().__init__(f'Message {message} is claimed: name its claim in claim_id; it was kept.')
 
 
+class NotAuthorized(MarconiError):
+    """The action is for those who have a certain role."""
+
+    status = 403
+    title = 'Not authorized'
+
+    def __init__(self, role: str) -> None:
+        super().__init__(f'The role {role} is required here: see the header X-Roles.')
+
+
 class NotFound(MarconiError):
     """Something that the path names does not exist."""
 
@@ -134,6 +154,13 @@ class MessageNotFound(NotFound):
         super().__init__(
             f'Message {message} does not exist in queue {queue}{_in_project(project)}.'
         )
+
+
+class NoneOfThemFound(NotFound):
+    """None of the messages that a request names exists."""
+
+    def __init__(self, queue: str, project: str) -> None:
+        super().__init__(f'None of them exists in queue {queue}{_in_project(project)}.')
 
 
 class ClaimNotFound(NotFound):
@@ -169,6 +196,26 @@ class NotAcceptable(MarconiError):
 
     def __init__(self) -> None:
         super().__init__('Only application/json is served: let Accept include it.')
+
+
+class MetadataConflict(MarconiError):
+    """A change of metadata names something that is not there."""
+
+    status = 409
+    title = 'Resource conflict'
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f'There is no metadata called {name[:80]!r}: add it first.')
+
+
+class WrongContentType(MarconiError):
+    """The body is not said to be of the one type that is accepted."""
+
+    status = 415
+
+    def __init__(self, accepted: str) -> None:
+        super().__init__()
+        self.title = f'Accepted is only the Content-Type {accepted}'
 
 
 class StorageUnavailable(MarconiError):

@@ -15,6 +15,8 @@ from marconi_api.errors import (
     InvalidQueueName,
     MarconiError,
     MethodNotAllowed,
+    MissingHeader,
+    MissingProject,
     NotAcceptable,
 )
 from marconi_api.model.tables import QueueKey
@@ -26,7 +28,13 @@ _QUEUE_NAME = re.compile(r'[A-Za-z0-9_.-]+')
 
 
 class IdentityHook(PecanHook):
-    """Learns the project, and refuses what contract 1.1 refuses, in the order of 1.2."""
+    """Learns the project, and refuses what contract 1.1 refuses, in the order of 1.2.
+
+    :param required: whether ``Client-ID`` and ``X-Project-Id`` must be there
+    """
+
+    def __init__(self, required: bool) -> None:
+        self._required = required
 
     def before(self, state: RoutingState) -> None:
         """Check the headers and names; give the queue's name the form that the model takes."""
@@ -36,9 +44,13 @@ class IdentityHook(PecanHook):
             raise FormEncodedBody
         if not _accepts_json(environ.get('HTTP_ACCEPT', '')):
             raise NotAcceptable
-        request.client_id  # noqa: B018 - a malformed one is refused on any route
+        if request.client_id is None and self._required:
+            raise MissingHeader('Client-ID')
         project = environ.get('HTTP_X_PROJECT_ID')
-        if project is not None:
+        if project is None:
+            if self._required:
+                raise MissingProject
+        else:
             if not project:
                 raise EmptyProject
             if '\0' in project:

@@ -24,10 +24,14 @@ class Limits:
     max_queue_metadata: int
     min_message_ttl: int
     max_message_ttl: int
+    default_message_ttl: int
+    max_message_delay: int
     min_claim_ttl: int
     max_claim_ttl: int
+    default_claim_ttl: int
     min_claim_grace: int
     max_claim_grace: int
+    default_claim_grace: int
     max_renewal_grace: int
     max_queue_name_length: int
     max_project_length: int
@@ -49,6 +53,10 @@ class Limits:
         """How many messages a claim takes, given the client's ``limit`` or none."""
         return _page('limit', limit, self.default_messages_per_claim, self.max_messages_per_claim)
 
+    def messages_in_pop(self, limit: int) -> int:
+        """How many messages are popped, given the client's number."""
+        return _page('pop', limit, 1, self.max_messages_per_claim)
+
     def check_ids(self, ids: list[str]) -> None:
         """One request names at least one id, and as many as a page holds."""
         _check('The number of ids', len(ids), 1, self.max_messages_per_page)
@@ -57,6 +65,11 @@ class Limits:
         """Each message lives within the range."""
         for ttl in ttls:
             _check('The ttl of a message', ttl, self.min_message_ttl, self.max_message_ttl)
+
+    def check_message_delays(self, delays: Iterable[int]) -> None:
+        """No message waits longer than the range allows."""
+        for delay in delays:
+            _check('The delay of a message', delay, 0, self.max_message_delay)
 
     def check_claim_ttl(self, ttl: int) -> None:
         """A claim lives within the range."""

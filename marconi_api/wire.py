@@ -134,19 +134,54 @@ def _refuse_integers_beyond_64_bit(content: bytes) -> None:
 # ---------------------------------------------------------------- types of values
 
 
-class Integer(wtypes.UserType):
+class _Scalar(wtypes.UserType):
+    """A JSON value of one kind, and of no other that could be turned into it."""
+
+    _decode: Callable[[msgspec.Raw], Any]
+    _required: str
+
+    def validate(self, value: msgspec.Raw) -> Any:
+        """The value that the JSON text stands for."""
+        try:
+            return self._decode(value)
+        except msgspec.DecodeError:
+            raise ValueError(f'{self._required} is required') from None
+
+
+class Integer(_Scalar):
     """A JSON integer: not a string, not a float, not a boolean."""
 
     basetype = int
     name = 'integer'
     _decode = msgspec.json.Decoder(int).decode
+    _required = 'an integer'
 
-    def validate(self, value: msgspec.Raw) -> int:
-        """The number that the JSON text ``value`` stands for."""
-        try:
-            return self._decode(value)
-        except msgspec.DecodeError:
-            raise ValueError('an integer is required') from None
+
+class NullableInteger(_Scalar):
+    """The same, or null."""
+
+    basetype = int
+    name = 'integer or null'
+    _decode = msgspec.json.Decoder(int | None).decode
+    _required = 'an integer'
+
+
+class String(_Scalar):
+    """A JSON string."""
+
+    basetype = str
+    name = 'string'
+    _decode = msgspec.json.Decoder(str).decode
+    _required = 'a string'
+
+
+class Boolean(_Scalar):
+    """A JSON boolean."""
+
+    basetype = bool
+    name = 'boolean'
+    _decode = msgspec.json.Decoder(bool).decode
+    _required = 'true or false'
 
 
 class Json(wtypes.UserType):
@@ -161,7 +196,25 @@ class Json(wtypes.UserType):
 
 
 integer = Integer()
+nullable_integer = NullableInteger()
+string = String()
+boolean = Boolean()
 any_json = Json()
+
+
+class ListOf(wtypes.UserType):
+    """A JSON list of documents of one type."""
+
+    basetype = list
+    name = 'list'
+
+    def __init__(self, element: type[wtypes.Base]) -> None:
+        self._element = element
+
+    def validate(self, value: msgspec.Raw) -> list[Any]:
+        """The documents."""
+        documents: list[Any] = read_document([self._element], str(memoryview(value), 'utf-8'))
+        return documents
 
 
 class Parameter(wtypes.UserType):
@@ -235,13 +288,13 @@ _parse_list = msgspec.json.Decoder(list[dict[str, msgspec.Raw]]).decode
 
 
 class JsonObject:
-    """A JSON object of the client's own: its text, and the names of its members."""
+    """A JSON object of the client's own: its text, and the text of each member by its name."""
 
-    __slots__ = ('names', 'text')
+    __slots__ = ('members', 'text')
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self.names = tuple(_parse(_parse_object, text, 'an object'))
+        self.members: dict[str, msgspec.Raw] = _parse(_parse_object, text, 'an object')
 
 
 def read_document(datatype: Any, text: str) -> Any:
@@ -292,6 +345,7 @@ def expose(
     body: Any = None,
     at_most: str = 'max_messages_post_size',
     needs_client_id: bool = False,
+    body_is_optional: bool = False,
     **query: Parameter,
 ) -> Callable[[Action], Action]:
     """Make a method of a controller an action of the API, and say what it reads.
@@ -299,6 +353,7 @@ def expose(
     :param body: the type of its document (see :func:`read_document`), handed over as ``body``
     :param at_most: the name of the limit on the body's bytes
     :param needs_client_id: whether ``Client-ID`` must be there
+    :param body_is_optional: whether ``body`` may be left out, and is then not handed over
     :param query: the query parameters that it takes, by name; one that the client left
         out or left empty is not handed over, one that is not named here is ignored
 
@@ -310,7 +365,7 @@ def expose(
             arguments = read_query(request, query) if query else {}
             if needs_client_id:
                 request.require_client_id()
-            if body is not None:
+            if body is not None and not (body_is_optional and not request.content_size):
                 size = getattr(limits.in_force, at_most)
                 arguments['body'] = read_document(body, request.read_text(size))
             return arguments
@@ -335,6 +390,12 @@ def read_query(request: Request, declared: Mapping[str, Parameter]) -> dict[str,
             except ValueError as error:
                 raise InvalidParameter(f'{name}: {error}, not {sent[-1][:80]!r}.') from None
     return values
+
+
+def unnamed_parameters(request: Request, declared: Mapping[str, Any]) -> dict[str, str]:
+    """The parameters that the client sent beyond those that an action declares."""
+    query = parse_qs(request.environ.get('QUERY_STRING', ''))
+    return {name: sent[-1] for name, sent in query.items() if name not in declared}
 
 
 # ---------------------------------------------------------------- replies

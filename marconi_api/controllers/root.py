@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from marconi_api.controllers import v1
+from marconi_api.controllers import v1, v1_1, v2
 from marconi_api.dispatch import Resource, Routes
 from marconi_api.wire import Reply, Request, expose, json_reply
 
@@ -14,8 +14,9 @@ class RootController:
     def __init__(self) -> None:
         self._routes = Routes()
         self._routes.add('/', self)
-        for path, controller in v1.RESOURCES.items():
-            self._routes.add(path, controller, v1.HOOKS)
+        for version in (v1, v1_1, v2):
+            for path, controller in version.RESOURCES.items():
+                self._routes.add(path, controller, version.HOOKS)
 
     def _route(self, args: Sequence[str], request: Request) -> tuple[Resource, dict[str, Any]]:
         return self._routes.find(args)
@@ -23,4 +24,4 @@ class RootController:
     @expose()
     def get(self, request: Request) -> Reply:
         """The versions that are served, for clients that look for theirs."""
-        return json_reply({'versions': [v1.VERSION]}, 300)
+        return json_reply({'versions': [v1.VERSION, v1_1.VERSION, v2.VERSION]}, 300)

@@ -23,7 +23,7 @@ VERSION = {
 }
 
 #: What looks at each request before its action.
-HOOKS = (IdentityHook(),)
+HOOKS = (IdentityHook(required=False),)
 
 #: Which controller serves which path.
 RESOURCES = {

@@ -1,9 +1,8 @@
 """``/v1``, the home document, and ``/v1/health``."""
 
-from typing import Any
-
 from marconi_api import model
-from marconi_api.wire import JSON, Reply, Request, empty_reply, expose, json_reply
+from marconi_api.controllers.documents import relation
+from marconi_api.wire import Reply, Request, empty_reply, expose, json_reply
 
 
 class HomeController:
@@ -34,18 +33,11 @@ class HealthController:
         return empty_reply()
 
 
-def _relation(template: str, variables: dict[str, str], *allow: str) -> dict[str, Any]:
-    hints: dict[str, Any] = {'allow': list(allow), 'formats': {JSON: {}}}
-    if 'POST' in allow:
-        hints['accept-post'] = [JSON]
-    return {'href-template': template, 'href-vars': variables, 'hints': hints}
-
-
 _QUEUE = {'queue_name': 'param/queue_name'}
 
 HOME_DOCUMENT = {
     'resources': {
-        'rel/queues': _relation(
+        'rel/queues': relation(
             '/v1/queues{?marker,limit,detailed}',
             {
                 'marker': 'param/marker',
@@ -54,10 +46,10 @@ HOME_DOCUMENT = {
             },
             'GET',
         ),
-        'rel/queue': _relation('/v1/queues/{queue_name}', _QUEUE, 'GET', 'HEAD', 'PUT', 'DELETE'),
-        'rel/queue-metadata': _relation('/v1/queues/{queue_name}/metadata', _QUEUE, 'GET', 'PUT'),
-        'rel/queue-stats': _relation('/v1/queues/{queue_name}/stats', _QUEUE, 'GET'),
-        'rel/messages': _relation(
+        'rel/queue': relation('/v1/queues/{queue_name}', _QUEUE, 'GET', 'HEAD', 'PUT', 'DELETE'),
+        'rel/queue-metadata': relation('/v1/queues/{queue_name}/metadata', _QUEUE, 'GET', 'PUT'),
+        'rel/queue-stats': relation('/v1/queues/{queue_name}/stats', _QUEUE, 'GET'),
+        'rel/messages': relation(
             '/v1/queues/{queue_name}/messages{?marker,limit,echo,include_claimed}',
             {
                 **_QUEUE,
@@ -68,8 +60,8 @@ HOME_DOCUMENT = {
             },
             'GET',
         ),
-        'rel/post-messages': _relation('/v1/queues/{queue_name}/messages', _QUEUE, 'POST'),
-        'rel/claim': _relation(
+        'rel/post-messages': relation('/v1/queues/{queue_name}/messages', _QUEUE, 'POST'),
+        'rel/claim': relation(
             '/v1/queues/{queue_name}/claims{?limit}',
             {**_QUEUE, 'limit': 'param/claim_limit'},
             'POST',

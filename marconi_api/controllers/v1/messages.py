@@ -3,6 +3,7 @@
 from typing import Any
 
 from marconi_api import limits, model
+from marconi_api.controllers.documents import posted_location
 from marconi_api.controllers.v1.queues import queue_href
 from marconi_api.controllers.v1.types import NewMessage
 from marconi_api.errors import MissingParameter, OutOfRange
@@ -36,20 +37,6 @@ def message_document(queue: QueueKey, message: Message, claim: str | None = None
         'age': message.age,
         'body': Raw(message.body),
     }
-
-
-# Bytes of a Location; proxies commonly take 4 KiB for all headers together.
-LONGEST_LOCATION = 3072
-
-
-def posted_location(path: str, ids: list[str]) -> str:
-    """Where messages can be read that were posted to ``path`` (contract 5.3).
-
-    Of hundreds of ids the collection itself: that many make a header which uwsgi garbles
-    and proxies refuse, and no request may name them all. The reply's body has each one.
-    """
-    location = f'{path}?ids={",".join(ids)}'
-    return location if len(location) <= LONGEST_LOCATION else path
 
 
 #: The parameters of a page; beside ``ids`` they are ignored, even malformed (contract 5.2).

@@ -3,8 +3,9 @@
 from typing import Any
 
 from marconi_api import limits, model
+from marconi_api.controllers.documents import stats_document
 from marconi_api.errors import OutOfRange
-from marconi_api.model import MessageSummary, Queue, QueueKey
+from marconi_api.model import Queue, QueueKey
 from marconi_api.wire import (
     JsonObject,
     Raw,
@@ -86,7 +87,7 @@ class MetadataController:
     @expose(body=JsonObject, at_most='max_queue_metadata')
     def put(self, request: Request, queue: QueueKey, body: JsonObject) -> Reply:
         """Store another object in its place (contract 4.6)."""
-        for name in body.names:
+        for name in body.members:
             if name.startswith('_'):
                 raise OutOfRange(f'Names that start with _ are reserved: rename {name[:80]!r}.')
         model.queues.set_metadata(queue, body.text)
@@ -99,21 +100,5 @@ class StatsController:
     @expose()
     def get(self, request: Request, queue: QueueKey) -> Reply:
         """How many messages are there, and the ends of the line (contract 4.7)."""
-        stats = model.queues.stats(queue)
-        counts: dict[str, Any] = {
-            'free': stats.free,
-            'claimed': stats.claimed,
-            'total': stats.free + stats.claimed,
-        }
-        if stats.oldest and stats.newest:
-            counts['oldest'] = _summary(queue, stats.oldest)
-            counts['newest'] = _summary(queue, stats.newest)
-        return json_reply({'messages': counts}, 200, content_location(request))
-
-
-def _summary(queue: QueueKey, message: MessageSummary) -> dict[str, Any]:
-    return {
-        'href': f'{queue_href(queue)}/messages/{message.id}',
-        'age': message.age,
-        'created': message.created,
-    }
+        document = stats_document(queue_href(queue), model.queues.stats(queue))
+        return json_reply(document, 200, content_location(request))

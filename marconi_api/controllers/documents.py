@@ -1,0 +1,47 @@
+"""What all versions of the API write alike."""
+
+from typing import Any
+
+from marconi_api.model import MessageSummary, Stats
+
+# Bytes of a Location; proxies commonly take 4 KiB for all headers together.
+LONGEST_LOCATION = 3072
+
+
+def posted_location(path: str, ids: list[str]) -> str:
+    """Where messages can be read that were posted to ``path`` (contract 5.3).
+
+    Of hundreds of ids the collection itself: that many make a header which uwsgi garbles
+    and proxies refuse, and no request may name them all. The reply's body has each one.
+    """
+    location = f'{path}?ids={",".join(ids)}'
+    return location if len(location) <= LONGEST_LOCATION else path
+
+
+def stats_document(queue_href: str, stats: Stats) -> dict[str, Any]:
+    """How many messages a queue has, and the ends of the line (contract v1, 4.7)."""
+    counts: dict[str, Any] = {
+        'free': stats.free,
+        'claimed': stats.claimed,
+        'total': stats.free + stats.claimed,
+    }
+    if stats.oldest and stats.newest:
+        counts['oldest'] = _summary(queue_href, stats.oldest)
+        counts['newest'] = _summary(queue_href, stats.newest)
+    return {'messages': counts}
+
+
+def _summary(queue_href: str, message: MessageSummary) -> dict[str, Any]:
+    return {
+        'href': f'{queue_href}/messages/{message.id}',
+        'age': message.age,
+        'created': message.created,
+    }
+
+
+def relation(template: str, variables: dict[str, str], *allow: str) -> dict[str, Any]:
+    """One relation of a home document (JSON Home)."""
+    hints: dict[str, Any] = {'allow': list(allow), 'formats': {'application/json': {}}}
+    if 'POST' in allow:
+        hints['accept-post'] = ['application/json']
+    return {'href-template': template, 'href-vars': variables, 'hints': hints}

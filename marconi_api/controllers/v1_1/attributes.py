@@ -1,0 +1,67 @@
+"""The reserved attributes of a queue: metadata that the service itself heeds (contract v2, 5.2)."""
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from marconi_api import limits
+from marconi_api.errors import OutOfRange
+
+#: What ``GET`` shows for an attribute that is not set, in the contract's order.
+DEFAULTS: dict[str, Callable[[], Any]] = {
+    '_max_messages_post_size': lambda: limits.in_force.max_messages_post_size,
+    '_default_message_ttl': lambda: limits.in_force.default_message_ttl,
+    '_default_message_delay': lambda: 0,
+    '_dead_letter_queue': lambda: None,
+    '_dead_letter_queue_messages_ttl': lambda: None,
+    '_max_claim_count': lambda: None,
+    '_enable_encrypt_messages': lambda: False,
+}
+
+#: Integers among them, and their ranges.
+_RANGES: dict[str, Callable[[], tuple[float, float]]] = {
+    '_default_message_ttl': lambda: _message_ttl(),
+    '_max_messages_post_size': lambda: (1, limits.in_force.max_messages_post_size),
+    '_max_claim_count': lambda: (-(2**63), 2**63 - 1),
+    '_dead_letter_queue_messages_ttl': lambda: _message_ttl(),
+    '_default_message_delay': lambda: (0, limits.in_force.max_message_delay),
+}
+
+
+def _message_ttl() -> tuple[int, int]:
+    return limits.in_force.min_message_ttl, limits.in_force.max_message_ttl
+
+
+def check_attributes(members: Mapping[str, msgspec.Raw]) -> None:
+    """Refuse metadata in which a reserved attribute has no good value; null always is one."""
+    for name, bounds in _RANGES.items():
+        value = attribute(members, name)
+        if value is None:
+            continue
+        least, most = bounds()
+        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+            raise OutOfRange(f'{name} must be an integer between {least} and {most}.')
+    encrypt = attribute(members, '_enable_encrypt_messages')
+    if not (encrypt is None or isinstance(encrypt, bool)):
+        raise OutOfRange('_enable_encrypt_messages must be true or false.')
+    if encrypt:
+        raise OutOfRange(
+            '_enable_encrypt_messages cannot be true: this service does not encrypt messages. '
+            'Encrypt their bodies before you post them.'
+        )
+
+
+def attribute(members: Mapping[str, msgspec.Raw], name: str) -> Any:
+    """The value of an attribute; None if it is not set."""
+    text = members.get(name)
+    return None if text is None else json.loads(bytes(text))
+
+
+def with_defaults(members: Mapping[str, msgspec.Raw]) -> dict[str, Any]:
+    """Metadata as ``GET`` shows it: with each attribute that is not set, or is empty."""
+    return {
+        **members,
+        **{name: default() for name, default in DEFAULTS.items() if not attribute(members, name)},
+    }

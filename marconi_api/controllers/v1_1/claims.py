@@ -1,0 +1,71 @@
+"""Claims in versions 1.1 and 2."""
+
+from marconi_api import limits, model
+from marconi_api.controllers.v1_1.messages import message_document
+from marconi_api.controllers.v1_1.queues import Controller
+from marconi_api.controllers.v1_1.types import NewClaim
+from marconi_api.model import QueueKey
+from marconi_api.wire import Reply, Request, empty_reply, expose, integer_parameter, json_reply
+
+
+def terms(body: NewClaim) -> tuple[int, int]:
+    """The ttl and grace that a client asks for, or leaves to us, in seconds."""
+    ttl = limits.in_force.default_claim_ttl if body.ttl is None else body.ttl
+    grace = limits.in_force.default_claim_grace if body.grace is None else body.grace
+    limits.in_force.check_claim_ttl(ttl)
+    return ttl, grace
+
+
+class ClaimsController(Controller):
+    """``/queues/{queue}/claims``."""
+
+    @expose(body=NewClaim, body_is_optional=True, limit=integer_parameter)
+    def post(
+        self,
+        request: Request,
+        queue: QueueKey,
+        body: NewClaim | None = None,
+        limit: int | None = None,
+    ) -> Reply:
+        """Reserve up to ``limit`` messages."""
+        most = limits.in_force.messages_in_claim(limit)
+        ttl, grace = terms(body or NewClaim())
+        limits.in_force.check_claim_grace(grace)
+        claim = model.claims.create(queue, ttl, grace, most)
+        if claim is None:
+            return empty_reply()
+        href = self.href(queue)
+        documents = [message_document(href, message) for message in claim.messages]
+        location = f'{href}/claims/{claim.id}'
+        return json_reply({'messages': documents}, 201, ('Location', location))
+
+
+class ClaimController(Controller):
+    """``/queues/{queue}/claims/{claim}``."""
+
+    @expose()
+    def get(self, request: Request, queue: QueueKey, claim: str) -> Reply:
+        """What the claim still holds."""
+        held = model.claims.get(queue, claim)
+        href = self.href(queue)
+        document = {
+            'age': held.age,
+            'ttl': held.ttl,
+            'href': f'{href}/claims/{held.id}',
+            'messages': [message_document(href, message) for message in held.messages],
+        }
+        return json_reply(document)
+
+    @expose(body=NewClaim)
+    def patch(self, request: Request, queue: QueueKey, claim: str, body: NewClaim) -> Reply:
+        """Start the claim anew."""
+        ttl, grace = terms(body)
+        limits.in_force.check_renewal_grace(grace)
+        model.claims.renew(queue, claim, ttl, grace)
+        return empty_reply()
+
+    @expose()
+    def delete(self, request: Request, queue: QueueKey, claim: str) -> Reply:
+        """Give the messages back at once."""
+        model.claims.release(queue, claim)
+        return empty_reply()

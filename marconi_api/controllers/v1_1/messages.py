@@ -1,0 +1,179 @@
+"""Messages in versions 1.1 and 2: post, look, pop, delete."""
+
+from typing import Any, ClassVar
+
+from marconi_api import limits, model
+from marconi_api.controllers.documents import posted_location
+from marconi_api.controllers.v1_1.attributes import attribute
+from marconi_api.controllers.v1_1.queues import Controller
+from marconi_api.controllers.v1_1.types import NewMessage, NewMessages, read_messages
+from marconi_api.errors import NoneOfThemFound, OutOfRange, QueueNotFound
+from marconi_api.model import Message, QueueKey
+from marconi_api.wire import (
+    JsonObject,
+    Parameter,
+    Raw,
+    Reply,
+    Request,
+    boolean_parameter,
+    empty_reply,
+    expose,
+    integer_parameter,
+    json_reply,
+    list_parameter,
+    next_link,
+    read_query,
+    text_parameter,
+)
+
+
+def message_document(queue_href: str, message: Message) -> dict[str, Any]:
+    """A message as these versions show it: exactly these members (contract v2, 2.3)."""
+    href = f'{queue_href}/messages/{message.id}'
+    return {
+        'id': message.id,
+        'href': f'{href}?claim_id={message.claim}' if message.claim else href,
+        'ttl': message.ttl,
+        'age': message.age,
+        'body': Raw(message.body),
+    }
+
+
+class MessagesController(Controller):
+    """``/queues/{queue}/messages``."""
+
+    #: The document of a POST.
+    posted_type: ClassVar[type[NewMessages]] = NewMessages
+
+    #: The parameters of a page; beside ``ids`` they are ignored, even malformed.
+    page_parameters: ClassVar[dict[str, Parameter]] = {
+        'marker': text_parameter,
+        'limit': integer_parameter,
+        'echo': boolean_parameter,
+        'include_claimed': boolean_parameter,
+    }
+
+    @expose(ids=list_parameter)
+    def get(self, request: Request, queue: QueueKey, ids: list[str] | None = None) -> Reply:
+        """The messages that ``ids`` names, or a page of the queue."""
+        if ids is None:
+            return self._get_page(request, queue, **read_query(request, self.page_parameters))
+
+        limits.in_force.check_ids(ids)
+        messages = model.messages.get_many(queue, ids)
+        if not messages:
+            raise NoneOfThemFound(queue.name, queue.project)
+        return json_reply({'messages': self._documents(queue, messages)})
+
+    def _get_page(self, request: Request, queue: QueueKey, **query: Any) -> Reply:
+        messages = model.messages.list(
+            queue,
+            marker=query.get('marker'),
+            limit=limits.in_force.messages_on_page(query.get('limit')),
+            not_from=None if query.get('echo') else request.require_client_id(),
+            include_claimed=query.get('include_claimed', False),
+            include_delayed=query.get('include_delayed', False),
+        )
+        path = f'{self.href(queue)}/messages'
+        links = [next_link(path, query, messages[-1].id)] if messages else []
+        return json_reply({'messages': self._documents(queue, messages), 'links': links})
+
+    def _documents(self, queue: QueueKey, messages: list[Message]) -> list[dict[str, Any]]:
+        return [message_document(self.href(queue), message) for message in messages]
+
+    @expose()
+    def post(self, request: Request, queue: QueueKey) -> Reply:
+        """Put messages into the queue, all or none; the queue is made if it is not there.
+
+        The queue's attributes say how long the body may be, and what a message lacks.
+        """
+        metadata = model.queues.find_metadata(queue)
+        attributes = JsonObject(metadata or '{}').members
+        allowed = limits.in_force.max_messages_post_size
+        own = attribute(attributes, '_max_messages_post_size')
+        text = request.read_text(min(allowed, own) if own else allowed)
+        messages = read_messages(self.posted_type, text)
+
+        default_ttl = attribute(attributes, '_default_message_ttl')
+        default_ttl = default_ttl or limits.in_force.default_message_ttl
+        ttls = [default_ttl if message.ttl is None else message.ttl for message in messages]
+        limits.in_force.check_message_ttls(ttls)
+        default_delay = attribute(attributes, '_default_message_delay') or 0
+        delays = self.delays(messages, default_delay)
+        for ttl, delay in zip(ttls, delays, strict=True):
+            if ttl <= delay:
+                raise OutOfRange(
+                    f'A message with ttl {ttl} and delay {delay} would end before it is due.'
+                )
+        if metadata is None:
+            model.queues.create(queue)
+        ids = self._post(request, queue, ttls, [message.body for message in messages], delays)
+        path = f'{self.href(queue)}/messages'
+        document = {'resources': [f'{path}/{message}' for message in ids]}
+        return json_reply(document, 201, ('Location', posted_location(path, ids)))
+
+    def delays(self, messages: list[NewMessage], default: int) -> list[int]:
+        """Seconds for which each message waits; version 1.1 knows of no delays."""
+        return [0] * len(messages)
+
+    @staticmethod
+    def _post(
+        request: Request, queue: QueueKey, ttls: list[int], bodies: list[str], delays: list[int]
+    ) -> list[str]:
+        client_id = request.require_client_id()
+        try:
+            return model.messages.post(queue, client_id, ttls, bodies, delays)
+        except QueueNotFound:
+            # Deleted since we looked; a post makes its queue.
+            model.queues.create(queue)
+            return model.messages.post(queue, client_id, ttls, bodies, delays)
+
+    @expose(ids=list_parameter, pop=integer_parameter)
+    def delete(
+        self,
+        request: Request,
+        queue: QueueKey,
+        ids: list[str] | None = None,
+        pop: int | None = None,
+    ) -> Reply:
+        """Delete the messages that ``ids`` names, claimed or not; or ``pop`` free ones."""
+        if (ids is None) == (pop is None):
+            raise OutOfRange(
+                'Name the messages to delete, ?ids=ID1,ID2, or how many to pop, ?pop=5'
+            )
+        if ids is not None:
+            limits.in_force.check_ids(ids)
+            model.messages.delete_many(queue, ids)
+            return empty_reply()
+
+        assert pop is not None
+        popped = model.messages.pop(queue, limits.in_force.messages_in_pop(pop))
+        documents = [
+            {
+                'id': message.id,
+                'age': message.age,
+                'ttl': message.ttl,
+                'body': Raw(message.body),
+                'claim_id': None,
+                'claim_count': message.claim_count,
+            }
+            for message in popped
+        ]
+        return json_reply({'messages': documents})
+
+
+class MessageController(Controller):
+    """``/queues/{queue}/messages/{message}``."""
+
+    @expose()
+    def get(self, request: Request, queue: QueueKey, message: str) -> Reply:
+        """One message, claimed or not."""
+        return json_reply(message_document(self.href(queue), model.messages.get(queue, message)))
+
+    @expose(claim_id=text_parameter)
+    def delete(
+        self, request: Request, queue: QueueKey, message: str, claim_id: str | None = None
+    ) -> Reply:
+        """Delete one message; a claimed one only by its claim (contract v1, 6.6)."""
+        model.messages.delete(queue, message, claim_id)
+        return empty_reply()

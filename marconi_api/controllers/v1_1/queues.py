@@ -1,0 +1,100 @@
+"""Queues in versions 1.1 and 2: their metadata is the queue's own document."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from marconi_api import limits, model
+from marconi_api.controllers.documents import stats_document
+from marconi_api.controllers.v1_1.attributes import check_attributes
+from marconi_api.errors import QueueNotFound
+from marconi_api.model import Queue, QueueKey, Stats
+from marconi_api.wire import (
+    JsonObject,
+    Raw,
+    Reply,
+    Request,
+    boolean_parameter,
+    empty_reply,
+    expose,
+    integer_parameter,
+    json_reply,
+    next_link,
+    text_parameter,
+)
+
+
+class Controller:
+    """A controller of the version whose paths start with ``prefix``."""
+
+    def __init__(self, prefix: str) -> None:
+        self.prefix = prefix
+
+    def href(self, queue: QueueKey) -> str:
+        """The path of a queue."""
+        return f'{self.prefix}/queues/{queue.name}'
+
+
+class QueuesController(Controller):
+    """``/queues``."""
+
+    @expose(marker=text_parameter, limit=integer_parameter, detailed=boolean_parameter)
+    def get(self, request: Request, **query: Any) -> Reply:
+        """A page of the project's queues, by name."""
+        limit = limits.in_force.queues_on_page(query.get('limit'))
+        queues = model.queues.list(request.project, query.get('marker', ''), limit)
+        return json_reply(self.page(queues, query))
+
+    def page(self, queues: Sequence[Queue], query: Mapping[str, Any]) -> dict[str, Any]:
+        """The document of a page, which may be empty."""
+        path = f'{self.prefix}/queues'
+        links = [next_link(path, query, queues[-1].name)] if queues else []
+        return {
+            'queues': [self._entry(queue, query.get('detailed', False)) for queue in queues],
+            'links': links,
+        }
+
+    def _entry(self, queue: Queue, detailed: bool) -> dict[str, Any]:
+        entry: dict[str, Any] = {'name': queue.name, 'href': f'{self.prefix}/queues/{queue.name}'}
+        if detailed:
+            entry['metadata'] = self.shown(queue.metadata)
+        return entry
+
+    def shown(self, metadata: str) -> Any:
+        """A queue's metadata as this version shows it."""
+        return Raw(metadata)
+
+
+class QueueController(Controller):
+    """``/queues/{queue}``."""
+
+    @expose()
+    def get(self, request: Request, queue: QueueKey) -> Reply:
+        """The queue's metadata; that of a queue which does not exist is empty."""
+        return json_reply(Raw(model.queues.find_metadata(queue) or '{}'))
+
+    @expose(body=JsonObject, at_most='max_queue_metadata', body_is_optional=True)
+    def put(self, request: Request, queue: QueueKey, body: JsonObject | None = None) -> Reply:
+        """Make the queue with its metadata, or leave it as it is."""
+        if body:
+            check_attributes(body.members)
+        created = model.queues.create(queue, body.text if body else '{}')
+        return empty_reply(201 if created else 204, ('Location', self.href(queue)))
+
+    @expose()
+    def delete(self, request: Request, queue: QueueKey) -> Reply:
+        """Remove the queue and all that is in it."""
+        model.queues.delete(queue)
+        return empty_reply()
+
+
+class StatsController(Controller):
+    """``/queues/{queue}/stats``."""
+
+    @expose()
+    def get(self, request: Request, queue: QueueKey) -> Reply:
+        """How many messages are there; none in a queue that does not exist."""
+        try:
+            stats = model.queues.stats(queue)
+        except QueueNotFound:
+            stats = Stats(free=0, claimed=0, oldest=None, newest=None)
+        return json_reply(stats_document(self.href(queue), stats))

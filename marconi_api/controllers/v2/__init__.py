@@ -1,0 +1,41 @@
+"""Version 2 of the API, which today's clients speak: the table of its resources."""
+
+from marconi_api.controllers.v1_1.claims import ClaimController, ClaimsController
+from marconi_api.controllers.v1_1.home import PingController
+from marconi_api.controllers.v1_1.messages import MessageController
+from marconi_api.controllers.v1_1.queues import StatsController
+from marconi_api.controllers.v2.home import HealthController, HomeController
+from marconi_api.controllers.v2.messages import MessagesController
+from marconi_api.controllers.v2.queues import PurgeController, QueueController, QueuesController
+from marconi_api.hooks import IdentityHook
+
+#: How ``GET /`` presents this version (contract v1, 3.1).
+VERSION = {
+    'id': '2',
+    'status': 'CURRENT',
+    'updated': '2014-9-24T04:06:47Z',
+    'media-types': [
+        {'base': 'application/json', 'type': 'application/vnd.openstack.messaging-v2+json'}
+    ],
+    'links': [{'href': '/v2/', 'rel': 'self'}],
+}
+
+#: What looks at each request before its action.
+HOOKS = (IdentityHook(required=True),)
+
+PREFIX = '/v2'
+
+#: Which controller serves which path.
+RESOURCES = {
+    f'{PREFIX}': HomeController(PREFIX),
+    f'{PREFIX}/ping': PingController(PREFIX),
+    f'{PREFIX}/health': HealthController(PREFIX),
+    f'{PREFIX}/queues': QueuesController(PREFIX),
+    f'{PREFIX}/queues/{{queue}}': QueueController(PREFIX),
+    f'{PREFIX}/queues/{{queue}}/stats': StatsController(PREFIX),
+    f'{PREFIX}/queues/{{queue}}/purge': PurgeController(PREFIX),
+    f'{PREFIX}/queues/{{queue}}/messages': MessagesController(PREFIX),
+    f'{PREFIX}/queues/{{queue}}/messages/{{message}}': MessageController(PREFIX),
+    f'{PREFIX}/queues/{{queue}}/claims': ClaimsController(PREFIX),
+    f'{PREFIX}/queues/{{queue}}/claims/{{claim}}': ClaimController(PREFIX),
+}

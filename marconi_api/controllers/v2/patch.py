@@ -1,0 +1,60 @@
+"""How a JSON patch changes a queue's metadata (contract v2, 5.4)."""
+
+import re
+from collections.abc import Sequence
+
+import msgspec
+from wsme.types import Unset
+
+from marconi_api.controllers.v1_1.attributes import DEFAULTS, check_attributes
+from marconi_api.controllers.v2.types import Operation
+from marconi_api.errors import InvalidBody, MetadataConflict, OutOfRange
+from marconi_api.wire import JsonObject
+
+_PATH = re.compile(r'/([^/]*)/([^/]+)')
+
+
+def patched(metadata: str, operations: Sequence[Operation]) -> str:
+    """The metadata after all operations, in their order; nothing is changed if one fails."""
+    members = JsonObject(metadata).members
+    for operation in operations:
+        _apply(operation, members)
+    try:
+        check_attributes(members)
+    except OutOfRange as error:
+        raise InvalidBody(str(error)) from None
+    return msgspec.json.encode(members).decode()
+
+
+def check(operations: Sequence[Operation]) -> None:
+    """Refuse operations that can never be carried out, whatever the metadata."""
+    for operation in operations:
+        if operation.op not in ('add', 'replace', 'remove'):
+            raise InvalidBody(f'op must be add, replace or remove, not {operation.op[:80]!r}.')
+        _name(operation)
+        if operation.op != 'remove' and operation.value is Unset:
+            raise InvalidBody(f'value is missing in the operation {operation.op}.')
+
+
+def _apply(operation: Operation, members: dict[str, msgspec.Raw]) -> None:
+    name = _name(operation)
+    if operation.op == 'add':
+        members[name] = msgspec.Raw(operation.value)
+    elif name in members:
+        if operation.op == 'replace':
+            members[name] = msgspec.Raw(operation.value)
+        else:
+            del members[name]
+    elif name not in DEFAULTS:
+        raise MetadataConflict(name)
+    elif operation.op == 'replace':
+        members[name] = msgspec.Raw(operation.value)
+
+
+def _name(operation: Operation) -> str:
+    """The member that an operation names: ``/metadata/NAME``."""
+    found = _PATH.fullmatch(operation.path)
+    # That a removal's first segment may be anything is upstream's quirk, which clients use.
+    if not found or (operation.op != 'remove' and found[1].lower() != 'metadata'):
+        raise InvalidBody(f'path must be /metadata/NAME, not {operation.path[:80]!r}.')
+    return found[2].replace('~1', '/').replace('~0', '~')

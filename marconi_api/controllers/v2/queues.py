@@ -1,0 +1,126 @@
+"""Queues in version 2: attributes with defaults, patches, filters, purges."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from marconi_api import limits, model
+from marconi_api.controllers.v1_1 import queues as v1_1
+from marconi_api.controllers.v1_1.attributes import with_defaults
+from marconi_api.controllers.v2 import patch
+from marconi_api.controllers.v2.types import Operation, Purge
+from marconi_api.errors import OutOfRange, WrongContentType
+from marconi_api.model import Queue, QueueKey
+from marconi_api.wire import (
+    JsonObject,
+    Parameter,
+    Reply,
+    Request,
+    boolean_parameter,
+    empty_reply,
+    expose,
+    integer_parameter,
+    json_reply,
+    read_document,
+    text_parameter,
+    unnamed_parameters,
+)
+
+PATCH_TYPE = 'application/openstack-messaging-v2.0-json-patch'
+
+
+_PARAMETERS: dict[str, Parameter] = {
+    'marker': text_parameter,
+    'limit': integer_parameter,
+    'detailed': boolean_parameter,
+    'name': text_parameter,
+    'with_count': boolean_parameter,
+}
+
+
+class QueuesController(v1_1.QueuesController):
+    """``/v2/queues``."""
+
+    @expose(**_PARAMETERS)
+    def get(self, request: Request, **query: Any) -> Reply:
+        """A page of the project's queues, of those that the filters let through (5.1)."""
+        limit = limits.in_force.queues_on_page(query.get('limit'))
+        queues = model.queues.list(
+            request.project,
+            query.get('marker', ''),
+            limit,
+            _filter(query.get('name'), unnamed_parameters(request, _PARAMETERS)),
+        )
+        document = self.page(queues, query)
+        if query.get('with_count') and (count := model.queues.count(request.project)):
+            document['count'] = count
+        return json_reply(document)
+
+    def shown(self, metadata: str) -> Any:
+        """With the attributes that are not set."""
+        return with_defaults(JsonObject(metadata).members)
+
+
+def _filter(name: str | None, wanted: dict[str, str]) -> Callable[[Queue], bool]:
+    """What a queue must be like: its name holds ``name``, its metadata has these values."""
+
+    def matches(queue: Queue) -> bool:
+        if name is not None and name not in queue.name:
+            return False
+        metadata = json.loads(queue.metadata) if wanted else {}
+        return all(
+            key in metadata and _is_meant(value, metadata[key]) for key, value in wanted.items()
+        )
+
+    return matches
+
+
+def _is_meant(sent: str, value: Any) -> bool:
+    """Whether the text of a query means a value: an integer if it can be one, else itself."""
+    try:
+        return not isinstance(value, bool) and bool(int(sent) == value)
+    except ValueError:
+        return bool(sent == value)
+
+
+class QueueController(v1_1.QueueController):
+    """``/v2/queues/{queue}``."""
+
+    @expose()
+    def get(self, request: Request, queue: QueueKey) -> Reply:
+        """The queue's metadata, with the attributes that are not set (5.3)."""
+        return json_reply(with_defaults(_members(model.queues.find_metadata(queue) or '{}')))
+
+    @expose()
+    def patch(self, request: Request, queue: QueueKey) -> Reply:
+        """Change the queue's metadata, all that is asked or nothing (5.4)."""
+        if request.environ.get('CONTENT_TYPE') != PATCH_TYPE:
+            raise WrongContentType(PATCH_TYPE)
+        text = request.read_text(limits.in_force.max_queue_metadata)
+        operations = read_document([Operation], text)
+        patch.check(operations)
+        changed = model.queues.change_metadata(
+            queue, lambda metadata: patch.patched(metadata, operations)
+        )
+        return json_reply(with_defaults(_members(changed)))
+
+
+def _members(metadata: str) -> Any:
+    return JsonObject(metadata).members
+
+
+class PurgeController(v1_1.Controller):
+    """``/v2/queues/{queue}/purge``."""
+
+    @expose(body=Purge, body_is_optional=True)
+    def post(self, request: Request, queue: QueueKey, body: Purge | None = None) -> Reply:
+        """Remove all messages that are not claimed (5.7)."""
+        purged = json.loads(body.resource_types) if body else ['messages']
+        known = ('messages', 'subscriptions')
+        if not isinstance(purged, list) or not all(kind in known for kind in purged):
+            raise OutOfRange(
+                'resource_types must be a list of "messages", "subscriptions" or both.'
+            )
+        if 'messages' in purged:
+            model.messages.delete_unclaimed(queue)
+        return empty_reply()
