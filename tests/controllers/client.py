@@ -19,6 +19,12 @@ NO_MESSAGE = '7fffffffffffff00'
 #: The queue that tests use where the name does not matter.
 QUEUE = '/v1/queues/jobs'
 
+#: The type of the document that changes a queue's metadata in version 2.
+JSON_PATCH = 'application/openstack-messaging-v2.0-json-patch'
+
+#: The project that clients of versions 1.1 and 2 name where it does not matter.
+PROJECT = 'acme'
+
 
 class Claim(NamedTuple):
     """A claim as its maker sees it."""
@@ -156,6 +162,116 @@ class Api:
         return self.get(resource).status_int in (200, 204)
 
 
+class LaterApi(Api):
+    """A client of version 1.1 or 2, whose requests all say who asks and for which project.
+
+    A ``client_id`` or ``project`` of None leaves the header out.
+    """
+
+    def __init__(self, app: TestApp, version: str) -> None:
+        super().__init__(app)
+        self.version = version
+        self.queue = f'{version}/queues/jobs'
+
+    def request(
+        self,
+        method: str,
+        target: str,
+        body: Any = None,
+        *,
+        client_id: str | bytes | None = CLIENT_ID,
+        project: str | bytes | None = PROJECT,
+        headers: Mapping[str, str | bytes] | None = None,
+    ) -> TestResponse:
+        return super().request(
+            method, target, body, client_id=client_id, project=project, headers=headers
+        )
+
+    def make_queue(
+        self, name: str = 'jobs', project: str | None = PROJECT, metadata: Any = None
+    ) -> str:
+        path = f'{self.version}/queues/{name}'
+        response = self.put(path, metadata, project=project)
+        assert response.status_int == 201, response.text
+        return path
+
+    def post_messages(
+        self,
+        *bodies: Any,
+        queue: str | None = None,
+        ttl: int | None = 300,
+        client_id: str = CLIENT_ID,
+        project: str | None = PROJECT,
+        delay: int | None = None,
+    ) -> list[str]:
+        """The paths of new messages, one for each body; no ``ttl`` or ``delay`` sends none."""
+        terms = {'ttl': ttl, 'delay': delay}
+        given = {name: value for name, value in terms.items() if value is not None}
+        response = self.post(
+            f'{queue or self.queue}/messages',
+            {'messages': [{**given, 'body': body} for body in bodies]},
+            client_id=client_id,
+            project=project,
+        )
+        assert response.status_int == 201, response.text
+        resources: list[str] = response.json['resources']
+        return resources
+
+    def post_text(self, body: str, queue: str | None = None) -> TestResponse:
+        return self.post(f'{queue or self.queue}/messages', f'{{"messages": [{{"body": {body}}}]}}')
+
+    def claim(
+        self,
+        limit: int | None = None,
+        ttl: int = 100,
+        grace: int = 60,
+        queue: str | None = None,
+        project: str | None = PROJECT,
+    ) -> Claim:
+        query = '' if limit is None else f'?limit={limit}'
+        terms = {'ttl': ttl, 'grace': grace}
+        response = self.post(f'{queue or self.queue}/claims{query}', terms, project=project)
+        assert response.status_int == 201, response.text
+        return Claim(response.headers['Location'], response.json['messages'])
+
+    def listed(
+        self,
+        query: str = 'echo=true&limit=20',
+        queue: str | None = None,
+        client_id: str = CLIENT_ID,
+        project: str | None = PROJECT,
+    ) -> list[dict[str, Any]]:
+        """The messages on one page of a queue."""
+        response = self.get(
+            f'{queue or self.queue}/messages?{query}', client_id=client_id, project=project
+        )
+        assert response.status_int == 200, response.text
+        messages: list[dict[str, Any]] = response.json['messages']
+        return messages
+
+    def popped(self, count: int = 20, queue: str | None = None) -> list[dict[str, Any]]:
+        """The messages that a pop returns."""
+        response = self.delete(f'{queue or self.queue}/messages?pop={count}')
+        assert response.status_int == 200, response.text
+        messages: list[dict[str, Any]] = response.json['messages']
+        return messages
+
+    def stats(self, queue: str | None = None) -> dict[str, Any]:
+        return super().stats(queue or self.queue)
+
+    def change(self, *operations: Any, queue: str | None = None) -> TestResponse:
+        """PATCH the metadata of a queue by JSON-patch operations (contract v2, 5.4)."""
+        return self.patch(
+            queue or self.queue, list(operations), headers={'Content-Type': JSON_PATCH}
+        )
+
+    def queue_names(self, query: str = 'limit=20') -> list[str]:
+        """The names on one page of queues."""
+        response = self.get(f'{self.version}/queues?{query}')
+        assert response.status_int == 200, response.text
+        return [entry['name'] for entry in response.json['queues']]
+
+
 def environ_of(
     method: str, target: str, body: Any = None, headers: Mapping[str, str | bytes] | None = None
 ) -> dict[str, Any]:
@@ -215,6 +331,30 @@ def refusal(response: TestResponse) -> tuple[int, str]:
     assert isinstance(document['title'], str)
     assert isinstance(document.get('description', ''), str)
     return response.status_int, document['title']
+
+
+def bodies(messages: list[dict[str, Any]]) -> list[Any]:
+    """What was posted in each message."""
+    return [message['body'] for message in messages]
+
+
+def id_of(path: str) -> str:
+    """The id at the end of a message's or claim's path."""
+    return path.partition('?')[0].rpartition('/')[2]
+
+
+def ids_of(paths: list[str]) -> str:
+    """The ids of messages, as the parameter ``ids`` takes them."""
+    return ','.join(id_of(path) for path in paths)
+
+
+def next_of(response: TestResponse) -> str:
+    """Where the one link of a page leads."""
+    [link] = response.json['links']
+    assert link.keys() == {'rel', 'href'}
+    assert link['rel'] == 'next'
+    href: str = link['href']
+    return href
 
 
 def is_empty(response: TestResponse) -> bool:

@@ -69,7 +69,8 @@ def test_the_root_lists_only_versions_that_are_served(api: Api) -> None:
 
     for version in versions:
         [link] = version['links']
-        assert api.get(link['href']).status_int == 200
+        response = api.get(link['href'], client_id=CLIENT_ID, project='any')
+        assert response.status_int == 200
 
 
 @pytest.mark.parametrize('path', UNKNOWN_PATHS)
