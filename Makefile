@@ -47,11 +47,14 @@ clean: ## remove what these commands made, the data of the service excepted
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
 	@touch $@
 
-# Real clients that cannot live in one environment with the service.
-.venv/clients.stamp: .venv/made.stamp tests/clients/zaqarclient-3.txt
-	@$(PYTHON) -m venv --clear .venv/zaqarclient-3
-	@.venv/zaqarclient-3/bin/python -m pip install --quiet --disable-pip-version-check \
-		--requirement tests/clients/zaqarclient-3.txt
+# Real clients, of two generations that cannot live in one environment.
+.venv/clients.stamp: .venv/clients-v1.stamp .venv/clients-v2.stamp
+	@touch $@
+
+.venv/clients-%.stamp: tests/clients/clients-%.txt .venv/made.stamp
+	@$(PYTHON) -m venv --clear .venv/clients-$*
+	@.venv/clients-$*/bin/python -m pip install --quiet --disable-pip-version-check \
+		--requirement $<
 	@touch $@
 
 .venv/check.stamp: .venv/test.stamp

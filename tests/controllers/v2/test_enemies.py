@@ -168,6 +168,16 @@ def test_a_strange_document_is_refused(api: LaterApi, target: str, document: Any
     assert api.stats()['free'] == 1
 
 
+@pytest.mark.parametrize('depth', [900, 2_000, 50_000])
+def test_a_strange_purge_is_refused(api: LaterApi, depth: int) -> None:
+    api.post_messages('kept')
+
+    response = api.post(f'{api.queue}/purge', f'{{"resource_types": {"[" * depth}{"]" * depth}}}')
+
+    assert refusal(response)[0] == 400
+    assert api.stats()['free'] == 1
+
+
 @pytest.mark.parametrize('document', ['[' * 60_000, '[{"op": ' * 8_000, b'\x00', '[NaN]'])
 def test_a_strange_change_is_refused(api: LaterApi, document: str | bytes) -> None:
     api.make_queue()

@@ -2,12 +2,13 @@
 
 import json
 import re
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from webtest import TestResponse
+from webtest import TestApp, TestResponse
 
-from ..client import NO_CLAIM, NO_MESSAGE, LaterApi, is_empty, refusal
+from ..client import NO_CLAIM, NO_MESSAGE, Api, LaterApi, is_empty, refusal
 from .requests import LATER_VERSIONS
 
 #: Path below the version, without a query, and methods, of each relation.
@@ -169,12 +170,29 @@ def test_health_tells_an_admin_what_works_and_how_much_there_is(api: LaterApi, r
     assert all(type(count) is int for count in document['message_volume'].values())
 
 
-def test_looking_at_the_health_leaves_nothing_behind(api: LaterApi) -> None:
+def test_health_counts_the_messages_that_are_there_and_none_of_its_own(
+    api: LaterApi, age: Callable[[int], None]
+) -> None:
+    api.post_messages('expired', ttl=60)
+    age(61)
+    api.post_messages('claimed', 'free', ttl=300)
+    api.claim(limit=1)
+    api.post_messages('delayed', delay=100)
+    api.post_messages('of a neighbour', project='neighbour')
+
+    for _ in range(2):
+        document = api.get('/v2/health', headers={'X-Roles': 'admin'}).json
+
+        assert document['message_volume'] == {'free': 3, 'claimed': 1, 'total': 4}
+
+
+def test_looking_at_the_health_leaves_nothing_behind(api: LaterApi, app: TestApp) -> None:
     api.get('/v2/health', headers={'X-Roles': 'admin'})
 
     response = api.get('/v2/queues?with_count=true')
 
     assert response.json == {'queues': [], 'links': []}
+    assert Api(app).get('/v1/queues').status_int == 204
 
 
 def test_nothing_else_asks_for_a_role(api: LaterApi) -> None:

@@ -1,6 +1,7 @@
 """Messages: posted, listed, read and deleted (contract v2, 2.3 and 6; v1, 6.6)."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -793,12 +794,52 @@ def test_a_pop_takes_what_an_expired_claim_held(api: LaterApi, age: Callable[[in
 
 
 @both_versions
+def test_a_popped_message_tells_how_often_it_was_claimed(
+    api: LaterApi, age: Callable[[int], None]
+) -> None:
+    api.post_messages('released and lapsed', 'never')
+    api.delete(api.claim(limit=1).href)
+    api.claim(limit=1, ttl=60)
+    age(61)
+
+    counts = {message['body']: message['claim_count'] for message in api.popped()}
+
+    assert counts == {'released and lapsed': 2, 'never': 0}
+
+
+@both_versions
 def test_a_pop_leaves_what_has_expired(api: LaterApi, age: Callable[[int], None]) -> None:
     api.post_messages('short', ttl=60)
     api.post_messages('long', ttl=300)
     age(61)
 
     assert bodies(api.popped()) == ['long']
+
+
+@both_versions
+def test_no_message_is_popped_or_claimed_twice(api: LaterApi) -> None:
+    api.post_messages(*range(120))
+
+    def take(number: int) -> list[Any]:
+        if number % 2:
+            return bodies(api.popped(5))
+        response = api.post(f'{api.queue}/claims?limit=5')
+        return bodies(response.json['messages']) if response.status_int == 201 else []
+
+    with ThreadPoolExecutor(8) as workers:
+        taken = [body for batch in workers.map(take, range(48)) for body in batch]
+
+    assert len(taken) == len(set(taken))
+    assert len(taken) + api.stats()['free'] == 120
+
+
+@both_versions
+def test_a_queue_is_made_once_by_posts_at_the_same_time(api: LaterApi) -> None:
+    with ThreadPoolExecutor(8) as clients:
+        paths = list(clients.map(lambda number: api.post_messages(number), range(16)))
+
+    assert api.queue_names() == ['jobs']
+    assert api.stats()['total'] == len({path for [path] in paths}) == 16
 
 
 @both_versions

@@ -1,5 +1,6 @@
 """The metadata of a queue, changed by JSON-patch (contract v2, 5.4 and 14)."""
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -379,3 +380,13 @@ def test_a_change_is_of_64_kib_at_most(made: LaterApi, size: int, status: int) -
     response = made.patch(made.queue, body.ljust(size), headers={'Content-Type': JSON_PATCH})
 
     assert response.status_int == status
+
+
+def test_changes_at_the_same_time_all_count(made: LaterApi) -> None:
+    names = [f'key{number}' for number in range(16)]
+
+    with ThreadPoolExecutor(8) as clients:
+        replies = list(clients.map(lambda name: made.change(add(f'/metadata/{name}', 1)), names))
+
+    assert {reply.status_int for reply in replies} == {200}
+    assert made.get(made.queue).json == DEFAULTS | BEFORE | dict.fromkeys(names, 1)
