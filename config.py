@@ -89,6 +89,13 @@ limits = {
     'max_project_length': 256,
 }
 
+signed_urls = {
+    # Keys, separated by commas, for URLs that open a queue to who has no other access
+    # (version 2, "share"): the first signs, all are accepted, so that a key can be replaced
+    # while what the old one signed still holds. Without a key there are no such URLs.
+    'secret_keys': os.environ.get('MARCONI_SIGNING_KEYS') or '',
+}
+
 expiry = {
     # Seconds between two rounds of the janitor, which removes what has expired.
     'interval': 30,

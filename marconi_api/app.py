@@ -3,7 +3,7 @@
 import logging.config
 from typing import Any
 
-from marconi_api import limits, shell
+from marconi_api import limits, shell, signing
 from marconi_api.dispatch import Marconi
 from marconi_api.hooks import ErrorHook
 from marconi_api.installation import database_url
@@ -24,5 +24,6 @@ def setup_app(config: Any) -> Marconi:
     if config.database.url is None:
         raise SystemExit('no PostgreSQL is running: set MARCONI_DATABASE_URL, or make serve')
     init_model(config)
+    signing.init_signing([key for key in config.signed_urls.secret_keys.split(',') if key])
     shell.furnish()
     return Marconi(config.app.root, hooks=[ErrorHook()])

@@ -7,7 +7,8 @@ from marconi_api.controllers.v1_1.queues import StatsController
 from marconi_api.controllers.v2.home import HealthController, HomeController
 from marconi_api.controllers.v2.messages import MessagesController
 from marconi_api.controllers.v2.queues import PurgeController, QueueController, QueuesController
-from marconi_api.hooks import IdentityHook
+from marconi_api.controllers.v2.share import ShareController
+from marconi_api.hooks import IdentityHook, SignedUrlHook
 
 #: How ``GET /`` presents this version (contract v1, 3.1).
 VERSION = {
@@ -21,7 +22,7 @@ VERSION = {
 }
 
 #: What looks at each request before its action.
-HOOKS = (IdentityHook(required=True),)
+HOOKS = (SignedUrlHook(), IdentityHook(required=True))
 
 PREFIX = '/v2'
 
@@ -34,6 +35,7 @@ RESOURCES = {
     f'{PREFIX}/queues/{{queue}}': QueueController(PREFIX),
     f'{PREFIX}/queues/{{queue}}/stats': StatsController(PREFIX),
     f'{PREFIX}/queues/{{queue}}/purge': PurgeController(PREFIX),
+    f'{PREFIX}/queues/{{queue}}/share': ShareController(PREFIX),
     f'{PREFIX}/queues/{{queue}}/messages': MessagesController(PREFIX),
     f'{PREFIX}/queues/{{queue}}/messages/{{message}}': MessageController(PREFIX),
     f'{PREFIX}/queues/{{queue}}/claims': ClaimsController(PREFIX),

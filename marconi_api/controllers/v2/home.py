@@ -26,6 +26,7 @@ class HomeController(v1_1.HomeController):
         return {
             **super().relations(),
             'rel/queue': relation(queue, _QUEUE, 'GET', 'PUT', 'DELETE', 'PATCH'),
+            'rel/queue_share': relation(f'{queue}/share', _QUEUE, 'POST'),
             'rel/queue_purge': relation(f'{queue}/purge', _QUEUE, 'POST'),
             'rel/message_get': relation(f'{queue}/messages/{{message_id}}', _MESSAGE, 'GET'),
         }
@@ -38,7 +39,7 @@ class HealthController(Controller):
     def get(self, request: Request) -> Reply:
         """What works, how long it takes, and how many messages there are."""
         roles = request.environ.get('HTTP_X_ROLES', '').split(',')
-        if 'admin' not in [role.strip() for role in roles]:
+        if 'admin' not in [role.strip().lower() for role in roles]:
             raise NotAuthorized('admin')
         is_reachable = model.is_healthy()
         document = {

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import msgspec
 from wsme.types import Unset
 
+from marconi_api import limits
 from marconi_api.controllers.v1_1.attributes import DEFAULTS, check_attributes
 from marconi_api.controllers.v2.types import Operation
 from marconi_api.errors import InvalidBody, MetadataConflict, OutOfRange
@@ -23,7 +24,13 @@ def patched(metadata: str, operations: Sequence[Operation]) -> str:
         check_attributes(members)
     except OutOfRange as error:
         raise InvalidBody(str(error)) from None
-    return msgspec.json.encode(members).decode()
+    changed = msgspec.json.encode(members)
+    if len(changed) > limits.in_force.max_queue_metadata:
+        raise OutOfRange(
+            f'The metadata must not exceed {limits.in_force.max_queue_metadata} bytes; '
+            f'with this change it would have {len(changed)}.'
+        )
+    return changed.decode()
 
 
 def check(operations: Sequence[Operation]) -> None:

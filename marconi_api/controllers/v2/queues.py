@@ -1,6 +1,7 @@
 """Queues in version 2: attributes with defaults, patches, filters, purges."""
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -28,6 +29,8 @@ from marconi_api.wire import (
 
 PATCH_TYPE = 'application/openstack-messaging-v2.0-json-patch'
 
+
+_INTEGER = re.compile(r'-?[0-9]{1,19}', re.ASCII)
 
 _PARAMETERS: dict[str, Parameter] = {
     'marker': text_parameter,
@@ -77,10 +80,9 @@ def _filter(name: str | None, wanted: dict[str, str]) -> Callable[[Queue], bool]
 
 def _is_meant(sent: str, value: Any) -> bool:
     """Whether the text of a query means a value: an integer if it can be one, else itself."""
-    try:
+    if _INTEGER.fullmatch(sent):
         return not isinstance(value, bool) and bool(int(sent) == value)
-    except ValueError:
-        return bool(sent == value)
+    return bool(sent == value)
 
 
 class QueueController(v1_1.QueueController):

@@ -1,0 +1,76 @@
+"""``/v2/queues/{queue}/share``: access to a queue for who has no other (contract v2, 9)."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from marconi_api import signing
+from marconi_api.controllers.v1_1.queues import Controller
+from marconi_api.errors import OutOfRange
+from marconi_api.model import QueueKey
+from marconi_api.wire import JsonObject, Reply, Request, expose, json_reply
+
+_SHAREABLE = ('messages', 'claims', 'subscriptions')
+_LIFE = timedelta(days=1)
+
+
+class ShareController(Controller):
+    """``/v2/queues/{queue}/share``."""
+
+    @expose(body=JsonObject)
+    def post(self, request: Request, queue: QueueKey, body: JsonObject) -> Reply:
+        """Sign what the client may hand on; nothing is stored."""
+        if not signing.signer.can_sign:
+            raise OutOfRange('This service signs no URLs: its operator has set no key for that.')
+        wanted = json.loads(body.text)
+        unknown = set(wanted) - {'paths', 'methods', 'expires'}
+        if unknown:
+            raise OutOfRange(f'Not known here: {", ".join(sorted(unknown))[:80]}.')
+        paths = _texts('paths', wanted.get('paths', ['messages']))
+        if not all(path in _SHAREABLE for path in paths):
+            raise OutOfRange(f'paths must be among {", ".join(_SHAREABLE)}.')
+        if '\\' in request.project:
+            raise OutOfRange('A project with a backslash in its name cannot share.')
+        grant = signing.Grant(
+            tuple(f'{self.href(queue)}/{path}' for path in paths),
+            _texts('methods', wanted.get('methods', ['GET'])),
+            request.project,
+            _end(wanted.get('expires')),
+        )
+        return json_reply(
+            {
+                'paths': grant.paths,
+                'methods': grant.methods,
+                'project': grant.project,
+                'expires': grant.expires.strftime(signing.TIME_FORMAT),
+                'signature': signing.signer.sign(grant),
+            }
+        )
+
+
+def _texts(name: str, value: Any) -> tuple[str, ...]:
+    """A list of words; a comma within one would let it pass for two."""
+    if not isinstance(value, list) or not all(
+        isinstance(text, str) and text.isascii() and text.isalpha() for text in value
+    ):
+        raise OutOfRange(f'{name} must be a list of words.')
+    return tuple(value)
+
+
+def _end(sent: Any) -> datetime:
+    """When a grant ends: UTC, whole seconds, in the future."""
+    now = signing.now()
+    if sent is None:
+        return (now + _LIFE).replace(microsecond=0)
+    try:
+        # Digits alone would be read as a date.
+        if not isinstance(sent, str) or sent.isdigit():
+            raise ValueError
+        end = datetime.fromisoformat(sent)
+    except ValueError:
+        raise OutOfRange('expires must be a time such as 2030-01-31T12:00:00.') from None
+    end = end.astimezone(UTC) if end.tzinfo else end.replace(tzinfo=UTC)
+    end = end.replace(microsecond=0)
+    if end <= now:
+        raise OutOfRange('expires must be in the future.')
+    return end

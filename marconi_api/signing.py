@@ -1,0 +1,89 @@
+"""Signatures that let their bearer do a few things with a queue, for a while (contract v2, 9).
+
+A signature is the HMAC-SHA256 of paths, methods, project and end. Times are UTC, and compared
+with this machine's clock: the clocks of several nodes must agree within the minute or so by
+which you would let a link live longer or shorter.
+"""
+
+import hashlib
+import hmac
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+#: How an end is written: UTC, in whole seconds.
+TIME_FORMAT = '%Y-%m-%dT%H:%M:%S'
+
+
+@dataclass(frozen=True)
+class Grant:
+    """What a signature allows: methods on paths (and what lies below them), until ``expires``."""
+
+    paths: tuple[str, ...]
+    methods: tuple[str, ...]
+    project: str
+    expires: datetime
+
+    def allows(self, method: str, path: str, project: str, now: datetime) -> bool:
+        """Whether a request is among what was granted."""
+        return (
+            project == self.project
+            and method in self.methods
+            and now < self.expires
+            and any(path == granted or path.startswith(f'{granted}/') for granted in self.paths)
+        )
+
+    @property
+    def text(self) -> str:
+        """What is signed; the separators are a backslash and an n, as upstream has them."""
+        parts = (
+            ','.join(sorted(self.paths)),
+            ','.join(sorted(self.methods)),
+            self.project,
+            self.expires.strftime(TIME_FORMAT),
+        )
+        return r'\n'.join(parts)
+
+
+class Signer:
+    """Signs grants, and tells its own signatures from others.
+
+    :param keys: the first signs; any of them verifies, so that a key can be replaced while
+        what the old one signed still holds
+    """
+
+    def __init__(self, keys: Sequence[str]) -> None:
+        self._keys = [key.encode() for key in keys]
+
+    @property
+    def can_sign(self) -> bool:
+        """Whether there is a key."""
+        return bool(self._keys)
+
+    def sign(self, grant: Grant) -> str:
+        """The signature, 64 hexadecimal digits."""
+        return _digest(self._keys[0], grant)
+
+    def is_signed(self, grant: Grant, signature: str) -> bool:
+        """Whether the signature is that of the grant; takes as long whether or not it is."""
+        sent = signature.encode()
+        return any([hmac.compare_digest(_digest(key, grant).encode(), sent) for key in self._keys])
+
+
+def _digest(key: bytes, grant: Grant) -> str:
+    return hmac.new(key, grant.text.encode(), hashlib.sha256).hexdigest()
+
+
+def now() -> datetime:
+    """The time by which signatures end."""
+    return datetime.now(UTC)
+
+
+#: That of the running service; :func:`init_signing` gives it its keys.
+signer = Signer([])
+
+
+def init_signing(keys: Sequence[str]) -> None:
+    """Sign and verify with these keys from now on."""
+    global signer
+    signer = Signer(keys)
