@@ -31,14 +31,14 @@ def service() -> Iterator[Service]:
         if not environment.exists():
             pytest.fail(f'{environment} is missing: run make test once, which installs the clients')
     with services() as start:
-        yield start().wait_until_ready()
+        yield start(MARCONI_SIGNING_KEYS='a key').wait_until_ready()
 
 
 @pytest.mark.parametrize(
     ('environment', 'tour', 'requests'),
     [
         (OF_VERSION_1, 'zaqarclient_v1.py', 29),
-        (OF_VERSION_2, 'zaqarclient_v2.py', 35),
+        (OF_VERSION_2, 'zaqarclient_v2.py', 38),
         (OF_VERSION_2, 'openstacksdk_v2.py', 21),
     ],
     ids=['python-zaqarclient 3.0.1', 'python-zaqarclient 4.7', 'openstacksdk'],
@@ -133,5 +133,7 @@ def test_the_openstack_command_makes_its_tour(keystone: str) -> None:
     openstack(f'claim renew tour {claim[0]} --ttl 400')
     openstack(f'claim release tour {claim[0]}')
     assert json.loads(openstack('queue stats tour -f json'))
+    signed = 'queue signed url tour --paths messages --ttl-seconds 600 --methods GET -f json'
+    assert re.search(r'[0-9a-f]{64}', openstack(signed))
     openstack('queue purge tour')
     openstack('queue delete tour')

@@ -57,6 +57,17 @@ def main(url):
     assert len(list(by_default)) == 4
     by_default.delete()
 
+    shared = queue.signed_url(paths=['messages'], ttl_seconds=600, methods=['GET'])
+    signed = {'backend': 'signed-url', 'options': {**shared, 'os_project_id': 'p1'}}
+    guest = client.Client(url, version=2, conf={'auth_opts': signed}).queue(name)
+    assert len(list(guest.messages(echo=True))) == 4
+    try:
+        guest.pop(1)
+    except errors.ResourceNotFound:
+        pass
+    else:
+        raise AssertionError('a signature to read opened more')
+
     assert len(list(queue.pop(1))) == 1
     queue.delete_messages(identities[2])
     queue.message(identities[3]).delete()

@@ -390,3 +390,13 @@ def test_changes_at_the_same_time_all_count(made: LaterApi) -> None:
 
     assert {reply.status_int for reply in replies} == {200}
     assert made.get(made.queue).json == DEFAULTS | BEFORE | dict.fromkeys(names, 1)
+
+
+def test_metadata_does_not_grow_beyond_its_limit_by_patches(api: LaterApi) -> None:
+    api.make_queue()
+    assert api.change({'op': 'add', 'path': '/metadata/a', 'value': 'x' * 40_000}).status_int == 200
+
+    response = api.change({'op': 'add', 'path': '/metadata/b', 'value': 'x' * 40_000})
+
+    assert refusal(response) == (400, 'Invalid API request')
+    assert 'b' not in api.get(api.queue).json
