@@ -1,8 +1,8 @@
 """Claims in versions 1.1 and 2."""
 
 from marconi_api import limits, model
+from marconi_api.controllers.v1_1.controller import Controller
 from marconi_api.controllers.v1_1.messages import message_document
-from marconi_api.controllers.v1_1.queues import Controller
 from marconi_api.controllers.v1_1.types import NewClaim
 from marconi_api.model import QueueKey
 from marconi_api.wire import Reply, Request, empty_reply, expose, integer_parameter, json_reply

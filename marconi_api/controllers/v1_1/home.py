@@ -4,7 +4,7 @@ from typing import Any
 
 from marconi_api import model
 from marconi_api.controllers.documents import relation
-from marconi_api.controllers.v1_1.queues import Controller
+from marconi_api.controllers.v1_1.controller import Controller
 from marconi_api.wire import Reply, Request, empty_reply, expose, json_reply
 
 _QUEUE = {'queue_name': 'param/queue_name'}

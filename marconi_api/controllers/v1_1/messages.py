@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 from marconi_api import limits, model
 from marconi_api.controllers.documents import posted_location
 from marconi_api.controllers.v1_1.attributes import attribute
-from marconi_api.controllers.v1_1.queues import Controller
+from marconi_api.controllers.v1_1.controller import Controller
 from marconi_api.controllers.v1_1.types import NewMessage, NewMessages, read_messages
 from marconi_api.errors import NoneOfThemFound, OutOfRange, QueueNotFound
 from marconi_api.model import Message, QueueKey

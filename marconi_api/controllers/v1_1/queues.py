@@ -6,6 +6,7 @@ from typing import Any
 from marconi_api import limits, model
 from marconi_api.controllers.documents import stats_document
 from marconi_api.controllers.v1_1.attributes import check_attributes
+from marconi_api.controllers.v1_1.controller import Controller
 from marconi_api.errors import QueueNotFound
 from marconi_api.model import Queue, QueueKey, Stats
 from marconi_api.wire import (
@@ -21,17 +22,6 @@ from marconi_api.wire import (
     next_link,
     text_parameter,
 )
-
-
-class Controller:
-    """A controller of the version whose paths start with ``prefix``."""
-
-    def __init__(self, prefix: str) -> None:
-        self.prefix = prefix
-
-    def href(self, queue: QueueKey) -> str:
-        """The path of a queue."""
-        return f'{self.prefix}/queues/{queue.name}'
 
 
 class QueuesController(Controller):

@@ -8,7 +8,7 @@ from uuid import uuid4
 from marconi_api import model
 from marconi_api.controllers.documents import relation
 from marconi_api.controllers.v1_1 import home as v1_1
-from marconi_api.controllers.v1_1.queues import Controller
+from marconi_api.controllers.v1_1.controller import Controller
 from marconi_api.errors import NotAuthorized, StorageUnavailable
 from marconi_api.model import QueueKey
 from marconi_api.wire import Reply, Request, expose, json_reply

@@ -8,6 +8,7 @@ from typing import Any
 from marconi_api import limits, model
 from marconi_api.controllers.v1_1 import queues as v1_1
 from marconi_api.controllers.v1_1.attributes import with_defaults
+from marconi_api.controllers.v1_1.controller import Controller
 from marconi_api.controllers.v2 import patch
 from marconi_api.controllers.v2.types import Operation, Purge
 from marconi_api.errors import OutOfRange, WrongContentType
@@ -111,7 +112,7 @@ def _members(metadata: str) -> Any:
     return JsonObject(metadata).members
 
 
-class PurgeController(v1_1.Controller):
+class PurgeController(Controller):
     """``/v2/queues/{queue}/purge``."""
 
     @expose(body=Purge, body_is_optional=True)

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from marconi_api import signing
-from marconi_api.controllers.v1_1.queues import Controller
+from marconi_api.controllers.v1_1.controller import Controller
 from marconi_api.errors import OutOfRange
 from marconi_api.model import QueueKey
 from marconi_api.wire import JsonObject, Reply, Request, expose, json_reply
