@@ -35,6 +35,7 @@ OLDEST_MAJOR = 13
 # A crash leaves at most max_wal_size (1 GB) to be replayed, which a slow disk may need
 # minutes for; giving up earlier would only interrupt it.
 START_TIMEOUT = 300.0
+DYING_TIMEOUT = 5.0
 STOP_TIMEOUT = 60.0
 POLL_INTERVAL = 0.02
 
@@ -135,11 +136,17 @@ class EmbeddedPostgres:
         :raises EmbeddedPostgresError: with the reason, if the server cannot run.
         """
         with _one_line_errors(self.state_dir), self._lock():
-            started_here = running_url(self.state_dir) is None
-            if started_here:
-                self._start_server()
+            if running_url(self.state_dir) is not None:
+                try:
+                    self._create_database()
+                    return False
+                except EmbeddedPostgresError:
+                    # One that was killed a moment ago takes a while to be gone.
+                    if not _wait_until(lambda: running_url(self.state_dir) is None, DYING_TIMEOUT):
+                        raise
+            self._start_server()
             self._create_database()
-        return started_here
+            return True
 
     def stop(self) -> None:
         """Stop the server, whoever started it; sessions are ended, no data is lost."""
