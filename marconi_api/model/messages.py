@@ -95,14 +95,15 @@ class Messages:
             'bodies': list(bodies),
             'delays': list(delays) or [0] * len(bodies),
         }
-        for _ in range(_TRIES):
+        for tries_made in range(_TRIES):
             for (first_id,) in self._database.rows(_POST, parameters):
                 return [public_id(first_id + position) for position in range(len(bodies))]
             if not self._database.rows(THE_QUEUE, queue.parameters, repeatable=True):
                 raise QueueNotFound(queue.name, queue.project)
-            # The queue's floor was raised while the post was on its way; or it comes from
-            # a dump whose ids are ahead of this cluster's.
-            self._database.raise_base()
+            # The queue was purged while the post was on its way. If that is not it, its floor
+            # comes from a dump whose ids are ahead of this cluster's.
+            if tries_made:
+                self._database.raise_base()
         raise StorageUnavailable
 
     def list(
