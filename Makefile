@@ -40,11 +40,11 @@ clean: ## remove what these commands made, the data of the service excepted
 	@touch $@
 
 .venv/serve.stamp: .venv/made.stamp $(PACKAGING)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --use-pep517 --editable .
 	@touch $@
 
 .venv/test.stamp: .venv/serve.stamp
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --use-pep517 --editable '.[test]'
 	@touch $@
 
 # Real clients, of two generations that cannot live in one environment.
@@ -58,5 +58,5 @@ clean: ## remove what these commands made, the data of the service excepted
 	@touch $@
 
 .venv/check.stamp: .venv/test.stamp
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,check]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --use-pep517 --editable '.[test,check]'
 	@touch $@
