@@ -371,8 +371,10 @@ def _held_up(service: Service, answers: list[tuple[int, bytes]]) -> Iterator[Non
             target=lambda: answers.append(service.request('PUT', '/v1/queues/held'))
         )
         client.start()
+        # Its own statement: the janitor may wait for the table as well.
         waiting = (
-            "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'queues'::regclass"
+            'SELECT count(*) FROM pg_stat_activity'
+            " WHERE wait_event_type = 'Lock' AND query LIKE '%''held''%'"
         )
         wait_until(lambda: _execute(url, waiting) == [(1,)])
         yield
