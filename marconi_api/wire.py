@@ -175,15 +175,6 @@ class String(_Scalar):
     _required = 'a string'
 
 
-class Boolean(_Scalar):
-    """A JSON boolean."""
-
-    basetype = bool
-    name = 'boolean'
-    _decode = msgspec.json.Decoder(bool).decode
-    _required = 'true or false'
-
-
 class Json(wtypes.UserType):
     """Any JSON value, kept as the text that was sent."""
 
@@ -198,7 +189,6 @@ class Json(wtypes.UserType):
 integer = Integer()
 nullable_integer = NullableInteger()
 string = String()
-boolean = Boolean()
 any_json = Json()
 
 

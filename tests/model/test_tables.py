@@ -5,7 +5,6 @@ import re
 
 import pytest
 
-from marconi_api.model import tables
 from marconi_api.model.tables import QueueKey, claim_id, message_id, metadata, public_id
 
 DISTRIBUTED = ('messages', 'message_states', 'claims', 'queues')
@@ -94,7 +93,3 @@ def test_every_statement_names_its_queue_wherever_it_names_a_table(name, stateme
 def test_no_statement_locks_in_a_derived_table(name, statement):
     """UPDATE ... FROM (SELECT ... FOR UPDATE) has been seen to run away."""
     assert not re.search(r'FROM\s*\([^()]*FOR UPDATE', statement)
-
-
-def test_the_tables_say_what_their_columns_mean():
-    assert tables.__doc__
