@@ -24,6 +24,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 from marconi_api.embedded import running_url
+from marconi_api.model.attributes import KnownAttributes
 from marconi_api.model.database import Database
 from marconi_api.model.hints import Hint, Hints
 from marconi_api.model.messages import Messages
@@ -154,9 +155,10 @@ def fill(url: str) -> None:
     """Bring the queue to the backlog that every measurement starts from."""
     queue = QueueKey.of('', 'bench')
     database = Database(url, connect_timeout=2, statement_timeout=60)
-    Queues(database).create(queue)
-    missing = BACKLOG - Queues(database).stats(queue).free
-    messages = Messages(database, Hints())
+    queues = Queues(database)
+    queues.create(queue)
+    missing = BACKLOG - queues.stats(queue).free
+    messages = Messages(database, Hints(), queues, KnownAttributes(database))
     while missing > 0:
         count = min(1000, missing)
         messages.post(queue, CLIENT_ID, [3600] * count, [BODY] * count)

@@ -93,6 +93,18 @@ class InvalidQueueName(MarconiError):
     title = 'Invalid queue identification'
 
 
+class DeadLetterCycle(MarconiError):
+    """Dead letters would come back to the queue that they left."""
+
+    status = 400
+    title = 'Invalid API request'
+
+    def __init__(self, chain: Sequence[str]) -> None:
+        super().__init__(
+            f'_dead_letter_queue would lead in a circle: {" -> ".join(chain)}. Name another queue.'
+        )
+
+
 class FormEncodedBody(MarconiError):
     """The body is said to be a form."""
 
@@ -168,6 +180,13 @@ class ClaimNotFound(NotFound):
 
     def __init__(self, claim: str, queue: str, project: str) -> None:
         super().__init__(f'Claim {claim} does not exist in queue {queue}{_in_project(project)}.')
+
+
+class NotOffered(NotFound):
+    """A part of the API that this service leaves out, as an installation of Zaqar may."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f'This service offers no {what}.')
 
 
 class UnknownPath(MarconiError):

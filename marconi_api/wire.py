@@ -51,6 +51,7 @@ class Request(BaseRequest):
     pecan: Any = None
     project = ''
     path_values: Mapping[str, Any] = {}
+    _content: bytes | None = None
 
     @property
     def as_sent(self) -> str:
@@ -84,7 +85,9 @@ class Request(BaseRequest):
         size = self.content_size
         if size > at_most:
             raise OutOfRange(f'The body must not exceed {at_most} bytes; this one has {size}.')
-        content = self.environ['wsgi.input'].read(size) if size else b''
+        if self._content is None:
+            self._content = self.environ['wsgi.input'].read(size) if size else b''
+        content = self._content
         if not content or len(content) < size:
             raise InvalidBody('A JSON document is required as the body, with its Content-Length.')
         if _LONG_NUMBER in content.translate(_DIGITS_TO_ZERO):

@@ -23,7 +23,7 @@ def stats_document(queue_href: str, stats: Stats) -> dict[str, Any]:
     counts: dict[str, Any] = {
         'free': stats.free,
         'claimed': stats.claimed,
-        'total': stats.free + stats.claimed,
+        'total': stats.free + stats.claimed + stats.parked,
     }
     if stats.oldest and stats.newest:
         counts['oldest'] = _summary(queue_href, stats.oldest)

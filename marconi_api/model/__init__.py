@@ -8,16 +8,20 @@ from typing import Any
 
 from marconi_api.errors import StorageUnavailable
 from marconi_api.model.admin import Admin
+from marconi_api.model.attributes import Attributes, KnownAttributes
 from marconi_api.model.claims import Claim, Claims
 from marconi_api.model.database import Database
 from marconi_api.model.expiry import Expiry
 from marconi_api.model.hints import Hints
-from marconi_api.model.messages import Message, Messages
+from marconi_api.model.messages import Batch, Message, Messages
 from marconi_api.model.queues import VOLUME, MessageSummary, Queue, Queues, Stats
 from marconi_api.model.tables import QueueKey
 
 __all__ = [
+    'Attributes',
+    'Batch',
     'Claim',
+    'KnownAttributes',
     'Message',
     'MessageSummary',
     'Queue',
@@ -56,9 +60,10 @@ def init_model(config: Any) -> None:
     )
     hints = Hints()
     database.on_connect.append(hints.forget)
+    attributes = KnownAttributes(database)
     queues = Queues(database)
-    messages = Messages(database, hints)
-    claims = Claims(database, hints)
+    messages = Messages(database, hints, queues, attributes)
+    claims = Claims(database, hints, attributes)
     expiry = Expiry(database, config.expiry.interval, config.expiry.batch_size)
     admin = Admin(database, queues, messages, claims, expiry)
 
@@ -73,5 +78,5 @@ def is_healthy() -> bool:
 
 def message_volume() -> dict[str, int]:
     """How many live messages there are in all queues; the time grows with their number."""
-    [(free, claimed)] = database.rows(VOLUME, {}, repeatable=True)
-    return {'free': free, 'claimed': claimed, 'total': free + claimed}
+    [(free, claimed, total)] = database.rows(VOLUME, {}, repeatable=True)
+    return {'free': free, 'claimed': claimed, 'total': total}

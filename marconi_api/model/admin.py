@@ -12,6 +12,8 @@ from marconi_api.model.queues import Queues
 from marconi_api.model.tables import (
     AGE_OF,
     IS_ALIVE,
+    IS_HERE,
+    IS_PARKED,
     RETIRED,
     THE_QUEUE,
     QueueKey,
@@ -184,11 +186,11 @@ _STATE = """
          WHEN held_until = 'infinity' THEN 'parked'
          ELSE 'delayed' END"""
 
-_IS_HERE = 'queue_id = %(queue_id)s AND id >= (SELECT floor FROM the_queue)'
+_IN_IT = f'queue_id = %(queue_id)s AND {IS_HERE}'
 
 _COUNT = f"""
     WITH the_queue AS MATERIALIZED ({THE_QUEUE})
-    SELECT {_STATE}, count(*) FROM message_states WHERE {_IS_HERE} GROUP BY 1
+    SELECT {_STATE}, count(*) FROM message_states WHERE {_IN_IT} GROUP BY 1
 """
 
 _PEEK = f"""
@@ -197,7 +199,7 @@ _PEEK = f"""
         SELECT id, {_STATE} AS state, expires_at, claim_count,
                CASE WHEN {_STATE} = 'claimed' THEN claim_id::text END AS claim
           FROM message_states
-         WHERE {_IS_HERE} AND (%(state)s::text IS NULL OR {_STATE} = %(state)s)
+         WHERE {_IN_IT} AND (%(state)s::text IS NULL OR {_STATE} = %(state)s)
          ORDER BY id LIMIT %(limit)s)
     SELECT page.id, page.state, {AGE_OF.format('message.created_at')},
            floor(extract(epoch FROM page.expires_at - now()))::bigint,
@@ -217,19 +219,22 @@ _CLAIMS = f"""
                  WHERE state.queue_id = %(queue_id)s AND state.id = ANY (claim.message_ids)
                    AND claim_id = claim.id AND state.held_until > now()
                    AND state.expires_at > now()
-                   AND state.id >= (SELECT floor FROM the_queue)) AS holds
+                   AND coalesce(state.moved_in, state.id) >= (SELECT floor FROM the_queue)) AS holds
           FROM claims AS claim
          WHERE queue_id = %(queue_id)s AND expires_at > now()) AS live
      WHERE holds > 0
      ORDER BY expires_in, id LIMIT %(limit)s
 """
 
+# A parked message starts anew: with the count it had, a limit would park it again at once.
 # As for a release, the clock is read after the transaction has its id: see hints.py.
 _REQUEUE = f"""
     WITH the_queue AS MATERIALIZED ({THE_QUEUE}),
     transaction AS MATERIALIZED (SELECT pg_current_xact_id()),
     returned AS MATERIALIZED (SELECT clock_timestamp() AS at FROM transaction)
-    UPDATE message_states SET held_until = (SELECT at FROM returned), claim_id = NULL
+    UPDATE message_states
+       SET held_until = (SELECT at FROM returned), claim_id = NULL, park_reason = NULL,
+           claim_count = CASE WHEN {IS_PARKED} THEN 0 ELSE claim_count END
      WHERE queue_id = %(queue_id)s AND id = ANY (%(ids)s::bigint[])
        AND coalesce(held_until > now(), false) AND {IS_ALIVE}
  RETURNING id

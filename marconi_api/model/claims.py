@@ -1,10 +1,13 @@
 """Claims: messages reserved for one worker, until it is done or its time is over."""
 
 from dataclasses import dataclass
+from typing import Any
 from uuid import uuid4
 
-from marconi_api.errors import ClaimNotFound
-from marconi_api.model.database import Database
+from marconi_api.errors import ClaimNotFound, StorageUnavailable
+from marconi_api.model import dead_letters
+from marconi_api.model.attributes import Attributes, KnownAttributes
+from marconi_api.model.database import Database, Row
 from marconi_api.model.hints import Hints
 from marconi_api.model.messages import Message, message_of
 from marconi_api.model.tables import (
@@ -12,10 +15,13 @@ from marconi_api.model.tables import (
     IS_ALIVE,
     IS_CLAIMED,
     THE_QUEUE,
+    THE_QUEUE_AS_KNOWN,
     QueueKey,
     claim_id,
 )
-from marconi_api.model.taking import FIND, FOUND, SEEN, take
+from marconi_api.model.taking import FOUND, find, seen_columns, take
+
+_TRIES = 5
 
 
 @dataclass(frozen=True)
@@ -34,9 +40,10 @@ class Claim:
 class Claims:
     """The claims on all queues. Ids that cannot be parsed are ids of no claim."""
 
-    def __init__(self, database: Database, hints: Hints) -> None:
+    def __init__(self, database: Database, hints: Hints, attributes: KnownAttributes) -> None:
         self._database = database
         self._hints = hints
+        self._attributes = attributes
 
     def create(self, queue: QueueKey, ttl: int, grace: int, limit: int) -> Claim | None:
         """Reserve up to ``limit`` messages for ``ttl`` seconds; None if there are none.
@@ -44,13 +51,31 @@ class Claims:
         Messages that came back (released, or lapsed with their claim) come first, then
         fresh ones in posting order. A message that would end before the claim is made to
         outlive it by ``grace`` seconds. Others are not waited for: what they are taking at
-        this moment is passed over.
+        this moment is passed over. A message that was handed out as often as the queue's
+        attributes allow is a dead letter: it is moved or parked, not handed out again.
         """
         identity = str(uuid4())
         terms = {'claim_id': identity, 'ttl': ttl, 'grace': grace, 'limit': limit}
-        taken = take(self._database, self._hints, queue, _CREATE, terms)
-        messages = [message_of((*row, identity)) for row in taken]
+        messages = [message_of((*row, identity)) for row in self._take(queue, terms)]
         return Claim(identity, ttl, 0, messages) if messages else None
+
+    def _take(self, queue: QueueKey, terms: dict[str, Any]) -> list[Row]:
+        known = self._attributes.recall(queue)
+        for _ in range(_TRIES):
+            attributes = known or self._attributes.read(queue)
+            if attributes is None:
+                return []
+            taken = take(
+                self._database,
+                self._hints,
+                queue,
+                _CREATE_WITHIN_LIMIT if attributes.max_claim_count else _CREATE,
+                {**terms, **_parameters(queue, attributes)},
+            )
+            if taken is not None:
+                return taken
+            known = None
+        raise StorageUnavailable
 
     def get(self, queue: QueueKey, claim: str) -> Claim:
         """The claim with what it still holds; one that holds nothing is no more."""
@@ -92,24 +117,40 @@ _MARK = f"""
            expires_at = CASE WHEN {_OUTLIVE} THEN {_END} + %(grace)s * interval '1 second'
                              ELSE expires_at END"""
 
-_CREATE = f"""{FIND},
+
+def _parameters(queue: QueueKey, attributes: Attributes) -> dict[str, Any]:
+    if attributes.max_claim_count:
+        return dead_letters.parameters(queue, attributes)
+    return {'digest': attributes.digest}
+
+
+def _create_statement(found: str, more: str = '', has_put_away: str = 'false') -> str:
+    return f"""{find(THE_QUEUE_AS_KNOWN)},
+    {more}
     taken AS (
         UPDATE message_states
            SET claim_id = %(claim_id)s::uuid, claim_count = claim_count + 1, {_MARK}
-         WHERE {FOUND}
+         WHERE {found}
      RETURNING id, ttl),
     claim AS (
         INSERT INTO claims (queue_id, id, started_at, expires_at, ttl, message_ids)
         SELECT %(queue_id)s, %(claim_id)s::uuid, now(), {_END}, %(ttl)s, array_agg(id ORDER BY id)
           FROM taken HAVING count(*) > 0)
-    SELECT taken.id, taken.ttl, {AGE_OF.format('message.created_at')}, message.body, {SEEN}
+    SELECT taken.id, taken.ttl, {AGE_OF.format('message.created_at')}, message.body,
+           {seen_columns(has_put_away)}
       FROM seen
       LEFT JOIN taken ON true
       LEFT JOIN LATERAL (SELECT created_at, body FROM messages
                           WHERE queue_id = %(queue_id)s AND id = taken.id LIMIT 1) AS message
         ON true
      ORDER BY taken.id
-"""
+    """
+
+
+_CREATE = _create_statement(FOUND)
+_CREATE_WITHIN_LIMIT = _create_statement(
+    dead_letters.FOUND_ALIVE, f'{dead_letters.PUT_AWAY},', dead_letters.HAS_PUT_AWAY
+)
 
 _HELD = f"""
        queue_id = %(queue_id)s AND id = ANY ((SELECT message_ids FROM claim)::bigint[])

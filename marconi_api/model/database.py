@@ -206,6 +206,8 @@ _RAISE_BASE = f"""
                base,
                (SELECT coalesce(max(id), 0) >> {POSITION_BITS} FROM messages)
                    - pg_current_xact_id()::text::bigint + 1,
+               (SELECT coalesce(max(moved_in), 0) >> {POSITION_BITS} FROM message_states)
+                   - pg_current_xact_id()::text::bigint + 1,
                (SELECT coalesce(max(floor), 0) >> {POSITION_BITS} FROM queues
                  WHERE floor < {RETIRED})
                    - pg_current_xact_id()::text::bigint + 1);

@@ -98,16 +98,17 @@ _BEFORE_ALL_CLAIMS = '00000000-0000-0000-0000-000000000000'
 # earlier queue of that name.
 _LOOK_AT_MESSAGES = """
     WITH batch AS MATERIALIZED (
-        SELECT queue_id, id, expires_at FROM message_states
+        SELECT queue_id, id, expires_at, moved_in FROM message_states
          WHERE (queue_id, id) > (%(queue_id)s, %(id)s)
          ORDER BY queue_id, id LIMIT %(batch_size)s)
     SELECT queue_id, max(id), count(*),
-           array_agg(id) FILTER (WHERE expires_at <= now() OR floor IS NULL OR id < floor)
+           array_agg(id) FILTER (
+               WHERE expires_at <= now() OR floor IS NULL OR coalesce(moved_in, id) < floor)
       FROM batch LEFT JOIN queues USING (queue_id)
      GROUP BY queue_id ORDER BY queue_id
 """
 
-_REMOVE_MESSAGES = """
+_REMOVE_MESSAGES = f"""
     WITH gone AS (
         DELETE FROM message_states
          WHERE queue_id = %(queue_id)s
@@ -115,8 +116,8 @@ _REMOVE_MESSAGES = """
                SELECT id FROM message_states
                 WHERE queue_id = %(queue_id)s AND id = ANY (%(ids)s::bigint[])
                   AND (expires_at <= now()
-                       OR id < coalesce((SELECT floor FROM queues
-                                          WHERE queue_id = %(queue_id)s), id + 1))
+                       OR coalesce(moved_in, id) < coalesce(
+                           (SELECT floor FROM queues WHERE queue_id = %(queue_id)s), {RETIRED}))
                   FOR UPDATE SKIP LOCKED))
      RETURNING id)
     DELETE FROM messages

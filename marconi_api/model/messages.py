@@ -1,37 +1,44 @@
 """Messages: posted, looked at, deleted."""
 
 import builtins
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
+from typing import Any, NamedTuple
 
 from marconi_api.errors import (
     ClaimDoesNotHold,
+    MarconiError,
     MessageIsClaimed,
     MessageNotFound,
     OutOfRange,
     QueueNotFound,
     StorageUnavailable,
 )
+from marconi_api.model.attributes import NO_ATTRIBUTES, Attributes, KnownAttributes
 from marconi_api.model.database import Database
 from marconi_api.model.hints import Hints
+from marconi_api.model.queues import Queues
 from marconi_api.model.tables import (
     AGE_OF,
     FENCE,
+    FRESH_ID,
     IS_ALIVE,
     IS_CLAIMED,
     IS_DELAYED,
     IS_FREE,
+    IS_FRESH_HERE,
+    IS_HERE,
     MOST_IN_A_POST,
     POSITION_BITS,
     THE_QUEUE,
+    THE_QUEUE_AS_KNOWN,
     QueueKey,
     claim_id,
     message_id,
     public_id,
 )
-from marconi_api.model.taking import FIND, FOUND, SEEN, take
+from marconi_api.model.taking import FOUND, find, seen_columns, take
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +66,17 @@ class PoppedMessage:
     claim_count: int
 
 
+class Batch(NamedTuple):
+    """Messages to post: what each lives, its JSON text, and for how long it can't be claimed.
+
+    Times in seconds. Without ``delays`` all can be claimed at once.
+    """
+
+    ttls: Sequence[int]
+    bodies: Sequence[str]
+    delays: Sequence[int] = ()
+
+
 def message_of(row: Sequence[Any]) -> Message:
     """The message in a row of id, ttl, age, body, claim."""
     return Message(public_id(row[0]), *row[1:])
@@ -67,9 +85,13 @@ def message_of(row: Sequence[Any]) -> Message:
 class Messages:
     """The messages of all queues. Ids that cannot be parsed are ids of no message."""
 
-    def __init__(self, database: Database, hints: Hints) -> None:
+    def __init__(
+        self, database: Database, hints: Hints, queues: Queues, attributes: KnownAttributes
+    ) -> None:
         self._database = database
         self._hints = hints
+        self._queues = queues
+        self._attributes = attributes
 
     def post(
         self,
@@ -81,30 +103,75 @@ class Messages:
     ) -> builtins.list[str]:
         """Store messages, all or none, and return their ids in the order given.
 
-        :param client_id: the poster's UUID
-        :param ttls: seconds that each lives
-        :param bodies: the JSON text of each
-        :param delays: seconds for which each cannot be claimed; none if left out
+        :param client_id: the poster's UUID; for the others see :class:`Batch`
         """
-        if len(bodies) > MOST_IN_A_POST:
+        batch = Batch(ttls, bodies, delays)
+        for tries_made in range(_TRIES):
+            if ids := self._post(_POST, queue, client_id, batch, {}):
+                return ids
+            if not self._queues.exists(queue):
+                raise QueueNotFound(queue.name, queue.project)
+            self._mend_base(tries_made)
+        raise StorageUnavailable
+
+    def post_composed(
+        self, queue: QueueKey, client_id: str, compose: Callable[[Attributes], Batch]
+    ) -> builtins.list[str]:
+        """The same, for messages that depend on the queue's attributes; makes the queue.
+
+        :param compose: gives the messages, or raises what is wrong with them. It is called
+            again if the attributes turn out to have changed since they were last looked at.
+        """
+        attributes = self._attributes.recall(queue)
+        for tries_made in range(_TRIES):
+            if attributes:
+                try:
+                    batch = compose(attributes)
+                except MarconiError:
+                    # That may hold for what the attributes were, and no longer.
+                    attributes = None
+            if not attributes:
+                attributes = self._attributes.read(queue)
+                batch = compose(attributes or NO_ATTRIBUTES)
+            if not attributes:
+                self._queues.create(queue)
+                continue
+            known = {'digest': attributes.digest}
+            if ids := self._post(_POST_AS_KNOWN, queue, client_id, batch, known):
+                return ids
+            attributes = None
+            self._mend_base(tries_made)
+        raise StorageUnavailable
+
+    def _post(
+        self,
+        statement: str,
+        queue: QueueKey,
+        client_id: str,
+        batch: Batch,
+        more_parameters: dict[str, str],
+    ) -> builtins.list[str]:
+        """Post by the statement; no ids if it found no such queue, or one purged just now."""
+        count = len(batch.bodies)
+        if count > MOST_IN_A_POST:
             raise OutOfRange(f'One request can post {MOST_IN_A_POST} messages at most.')
         parameters = {
             **queue.parameters,
+            **more_parameters,
             'client_id': client_id,
-            'ttls': list(ttls),
-            'bodies': list(bodies),
-            'delays': list(delays) or [0] * len(bodies),
+            'ttls': list(batch.ttls),
+            'bodies': list(batch.bodies),
+            'delays': list(batch.delays) or [0] * count,
         }
-        for tries_made in range(_TRIES):
-            for (first_id,) in self._database.rows(_POST, parameters):
-                return [public_id(first_id + position) for position in range(len(bodies))]
-            if not self._database.rows(THE_QUEUE, queue.parameters, repeatable=True):
-                raise QueueNotFound(queue.name, queue.project)
-            # The queue was purged while the post was on its way. If that is not it, its floor
-            # comes from a dump whose ids are ahead of this cluster's.
-            if tries_made:
-                self._database.raise_base()
-        raise StorageUnavailable
+        for (first_id,) in self._database.rows(statement, parameters):
+            return [public_id(first_id + position) for position in range(count)]
+        return []
+
+    def _mend_base(self, tries_made: int) -> None:
+        # A post that fails though its queue is there met a purge. If it does so again, the
+        # queue's floor may come from a dump whose ids are ahead of this cluster's.
+        if tries_made:
+            self._database.raise_base()
 
     def list(
         self,
@@ -180,7 +247,7 @@ class Messages:
 
     def pop(self, queue: QueueKey, limit: int) -> builtins.list[PoppedMessage]:
         """Delete up to ``limit`` free messages and return them: those that a claim would take."""
-        taken = take(self._database, self._hints, queue, _POP, {'limit': limit})
+        taken = take(self._database, self._hints, queue, _POP, {'limit': limit}) or []
         return [PoppedMessage(public_id(row[0]), *row[1:]) for row in taken]
 
     def delete_unclaimed(self, queue: QueueKey) -> None:
@@ -208,8 +275,9 @@ def _known(messages: Sequence[str]) -> builtins.list[int]:
 # Locking the queue's row holds off its deletion until the post is over, and finds that it
 # exists. Posts do not hinder each other. Below the floor a message would not exist. A delay
 # counts from a clock that is read after the transaction has its id: see hints.py.
-_POST = f"""
-    WITH the_queue AS MATERIALIZED ({THE_QUEUE} FOR KEY SHARE),
+def _post_statement(the_queue: str) -> str:
+    return f"""
+    WITH the_queue AS MATERIALIZED ({the_queue} FOR KEY SHARE),
     numbered AS MATERIALIZED (
         SELECT (pg_current_xact_id()::text::bigint + %(base)s) << {POSITION_BITS} AS first_id,
                floor
@@ -231,7 +299,11 @@ _POST = f"""
         INSERT INTO messages (queue_id, id, created_at, body)
         SELECT %(queue_id)s, id, now(), body FROM posted)
     SELECT first_id FROM transaction
-"""
+    """
+
+
+_POST = _post_statement(THE_QUEUE)
+_POST_AS_KNOWN = _post_statement(THE_QUEUE_AS_KNOWN)
 
 # The body and age of each row of `page`. LATERAL with a LIMIT is always a nested loop, one
 # look-up a message, whatever the statistics say.
@@ -248,27 +320,30 @@ _CLAIM = f'CASE WHEN {IS_CLAIMED} THEN claim_id::text END AS claim'
 
 
 def _list_statement(include_claimed: bool, include_delayed: bool, without_own: bool) -> str:
-    visible = f"""{IS_ALIVE} AND id > %(after)s AND id < {FENCE}
+    def following(id: str) -> str:
+        return f"""expires_at > now() AND {id} > %(after)s AND {id} < {FENCE}
            {'AND client_id <> %(not_from)s::uuid' if without_own else ''}"""
 
-    def first(condition: str) -> str:
+    def first(condition: str, id: str = 'id') -> str:
         return f"""
         SELECT id, ttl, {_CLAIM} FROM message_states
-         WHERE queue_id = %(queue_id)s AND {condition} AND {visible}
-         ORDER BY id LIMIT %(limit)s"""
+         WHERE queue_id = %(queue_id)s AND {condition} AND {following(id)}
+         ORDER BY {id} LIMIT %(limit)s"""
 
     if include_claimed or include_delayed:
         held = [IS_CLAIMED] * include_claimed + [IS_DELAYED] * include_delayed
-        page = first(f'({" OR ".join([IS_FREE, *held])})')
+        page = first(f'({" OR ".join([IS_FREE, *held])}) AND {IS_HERE}')
     else:
         # In the order of the index on held_until, so that none but this one will do.
+        fresh = f'held_until IS NULL AND {FRESH_ID} >= %(fresh_hint)s AND {IS_FRESH_HERE}'
         page = f"""
-        SELECT * FROM ({first('held_until IS NULL AND id >= %(fresh_hint)s')}) AS fresh
+        SELECT * FROM ({first(fresh, FRESH_ID)}) AS fresh
          UNION ALL
         SELECT id, ttl, NULL FROM (
             SELECT id, ttl FROM message_states
              WHERE queue_id = %(queue_id)s
-               AND held_until >= %(held_hint)s AND held_until <= now() AND {visible}
+               AND held_until >= %(held_hint)s AND held_until <= now()
+               AND {IS_HERE} AND {following('id')}
              ORDER BY held_until, id OFFSET 0) AS returned
          ORDER BY id LIMIT %(limit)s"""
     return f"""
@@ -317,7 +392,7 @@ _DELETE_MANY = f"""
  RETURNING id"""
 
 
-_POP = f"""{FIND},
+_POP = f"""{find(THE_QUEUE)},
     gone AS (
         DELETE FROM message_states WHERE {FOUND}
      RETURNING id, ttl, claim_count),
@@ -326,7 +401,7 @@ _POP = f"""{FIND},
          WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM gone))
      RETURNING id, created_at, body)
     SELECT gone.id, gone.ttl, {AGE_OF.format('body.created_at')}, body.body, gone.claim_count,
-           {SEEN}
+           {seen_columns()}
       FROM seen LEFT JOIN (gone JOIN body USING (id)) ON true
      ORDER BY gone.id"""
 

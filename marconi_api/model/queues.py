@@ -1,16 +1,24 @@
 """Queues: made, described, counted, removed."""
 
 import builtins
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
-from marconi_api.errors import QueueCollision, QueueNotFound, StorageUnavailable
-from marconi_api.model.database import Database
+from marconi_api.errors import (
+    DeadLetterCycle,
+    QueueCollision,
+    QueueNotFound,
+    StorageUnavailable,
+)
+from marconi_api.model.attributes import Attributes
+from marconi_api.model.database import Database, Row
 from marconi_api.model.tables import (
     AGE_OF,
     IS_ALIVE,
     IS_CLAIMED,
+    IS_PARKED,
     IS_THE_QUEUE,
     POSITION_BITS,
     RETIRED,
@@ -39,10 +47,14 @@ class MessageSummary:
 
 @dataclass(frozen=True)
 class Stats:
-    """How many live messages are free and claimed, and the oldest and newest of them."""
+    """How many live messages there are, and the oldest and newest of them.
+
+    ``free`` ones can be claimed, now or when their delay is over.
+    """
 
     free: int
     claimed: int
+    parked: int
     oldest: MessageSummary | None
     newest: MessageSummary | None
 
@@ -72,6 +84,7 @@ class Queues:
     def _insert(self, queue: QueueKey, metadata: str) -> bool:
         with self._database.transaction() as run:
             run(_DELETE_RETIRED, queue.parameters)
+            _refuse_cycle(run, queue, metadata)
             inserted = run(_INSERT, {**queue.parameters, 'metadata': metadata})
             if inserted:
                 run(_SET_FLOOR, queue.parameters)
@@ -151,6 +164,7 @@ class Queues:
         with self._database.transaction() as run:
             for (metadata,) in run(f'{_METADATA} FOR NO KEY UPDATE', queue.parameters):
                 changed = change(metadata)
+                _refuse_cycle(run, queue, changed)
                 run(_SET_METADATA, {**queue.parameters, 'metadata': changed})
                 return changed
         raise QueueNotFound(queue.name, queue.project)
@@ -161,14 +175,33 @@ class Queues:
 
     def stats(self, queue: QueueKey) -> Stats:
         """Count the queue's live messages; the time it takes grows with their number."""
-        for free, claimed, *ends in self._database.rows(_STATS, queue.parameters, repeatable=True):
-            return Stats(free, claimed, _summary(*ends[:3]), _summary(*ends[3:]))
+        rows = self._database.rows(_STATS, queue.parameters, repeatable=True)
+        for free, claimed, parked, *ends in rows:
+            return Stats(free, claimed, parked, _summary(*ends[:3]), _summary(*ends[3:]))
         raise QueueNotFound(queue.name, queue.project)
+
+
+def _refuse_cycle(
+    run: Callable[[str, Mapping[str, Any]], builtins.list[Row]], queue: QueueKey, metadata: str
+) -> None:
+    """Refuse metadata under which the queue's dead letters could come back to it."""
+    chain = [queue.name]
+    while target := Attributes.of(metadata).dead_letter_queue:
+        if target in chain:
+            raise DeadLetterCycle([*chain, target])
+        if len(chain) == 1:
+            # Two queues could otherwise come to name each other at the same moment.
+            run(_ONE_CHAIN_AT_A_TIME, {})
+        chain.append(target)
+        rows = run(_METADATA, QueueKey.of(queue.project, target).parameters)
+        metadata = rows[0][0] if rows else '{}'
 
 
 def _summary(message_id: int | None, age: int, created: str) -> MessageSummary | None:
     return None if message_id is None else MessageSummary(public_id(message_id), age, created)
 
+
+_ONE_CHAIN_AT_A_TIME = 'SELECT FROM id_epoch FOR UPDATE'
 
 _INSERT = """
     INSERT INTO queues (queue_id, project, name, metadata, floor)
@@ -214,11 +247,12 @@ _LIST = f"""
      ORDER BY name LIMIT %(limit)s
 """
 
-#: Free and claimed messages, of all queues.
+#: Free, claimed and all messages, of all queues.
 VOLUME = f"""
-    SELECT count(*) FILTER (WHERE NOT {IS_CLAIMED}), count(*) FILTER (WHERE {IS_CLAIMED})
+    SELECT count(*) FILTER (WHERE NOT {IS_CLAIMED} AND NOT {IS_PARKED}),
+           count(*) FILTER (WHERE {IS_CLAIMED}), count(*)
       FROM message_states JOIN queues USING (queue_id)
-     WHERE expires_at > now() AND id >= floor
+     WHERE expires_at > now() AND coalesce(moved_in, id) >= floor
 """
 
 _COUNT_QUEUES = f"""
@@ -246,10 +280,12 @@ def _end_of_line(order: str) -> str:
 
 _STATS = f"""
     WITH the_queue AS MATERIALIZED ({THE_QUEUE})
-    SELECT counts.free, counts.claimed, oldest.*, newest.*
+    SELECT counts.total - counts.claimed - counts.parked, counts.claimed, counts.parked,
+           oldest.*, newest.*
       FROM the_queue,
-           (SELECT count(*) FILTER (WHERE NOT {IS_CLAIMED}) AS free,
-                   count(*) FILTER (WHERE {IS_CLAIMED}) AS claimed
+           (SELECT count(*) AS total,
+                   count(*) FILTER (WHERE {IS_CLAIMED}) AS claimed,
+                   count(*) FILTER (WHERE {IS_PARKED}) AS parked
               FROM message_states
              WHERE queue_id = %(queue_id)s AND {IS_ALIVE}) AS counts
            LEFT JOIN {_end_of_line('ASC')} AS oldest ON true

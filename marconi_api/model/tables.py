@@ -32,6 +32,11 @@ from sqlalchemy.dialects.postgresql import UUID as PostgresUuid
 
 metadata = MetaData()
 
+#: The id of a fresh message, written so that none but the index of fresh ones gives its
+#: order: where all messages were fresh at the last ANALYZE, the planner would else take the
+#: primary key, and walk whatever was claimed since.
+FRESH_ID = '(id + 0)'
+
 _timestamp = DateTime(timezone=True)
 _text_by_bytes = Text(collation='C')
 
@@ -78,9 +83,19 @@ message_states = Table(
     Column('client_id', PostgresUuid, nullable=False),
     # Seconds of life, as the client sees them; a claim may raise them.
     Column('ttl', Integer, nullable=False),
-    # How often the message was handed out.
+    # How often the message was handed out since it was posted, moved or kicked.
     Column('claim_count', Integer, nullable=False, server_default=text('0')),
-    Index('message_states_fresh', 'queue_id', 'id', postgresql_where=text('held_until IS NULL')),
+    # When it came here from another queue: the lowest id that a post of the moving
+    # transaction would have had. Null: it was posted here.
+    Column('moved_in', BigInteger),
+    # Why it is parked, in the words of whoever parked it.
+    Column('park_reason', Text),
+    Index(
+        'message_states_fresh',
+        'queue_id',
+        text(FRESH_ID),
+        postgresql_where=text('held_until IS NULL'),
+    ),
     Index(
         'message_states_held',
         'queue_id',
@@ -182,8 +197,17 @@ IS_THE_QUEUE = f"""queue_id = %(queue_id)s AND project = %(project)s AND name = 
 #: The queue that a statement is about: one row if it exists, none else.
 THE_QUEUE = f'SELECT floor FROM queues WHERE {IS_THE_QUEUE}'
 
-#: A message that has not expired, and that belongs to this queue, not to one before it.
-IS_ALIVE = 'expires_at > now() AND id >= (SELECT floor FROM the_queue)'
+#: The same, only as long as its metadata is what the statement was made for.
+THE_QUEUE_AS_KNOWN = f'{THE_QUEUE} AND md5(metadata) = %(digest)s'
+
+#: A message of this queue, not of one before it, nor one that was purged.
+IS_HERE = 'coalesce(moved_in, id) >= (SELECT floor FROM the_queue)'
+
+#: The same, for fresh messages, none of which was moved: their index can start there.
+IS_FRESH_HERE = f'{FRESH_ID} >= (SELECT floor FROM the_queue)'
+
+#: A message that has not expired, and that is here.
+IS_ALIVE = f'expires_at > now() AND {IS_HERE}'
 
 # Not `held_until > now()`: where nothing was held at the last ANALYZE, the planner would
 # take the index on held_until and walk every claim, dead ones too. It can't for coalesce.
@@ -194,6 +218,9 @@ IS_CLAIMED = f'(claim_id IS NOT NULL AND {_IS_HELD})'
 
 #: Not to be claimed before its time, which will come.
 IS_DELAYED = f"(claim_id IS NULL AND {_IS_HELD} AND held_until < 'infinity')"
+
+#: Out of circulation until somebody says otherwise.
+IS_PARKED = "(held_until IS NOT DISTINCT FROM 'infinity')"
 
 #: Waiting to be claimed: fresh or returned.
 IS_FREE = f'NOT {_IS_HELD}'

@@ -11,7 +11,7 @@ from typing import Any
 
 from marconi_api.model.database import Database, Row
 from marconi_api.model.hints import Hints, Seen, Start
-from marconi_api.model.tables import IS_ALIVE, OLDEST_UNFINISHED, THE_QUEUE, QueueKey
+from marconi_api.model.tables import FRESH_ID, IS_ALIVE, IS_FRESH_HERE, OLDEST_UNFINISHED, QueueKey
 
 _TRIES = 5
 
@@ -19,32 +19,45 @@ _RETURNED = f"""
          WHERE queue_id = %(queue_id)s AND held_until >= %(held_hint)s AND held_until <= now()
            AND {IS_ALIVE}"""
 _FRESH = f"""
-         WHERE queue_id = %(queue_id)s AND held_until IS NULL AND id >= %(fresh_hint)s
-           AND {IS_ALIVE}"""
+         WHERE queue_id = %(queue_id)s AND held_until IS NULL AND {FRESH_ID} >= %(fresh_hint)s
+           AND expires_at > now() AND {IS_FRESH_HERE}"""
 
-#: The start of a statement that takes: finds and locks up to ``limit`` free messages.
-FIND = f"""
-    WITH the_queue AS MATERIALIZED ({THE_QUEUE}),
+
+def find(the_queue: str) -> str:
+    """The start of a statement that takes: finds and locks up to ``limit`` free messages."""
+    return f"""
+    WITH the_queue AS MATERIALIZED ({the_queue}),
     returned AS MATERIALIZED (
-        SELECT ctid FROM message_states {_RETURNED}
+        SELECT ctid, claim_count FROM message_states {_RETURNED}
          ORDER BY held_until, id LIMIT %(limit)s FOR UPDATE SKIP LOCKED),
     fresh AS MATERIALIZED (
         SELECT ctid FROM message_states {_FRESH}
-         ORDER BY id LIMIT %(limit)s - (SELECT count(*) FROM returned)
+         ORDER BY {FRESH_ID} LIMIT %(limit)s - (SELECT count(*) FROM returned)
            FOR UPDATE SKIP LOCKED),
     seen AS MATERIALIZED (
-        SELECT (SELECT id FROM message_states {_FRESH} ORDER BY id LIMIT 1) AS first_fresh,
+        SELECT (SELECT id FROM message_states {_FRESH} ORDER BY {FRESH_ID} LIMIT 1) AS first_fresh,
                (SELECT held_until FROM message_states {_RETURNED}
                  ORDER BY held_until, id LIMIT 1) AS first_held)"""
+
 
 #: The condition for the rows that were found.
 FOUND = 'ctid = ANY (ARRAY(SELECT ctid FROM returned UNION ALL SELECT ctid FROM fresh))'
 
-#: The last columns of such a statement: the first rows that its snapshot holds, for the hints,
-#: and to tell a queue with nothing to take from a race that was lost.
-SEEN = f"""seen.first_fresh, seen.first_held, now(), {OLDEST_UNFINISHED},
-           pg_current_xact_id_if_assigned()::text::bigint + %(base)s"""
-_COLUMNS_SEEN = len(Seen._fields)
+
+def seen_columns(has_put_away: str = 'false') -> str:
+    """The last columns of such a statement, for the hints and for :func:`take`.
+
+    They are the first rows that its snapshot holds, to tell a queue with nothing to take from
+    a race that was lost; and whether there is such a queue.
+
+    :param has_put_away: the condition under which it found messages that it put elsewhere
+    """
+    return f"""seen.first_fresh, seen.first_held, now(), {OLDEST_UNFINISHED},
+           pg_current_xact_id_if_assigned()::text::bigint + %(base)s,
+           EXISTS (SELECT FROM the_queue), {has_put_away}"""
+
+
+_COLUMNS_SEEN = len(Seen._fields) + 2
 
 
 def take(
@@ -53,12 +66,13 @@ def take(
     queue: QueueKey,
     statement: str,
     parameters: Mapping[str, Any],
-) -> list[Row]:
+) -> list[Row] | None:
     """Run a statement that takes, until it took something or there was nothing to take.
 
-    :param statement: starts with FIND, ends its columns with SEEN, and gives at least one
-        row; its first column is null if nothing was taken
-    :returns: the rows of what was taken, without the columns of SEEN
+    :param statement: starts with :func:`find`, ends its columns with :func:`seen_columns`,
+        and gives at least one row; its first column is null if nothing was taken
+    :returns: the rows of what was taken, without the columns that were seen; None if there
+        is no such queue
     """
     start: Start
 
@@ -67,11 +81,17 @@ def take(
         start = hints.start(queue.id)
         return {**queue.parameters, **start.parameters, **parameters}
 
-    for _ in range(_TRIES):
+    tries_left = _TRIES
+    while tries_left:
         rows = database.rows(statement, with_start)
-        seen = Seen(*rows[0][-_COLUMNS_SEEN:])
+        *seen_values, is_queue, has_put_away = rows[0][-_COLUMNS_SEEN:]
+        if not is_queue:
+            return None
+        seen = Seen(*seen_values)
         hints.learn(queue.id, start, seen)
         taken = [row[:-_COLUMNS_SEEN] for row in rows if row[0] is not None]
         if taken or (seen.first_fresh is None and seen.first_held is None):
             return taken
+        # What was put away has made room for the messages behind it.
+        tries_left -= not has_put_away
     return []

@@ -78,7 +78,7 @@ def store_something(url):
     queues = model.Queues(database)
     queue = model.QueueKey.of('', 'jobs')
     assert queues.create(queue)
-    messages = model.Messages(database, model.Hints())
+    messages = model.Messages(database, model.Hints(), queues, model.KnownAttributes(database))
     assert messages.post(queue, '3381af92-2b9e-11e3-b191-71861300734c', [60], ['1'])
     database.close()
 

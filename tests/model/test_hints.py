@@ -9,6 +9,7 @@ from datetime import timedelta
 from uuid import uuid4
 
 from marconi_api import model
+from marconi_api.model.attributes import NO_ATTRIBUTES
 from marconi_api.model.hints import LONG_AGO, Hint, Hints, Seen
 from marconi_api.model.tables import POSITION_BITS
 from tests.model.conftest import CLIENT, ids
@@ -282,6 +283,7 @@ def test_a_claim_reads_little_though_dead_rows_cannot_be_removed(queue, post, cl
 
 def blocks_read_by_a_claim(queue, hint):
     terms = {'claim_id': str(uuid4()), 'ttl': 60, 'grace': 60, 'limit': 5}
+    terms['digest'] = NO_ATTRIBUTES.digest
     start = {'fresh_hint': hint.fresh_id, 'held_hint': hint.held_until}
     [[[plan]]] = model.database.rows(
         f'EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {CLAIMS._CREATE}',

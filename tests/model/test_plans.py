@@ -8,11 +8,14 @@ of ten messages reads the whole queue.
 import importlib
 import json
 import re
+from collections import Counter
 from uuid import uuid4
 
 import pytest
 
 from marconi_api import model
+from marconi_api.model import dead_letters
+from marconi_api.model.attributes import Attributes
 from marconi_api.model.hints import Hint
 from tests.model.conftest import CLIENT
 
@@ -46,6 +49,7 @@ def scans_of(queue, statement, table='message_states'):
         **{'fresh_hint': Hint().fresh_id, 'held_hint': Hint().held_until},
         **{'claim_id': str(uuid4()), 'ttl': 60, 'grace': 60, 'limit': 10},
         **{'after': -1, 'not_from': CLIENT, 'id': 1, 'ids': [1, 2, 3]},
+        **dead_letters.parameters(queue, Attributes.of('{"_max_claim_count": 2}')),
     }
     [[[explained]]] = model.database.rows(f'EXPLAIN (FORMAT JSON) {statement}', parameters)
     found = []
@@ -72,6 +76,17 @@ def test_a_claim_finds_by_index_and_updates_by_place(queue, statistics):
         'message_states_held',
         'Tid Scan',
     ]
+
+
+def test_a_claim_that_puts_dead_letters_away_touches_them_by_place(queue, statistics):
+    found = scans_of(queue, CLAIMS._CREATE_WITHIN_LIMIT)
+
+    by_index = [index for index, _ in found if index != 'Tid Scan']
+    assert Counter(by_index) == {'message_states_fresh': 2, 'message_states_held': 2}
+    assert len(found) - len(by_index) == 3
+    for index, condition in scans_of(queue, CLAIMS._CREATE_WITHIN_LIMIT, 'messages'):
+        assert index == 'messages_pkey'
+        assert re.search(r'\bid = ', condition)
 
 
 def test_a_pop_finds_by_index_and_deletes_by_place(queue, statistics):

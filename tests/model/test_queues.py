@@ -1,6 +1,7 @@
 """What a queue promises, below the wire."""
 
 import importlib
+import json
 import random
 import threading
 import time
@@ -283,13 +284,12 @@ def test_a_queue_is_made_with_its_metadata(app):
 
 def test_metadata_that_many_change_at_once_loses_no_change(queue):
     def add_one(metadata):
-        return str(int(metadata or 0) + 1)
+        return json.dumps({'changes': json.loads(metadata).get('changes', 0) + 1})
 
-    model.queues.set_metadata(queue, '0')
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda _: model.queues.change_metadata(queue, add_one), range(40)))
 
-    assert model.queues.metadata(queue) == '40'
+    assert json.loads(model.queues.metadata(queue)) == {'changes': 40}
 
 
 def test_a_change_that_fails_leaves_the_metadata(queue):

@@ -1,5 +1,6 @@
 """Version 1.1 of the API: the table of its resources. Version 2 grew out of it."""
 
+from marconi_api.controllers.not_offered import pools_and_flavors
 from marconi_api.controllers.v1_1.claims import ClaimController, ClaimsController
 from marconi_api.controllers.v1_1.home import HomeController, PingController
 from marconi_api.controllers.v1_1.messages import MessageController, MessagesController
@@ -37,4 +38,5 @@ RESOURCES = {
     f'{PREFIX}/queues/{{queue}}/messages/{{message}}': MessageController(PREFIX),
     f'{PREFIX}/queues/{{queue}}/claims': ClaimsController(PREFIX),
     f'{PREFIX}/queues/{{queue}}/claims/{{claim}}': ClaimController(PREFIX),
+    **pools_and_flavors(PREFIX),
 }

@@ -4,13 +4,11 @@ from typing import Any, ClassVar
 
 from marconi_api import limits, model
 from marconi_api.controllers.documents import posted_location
-from marconi_api.controllers.v1_1.attributes import attribute
 from marconi_api.controllers.v1_1.controller import Controller
 from marconi_api.controllers.v1_1.types import NewMessage, NewMessages, read_messages
-from marconi_api.errors import NoneOfThemFound, OutOfRange, QueueNotFound
-from marconi_api.model import Message, QueueKey
+from marconi_api.errors import NoneOfThemFound, OutOfRange
+from marconi_api.model import Attributes, Batch, Message, QueueKey
 from marconi_api.wire import (
-    JsonObject,
     Parameter,
     Raw,
     Reply,
@@ -87,46 +85,33 @@ class MessagesController(Controller):
 
         The queue's attributes say how long the body may be, and what a message lacks.
         """
-        metadata = model.queues.find_metadata(queue)
-        attributes = JsonObject(metadata or '{}').members
-        allowed = limits.in_force.max_messages_post_size
-        own = attribute(attributes, '_max_messages_post_size')
-        text = request.read_text(min(allowed, own) if own else allowed)
-        messages = read_messages(self.posted_type, text)
+        ids = model.messages.post_composed(
+            queue,
+            request.require_client_id(),
+            lambda attributes: self._compose(request, attributes),
+        )
+        path = f'{self.href(queue)}/messages'
+        document = {'resources': [f'{path}/{message}' for message in ids]}
+        return json_reply(document, 201, ('Location', posted_location(path, ids)))
 
-        default_ttl = attribute(attributes, '_default_message_ttl')
-        default_ttl = default_ttl or limits.in_force.default_message_ttl
+    def _compose(self, request: Request, attributes: Attributes) -> Batch:
+        allowed = limits.in_force.max_messages_post_size
+        text = request.read_text(min(allowed, attributes.max_messages_post_size or allowed))
+        messages = read_messages(self.posted_type, text)
+        default_ttl = attributes.default_message_ttl or limits.in_force.default_message_ttl
         ttls = [default_ttl if message.ttl is None else message.ttl for message in messages]
         limits.in_force.check_message_ttls(ttls)
-        default_delay = attribute(attributes, '_default_message_delay') or 0
-        delays = self.delays(messages, default_delay)
+        delays = self.delays(messages, attributes.default_message_delay or 0)
         for ttl, delay in zip(ttls, delays, strict=True):
             if ttl <= delay:
                 raise OutOfRange(
                     f'A message with ttl {ttl} and delay {delay} would end before it is due.'
                 )
-        if metadata is None:
-            model.queues.create(queue)
-        ids = self._post(request, queue, ttls, [message.body for message in messages], delays)
-        path = f'{self.href(queue)}/messages'
-        document = {'resources': [f'{path}/{message}' for message in ids]}
-        return json_reply(document, 201, ('Location', posted_location(path, ids)))
+        return Batch(ttls, [message.body for message in messages], delays)
 
     def delays(self, messages: list[NewMessage], default: int) -> list[int]:
         """Seconds for which each message waits; version 1.1 knows of no delays."""
         return [0] * len(messages)
-
-    @staticmethod
-    def _post(
-        request: Request, queue: QueueKey, ttls: list[int], bodies: list[str], delays: list[int]
-    ) -> list[str]:
-        client_id = request.require_client_id()
-        try:
-            return model.messages.post(queue, client_id, ttls, bodies, delays)
-        except QueueNotFound:
-            # Deleted since we looked; a post makes its queue.
-            model.queues.create(queue)
-            return model.messages.post(queue, client_id, ttls, bodies, delays)
 
     @expose(ids=list_parameter, pop=integer_parameter)
     def delete(

@@ -86,5 +86,9 @@ class StatsController(Controller):
         try:
             stats = model.queues.stats(queue)
         except QueueNotFound:
-            stats = Stats(free=0, claimed=0, oldest=None, newest=None)
-        return json_reply(stats_document(self.href(queue), stats))
+            stats = Stats(free=0, claimed=0, parked=0, oldest=None, newest=None)
+        return json_reply(self.document(queue, stats))
+
+    def document(self, queue: QueueKey, stats: Stats) -> dict[str, Any]:
+        """The statistics as this version shows them."""
+        return stats_document(self.href(queue), stats)

@@ -1,12 +1,17 @@
 """Version 2 of the API, which today's clients speak: the table of its resources."""
 
+from marconi_api.controllers.not_offered import pools_and_flavors, subscriptions_and_topics
 from marconi_api.controllers.v1_1.claims import ClaimController, ClaimsController
 from marconi_api.controllers.v1_1.home import PingController
 from marconi_api.controllers.v1_1.messages import MessageController
-from marconi_api.controllers.v1_1.queues import StatsController
 from marconi_api.controllers.v2.home import HealthController, HomeController
 from marconi_api.controllers.v2.messages import MessagesController
-from marconi_api.controllers.v2.queues import PurgeController, QueueController, QueuesController
+from marconi_api.controllers.v2.queues import (
+    PurgeController,
+    QueueController,
+    QueuesController,
+    StatsController,
+)
 from marconi_api.controllers.v2.share import ShareController
 from marconi_api.hooks import IdentityHook, SignedUrlHook
 
@@ -40,4 +45,6 @@ RESOURCES = {
     f'{PREFIX}/queues/{{queue}}/messages/{{message}}': MessageController(PREFIX),
     f'{PREFIX}/queues/{{queue}}/claims': ClaimsController(PREFIX),
     f'{PREFIX}/queues/{{queue}}/claims/{{claim}}': ClaimController(PREFIX),
+    **subscriptions_and_topics(PREFIX),
+    **pools_and_flavors(PREFIX),
 }

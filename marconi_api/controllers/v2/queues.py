@@ -12,7 +12,7 @@ from marconi_api.controllers.v1_1.controller import Controller
 from marconi_api.controllers.v2 import patch
 from marconi_api.controllers.v2.types import Operation, Purge
 from marconi_api.errors import OutOfRange, WrongContentType
-from marconi_api.model import Queue, QueueKey
+from marconi_api.model import Queue, QueueKey, Stats
 from marconi_api.wire import (
     JsonObject,
     Parameter,
@@ -110,6 +110,16 @@ class QueueController(v1_1.QueueController):
 
 def _members(metadata: str) -> Any:
     return JsonObject(metadata).members
+
+
+class StatsController(v1_1.StatsController):
+    """``/v2/queues/{queue}/stats``."""
+
+    def document(self, queue: QueueKey, stats: Stats) -> dict[str, Any]:
+        """With the parked messages, which are neither free nor claimed."""
+        document = super().document(queue, stats)
+        document['messages']['parked'] = stats.parked
+        return document
 
 
 class PurgeController(Controller):

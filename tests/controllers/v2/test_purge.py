@@ -29,7 +29,7 @@ def test_a_purge_deletes_all_messages(api: LaterApi, body: Any) -> None:
 
     assert response.status_int == 204
     assert is_empty(response)
-    assert api.stats() == {'free': 0, 'claimed': 0, 'total': 0}
+    assert api.stats() == {'free': 0, 'claimed': 0, 'total': 0, 'parked': 0}
     assert api.listed(ALL) == []
     assert [api.get(path).status_int for path in paths] == [404, 404]
     assert api.post(f'{api.queue}/claims').status_int == 204

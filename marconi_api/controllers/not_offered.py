@@ -1,0 +1,55 @@
+"""Parts of the API that are left for later: they are named, and refused with a reason.
+
+The status is 404, as Zaqar's where it is installed without them: clients take that for a
+failure, while some of them take 405 or 501 for success (contract v2, 13.1).
+"""
+
+from marconi_api.errors import NotOffered
+from marconi_api.model import QueueKey
+from marconi_api.wire import Reply, Request, expose
+
+_SUBSCRIPTIONS = 'subscriptions: list or claim the messages instead'
+_TOPICS = 'topics: use queues'
+
+
+class NotOfferedController:
+    """Refuses whatever is asked, and says what is not offered."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+
+    @expose()
+    def get(self, request: Request, *path_values: str | QueueKey) -> Reply:
+        """Refuse."""
+        raise NotOffered(self._what)
+
+    head = post = put = patch = delete = get
+
+
+def pools_and_flavors(prefix: str) -> dict[str, NotOfferedController]:
+    """Where versions 1.1 and 2 have pools and flavors (contract v2, 10)."""
+    return {
+        f'{prefix}/{kind}s{member}': NotOfferedController(
+            f'{kind}s: all queues are in one database'
+        )
+        for kind in ('pool', 'flavor')
+        for member in ('', f'/{{{kind}}}')
+    }
+
+
+def subscriptions_and_topics(prefix: str) -> dict[str, NotOfferedController]:
+    """Where version 2 has subscriptions and topics (contract v2, 8 and 11)."""
+    subscriptions = ('/subscriptions', '/subscriptions/{subscription}')
+    confirm = '/subscriptions/{subscription}/confirm'
+    below_topic = ('', '/stats', '/purge', '/messages', '/messages/{message}', *subscriptions)
+    return {
+        **{
+            f'{prefix}/queues/{{queue}}{path}': NotOfferedController(_SUBSCRIPTIONS)
+            for path in (*subscriptions, confirm)
+        },
+        f'{prefix}/topics': NotOfferedController(_TOPICS),
+        **{
+            f'{prefix}/topics/{{topic}}{path}': NotOfferedController(_TOPICS)
+            for path in below_topic
+        },
+    }

@@ -1,0 +1,92 @@
+"""What a queue's metadata asks of the service itself: its reserved attributes (contract v2, 5.2).
+
+Posts and claims go by the attributes, and still take one round trip: a process remembers
+those of the queues that it served lately, and the statement says by a digest which metadata
+it was made for. Where that is no longer the queue's, it finds no queue, changes nothing, and
+is made anew from what is read then.
+"""
+
+import json
+from dataclasses import dataclass
+from hashlib import md5
+
+from marconi_api.model.database import Database
+from marconi_api.model.tables import IS_THE_QUEUE, QueueKey
+
+_MOST_QUEUES = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Attributes:
+    """The attributes of a queue; None where one is not set. Times in seconds, sizes in bytes."""
+
+    #: Of the metadata; what PostgreSQL's md5() makes of it.
+    digest: str
+    max_messages_post_size: int | None
+    default_message_ttl: int | None
+    default_message_delay: int | None
+    #: How often a message is handed out before it counts as dead.
+    max_claim_count: int | None
+    #: The name of the queue to which dead messages go, in the same project.
+    dead_letter_queue: str | None
+    #: How long they live there; else as long as they would have.
+    dead_letter_queue_messages_ttl: int | None
+
+    @classmethod
+    def of(cls, metadata: str) -> 'Attributes':
+        """The attributes in ``metadata``, the text of a JSON object.
+
+        What has not the type that is due counts as not set, as do zero and less: the wire
+        lets some of that pass.
+        """
+        members = json.loads(metadata)
+
+        def positive(name: str) -> int | None:
+            value = members.get(name)
+            return value if type(value) is int and value > 0 else None
+
+        dead_letter_queue = members.get('_dead_letter_queue')
+        return cls(
+            md5(metadata.encode(), usedforsecurity=False).hexdigest(),
+            positive('_max_messages_post_size'),
+            positive('_default_message_ttl'),
+            positive('_default_message_delay'),
+            positive('_max_claim_count'),
+            dead_letter_queue if _can_be_a_name(dead_letter_queue) else None,
+            positive('_dead_letter_queue_messages_ttl'),
+        )
+
+
+def _can_be_a_name(value: object) -> bool:
+    # PostgreSQL's text holds no NUL.
+    return isinstance(value, str) and '\0' not in value
+
+
+#: Those of a queue that does not exist, or has no metadata.
+NO_ATTRIBUTES = Attributes.of('{}')
+
+
+class KnownAttributes:
+    """The attributes of the queues that this process served lately."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._known: dict[int, Attributes] = {}
+
+    def recall(self, queue: QueueKey) -> Attributes | None:
+        """The attributes as they were when last looked at; None if they never were."""
+        return self._known.get(queue.id)
+
+    def read(self, queue: QueueKey) -> Attributes | None:
+        """The attributes as they are now; None if there is no such queue."""
+        rows = self._database.rows(_METADATA, queue.parameters, repeatable=True)
+        if not rows:
+            self._known.pop(queue.id, None)
+            return None
+        if len(self._known) >= _MOST_QUEUES:
+            self._known.clear()
+        attributes = self._known[queue.id] = Attributes.of(rows[0][0])
+        return attributes
+
+
+_METADATA = f'SELECT metadata FROM queues WHERE {IS_THE_QUEUE}'

@@ -1,0 +1,79 @@
+"""Dead letters: what was handed out too often is moved to another queue, or parked.
+
+The claim that finds such a message puts it away, in its own statement, so nobody sees it in
+both queues or in neither. It arrives as a *returned* message, never as a fresh one: fresh
+messages are looked for by id, above hints that an old id would lie below. For the same reason
+a floor would hide it, so ``moved_in`` stands for its id there.
+"""
+
+from typing import Any
+
+from marconi_api.model.attributes import Attributes
+from marconi_api.model.tables import POSITION_BITS, RETIRED, QueueKey
+
+#: The condition for the rows that a claim found and may hand out. (Fresh ones never were.)
+FOUND_ALIVE = """ctid = ANY (ARRAY(
+               SELECT ctid FROM returned WHERE claim_count < %(max_claim_count)s
+                UNION ALL SELECT ctid FROM fresh))"""
+
+#: The part of a claim's statement that puts the others away: into the dead-letter queue, or
+#: out of circulation where there is none. A queue that was purged or made at this very moment
+#: may have a floor above this transaction: then they stay, for the next claim to find.
+#: As for a post, the queue's row is locked, and the clock is read after the transaction has
+#: its id.
+PUT_AWAY = f"""
+    dead AS MATERIALIZED (
+        SELECT ctid FROM returned WHERE claim_count >= %(max_claim_count)s),
+    target AS MATERIALIZED (
+        SELECT floor FROM queues
+         WHERE queue_id = %(target_id)s AND project = %(project)s AND name = %(target_name)s
+           AND floor < {RETIRED} AND EXISTS (SELECT FROM dead)
+           FOR KEY SHARE),
+    numbered AS MATERIALIZED (
+        SELECT (pg_current_xact_id()::text::bigint + %(base)s) << {POSITION_BITS} AS moved_in,
+               floor
+          FROM target),
+    move AS MATERIALIZED (
+        SELECT moved_in, clock_timestamp() AS at FROM numbered WHERE moved_in >= floor),
+    gone AS (
+        DELETE FROM message_states
+         WHERE ctid = ANY (ARRAY(SELECT ctid FROM dead WHERE EXISTS (SELECT FROM move)))
+     RETURNING id, expires_at, client_id, ttl),
+    gone_body AS (
+        DELETE FROM messages
+         WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM gone))
+     RETURNING id, created_at, body),
+    moved AS (
+        INSERT INTO message_states
+               (queue_id, id, held_until, expires_at, client_id, ttl, moved_in)
+        SELECT %(target_id)s, id, at,
+               coalesce(now() + %(target_ttl)s * interval '1 second', expires_at),
+               client_id, coalesce(%(target_ttl)s, ttl), moved_in
+          FROM gone, move),
+    moved_body AS (
+        INSERT INTO messages (queue_id, id, created_at, body)
+        SELECT %(target_id)s, id, created_at, body FROM gone_body),
+    parked AS (
+        UPDATE message_states
+           SET held_until = 'infinity', claim_id = NULL, park_reason = %(park_reason)s
+         WHERE ctid = ANY (ARRAY(SELECT ctid FROM dead WHERE NOT EXISTS (SELECT FROM target))))"""
+
+#: Whether it put any away.
+HAS_PUT_AWAY = """EXISTS (SELECT FROM dead)
+               AND (EXISTS (SELECT FROM move) OR NOT EXISTS (SELECT FROM target))"""
+
+
+def parameters(queue: QueueKey, attributes: Attributes) -> dict[str, Any]:
+    """The parameters of such a statement, for a queue whose attributes set a limit."""
+    name = attributes.dead_letter_queue
+    # A name that no queue has is as good as none.
+    target = QueueKey.of(queue.project, name or '')
+    return {
+        'digest': attributes.digest,
+        'max_claim_count': attributes.max_claim_count,
+        'target_id': target.id,
+        'target_name': target.name,
+        'target_ttl': attributes.dead_letter_queue_messages_ttl,
+        'park_reason': f'claimed {attributes.max_claim_count} times, and there is no queue '
+        + (f'{name[:64]} for dead letters' if name else 'for dead letters'),
+    }

@@ -1,0 +1,381 @@
+"""What was handed out too often is moved to the dead-letter queue, or parked; never lost."""
+
+import json
+import random
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+
+import pytest
+
+from marconi_api import model
+from marconi_api.errors import DeadLetterCycle
+from marconi_api.model import QueueKey
+from tests.model.conftest import CLIENT, ids
+
+DEAD = QueueKey.of('project', 'dead')
+
+
+def limit(queue, claims=2, to='dead', **more):
+    """Let the queue's messages be claimed so many times."""
+    metadata = {'_max_claim_count': claims, '_dead_letter_queue': to, **more}
+    model.queues.set_metadata(queue, json.dumps(metadata))
+
+
+def claim_and_release(queue, times=1):
+    for _ in range(times):
+        model.claims.release(queue, model.claims.create(queue, 60, 60, 20).id)
+
+
+@pytest.fixture
+def dead(app):
+    model.queues.create(DEAD)
+    return DEAD
+
+
+@pytest.fixture
+def parked(queue, sql):
+    """The ids and reasons of parked messages."""
+    return lambda: sql(
+        "SELECT id, park_reason FROM message_states WHERE held_until = 'infinity' ORDER BY id"
+    )
+
+
+def test_a_message_is_handed_out_as_often_as_the_limit_says_and_then_moved(
+    queue, dead, post, claim
+):
+    posted = post(3)
+    limit(queue, 2)
+    claim_and_release(queue, times=2)
+
+    assert claim() is None
+
+    assert model.queues.stats(queue).free == 0
+    assert ids(model.messages.list(dead, None, 10)) == posted
+
+
+def test_it_keeps_its_id_body_age_ttl_and_poster(queue, dead, post, claim, age):
+    [posted] = post(1, ttl=300)
+    limit(queue, 1)
+    before = model.messages.get(queue, posted)
+    claim_and_release(queue)
+    age(50)
+
+    claim()
+
+    moved = model.messages.get(dead, posted)
+    assert (moved.id, moved.body, moved.ttl) == (before.id, before.body, before.ttl)
+    assert moved.age in (50, 51)
+    assert model.messages.list(dead, None, 10, not_from=CLIENT) == []
+
+
+def test_it_is_there_though_the_dead_letter_queue_is_younger(queue, post, claim, age):
+    """An old id lies below the floor of a young queue, and below the hints of its claims."""
+    posted = post(3)
+    model.queues.create(DEAD)
+    warm_up = model.messages.post(DEAD, CLIENT, [60], ['1'])
+    model.messages.delete(DEAD, *warm_up)
+    assert model.claims.create(DEAD, 60, 60, 20) is None
+    limit(queue, 1)
+    claim_and_release(queue)
+
+    claim()
+
+    assert ids(model.messages.list(DEAD, None, 10)) == posted
+    assert ids(model.messages.list(DEAD, None, 10, include_claimed=True)) == posted
+    assert model.queues.stats(DEAD).free == 3
+    model.expiry.run_once()
+    assert ids(model.claims.create(DEAD, 60, 60, 20)) == posted
+
+
+def test_it_is_claimed_counted_and_deleted_there_like_any_other(queue, dead, post, claim):
+    first, second = post(2)
+    limit(queue, 1)
+    claim_and_release(queue)
+    claim()
+
+    held = model.claims.create(dead, 60, 60, 1)
+    assert ids(held) == [first]
+    model.messages.delete(dead, first, held.id)
+
+    [popped] = model.messages.pop(dead, 10)
+    assert (popped.id, popped.claim_count) == (second, 0)
+
+
+def test_a_purge_of_the_dead_letter_queue_removes_it(queue, dead, post, claim):
+    post(2)
+    limit(queue, 1)
+    claim_and_release(queue)
+    claim()
+
+    assert model.queues.purge(dead) == 2
+
+    assert model.messages.list(dead, None, 10, include_claimed=True) == []
+    assert model.expiry.run_once() == 2
+
+
+def test_a_dead_letter_queue_made_anew_does_not_show_what_the_old_one_held(
+    queue, dead, post, claim
+):
+    post(2)
+    limit(queue, 1)
+    claim_and_release(queue)
+    claim()
+    model.queues.delete(dead)
+
+    model.queues.create(dead)
+
+    assert model.messages.list(dead, None, 10, include_claimed=True) == []
+    assert model.claims.create(dead, 60, 60, 20) is None
+
+
+def test_it_lives_there_as_long_as_the_attribute_says(queue, dead, post, claim, age):
+    [posted] = post(1, ttl=300)
+    limit(queue, 1, _dead_letter_queue_messages_ttl=1000)
+    claim_and_release(queue)
+    age(250)
+    claim()
+
+    age(900)
+
+    assert model.messages.get(dead, posted).ttl == 1000
+    age(101)
+    assert model.messages.get_many(dead, [posted]) == []
+
+
+def test_the_claim_that_finds_dead_letters_is_filled_by_those_behind_them(queue, dead, post, claim):
+    spent = post(40)
+    limit(queue, 1)
+    claim_and_release(queue, times=2)
+    fresh = post(2)
+
+    assert ids(claim(limit=5)) == fresh
+    assert ids(model.messages.list(dead, None, 50)) == spent
+
+
+def test_lapses_count_as_claims(queue, dead, post, claim, age):
+    [posted] = post(1)
+    limit(queue, 2)
+    for _ in range(2):
+        assert ids(claim(ttl=60)) == [posted]
+        age(61)
+
+    assert claim() is None
+    assert ids(model.messages.list(dead, None, 10)) == [posted]
+
+
+@pytest.mark.parametrize('to', [None, 'missing', 5, 'a\0b'])
+def test_without_a_dead_letter_queue_it_is_parked_and_visible(queue, post, claim, parked, to):
+    [posted] = post(1)
+    limit(queue, 1, to)
+    claim_and_release(queue)
+
+    assert claim() is None
+
+    assert model.messages.get(queue, posted).id == posted
+    stats = model.queues.stats(queue)
+    assert (stats.free, stats.claimed, stats.parked) == (0, 0, 1)
+    [(_, reason)] = parked()
+    assert reason.startswith('claimed 1 times, and there is no queue')
+
+
+def test_with_a_deleted_dead_letter_queue_it_is_parked(queue, dead, post, claim, parked):
+    post(1)
+    limit(queue, 1)
+    claim_and_release(queue)
+    model.queues.delete(dead)
+
+    assert claim() is None
+
+    assert len(parked()) == 1
+    model.queues.create(dead)
+    assert model.messages.list(dead, None, 10, include_claimed=True) == []
+
+
+def test_one_that_an_administrator_requeues_gets_all_its_claims_again(queue, post, claim, parked):
+    [posted] = post(1)
+    limit(queue, 2, None)
+    claim_and_release(queue, times=2)
+    assert claim() is None
+
+    model.admin.queue('jobs', 'project').requeue(posted)
+
+    assert parked() == []
+    claim_and_release(queue, times=2)
+    assert claim() is None
+    assert len(parked()) == 1
+
+
+def test_the_limit_counts_from_the_next_claim_when_it_is_set_by_another_process(
+    queue, dead, post, claim, sql
+):
+    """What this process remembers of the attributes never decides."""
+    [posted] = post(1)
+    claim_and_release(queue)
+
+    sql("""UPDATE queues SET metadata = '{"_max_claim_count": 1, "_dead_letter_queue": "dead"}'
+            WHERE name = 'jobs'""")
+
+    assert claim() is None
+    assert ids(model.messages.list(dead, None, 10)) == [posted]
+    sql("UPDATE queues SET metadata = '{}' WHERE name = 'jobs'")
+    [another] = post(1)
+    claim_and_release(queue, times=3)
+    assert ids(claim()) == [another]
+
+
+def test_a_pop_takes_what_a_claim_would_put_away(queue, dead, post):
+    [posted] = post(1)
+    limit(queue, 1)
+    claim_and_release(queue)
+
+    assert ids(model.messages.pop(queue, 10)) == [posted]
+
+
+def test_projects_have_their_own_dead_letter_queues(queue, post, claim, parked):
+    other = QueueKey.of('other', 'dead')
+    model.queues.create(other)
+    post(1)
+    limit(queue, 1)
+    claim_and_release(queue)
+
+    claim()
+
+    assert model.queues.stats(other).free == 0
+    assert len(parked()) == 1
+
+
+def test_a_claim_that_meets_a_purge_of_the_dead_letter_queue_loses_nothing(
+    queue, dead, post, claim, sql
+):
+    """Its transaction may be older than the floor; then the message stays where it is."""
+    [posted] = post(1)
+    limit(queue, 1)
+    claim_and_release(queue)
+    [(floor,)] = sql("SELECT floor FROM queues WHERE name = 'dead'")
+    sql("UPDATE queues SET floor = %s WHERE name = 'dead'", floor + (1000 << 14))
+
+    assert claim() is None
+    assert model.messages.get(queue, posted)
+
+    sql("UPDATE queues SET floor = %s WHERE name = 'dead'", floor)
+    assert claim() is None
+    assert ids(model.messages.list(dead, None, 10)) == [posted]
+
+
+def test_chains_pass_messages_on(queue, dead, post, claim):
+    [posted] = post(1)
+    model.queues.create(QueueKey.of('project', 'grave'))
+    limit(queue, 1)
+    limit(dead, 1, 'grave')
+    claim_and_release(queue)
+    claim()
+
+    claim_and_release(dead)
+    assert model.claims.create(dead, 60, 60, 20) is None
+
+    assert model.messages.get(QueueKey.of('project', 'grave'), posted)
+
+
+CYCLES = pytest.mark.parametrize('others', [[], ['b'], ['b', 'c']], ids=len)
+
+
+@CYCLES
+def test_a_change_that_would_make_a_cycle_is_refused(queue, others):
+    chain = [*others, 'jobs']
+    for name, target in pairwise(chain):
+        key = QueueKey.of('project', name)
+        model.queues.create(key, json.dumps({'_dead_letter_queue': target}))
+
+    with pytest.raises(DeadLetterCycle, match=' -> '.join(['jobs', *chain])):
+        model.queues.change_metadata(queue, lambda _: json.dumps({'_dead_letter_queue': chain[0]}))
+
+    assert model.queues.metadata(queue) == '{}'
+
+
+@CYCLES
+def test_a_queue_that_would_close_a_cycle_is_not_made(app, others):
+    chain = [*others, 'last']
+    for name, target in pairwise(chain):
+        key = QueueKey.of('project', name)
+        model.queues.create(key, json.dumps({'_dead_letter_queue': target}))
+    last = QueueKey.of('project', 'last')
+
+    with pytest.raises(DeadLetterCycle):
+        model.queues.create(last, json.dumps({'_dead_letter_queue': chain[0]}))
+
+    assert not model.queues.exists(last)
+
+
+def test_two_queues_that_name_each_other_at_the_same_moment_make_no_cycle(app):
+    pairs = [(QueueKey.of('p', f'a{n}'), QueueKey.of('p', f'b{n}')) for n in range(20)]
+    for pair in pairs:
+        for key in pair:
+            model.queues.create(key)
+
+    def point(at, to):
+        try:
+            model.queues.change_metadata(at, lambda _: json.dumps({'_dead_letter_queue': to.name}))
+        except DeadLetterCycle:
+            return 0
+        return 1
+
+    with ThreadPoolExecutor(8) as pool:
+        moves = [pool.submit(point, *way) for a, b in pairs for way in ((a, b), (b, a))]
+        assert sum(move.result() for move in moves) == len(pairs)
+
+
+def test_eight_workers_count_every_claim_and_lose_no_dead_letter(queue, dead, sql):
+    """Claims lapse, are released, or end well, as it happens; the limit is three claims."""
+    most = 3
+    limit(queue, most)
+    posted = model.messages.post(queue, CLIENT, [300] * 300, ['1'] * 300)
+    deadline = time.monotonic() + 60
+
+    def work(seed):
+        chance = random.Random(seed)
+        handed_out, done = Counter(), []
+        while time.monotonic() < deadline:
+            claimed = model.claims.create(queue, 60, 60, chance.randint(1, 5))
+            if claimed is None:
+                if not any(free_and_claimed()):
+                    break
+                continue
+            handed_out.update(ids(claimed))
+            for message in ids(claimed):
+                if chance.random() < 0.2:
+                    model.messages.delete(queue, message, claimed.id)
+                    done.append(message)
+            if chance.random() < 0.5:
+                model.claims.release(queue, claimed.id)
+            else:
+                lapse(claimed.id)
+        return handed_out, done
+
+    def free_and_claimed():
+        stats = model.queues.stats(queue)
+        return stats.free, stats.claimed
+
+    def lapse(claim):
+        # Its time has passed: for the store, nothing tells that from having waited.
+        model.database.rows(
+            """WITH over AS (
+                   SELECT pg_current_xact_id(), clock_timestamp() AS at)
+               UPDATE message_states SET held_until = (SELECT at FROM over)
+                WHERE claim_id = %(claim)s::uuid AND held_until > now()""",
+            {'claim': claim},
+        )
+
+    with ThreadPoolExecutor(8) as pool:
+        results = list(pool.map(work, range(8)))
+
+    handed_out = sum((counts for counts, _ in results), Counter())
+    done = [message for _, finished in results for message in finished]
+    dead_ones = [f'{row[0]:016x}' for row in sql('SELECT id FROM message_states ORDER BY id')]
+    assert len(done) == len(set(done))
+    assert sorted(done + dead_ones) == posted
+    assert all(handed_out[message] == most for message in dead_ones)
+    assert all(1 <= handed_out[message] <= most for message in done)
+    assert sql('SELECT DISTINCT queue_id FROM message_states') == [(dead.id,)]
+    assert sql('SELECT count(*) FROM messages') == [(len(dead_ones),)]
