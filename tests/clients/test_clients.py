@@ -40,11 +40,13 @@ def requests_to(service: Service, log: str) -> list[str]:
     ('environment', 'tour', 'requests'),
     [
         (OF_VERSION_1, 'zaqarclient_v1.py', 29),
+        (OF_VERSION_1, 'zaqarclient_v1_1.py', 44),
         (OF_VERSION_2, 'zaqarclient_v2.py', 64),
         (OF_VERSION_2, 'openstacksdk_v2.py', 39),
     ],
     ids=[
         'python-zaqarclient 3.0.1, version 1',
+        'python-zaqarclient 3.0.1, version 1.1',
         'python-zaqarclient 4.7',
         'openstacksdk',
     ],
