@@ -1,58 +1,101 @@
 """The tour of a user of openstacksdk, API version 2; run in its own environment.
 
-Usage: openstacksdk_v2.py URL. Prints `ok` at the end; anything that differs is an error.
+Usage: openstacksdk_v2.py URL. Logs its requests, and prints `ok` at the end; anything that
+differs is an error.
+
+The SDK has no call for pop, purge, share, stats, messages by ids or a change of metadata; it
+follows no `links`, but pages by the last name or message id that it got.
 """
 
+import logging
 import sys
 import uuid
 
 import openstack.connection
+import openstack.exceptions
 from keystoneauth1 import noauth, session
 from openstack.message.v2.claim import Claim
 
 
 class Project(noauth.NoAuth):
-    """No authentication, in a project: the SDK asserts one."""
+    """No authentication, in a project of its own: the SDK asserts one."""
+
+    project = f'tour-{uuid.uuid4()}'
 
     def get_project_id(self, session, **kwargs):
         """The project."""
-        return 'p1'
+        return self.project
 
 
 def main(url):
-    sent = []
     transport = session.Session(auth=Project(endpoint=url))
-    transport.session.hooks['response'].append(lambda response, **_: sent.append(response.url))
     cloud = openstack.connection.Connection(session=transport, message_endpoint_override=url)
-    name = f'tour-{uuid.uuid4()}'
+    messaging = cloud.message
 
-    cloud.message.create_queue(name=name, description='a tour')
-    assert cloud.message.get_queue(name).id == name
-    assert name in [queue.name for queue in cloud.message.queues()]
+    for name in ('tour', 'tour-2', 'tour-3'):
+        messaging.create_queue(name=name, description='a tour', _default_message_ttl=600)
+    messaging.create_queue(name='tour', description='it is there already')
+    queue = messaging.get_queue('tour')
+    assert (queue.id, queue.description, queue.default_message_ttl) == ('tour', 'a tour', 600)
+    # Three pages, and an empty one.
+    assert names(messaging.queues(limit=1)) == ['tour', 'tour-2', 'tour-3']
+    assert names(messaging.queues(limit=2, marker='tour')) == ['tour-2', 'tour-3']
 
-    posted = cloud.message.post_message(
-        name, [{'ttl': 300, 'body': {'number': number}} for number in range(5)]
+    posted = messaging.post_message(
+        'tour', [{'ttl': 300, 'body': {'number': number}} for number in range(4)]
     )
+    posted += messaging.post_message('tour', [{'body': {'number': 4}}])
     identities = [path.rsplit('/', 1)[1] for path in posted]
-    listed = list(cloud.message.messages(name, echo=True, limit=2))
-    assert [message.body['number'] for message in listed] == [0, 1, 2, 3, 4], listed
-    assert cloud.message.get_message(name, identities[0]).body == {'number': 0}
+    # Three pages; the SDK knows that the third, which is not full, is the last.
+    assert numbers(messaging.messages('tour', echo=True, limit=2)) == [0, 1, 2, 3, 4]
+    assert numbers(messaging.messages('tour', echo=True, limit=2, marker=identities[2])) == [3, 4]
+    message = messaging.get_message('tour', identities[4])
+    assert (message.body, message.ttl) == ({'number': 4}, 600)
 
     # create_claim of the proxy loses the claim's id inside the SDK (4.22): the resource works.
-    claim = Claim.new(queue_name=name, ttl=60, grace=60, limit=2).create(cloud.message)
-    held = cloud.message.get_claim(name, claim.id)
+    # It sends its limit in the body, where no service looks for it.
+    claim = Claim.new(queue_name='tour', ttl=60, grace=60, limit=2).create(messaging)
+    held = messaging.get_claim('tour', claim.id)
     assert [message['body']['number'] for message in held.messages] == [0, 1, 2, 3, 4]
-    cloud.message.update_claim(name, claim.id, ttl=400, grace=60)
-    assert cloud.message.get_claim(name, claim.id).ttl == 400
-    cloud.message.delete_message(name, identities[0], claim=claim.id)
-    cloud.message.delete_claim(name, claim.id)
-    cloud.message.delete_message(name, identities[1])
-    assert len(list(cloud.message.messages(name, echo=True))) == 3
+    assert numbers(messaging.messages('tour', echo=True)) == []
+    assert len(list(messaging.messages('tour', echo=True, include_claimed=True))) == 5
+    nothing_left = Claim.new(queue_name='tour', ttl=60, grace=60).create(messaging)
+    assert nothing_left.id is None
+    messaging.update_claim('tour', claim.id, ttl=400, grace=60)
+    assert messaging.get_claim('tour', claim.id).ttl == 400
+    messaging.delete_message('tour', identities[0], claim=claim.id)
+    messaging.delete_claim('tour', claim.id)
+    assert_missing(lambda: messaging.get_claim('tour', claim.id))
 
-    cloud.message.delete_queue(name)
-    assert name not in [queue.name for queue in cloud.message.queues()]
-    print(f'ok, {len(sent)} requests')
+    messaging.delete_message('tour', identities[1])
+    assert_missing(lambda: messaging.get_message('tour', identities[1]))
+    assert numbers(messaging.messages('tour', echo=True)) == [2, 3, 4]
+
+    for queue in ('tour', 'tour-2', 'tour-3'):
+        messaging.delete_queue(queue)
+    assert names(messaging.queues()) == []
+    print('ok')
+
+
+def names(queues):
+    """The names of queues."""
+    return [queue.name for queue in queues]
+
+
+def numbers(messages):
+    """The numbers in the bodies of messages."""
+    return [message.body['number'] for message in messages]
+
+
+def assert_missing(call):
+    """The service says that there is no such thing."""
+    try:
+        call()
+    except openstack.exceptions.NotFoundException:
+        return
+    raise AssertionError('what was deleted was found')
 
 
 if __name__ == '__main__':
+    logging.basicConfig(level=logging.DEBUG)
     main(sys.argv[1])

@@ -1,46 +1,52 @@
 """The tour of a user of python-zaqarclient 4.7, API version 2; run in its own environment.
 
-Usage: zaqarclient_v2.py URL. Prints `ok` at the end; anything that differs is an error.
+Usage: zaqarclient_v2.py URL. Logs its requests, and prints `ok` at the end; anything that
+differs is an error.
 """
 
+import logging
 import sys
 import uuid
 
-import requests.sessions
 from zaqarclient.queues import client
 from zaqarclient.transport import errors
 
 
 def main(url):
-    sent = count_requests()
-    options = {'auth_opts': {'backend': 'noauth', 'options': {'os_project_id': 'p1'}}}
+    project = {'os_project_id': f'tour-{uuid.uuid4()}'}
+    options = {'auth_opts': {'backend': 'noauth', 'options': project}}
     service = client.Client(url, version=2, conf=options)
-    name = f'tour-{uuid.uuid4()}'
 
     assert service.ping()
     assert 'resources' in service.homedoc()
-    queue = service.queue(name, force_create=True)
+    assert_refused(errors.ForbiddenError, service.health)
+    queue = service.queue('tour', force_create=True)
     assert queue.exists()
 
     queue.metadata(new_meta={'purpose': 'tour', '_default_message_ttl': 600})
     assert queue.metadata()['purpose'] == 'tour'
     assert queue.metadata()['_default_message_ttl'] == 600
     queue.metadata(new_meta={'purpose': 'changed'})
-    assert 'tour' not in queue.metadata().values()
-    queues, count = service.queues(detailed=True, limit=1, with_count=True, name=name)
-    assert [found.name for found in queues] == [name]
-    assert count >= 1
+    assert queue.metadata(force_reload=True)['purpose'] == 'changed'
+    assert queue.metadata()['_default_message_ttl'] == 3600
+
+    others = [service.queue(name, force_create=True) for name in ('other', 'tour-2')]
+    queues, count = service.queues(detailed=True, limit=1, with_count=True, name='tour')
+    (found,) = queues
+    assert (found.name, found.metadata()['purpose'], count) == ('tour', 'changed', 3)
+    queues, _ = service.queues(limit=1, name='tour')
+    assert names(queues.stream()) == ['tour', 'tour-2']
+    queues, _ = service.queues(limit=2, marker='other')
+    assert names(queues) == ['tour', 'tour-2']
+    for other in others:
+        other.delete()
 
     posted = queue.post([{'ttl': 300, 'body': {'number': number}} for number in range(5)])
     identities = [path.rsplit('/', 1)[1] for path in posted['resources']]
     assert numbers(queue.messages(echo=True, limit=2)) == [0, 1]
-    assert [message.body['number'] for message in queue.messages(echo=True, limit=2).stream()] == [
-        0,
-        1,
-        2,
-        3,
-        4,
-    ]
+    assert numbers(queue.messages(echo=True, limit=2, marker=identities[1])) == [2, 3]
+    assert numbers(queue.messages(echo=True, limit=2).stream()) == [0, 1, 2, 3, 4]
+    assert numbers(queue.messages()) == []
     assert numbers(queue.messages(*identities[:2])) == [0, 1]
     assert queue.message(identities[0]).body == {'number': 0}
 
@@ -48,59 +54,66 @@ def main(url):
     held = list(claim)
     assert [message.body['number'] for message in held] == [0, 1]
     assert queue.stats['messages']['claimed'] == 2
+    assert numbers(queue.messages(echo=True)) == [2, 3, 4]
+    assert numbers(queue.messages(echo=True, include_claimed=True)) == [0, 1, 2, 3, 4]
     claim.update(ttl=400, grace=60)
+    assert queue.claim(id=claim.id).ttl == 400
     held[0].delete()
-    assert [message.body['number'] for message in queue.claim(id=claim.id)] == [1]
+    assert numbers(queue.claim(id=claim.id)) == [1]
     claim.delete()
     assert queue.stats['messages']['claimed'] == 0
     by_default = queue.claim()
     assert len(list(by_default)) == 4
     by_default.delete()
 
-    shared = queue.signed_url(paths=['messages'], ttl_seconds=600, methods=['GET'])
-    signed = {'backend': 'signed-url', 'options': {**shared, 'os_project_id': 'p1'}}
-    guest = client.Client(url, version=2, conf={'auth_opts': signed}).queue(name)
-    assert len(list(guest.messages(echo=True))) == 4
-    try:
-        guest.pop(1)
-    except errors.ResourceNotFound:
-        pass
-    else:
-        raise AssertionError('a signature to read opened more')
+    # Who has no other access than what was shared: it may read, and post, but not pop.
+    shared = queue.signed_url(paths=['messages'], ttl_seconds=600, methods=['GET', 'POST'])
+    signed = {'backend': 'signed-url', 'options': {**shared, **project}}
+    guest = client.Client(url, version=2, conf={'auth_opts': signed}).queue('tour')
+    assert numbers(guest.messages(echo=True, limit=3).stream()) == [1, 2, 3, 4]
+    assert guest.message(identities[1]).body == {'number': 1}
+    guest.post({'ttl': 300, 'body': {'number': 5}})
+    assert_refused(errors.ResourceNotFound, lambda: guest.pop(1))
+    assert_refused(errors.ResourceNotFound, guest.claim)
 
-    assert len(list(queue.pop(1))) == 1
+    assert numbers(queue.pop(1)) == [1]
     queue.delete_messages(identities[2])
     queue.message(identities[3]).delete()
-    assert queue.stats['messages']['total'] == 1
+    assert queue.stats['messages']['total'] == 2
+    queue.purge(['messages'])
+    assert queue.stats['messages']['total'] == 0
+    queue.post({'body': 'of any type', 'delay': 60})
+    assert list(queue.messages(echo=True)) == []
+    assert len(list(queue.messages(echo=True, include_delayed=True))) == 1
     queue.purge()
     assert queue.stats['messages']['total'] == 0
-    try:
-        queue.message(identities[3])
-    except errors.ResourceNotFound:
-        pass
-    else:
-        raise AssertionError('a deleted message was found')
+    assert_refused(errors.ResourceNotFound, lambda: queue.message(identities[3]))
+
     queue.delete()
-    print(f'ok, {len(sent)} requests')
+    queues, _ = service.queues()
+    assert names(queues) == []
+    print('ok')
+
+
+def names(queues):
+    """The names of queues."""
+    return [queue.name for queue in queues]
 
 
 def numbers(messages):
-    """The numbers in the bodies of a page."""
+    """The numbers in the bodies of messages."""
     return [message.body['number'] for message in messages]
 
 
-def count_requests():
-    """Note every request that the client sends from here on."""
-    sent = []
-    send = requests.sessions.Session.send
-
-    def noting(session, request, **kwargs):
-        sent.append((request.method, request.url))
-        return send(session, request, **kwargs)
-
-    requests.sessions.Session.send = noting
-    return sent
+def assert_refused(error, call):
+    """The service refuses a call."""
+    try:
+        call()
+    except error:
+        return
+    raise AssertionError(f'{error.__name__} expected')
 
 
 if __name__ == '__main__':
+    logging.basicConfig(level=logging.DEBUG)
     main(sys.argv[1])
