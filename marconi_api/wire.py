@@ -268,6 +268,20 @@ class ListParameter(Parameter):
         return [element for sent in value for element in sent.split(',') if element]
 
 
+class WordParameter(Parameter):
+    """One of a few words."""
+
+    name = 'word'
+
+    def __init__(self, *words: str) -> None:
+        self._words = words
+
+    def validate(self, value: list[str]) -> str:  # noqa: D102 - as the class says
+        if value[-1] not in self._words:
+            raise ValueError(f'one of {", ".join(self._words)} is required')
+        return value[-1]
+
+
 text_parameter = TextParameter()
 integer_parameter = IntegerParameter()
 boolean_parameter = BooleanParameter()

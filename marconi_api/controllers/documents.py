@@ -2,7 +2,10 @@
 
 from typing import Any
 
-from marconi_api.model import MessageSummary, Stats
+from marconi_api.model import READY, MessageSummary, Stats
+
+#: The states of the messages on a page that includes claimed ones.
+WITH_CLAIMED = READY | {'claimed'}
 
 # Bytes of a Location; proxies commonly take 4 KiB for all headers together.
 LONGEST_LOCATION = 3072

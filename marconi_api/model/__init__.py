@@ -13,17 +13,20 @@ from marconi_api.model.claims import Claim, Claims
 from marconi_api.model.database import Database
 from marconi_api.model.expiry import Expiry
 from marconi_api.model.hints import Hints
-from marconi_api.model.messages import Batch, Message, Messages
+from marconi_api.model.messages import READY, STATES, Batch, Message, Messages, PeekedMessage
 from marconi_api.model.queues import VOLUME, MessageSummary, Queue, Queues, Stats
 from marconi_api.model.tables import QueueKey
 
 __all__ = [
+    'READY',
+    'STATES',
     'Attributes',
     'Batch',
     'Claim',
     'KnownAttributes',
     'Message',
     'MessageSummary',
+    'PeekedMessage',
     'Queue',
     'QueueKey',
     'Stats',

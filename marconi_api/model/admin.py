@@ -15,6 +15,7 @@ from marconi_api.model.tables import (
     IS_HERE,
     IS_PARKED,
     RETIRED,
+    STATE,
     THE_QUEUE,
     QueueKey,
     message_id,
@@ -23,7 +24,7 @@ from marconi_api.model.tables import (
 
 #: The states in which a message can be. ``expired`` ones are out of everybody's sight, and
 #: wait for the janitor.
-STATES = ('free', 'claimed', 'delayed', 'parked', 'expired')
+STATES = ('ready', 'claimed', 'delayed', 'parked', 'expired')
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ class QueueAdmin:
     These only look:
 
     stats()               how many messages are in each state
-    peek(state, limit)    the oldest messages: free, claimed, delayed, parked, expired or all
+    peek(state, limit)    the oldest messages: ready, claimed, delayed, parked, expired or all
     claims(limit)         the live claims, the one that ends first comes first
     metadata()            what the clients stored about the queue
 
@@ -179,12 +180,7 @@ class QueueAdmin:
 
 _PROJECTS = f'SELECT DISTINCT project FROM queues WHERE floor < {RETIRED} ORDER BY project'
 
-_STATE = """
-    CASE WHEN expires_at <= now() THEN 'expired'
-         WHEN held_until IS NULL OR held_until <= now() THEN 'free'
-         WHEN claim_id IS NOT NULL THEN 'claimed'
-         WHEN held_until = 'infinity' THEN 'parked'
-         ELSE 'delayed' END"""
+_STATE = f"CASE WHEN expires_at <= now() THEN 'expired' ELSE {STATE} END"
 
 _IN_IT = f'queue_id = %(queue_id)s AND {IS_HERE}'
 

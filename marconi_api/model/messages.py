@@ -1,9 +1,9 @@
 """Messages: posted, looked at, deleted."""
 
 import builtins
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
-from itertools import product
+from itertools import chain, combinations, product
 from typing import Any, NamedTuple
 
 from marconi_api.errors import (
@@ -16,7 +16,7 @@ from marconi_api.errors import (
     StorageUnavailable,
 )
 from marconi_api.model.attributes import NO_ATTRIBUTES, Attributes, KnownAttributes
-from marconi_api.model.database import Database
+from marconi_api.model.database import Database, Row
 from marconi_api.model.hints import Hints
 from marconi_api.model.queues import Queues
 from marconi_api.model.tables import (
@@ -29,8 +29,10 @@ from marconi_api.model.tables import (
     IS_FREE,
     IS_FRESH_HERE,
     IS_HERE,
+    IS_PARKED,
     MOST_IN_A_POST,
     POSITION_BITS,
+    STATE,
     THE_QUEUE,
     THE_QUEUE_AS_KNOWN,
     QueueKey,
@@ -75,6 +77,29 @@ class Batch(NamedTuple):
     ttls: Sequence[int]
     bodies: Sequence[str]
     delays: Sequence[int] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PeekedMessage(Message):
+    """A message with all that is known of it.
+
+    ``state``: ready, claimed, delayed or parked; ``claim_count``: how often it was handed out;
+    ``reason``: why it is parked, if it is and somebody said so.
+    """
+
+    state: str = 'ready'
+    claim_count: int = 0
+    reason: str | None = None
+
+
+#: The condition for each state in which a live message can be.
+STATES = {
+    'ready': IS_FREE,
+    'claimed': IS_CLAIMED,
+    'delayed': IS_DELAYED,
+    'parked': IS_PARKED,
+}
+READY = frozenset({'ready'})
 
 
 def message_of(row: Sequence[Any]) -> Message:
@@ -179,8 +204,7 @@ class Messages:
         marker: str | None,
         limit: int,
         not_from: str | None = None,
-        include_claimed: bool = False,
-        include_delayed: bool = False,
+        states: Set[str] = READY,
     ) -> builtins.list[Message]:
         """The next messages in posting order, after the one whose id is ``marker``.
 
@@ -189,14 +213,37 @@ class Messages:
         that comes after it.
 
         :param not_from: the UUID of a client whose messages are left out
-        :param include_claimed: whether messages under a live claim are shown
-        :param include_delayed: whether messages whose delay is not over are shown
+        :param states: those of STATES that are shown
         """
+        rows = self._page(_LIST, queue, marker, limit, not_from, states)
+        return [message_of(row) for row in rows]
+
+    def peek(
+        self,
+        queue: QueueKey,
+        marker: str | None,
+        limit: int,
+        not_from: str | None = None,
+        states: Set[str] = READY,
+    ) -> builtins.list[PeekedMessage]:
+        """The same, with all that is known of each."""
+        rows = self._page(_PEEK, queue, marker, limit, not_from, states)
+        return [PeekedMessage(public_id(row[0]), *row[1:]) for row in rows]
+
+    def _page(
+        self,
+        statements: dict[tuple[frozenset[str], bool], str],
+        queue: QueueKey,
+        marker: str | None,
+        limit: int,
+        not_from: str | None,
+        states: Set[str],
+    ) -> builtins.list[Row]:
         after = -1 if marker is None else message_id(marker)
         if after is None:
             return []
-        rows = self._database.rows(
-            _LIST[include_claimed, include_delayed, not_from is not None],
+        return self._database.rows(
+            statements[frozenset(states), not_from is not None],
             lambda: {
                 **queue.parameters,
                 **self._hints.start(queue.id).parameters,
@@ -206,7 +253,6 @@ class Messages:
             },
             repeatable=True,
         )
-        return [message_of(row) for row in rows]
 
     def get(self, queue: QueueKey, message: str) -> Message:
         """One message, claimed or not."""
@@ -305,60 +351,75 @@ def _post_statement(the_queue: str) -> str:
 _POST = _post_statement(THE_QUEUE)
 _POST_AS_KNOWN = _post_statement(THE_QUEUE_AS_KNOWN)
 
-# The body and age of each row of `page`. LATERAL with a LIMIT is always a nested loop, one
-# look-up a message, whatever the statistics say.
-_WITH_BODIES = f"""
+
+def _with_bodies(more: str = '') -> str:
+    """The body and age of each row of `page`.
+
+    LATERAL with a LIMIT is always a nested loop, one look-up a message, whatever the
+    statistics say.
+    """
+    return f"""
     SELECT page.id, page.ttl, {AGE_OF.format('message.created_at')}, message.body, page.claim
+           {more}
       FROM page,
            LATERAL (SELECT created_at, body FROM messages
                      WHERE queue_id = %(queue_id)s AND id = page.id LIMIT 1) AS message
      ORDER BY page.id
-"""
+    """
 
 
 _CLAIM = f'CASE WHEN {IS_CLAIMED} THEN claim_id::text END AS claim'
 
 
-def _list_statement(include_claimed: bool, include_delayed: bool, without_own: bool) -> str:
+def _list_statement(states: Set[str], without_own: bool, in_detail: bool) -> str:
+    details = f', {STATE} AS state, claim_count, park_reason' if in_detail else ''
+
     def following(id: str) -> str:
         return f"""expires_at > now() AND {id} > %(after)s AND {id} < {FENCE}
            {'AND client_id <> %(not_from)s::uuid' if without_own else ''}"""
 
-    def first(condition: str, id: str = 'id') -> str:
+    def first(condition: str, id: str = 'id', order: str = 'id') -> str:
         return f"""
-        SELECT id, ttl, {_CLAIM} FROM message_states
+        SELECT id, ttl, {_CLAIM} {details} FROM message_states
          WHERE queue_id = %(queue_id)s AND {condition} AND {following(id)}
-         ORDER BY {id} LIMIT %(limit)s"""
+         ORDER BY {order} LIMIT %(limit)s"""
 
-    if include_claimed or include_delayed:
-        held = [IS_CLAIMED] * include_claimed + [IS_DELAYED] * include_delayed
-        page = first(f'({" OR ".join([IS_FREE, *held])}) AND {IS_HERE}')
-    else:
-        # In the order of the index on held_until, so that none but this one will do.
+    if states == READY:
         fresh = f'held_until IS NULL AND {FRESH_ID} >= %(fresh_hint)s AND {IS_FRESH_HERE}'
+        # In the order of the index on held_until, so that none but this one will do.
         page = f"""
-        SELECT * FROM ({first(fresh, FRESH_ID)}) AS fresh
+        SELECT * FROM ({first(fresh, FRESH_ID, FRESH_ID)}) AS fresh
          UNION ALL
-        SELECT id, ttl, NULL FROM (
-            SELECT id, ttl FROM message_states
+        SELECT * FROM (
+            SELECT id, ttl, NULL {details} FROM message_states
              WHERE queue_id = %(queue_id)s
                AND held_until >= %(held_hint)s AND held_until <= now()
                AND {IS_HERE} AND {following('id')}
              ORDER BY held_until, id OFFSET 0) AS returned
          ORDER BY id LIMIT %(limit)s"""
+    elif states == {'parked'}:
+        page = first(f"held_until = 'infinity' AND {IS_HERE}", order='held_until, id')
+    else:
+        wanted = ' OR '.join(STATES[state] for state in STATES if state in states)
+        page = first(f'({wanted}) AND {IS_HERE}')
     return f"""
     WITH the_queue AS MATERIALIZED ({THE_QUEUE}), page AS MATERIALIZED ({page})
-    {_WITH_BODIES}"""
+    {_with_bodies(', page.state, page.claim_count, page.park_reason' if in_detail else '')}"""
 
 
-_LIST = {choice: _list_statement(*choice) for choice in product((False, True), repeat=3)}
+_CHOICES_OF_STATES = map(
+    frozenset, chain.from_iterable(combinations(STATES, count) for count in (1, 2, 3, 4))
+)
+_CHOICES = list(product(_CHOICES_OF_STATES, (False, True)))
+_LIST = {choice: _list_statement(*choice, in_detail=False) for choice in _CHOICES}
+_PEEK = {choice: _list_statement(*choice, in_detail=True) for choice in _CHOICES}
 
 _GET = f"""
     WITH the_queue AS MATERIALIZED ({THE_QUEUE}),
     page AS MATERIALIZED (
         SELECT id, ttl, {_CLAIM} FROM message_states
          WHERE queue_id = %(queue_id)s AND id = ANY(%(ids)s::bigint[]) AND {IS_ALIVE})
-    {_WITH_BODIES}"""
+    {_with_bodies()}"""
 
 
 def _delete_statement(condition: str) -> str:

@@ -225,6 +225,12 @@ IS_PARKED = "(held_until IS NOT DISTINCT FROM 'infinity')"
 #: Waiting to be claimed: fresh or returned.
 IS_FREE = f'NOT {_IS_HELD}'
 
+#: The state of a message that is alive, in one word.
+STATE = """CASE WHEN held_until IS NULL OR held_until <= now() THEN 'ready'
+                WHEN held_until = 'infinity' THEN 'parked'
+                WHEN claim_id IS NOT NULL THEN 'claimed'
+                ELSE 'delayed' END"""
+
 #: The id of the oldest unfinished transaction, as the upper part of message ids.
 OLDEST_UNFINISHED = '(pg_snapshot_xmin(pg_current_snapshot())::text::bigint + %(base)s)'
 

@@ -27,9 +27,9 @@ def test_a_queue_that_does_not_exist_is_said_to_be_missing(queue):
 
 
 def test_every_state_is_counted_and_shown(jobs, post, claim, sql):
-    free, claimed, delayed, parked, expired = post(5)
+    ready, claimed, delayed, parked, expired = post(5)
     held = claim(limit=2)
-    model.admin.queue('jobs', 'project').requeue(free)
+    model.admin.queue('jobs', 'project').requeue(ready)
     for message, change in (
         (delayed, "held_until = now() + '60 s'"),
         (parked, "held_until = 'infinity'"),
@@ -40,7 +40,7 @@ def test_every_state_is_counted_and_shown(jobs, post, claim, sql):
     seen = {message.id: message.state for message in jobs.peek()}
 
     assert seen == {
-        free: 'free',
+        ready: 'ready',
         claimed: 'claimed',
         delayed: 'delayed',
         parked: 'parked',
@@ -53,7 +53,7 @@ def test_every_state_is_counted_and_shown(jobs, post, claim, sql):
 
 
 def test_an_unknown_state_is_refused_with_those_there_are(jobs):
-    with pytest.raises(ValueError, match='free, claimed, delayed, parked, expired'):
+    with pytest.raises(ValueError, match='ready, claimed, delayed, parked, expired'):
         jobs.peek('claimd')
 
 

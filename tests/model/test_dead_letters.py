@@ -83,7 +83,7 @@ def test_it_is_there_though_the_dead_letter_queue_is_younger(queue, post, claim,
     claim()
 
     assert ids(model.messages.list(DEAD, None, 10)) == posted
-    assert ids(model.messages.list(DEAD, None, 10, include_claimed=True)) == posted
+    assert ids(model.messages.list(DEAD, None, 10, states={'ready', 'claimed'})) == posted
     assert model.queues.stats(DEAD).free == 3
     model.expiry.run_once()
     assert ids(model.claims.create(DEAD, 60, 60, 20)) == posted
@@ -111,7 +111,7 @@ def test_a_purge_of_the_dead_letter_queue_removes_it(queue, dead, post, claim):
 
     assert model.queues.purge(dead) == 2
 
-    assert model.messages.list(dead, None, 10, include_claimed=True) == []
+    assert model.messages.list(dead, None, 10, states={'ready', 'claimed'}) == []
     assert model.expiry.run_once() == 2
 
 
@@ -126,7 +126,7 @@ def test_a_dead_letter_queue_made_anew_does_not_show_what_the_old_one_held(
 
     model.queues.create(dead)
 
-    assert model.messages.list(dead, None, 10, include_claimed=True) == []
+    assert model.messages.list(dead, None, 10, states={'ready', 'claimed'}) == []
     assert model.claims.create(dead, 60, 60, 20) is None
 
 
@@ -190,7 +190,7 @@ def test_with_a_deleted_dead_letter_queue_it_is_parked(queue, dead, post, claim,
 
     assert len(parked()) == 1
     model.queues.create(dead)
-    assert model.messages.list(dead, None, 10, include_claimed=True) == []
+    assert model.messages.list(dead, None, 10, states={'ready', 'claimed'}) == []
 
 
 def test_one_that_an_administrator_requeues_gets_all_its_claims_again(queue, post, claim, parked):

@@ -26,8 +26,8 @@ def test_a_delayed_message_is_listed_on_request_only(queue, age):
     now, delayed = post_delayed(queue, 0, 20)
 
     assert ids(model.messages.list(queue, None, 10)) == [now]
-    assert ids(model.messages.list(queue, None, 10, include_claimed=True)) == [now]
-    assert ids(model.messages.list(queue, None, 10, include_delayed=True)) == [now, delayed]
+    assert ids(model.messages.list(queue, None, 10, states={'ready', 'claimed'})) == [now]
+    assert ids(model.messages.list(queue, None, 10, states={'ready', 'delayed'})) == [now, delayed]
 
     age(21)
 
@@ -124,7 +124,7 @@ def test_a_message_tells_the_live_claim_that_it_is_under(queue, post, claim, age
     held = claim(limit=1, ttl=60)
 
     assert model.messages.get(queue, message).claim == held.id
-    [listed, other] = model.messages.list(queue, None, 10, include_claimed=True)
+    [listed, other] = model.messages.list(queue, None, 10, states={'ready', 'claimed'})
     assert (listed.claim, other.claim) == (held.id, None)
 
     age(61)

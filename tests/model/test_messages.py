@@ -70,7 +70,7 @@ def test_looking_changes_nothing(queue, post, claim, sql):
     claim(limit=1)
     before = sql('SELECT * FROM message_states ORDER BY id')
 
-    model.messages.list(queue, None, 10, include_claimed=True)
+    model.messages.list(queue, None, 10, states={'ready', 'claimed'})
     model.messages.get_many(queue, ['0000000000000001'])
     model.queues.stats(queue)
 

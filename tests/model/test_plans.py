@@ -14,7 +14,7 @@ from uuid import uuid4
 import pytest
 
 from marconi_api import model
-from marconi_api.model import dead_letters
+from marconi_api.model import READY, dead_letters
 from marconi_api.model.attributes import Attributes
 from marconi_api.model.hints import Hint
 from tests.model.conftest import CLIENT
@@ -98,15 +98,21 @@ def test_a_pop_finds_by_index_and_deletes_by_place(queue, statistics):
 
 @pytest.mark.parametrize('without_own', [False, True])
 def test_a_list_walks_the_fresh_and_the_returned(queue, statistics, without_own):
-    found = scans_of(queue, MESSAGES._LIST[False, False, without_own])
+    found = scans_of(queue, MESSAGES._LIST[READY, without_own])
 
     assert [index for index, _ in found] == ['message_states_fresh', 'message_states_held']
 
 
 def test_a_list_with_claimed_messages_walks_the_key(queue, statistics):
-    found = scans_of(queue, MESSAGES._LIST[True, False, False])
+    found = scans_of(queue, MESSAGES._LIST[READY | {'claimed'}, False])
 
     assert [index for index, _ in found] == ['message_states_pkey']
+
+
+def test_a_list_of_parked_messages_walks_those_alone(queue, statistics):
+    found = scans_of(queue, MESSAGES._LIST[frozenset({'parked'}), False])
+
+    assert [index for index, _ in found] == ['message_states_held']
 
 
 BY_ID = pytest.mark.parametrize(

@@ -89,7 +89,7 @@ def test_a_deleted_queue_shows_nothing_of_what_was_in_it(queue, post, claim):
 
     model.queues.delete(queue)
 
-    assert model.messages.list(queue, None, 10, include_claimed=True) == []
+    assert model.messages.list(queue, None, 10, states={'ready', 'claimed'}) == []
     assert model.messages.get_many(queue, [message]) == []
     assert model.claims.create(queue, 60, 60, 10) is None
     with pytest.raises(QueueNotFound):
@@ -108,7 +108,7 @@ def test_a_queue_made_anew_shows_nothing_of_the_one_before(queue, post, claim):
     assert model.queues.stats(queue).free == 0
     assert model.queues.stats(queue).claimed == 0
     assert model.queues.metadata(queue) == '{}'
-    assert model.messages.list(queue, None, 10, include_claimed=True) == []
+    assert model.messages.list(queue, None, 10, states={'ready', 'claimed'}) == []
     assert model.messages.get_many(queue, [message]) == []
     assert model.claims.create(queue, 60, 60, 10) is None
     with pytest.raises(ClaimNotFound):

@@ -24,8 +24,8 @@ def statements():
     for module in ('queues', 'messages', 'claims', 'expiry', 'admin'):
         for name, value in vars(importlib.import_module(f'marconi_api.model.{module}')).items():
             if isinstance(value, dict) and name.isupper():
-                for key, statement in value.items():
-                    yield f'{name}{key}', statement
+                for place, statement in enumerate(value.values()):
+                    yield f'{name} {place}', statement
             elif isinstance(value, str) and re.match(
                 r'\s+(WITH|SELECT|INSERT|UPDATE|DELETE)', value
             ):

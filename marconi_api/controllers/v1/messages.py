@@ -3,11 +3,11 @@
 from typing import Any
 
 from marconi_api import limits, model
-from marconi_api.controllers.documents import posted_location
+from marconi_api.controllers.documents import WITH_CLAIMED, posted_location
 from marconi_api.controllers.v1.queues import queue_href
 from marconi_api.controllers.v1.types import NewMessage
 from marconi_api.errors import MissingParameter, OutOfRange
-from marconi_api.model import Message, QueueKey
+from marconi_api.model import READY, Message, QueueKey
 from marconi_api.wire import (
     Raw,
     Reply,
@@ -71,7 +71,7 @@ class MessagesController:
             marker=query.get('marker'),
             limit=limits.in_force.messages_on_page(query.get('limit')),
             not_from=None if query.get('echo') else client_id,
-            include_claimed=query.get('include_claimed', False),
+            states=WITH_CLAIMED if query.get('include_claimed') else READY,
         )
         if not messages:
             return empty_reply(204, content_location(request))

@@ -1,13 +1,14 @@
 """Messages in versions 1.1 and 2: post, look, pop, delete."""
 
+from collections.abc import Mapping, Set
 from typing import Any, ClassVar
 
 from marconi_api import limits, model
-from marconi_api.controllers.documents import posted_location
+from marconi_api.controllers.documents import WITH_CLAIMED, posted_location
 from marconi_api.controllers.v1_1.controller import Controller
 from marconi_api.controllers.v1_1.types import NewMessage, NewMessages, read_messages
 from marconi_api.errors import NoneOfThemFound, OutOfRange
-from marconi_api.model import Attributes, Batch, Message, QueueKey
+from marconi_api.model import READY, Attributes, Batch, Message, QueueKey
 from marconi_api.wire import (
     Parameter,
     Raw,
@@ -69,12 +70,15 @@ class MessagesController(Controller):
             marker=query.get('marker'),
             limit=limits.in_force.messages_on_page(query.get('limit')),
             not_from=None if query.get('echo') else request.require_client_id(),
-            include_claimed=query.get('include_claimed', False),
-            include_delayed=query.get('include_delayed', False),
+            states=self.states(query),
         )
         path = f'{self.href(queue)}/messages'
         links = [next_link(path, query, messages[-1].id)] if messages else []
         return json_reply({'messages': self._documents(queue, messages), 'links': links})
+
+    def states(self, query: Mapping[str, Any]) -> Set[str]:
+        """The states of the messages on a page."""
+        return WITH_CLAIMED if query.get('include_claimed') else READY
 
     def _documents(self, queue: QueueKey, messages: list[Message]) -> list[dict[str, Any]]:
         return [message_document(self.href(queue), message) for message in messages]
