@@ -1,7 +1,7 @@
 """What a queue is: one file a noun, and all the SQL.
 
 ``init_model`` makes the repositories that the controllers call: ``queues``, ``messages``,
-``claims``, the janitor, ``expiry``, and ``admin``, for those who type in `pecan shell`.
+``claims``, ``verdicts``, the janitor, ``expiry``, and ``admin``, for those who type in `pecan shell`.
 """
 
 from typing import Any
@@ -15,21 +15,27 @@ from marconi_api.model.expiry import Expiry
 from marconi_api.model.hints import Hints
 from marconi_api.model.messages import READY, STATES, Batch, Message, Messages, PeekedMessage
 from marconi_api.model.queues import VOLUME, MessageSummary, Queue, Queues, Stats
+from marconi_api.model.shares import Share
 from marconi_api.model.tables import QueueKey
+from marconi_api.model.verdicts import VERDICTS, Outcome, Verdict, Verdicts
 
 __all__ = [
     'READY',
     'STATES',
+    'VERDICTS',
     'Attributes',
     'Batch',
     'Claim',
     'KnownAttributes',
     'Message',
     'MessageSummary',
+    'Outcome',
     'PeekedMessage',
     'Queue',
     'QueueKey',
+    'Share',
     'Stats',
+    'Verdict',
     'admin',
     'claims',
     'database',
@@ -40,6 +46,7 @@ __all__ = [
     'message_volume',
     'messages',
     'queues',
+    'verdicts',
 ]
 
 database: Database
@@ -47,6 +54,7 @@ hints: Hints
 queues: Queues
 messages: Messages
 claims: Claims
+verdicts: Verdicts
 expiry: Expiry
 admin: Admin
 
@@ -57,7 +65,7 @@ def init_model(config: Any) -> None:
     :param config: Pecan's configuration, of which ``database`` and ``expiry`` are used;
         ``database.url`` must be set
     """
-    global database, hints, queues, messages, claims, expiry, admin
+    global database, hints, queues, messages, claims, verdicts, expiry, admin
     database = Database(
         config.database.url, config.database.connect_timeout, config.database.statement_timeout
     )
@@ -67,6 +75,7 @@ def init_model(config: Any) -> None:
     queues = Queues(database)
     messages = Messages(database, hints, queues, attributes)
     claims = Claims(database, hints, attributes)
+    verdicts = Verdicts(database)
     expiry = Expiry(database, config.expiry.interval, config.expiry.batch_size)
     admin = Admin(database, queues, messages, claims, expiry)
 

@@ -29,15 +29,19 @@ STATES = ('ready', 'claimed', 'delayed', 'parked', 'expired')
 
 @dataclass(frozen=True)
 class MessageView:
-    """A message as an administrator sees it; ``age`` and ``expires_in`` in seconds."""
+    """A message as an administrator sees it; ``age`` and ``expires_in`` in seconds.
+
+    A parked one does not expire; ``reason`` is why it is parked.
+    """
 
     id: str
     state: str
     age: int
-    expires_in: int
+    expires_in: int | None
     claim_count: int
     claim: str | None
     body: str
+    reason: str | None
 
 
 @dataclass(frozen=True)
@@ -192,14 +196,15 @@ _COUNT = f"""
 _PEEK = f"""
     WITH the_queue AS MATERIALIZED ({THE_QUEUE}),
     page AS MATERIALIZED (
-        SELECT id, {_STATE} AS state, expires_at, claim_count,
+        SELECT id, {_STATE} AS state, expires_at, claim_count, park_reason,
                CASE WHEN {_STATE} = 'claimed' THEN claim_id::text END AS claim
           FROM message_states
          WHERE {_IN_IT} AND (%(state)s::text IS NULL OR {_STATE} = %(state)s)
          ORDER BY id LIMIT %(limit)s)
     SELECT page.id, page.state, {AGE_OF.format('message.created_at')},
-           floor(extract(epoch FROM page.expires_at - now()))::bigint,
-           page.claim_count, page.claim, message.body
+           CASE WHEN page.expires_at < 'infinity'
+                THEN floor(extract(epoch FROM page.expires_at - now()))::bigint END,
+           page.claim_count, page.claim, message.body, page.park_reason
       FROM page,
            LATERAL (SELECT created_at, body FROM messages
                      WHERE queue_id = %(queue_id)s AND id = page.id LIMIT 1) AS message
@@ -230,7 +235,9 @@ _REQUEUE = f"""
     returned AS MATERIALIZED (SELECT clock_timestamp() AS at FROM transaction)
     UPDATE message_states
        SET held_until = (SELECT at FROM returned), claim_id = NULL, park_reason = NULL,
-           claim_count = CASE WHEN {IS_PARKED} THEN 0 ELSE claim_count END
+           claim_count = CASE WHEN {IS_PARKED} THEN 0 ELSE claim_count END,
+           expires_at = CASE WHEN {IS_PARKED} THEN now() + ttl * interval '1 second'
+                             ELSE expires_at END
      WHERE queue_id = %(queue_id)s AND id = ANY (%(ids)s::bigint[])
        AND coalesce(held_until > now(), false) AND {IS_ALIVE}
  RETURNING id

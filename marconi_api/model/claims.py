@@ -1,5 +1,6 @@
 """Claims: messages reserved for one worker, until it is done or its time is over."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
@@ -10,6 +11,7 @@ from marconi_api.model.attributes import Attributes, KnownAttributes
 from marconi_api.model.database import Database, Row
 from marconi_api.model.hints import Hints
 from marconi_api.model.messages import Message, message_of
+from marconi_api.model.shares import Share, divide
 from marconi_api.model.tables import (
     AGE_OF,
     IS_ALIVE,
@@ -56,15 +58,45 @@ class Claims:
         """
         identity = str(uuid4())
         terms = {'claim_id': identity, 'ttl': ttl, 'grace': grace, 'limit': limit}
-        messages = [message_of((*row, identity)) for row in self._take(queue, terms)]
+        messages = [message_of((*row, identity)) for row in self._take(queue, terms) or ()]
         return Claim(identity, ttl, 0, messages) if messages else None
 
-    def _take(self, queue: QueueKey, terms: dict[str, Any]) -> list[Row]:
+    def create_over(
+        self, shares: Sequence[Share], ttl: int, grace: int, limit: int
+    ) -> tuple[list[tuple[QueueKey, Claim]], list[QueueKey]]:
+        """Reserve up to ``limit`` messages of several queues, each queue under its own claims.
+
+        Without weights the queues are asked in order, until there are enough. With weights
+        each message is drawn for a queue by chance, in proportion to the weights; what a queue
+        does not have is left to the others. One statement a queue that is asked.
+
+        :returns: the claims, each with its queue; and the queues that do not exist
+        """
+        claims: list[tuple[QueueKey, Claim]] = []
+        missing: list[QueueKey] = []
+
+        def claim(queue: QueueKey, count: int) -> int:
+            identity = str(uuid4())
+            terms = {'claim_id': identity, 'ttl': ttl, 'grace': grace, 'limit': count}
+            rows = self._take(queue, terms)
+            if rows is None:
+                missing.append(queue)
+            if not rows:
+                return 0
+            messages = [message_of((*row, identity)) for row in rows]
+            claims.append((queue, Claim(identity, ttl, 0, messages)))
+            return len(messages)
+
+        divide(shares, limit, claim)
+        return claims, missing
+
+    def _take(self, queue: QueueKey, terms: dict[str, Any]) -> list[Row] | None:
+        """The rows that were taken; None if there is no such queue."""
         known = self._attributes.recall(queue)
         for _ in range(_TRIES):
             attributes = known or self._attributes.read(queue)
             if attributes is None:
-                return []
+                return None
             taken = take(
                 self._database,
                 self._hints,

@@ -55,7 +55,8 @@ PUT_AWAY = f"""
         SELECT %(target_id)s, id, created_at, body FROM gone_body),
     parked AS (
         UPDATE message_states
-           SET held_until = 'infinity', claim_id = NULL, park_reason = %(park_reason)s
+           SET held_until = 'infinity', expires_at = 'infinity', claim_id = NULL,
+               park_reason = %(park_reason)s
          WHERE ctid = ANY (ARRAY(SELECT ctid FROM dead WHERE NOT EXISTS (SELECT FROM target))))"""
 
 #: Whether it put any away.

@@ -76,6 +76,7 @@ message_states = Table(
     # Fresh: null. Claimed, or delayed where claim_id is null: in the future. Returned
     # (released, lapsed, due): in the past. Parked: infinity. Never null again.
     Column('held_until', _timestamp),
+    # Parked: infinity; its ttl starts anew when it is kicked.
     Column('expires_at', _timestamp, nullable=False),
     # The claim that holds the message, or the one that let it lapse.
     Column('claim_id', PostgresUuid),

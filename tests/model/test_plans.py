@@ -22,6 +22,7 @@ from tests.model.conftest import CLIENT
 CLAIMS = importlib.import_module('marconi_api.model.claims')
 EXPIRY = importlib.import_module('marconi_api.model.expiry')
 MESSAGES = importlib.import_module('marconi_api.model.messages')
+VERDICTS = importlib.import_module('marconi_api.model.verdicts')
 
 
 @pytest.fixture(params=['never looked', 'saw nothing', 'saw all fresh', 'saw all claimed', 'is up'])
@@ -49,6 +50,8 @@ def scans_of(queue, statement, table='message_states'):
         **{'fresh_hint': Hint().fresh_id, 'held_hint': Hint().held_until},
         **{'claim_id': str(uuid4()), 'ttl': 60, 'grace': 60, 'limit': 10},
         **{'after': -1, 'not_from': CLIENT, 'id': 1, 'ids': [1, 2, 3]},
+        **{'verdicts': ['touch'], 'seconds': [60], 'graces': [60], 'reasons': [None]},
+        **{'is_claimless': False, 'batch_size': 1000},
         **dead_letters.parameters(queue, Attributes.of('{"_max_claim_count": 2}')),
     }
     [[[explained]]] = model.database.rows(f'EXPLAIN (FORMAT JSON) {statement}', parameters)
@@ -113,6 +116,28 @@ def test_a_list_of_parked_messages_walks_those_alone(queue, statistics):
     found = scans_of(queue, MESSAGES._LIST[frozenset({'parked'}), False])
 
     assert [index for index, _ in found] == ['message_states_held']
+
+
+@pytest.mark.parametrize(
+    'statement', [VERDICTS._GIVE, VERDICTS._HEARTBEAT], ids=['give', 'heartbeat']
+)
+def test_verdicts_find_by_id_and_change_by_place(queue, statistics, statement):
+    lock, judge = statement.split(';')
+
+    for part in (lock, judge):
+        found = scans_of(queue, part)
+        by_index = [(index, condition) for index, condition in found if index != 'Tid Scan']
+        assert {index for index, _ in by_index} == {'message_states_pkey'}
+        assert all(re.search(r'\bid = ', condition) for _, condition in by_index)
+
+
+@pytest.mark.parametrize(
+    'statement', [VERDICTS._KICK, VERDICTS._DELETE_PARKED], ids=['kick', 'delete']
+)
+def test_parked_messages_are_found_by_their_index(queue, statistics, statement):
+    found = [index for index, _ in scans_of(queue, statement)]
+
+    assert found == ['message_states_held', 'Tid Scan']
 
 
 BY_ID = pytest.mark.parametrize(

@@ -21,7 +21,7 @@ OVER_ALL_QUEUES = {
 
 def statements():
     """Every statement of the repositories, by name."""
-    for module in ('queues', 'messages', 'claims', 'expiry', 'admin'):
+    for module in ('queues', 'messages', 'claims', 'verdicts', 'expiry', 'admin'):
         for name, value in vars(importlib.import_module(f'marconi_api.model.{module}')).items():
             if isinstance(value, dict) and name.isupper():
                 for place, statement in enumerate(value.values()):
@@ -81,7 +81,7 @@ def test_every_statement_names_its_queue_wherever_it_names_a_table(name, stateme
         return
     scans = re.findall(
         rf'(?:FROM|UPDATE|JOIN)\s+(?:{"|".join(DISTRIBUTED)})\b'
-        r'.*?\b(?:queue_id = (?:%\(queue_id\)s|batch.queue_id|%\(target_id\)s)|ctid = ANY)',
+        r'.*?\b(?:queue_id = (?:%\(queue_id\)s|batch.queue_id|%\(target_id\)s)|ctid = (?:ANY|\w+\.at))',
         statement,
         re.DOTALL,
     )

@@ -1,0 +1,282 @@
+"""Verdicts: what becomes of each message of a claim, one by one, in one statement.
+
+The messages are locked first, and judged by a second statement of the same transaction and
+the same round trip, whose snapshot is younger than the locks: what is judged is what is.
+"""
+
+import builtins
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from marconi_api.errors import ClaimNotFound
+from marconi_api.model.database import Database, Row
+from marconi_api.model.tables import (
+    IS_ALIVE,
+    STATE,
+    THE_QUEUE,
+    QueueKey,
+    claim_id,
+    message_id,
+    public_id,
+)
+
+#: What can be said of a message. All but ``kick`` need the claim that holds it; a message
+#: that is free can be parked without one.
+VERDICTS = ('delete', 'release', 'touch', 'park', 'kick')
+
+# The id of no message: none is negative.
+_NO_MESSAGE = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What is to become of a message.
+
+    delete    it is done
+    release   back to the queue, after ``seconds``
+    touch     the claim holds it for ``seconds`` from now, the others as long as before
+    park      out of circulation until it is kicked, for a ``reason`` if there is one
+    kick      a parked one: back to the queue, with its whole ttl and all its claims before it
+
+    A message that would end before it can be claimed or its claim ends is made to outlive
+    that by ``grace`` seconds.
+    """
+
+    message: str
+    verdict: str
+    seconds: int = 0
+    grace: int = 0
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a verdict.
+
+    ``result``:
+
+    done          as asked
+    gone          the message was deleted or has expired
+    expired       the claim let it lapse, and nobody has it: nothing was changed
+    taken         another claim holds it: nothing was changed
+    not_in_claim  the claim does not hold it (any more): nothing was changed
+    not_parked    it cannot be kicked: nothing was changed
+
+    ``state``: of the message afterwards: ready, claimed, delayed, parked or gone.
+    """
+
+    message: str
+    verdict: str
+    result: str
+    state: str
+
+
+class Verdicts:
+    """Verdicts on the messages of all queues."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def give(
+        self, queue: QueueKey, claim: str | None, verdicts: Sequence[Verdict]
+    ) -> builtins.list[Outcome]:
+        """Carry out each verdict that can be, all at once; an outcome for each, in order.
+
+        :param claim: the claim that holds the messages; None if there is none
+        :param verdicts: of one message one at most
+        """
+        holder = None if claim is None else claim_id(claim)
+        ids = [message_id(verdict.message) for verdict in verdicts]
+        given = {
+            'ids': [_NO_MESSAGE if identity is None else identity for identity in ids],
+            'verdicts': [verdict.verdict for verdict in verdicts],
+            'seconds': [verdict.seconds for verdict in verdicts],
+            'graces': [verdict.grace for verdict in verdicts],
+            'reasons': [verdict.reason for verdict in verdicts],
+        }
+        # A claim that cannot be is not the same as none.
+        is_claimless = claim is None
+        parameters = {'claim_id': holder, 'is_claimless': is_claimless, **given}
+        rows = self._rows(_GIVE, queue, parameters)
+        return [
+            Outcome(verdict.message, verdict.verdict, *row[1:])
+            for verdict, row in zip(verdicts, rows, strict=True)
+        ]
+
+    def heartbeat(
+        self, queue: QueueKey, claim: str, ttl: int, grace: int
+    ) -> builtins.list[Outcome]:
+        """Renew the claim and all that it still holds; an outcome for each it ever took.
+
+        As ``Claims.renew``, of which this tells the success message by message.
+        """
+        identity = claim_id(claim)
+        parameters = {'claim_id': identity, 'is_claimless': False, 'ttl': ttl, 'grace': grace}
+        rows = self._rows(_HEARTBEAT, queue, parameters) if identity else []
+        if not rows:
+            raise ClaimNotFound(claim, queue.name, queue.project)
+        return [Outcome(public_id(row[0]), 'touch', *row[1:]) for row in rows]
+
+    def kick(self, queue: QueueKey, limit: int | None = None) -> int:
+        """Put parked messages back, those that were posted first; how many those were.
+
+        :param limit: how many at most; None for all
+        """
+        kicked = 0
+        while limit is None or kicked < limit:
+            batch = _BATCH_SIZE if limit is None else min(_BATCH_SIZE, limit - kicked)
+            count = len(self._rows(_KICK, queue, {'batch_size': batch}))
+            kicked += count
+            if count < batch:
+                break
+        return kicked
+
+    def delete_parked(self, queue: QueueKey) -> None:
+        """Delete all parked messages, a batch at a time."""
+        while self._rows(_DELETE_PARKED, queue, {'batch_size': _BATCH_SIZE}):
+            pass
+
+    def _rows(
+        self, statement: str, queue: QueueKey, parameters: dict[str, Any]
+    ) -> builtins.list[Row]:
+        return self._database.rows(statement, {**queue.parameters, **parameters})
+
+
+_BATCH_SIZE = 1000
+
+
+def _statement(ids: str, asked: str, and_claim: str) -> str:
+    """Lock the messages, judge what is asked, carry out what can be.
+
+    :param ids: those of the messages, as an array
+    :param asked: the query that gives id, verdict, seconds, grace, reason and place
+    :param and_claim: the part of the statement that changes the claim itself
+    """
+    return f"""
+    SELECT FROM message_states
+     WHERE queue_id = %(queue_id)s AND id = ANY ({ids}) ORDER BY id FOR UPDATE;
+
+    WITH the_queue AS MATERIALIZED ({THE_QUEUE}),
+    claim AS MATERIALIZED (
+        SELECT message_ids FROM claims
+         WHERE queue_id = %(queue_id)s AND id = %(claim_id)s::uuid),
+    asked AS MATERIALIZED ({asked}),
+    found AS MATERIALIZED (
+        SELECT id, ctid AS at, claim_id, {STATE} AS state FROM message_states
+         WHERE queue_id = %(queue_id)s AND id = ANY ({ids}) AND {IS_ALIVE}),
+    judged AS MATERIALIZED (
+        SELECT asked.*, found.at, found.state,
+               CASE WHEN found.id IS NULL THEN 'gone'
+                    WHEN verdict = 'kick'
+                    THEN CASE state WHEN 'parked' THEN 'done' ELSE 'not_parked' END
+                    WHEN state = 'claimed' AND claim_id = %(claim_id)s::uuid THEN 'done'
+                    WHEN state = 'claimed'
+                    THEN CASE WHEN NOT id = ANY ((SELECT message_ids FROM claim)::bigint[])
+                              THEN 'not_in_claim' ELSE 'taken' END
+                    WHEN %(is_claimless)s AND verdict = 'park' AND state <> 'parked' THEN 'done'
+                    WHEN state <> 'ready' OR claim_id IS NULL THEN 'not_in_claim'
+                    WHEN claim_id = %(claim_id)s::uuid
+                         OR id = ANY ((SELECT message_ids FROM claim)::bigint[])
+                    THEN 'expired'
+                    ELSE 'not_in_claim' END AS result
+          FROM asked LEFT JOIN found USING (id)),
+    deleted AS (
+        DELETE FROM message_states
+         WHERE ctid = ANY (ARRAY(
+               SELECT at FROM judged WHERE result = 'done' AND verdict = 'delete'))
+     RETURNING id),
+    bodies AS (
+        DELETE FROM messages
+         WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM deleted))),
+    transaction AS MATERIALIZED (
+        SELECT pg_current_xact_id() FROM judged WHERE result = 'done' LIMIT 1),
+    clock AS MATERIALIZED (SELECT clock_timestamp() AS at FROM transaction),
+    changes AS MATERIALIZED (
+        SELECT judged.at, verdict, reason, grace, seconds,
+               clock.at + seconds * interval '1 second' AS until
+          FROM judged, clock WHERE result = 'done' AND verdict <> 'delete'),
+    changed AS (
+        UPDATE message_states AS state
+           SET held_until = CASE verdict WHEN 'park' THEN 'infinity' ELSE until END,
+               claim_id = CASE verdict WHEN 'touch' THEN claim_id END,
+               claim_count = CASE verdict WHEN 'kick' THEN 0 ELSE claim_count END,
+               park_reason = reason,
+               ttl = CASE WHEN seconds > 0 AND expires_at < until THEN seconds + grace ELSE ttl END,
+               expires_at = CASE WHEN verdict = 'park' THEN 'infinity'
+                                 WHEN verdict = 'kick' THEN until + ttl * interval '1 second'
+                                 WHEN seconds > 0 AND expires_at < until
+                                 THEN until + grace * interval '1 second'
+                                 ELSE expires_at END
+          FROM changes
+         WHERE state.ctid = changes.at){and_claim}
+    SELECT id, result,
+           CASE WHEN result <> 'done' THEN coalesce(state, 'gone')
+                WHEN verdict = 'delete' THEN 'gone'
+                WHEN verdict = 'touch' THEN 'claimed'
+                WHEN verdict = 'park' THEN 'parked'
+                WHEN seconds > 0 THEN 'delayed'
+                ELSE 'ready' END
+      FROM judged ORDER BY place
+    """
+
+
+# As long as a claim holds anything, it is there.
+_GIVE = _statement(
+    '%(ids)s::bigint[]',
+    """
+        SELECT * FROM unnest(%(ids)s::bigint[], %(verdicts)s::text[], %(seconds)s::int[],
+                             %(graces)s::int[], %(reasons)s::text[])
+                      WITH ORDINALITY AS given (id, verdict, seconds, grace, reason, place)""",
+    """,
+    claim_touched AS (
+        UPDATE claims SET expires_at = greatest(expires_at, (SELECT max(until) FROM changes))
+         WHERE queue_id = %(queue_id)s AND id = %(claim_id)s::uuid
+           AND EXISTS (SELECT FROM changes WHERE verdict = 'touch'))""",
+)
+
+_HEARTBEAT = _statement(
+    """(
+           SELECT message_ids FROM claims
+            WHERE queue_id = %(queue_id)s AND id = %(claim_id)s::uuid)::bigint[]""",
+    """
+        SELECT id, 'touch' AS verdict, %(ttl)s AS seconds, %(grace)s AS grace,
+               NULL::text AS reason, place
+          FROM claim, unnest(message_ids) WITH ORDINALITY AS taken (id, place)""",
+    """,
+    claim_renewed AS (
+        UPDATE claims
+           SET started_at = now(), ttl = %(ttl)s, expires_at = (SELECT max(until) FROM changes)
+         WHERE queue_id = %(queue_id)s AND id = %(claim_id)s::uuid
+           AND EXISTS (SELECT FROM changes))""",
+)
+
+_PARKED = f"""
+    WITH the_queue AS MATERIALIZED ({THE_QUEUE}),
+    batch AS MATERIALIZED (
+        SELECT ctid FROM message_states
+         WHERE queue_id = %(queue_id)s AND held_until = 'infinity' AND {IS_ALIVE}
+         ORDER BY held_until, id LIMIT %(batch_size)s FOR UPDATE SKIP LOCKED)"""
+
+# Each gets an instant of its own: hints cannot start within many equal times.
+_KICK = f"""{_PARKED},
+    transaction AS MATERIALIZED (SELECT pg_current_xact_id() FROM batch LIMIT 1),
+    clock AS MATERIALIZED (SELECT clock_timestamp() AS at FROM transaction),
+    places AS MATERIALIZED (
+        SELECT ctid AS at, clock.at + row_number() OVER () * interval '1 microsecond' AS until
+          FROM batch, clock)
+    UPDATE message_states AS state
+       SET held_until = until, claim_count = 0, park_reason = NULL,
+           expires_at = until + ttl * interval '1 second'
+      FROM places WHERE state.ctid = places.at
+ RETURNING id
+"""
+
+_DELETE_PARKED = f"""{_PARKED},
+    gone AS (
+        DELETE FROM message_states WHERE ctid = ANY (ARRAY(SELECT ctid FROM batch))
+     RETURNING id)
+    DELETE FROM messages
+     WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM gone))
+ RETURNING id
+"""

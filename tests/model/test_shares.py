@@ -1,0 +1,110 @@
+"""One claim over several queues: strict where there are no weights, fair where there are."""
+
+from collections import Counter
+
+import pytest
+
+from marconi_api import model
+from marconi_api.model import QueueKey, Share
+from tests.model.conftest import CLIENT, ids
+
+
+@pytest.fixture
+def queues(app):
+    """Three queues with 100 messages each."""
+    keys = [QueueKey.of('project', name) for name in ('urgent', 'normal', 'idle')]
+    for key in keys:
+        model.queues.create(key)
+        model.messages.post(key, CLIENT, [300] * 100, ['1'] * 100)
+    return keys
+
+
+def claim_over(*shares, limit=10):
+    """How many messages each queue gave, and the names of the missing."""
+    claims, missing = model.claims.create_over(shares, 60, 60, limit)
+    counts = Counter({})
+    for queue, claim in claims:
+        assert ids(model.claims.get(queue, claim.id)) == ids(claim)
+        counts[queue.name] += len(claim.messages)
+    return dict(counts), [queue.name for queue in missing]
+
+
+def test_without_weights_the_first_queue_comes_first(queues):
+    assert claim_over(*map(Share, queues)) == ({'urgent': 10}, [])
+
+
+def test_what_the_first_does_not_have_the_next_gives(queues):
+    model.messages.pop(queues[0], 97)
+
+    assert claim_over(*map(Share, queues)) == ({'urgent': 3, 'normal': 7}, [])
+
+
+def test_a_queue_gives_no_more_than_its_limit(queues):
+    urgent, normal, idle = queues
+
+    shares = [Share(urgent, limit=2), Share(normal, limit=3), Share(idle)]
+
+    assert claim_over(*shares) == ({'urgent': 2, 'normal': 3, 'idle': 5}, [])
+
+
+def test_limits_may_leave_a_claim_short(queues):
+    assert claim_over(Share(queues[0], limit=2)) == ({'urgent': 2}, [])
+
+
+def test_it_stops_asking_when_it_has_enough(queues, monkeypatch):
+    asked = []
+    rows = model.database.rows
+    monkeypatch.setattr(
+        model.database, 'rows', lambda *given, **more: asked.append(1) or rows(*given, **more)
+    )
+    claim_over(*map(Share, queues))
+    asked.clear()
+
+    model.claims.create_over([*map(Share, queues)], 60, 60, 10)
+
+    assert len(asked) == 1
+
+
+def test_a_queue_that_does_not_exist_is_named_and_spoils_nothing(queues):
+    missing = QueueKey.of('project', 'missing')
+
+    assert claim_over(Share(missing), Share(queues[0])) == ({'urgent': 10}, ['missing'])
+
+
+def test_nothing_anywhere_is_no_claim(queues):
+    for queue in queues:
+        model.queues.purge(queue)
+
+    assert claim_over(*map(Share, queues)) == ({}, [])
+
+
+def test_by_weight_each_message_is_drawn_in_proportion(queues):
+    urgent, normal, idle = queues
+    shares = [Share(urgent, weight=6), Share(normal, weight=3), Share(idle, weight=1)]
+    total = Counter()
+    for _ in range(40):
+        for queue in queues:
+            model.messages.post(queue, CLIENT, [300] * 10, ['1'] * 10)
+        counts, _ = claim_over(*shares)
+        total.update(counts)
+
+    assert sum(total.values()) == 400
+    # The expectation is 240, 120 and 40, with deviations of about 10, 9 and 6.
+    assert 190 < total['urgent'] < 290
+    assert 75 < total['normal'] < 165
+    assert 10 < total['idle'] < 70
+
+
+def test_by_weight_what_one_does_not_have_the_others_give(queues):
+    urgent, normal, _ = queues
+    model.queues.purge(urgent)
+    shares = [Share(urgent, weight=1000), Share(normal, weight=1)]
+
+    assert claim_over(*shares) == ({'normal': 10}, [])
+
+
+def test_by_weight_limits_hold(queues):
+    urgent, normal, _ = queues
+    shares = [Share(urgent, limit=2, weight=1000), Share(normal, limit=3, weight=1)]
+
+    assert claim_over(*shares) == ({'urgent': 2, 'normal': 3}, [])
