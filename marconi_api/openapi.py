@@ -22,6 +22,7 @@ from marconi_api.errors import (
     InvalidBody,
     InvalidParameter,
     MarconiError,
+    MissingHeader,
     OutOfRange,
     StorageUnavailable,
     WrongContentType,
@@ -174,7 +175,7 @@ class Operation:
                     'type': 'apiKey',
                     'in': 'header',
                     'name': name,
-                    'description': GLOSSARY[name],
+                    'description': meaning_of(name),
                 }
                 self._components.refer('securitySchemes', name, scheme)
             operation['security'] = [{}, {name: [] for name in credentials}]
@@ -211,7 +212,7 @@ class Operation:
             'name': name,
             'in': place,
             'required': required,
-            'description': GLOSSARY[name],
+            'description': meaning_of(name),
             'schema': schema,
         }
         kind = '' if required else 'optional-'
@@ -226,7 +227,7 @@ class Operation:
             parameter: Schema = {
                 'name': name,
                 'in': 'query',
-                'description': GLOSSARY[name],
+                'description': meaning_of(name),
                 'schema': schema_of(datatype),
             }
             if isinstance(datatype, wire.ListParameter):
@@ -289,6 +290,8 @@ class Operation:
         failures = [*self._of_hooks('raises'), *self._declared.raises]
         if not all(isinstance(parameter, wire.TextParameter) for parameter in query):
             failures += [InvalidParameter, OutOfRange]
+        if self._declared.needs_client_id:
+            failures.append(MissingHeader)
         if body is not None:
             failures += [InvalidBody, OutOfRange]
         if self._declared.media_type:
@@ -322,7 +325,7 @@ class Operation:
 
     def _reply_header(self, name: str) -> Schema:
         header = {
-            'description': GLOSSARY[name],
+            'description': meaning_of(name),
             'required': True,
             'schema': {'type': 'string'},
         }
@@ -366,7 +369,7 @@ def _(datatype: wire.Natural) -> Schema:
 
 @schema_of.register
 def _(datatype: wire.String) -> Schema:
-    return {'type': 'string', **({'format': datatype.form} if datatype.form else {})}
+    return {'type': 'string', **datatype.schema}
 
 
 @schema_of.register
@@ -437,6 +440,13 @@ def said_of(thing: Any) -> str:
     first, _, _ = inspect.getdoc(thing).partition('\n\n')  # type: ignore[union-attr]
     line = re.sub(r' \((contract [^)]*|[\d., ]+)\)', '', first.replace('\n', ' '))
     return line.replace('``', '`')
+
+
+def meaning_of(name: str) -> str:
+    """What a parameter or a header is, in all versions."""
+    if name not in GLOSSARY:
+        raise LookupError(f'say in openapi.GLOSSARY what {name} means')
+    return GLOSSARY[name]
 
 
 def _component_name(datatype: type) -> str:

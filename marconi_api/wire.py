@@ -185,7 +185,7 @@ class NullableInteger(Integer):
 class String(_Scalar):
     """A JSON string.
 
-    :param form: its format, as JSON Schema names it; not checked here
+    :param schema: what the action makes sure of beyond that, as a JSON Schema
     """
 
     basetype = str
@@ -193,8 +193,8 @@ class String(_Scalar):
     _decode = msgspec.json.Decoder(str).decode
     _required = 'a string'
 
-    def __init__(self, form: str | None = None) -> None:
-        self.form = form
+    def __init__(self, schema: Mapping[str, Any] = {}) -> None:
+        self.schema = schema
 
 
 class NullableString(String):

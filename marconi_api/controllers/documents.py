@@ -23,7 +23,7 @@ class EndOfLine(wtypes.Base):
 
     href = wtypes.wsattr(string, mandatory=True)
     age = wtypes.wsattr(natural, mandatory=True)
-    created = wtypes.wsattr(String('date-time'), mandatory=True)
+    created = wtypes.wsattr(String({'format': 'date-time'}), mandatory=True)
 
 
 class Counts(wtypes.Base):

@@ -22,6 +22,7 @@ from marconi_api.wire import (
     ByHand,
     Content,
     IntegerParameter,
+    ListOf,
     ListParameter,
     Raw,
     Reply,
@@ -104,6 +105,7 @@ class MessagesController:
 
     @expose(
         body=[NewMessage],
+        by_hand=ByHand(body=ListOf(NewMessage, at_least=1)),
         needs_client_id=True,
         replies={201: Content(types.Posted, 'Location')},
         raises=(QueueNotFound,),

@@ -7,6 +7,7 @@ from marconi_api.wire import (
     Json,
     ListOf,
     NullableInteger,
+    String,
     any_json,
     any_object,
     natural,
@@ -31,8 +32,8 @@ class NewMessages(types.NewMessages):
 class Operation(wtypes.Base):
     """One operation of a JSON patch (contract v2, 5.4)."""
 
-    op = wtypes.wsattr(string, mandatory=True)
-    path = wtypes.wsattr(string, mandatory=True)
+    op = wtypes.wsattr(String({'enum': ['add', 'replace', 'remove']}), mandatory=True)
+    path = wtypes.wsattr(String({'pattern': '^/metadata/[^/]+$'}), mandatory=True)
     value = wtypes.wsattr(any_json)
 
 
