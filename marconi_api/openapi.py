@@ -73,13 +73,12 @@ def describe(resources: Mapping[str, Resource], version: str) -> Schema:
     :param version: that of the service
     """
     components = Components()
-    paths: dict[str, Schema] = {
-        path: {
-            method.lower(): Operation(path, method, resource, components).describe()
-            for method in resource.actions
-        }
-        for path, resource in resources.items()
-    }
+    paths: dict[str, Schema] = defaultdict(dict)
+    for path, resource in resources.items():
+        for method, action in resource.actions.items():
+            if action.declaration.replies is not None:
+                operation = Operation(path, method, resource, components)
+                paths[path][method.lower()] = operation.describe()
     return {
         'openapi': '3.1.0',
         'info': {'title': 'Marconi', 'version': version, 'description': _ABOUT},
@@ -264,7 +263,7 @@ class Operation:
     def _responses(self) -> dict[str, Schema]:
         responses = {
             status: self._reply(status, content)
-            for status, content in self._declared.replies.items()
+            for status, content in (self._declared.replies or {}).items()
         }
         failures: dict[int, list[Failure]] = defaultdict(list)
         for failure in self._failures():
@@ -281,7 +280,7 @@ class Operation:
         if content.headers:
             response['headers'] = {name: self._reply_header(name) for name in content.headers}
         if content.document is not None and self._method != 'HEAD':
-            schema = self._components.schema(content.document, is_sent=False)
+            schema = self._components.schema(self._own(content.document), is_sent=False)
             response['content'] = {content.media_type: {'schema': schema}}
         return response
 

@@ -412,7 +412,8 @@ Action = TypeVar('Action', bound=Callable[..., 'Reply'])
 class Content:
     """What a reply holds: a document of a type such as ``body``'s, or none; and its headers.
 
-    A tuple of types says that it is a document of one of them.
+    A tuple of types says that it is a document of one of them; a text names the attribute of
+    the controller that has the type, where versions differ in it.
     """
 
     def __init__(self, document: Any = None, *headers: str, media_type: str = JSON) -> None:
@@ -427,10 +428,7 @@ EMPTY = Content()
 
 @dataclass(frozen=True)
 class ByHand:
-    """What an action reads by itself, for others to know.
-
-    A text names the attribute of the controller that has it, where versions differ in it.
-    """
+    """What an action reads by itself, for others to know. A text is as in :class:`Content`."""
 
     body: Any = None
     query: Mapping[str, Parameter] | str | None = None
@@ -447,7 +445,7 @@ class Declaration:
     needs_client_id: bool
     body_is_optional: bool
     by_hand: ByHand
-    replies: Mapping[int, Content]
+    replies: Mapping[int, Content] | None
     raises: tuple[type[MarconiError], ...]
     needs_storage: bool
     query: Mapping[str, Parameter]
@@ -460,7 +458,7 @@ def expose(
     needs_client_id: bool = False,
     body_is_optional: bool = False,
     by_hand: ByHand = ByHand(),
-    replies: Mapping[int, Content] = {},
+    replies: Mapping[int, Content] | None = {},
     raises: tuple[type[MarconiError], ...] = (),
     needs_storage: bool = True,
     **query: Parameter,
@@ -473,7 +471,8 @@ def expose(
     :param needs_client_id: whether ``Client-ID`` must be there
     :param body_is_optional: whether ``body`` may be left out, and is then not handed over
     :param by_hand: what it reads by itself; this and the next three are for ``openapi`` alone
-    :param replies: what it replies, by the status
+    :param replies: what it replies, by the status; None if it refuses whatever is asked, and
+        so is as good as not there
     :param raises: how it can fail, beyond what ``openapi`` knows from the above and the hooks
     :param needs_storage: whether it fails while there is no storage
     :param query: the query parameters that it takes, by name; one that the client left

@@ -1,7 +1,7 @@
 """Queues in versions 1.1 and 2: their metadata is the queue's own document."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from marconi_api import limits, model
 from marconi_api.controllers.documents import Statistics, stats_document
@@ -9,7 +9,7 @@ from marconi_api.controllers.v1_1 import attributes
 from marconi_api.controllers.v1_1.attributes import check_attributes
 from marconi_api.controllers.v1_1.controller import Controller
 from marconi_api.controllers.v1_1.types import QueuePage
-from marconi_api.errors import QueueCollision, QueueNotFound
+from marconi_api.errors import DeadLetterCycle, QueueCollision, QueueNotFound
 from marconi_api.model import Queue, QueueKey, Stats
 from marconi_api.wire import (
     EMPTY,
@@ -79,7 +79,7 @@ class QueueController(Controller):
         body_is_optional=True,
         by_hand=ByHand(body=Json(attributes.schema)),
         replies={201: Content(None, 'Location'), 204: Content(None, 'Location')},
-        raises=(QueueCollision,),
+        raises=(QueueCollision, DeadLetterCycle),
     )
     def put(self, request: Request, queue: QueueKey, body: JsonObject | None = None) -> Reply:
         """Make the queue with its metadata, or leave it as it is."""
@@ -98,7 +98,10 @@ class QueueController(Controller):
 class StatsController(Controller):
     """``/queues/{queue}/stats``."""
 
-    @expose(replies={200: Content(Statistics)})
+    #: The type of the reply's document.
+    shown_type: ClassVar[type[Statistics]] = Statistics
+
+    @expose(replies={200: Content('shown_type')})
     def get(self, request: Request, queue: QueueKey) -> Reply:
         """How many messages are there; none in a queue that does not exist."""
         try:

@@ -11,8 +11,8 @@ from marconi_api.controllers.v1_1 import queues as v1_1
 from marconi_api.controllers.v1_1.attributes import with_defaults
 from marconi_api.controllers.v1_1.controller import Controller
 from marconi_api.controllers.v2 import patch
-from marconi_api.controllers.v2.types import Operation, Purge, QueuePage
-from marconi_api.errors import MetadataConflict, OutOfRange, QueueNotFound
+from marconi_api.controllers.v2.types import Operation, Purge, QueuePage, Statistics
+from marconi_api.errors import DeadLetterCycle, MetadataConflict, OutOfRange, QueueNotFound
 from marconi_api.model import Queue, QueueKey, Stats
 from marconi_api.wire import (
     EMPTY,
@@ -109,7 +109,7 @@ class QueueController(v1_1.QueueController):
         at_most='max_queue_metadata',
         media_type=PATCH_TYPE,
         replies={200: Content(_METADATA)},
-        raises=(QueueNotFound, MetadataConflict),
+        raises=(QueueNotFound, MetadataConflict, DeadLetterCycle),
     )
     def patch(self, request: Request, queue: QueueKey, body: list[Operation]) -> Reply:
         """Change the queue's metadata, all that is asked or nothing (5.4)."""
@@ -126,6 +126,8 @@ def _members(metadata: str) -> Any:
 
 class StatsController(v1_1.StatsController):
     """``/v2/queues/{queue}/stats``."""
+
+    shown_type = Statistics
 
     def document(self, queue: QueueKey, stats: Stats) -> dict[str, Any]:
         """With the parked messages, which are neither free nor claimed."""

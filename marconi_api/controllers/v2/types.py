@@ -2,6 +2,7 @@
 
 from wsme import types as wtypes
 
+from marconi_api.controllers import documents
 from marconi_api.controllers.v1_1 import types
 from marconi_api.wire import (
     Json,
@@ -69,6 +70,18 @@ class QueuePage(types.QueuePage):
     """A page of queues, with a link unless it is empty; and how many there are, if asked."""
 
     count = wtypes.wsattr(natural)
+
+
+class Counts(documents.Counts):
+    """The same with the parked messages, which are neither free nor claimed."""
+
+    parked = wtypes.wsattr(natural, mandatory=True)
+
+
+class Statistics(documents.Statistics):
+    """The statistics of a queue."""
+
+    messages = wtypes.wsattr(Counts, mandatory=True)
 
 
 class Health(wtypes.Base):

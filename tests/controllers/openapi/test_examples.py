@@ -1,5 +1,6 @@
 """Every path, method and status of the document happens, and is as it is documented."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import parse_qs
@@ -11,7 +12,7 @@ from marconi_api import signing
 from marconi_api.model import QueueKey
 
 from ..client import CLIENT_ID, OTHER_CLIENT_ID, PROJECT, Api, LaterApi, id_of
-from .document import METHODS, OPERATIONS, RESOURCES, check_reply, resolved, validate
+from .document import DOCUMENT, METHODS, OPERATIONS, RESOURCES, check_reply, resolved, validate
 from .examples import (
     CIRCUMSTANCES,
     COMMON_FAILURES,
@@ -139,7 +140,19 @@ def test_every_status_of_the_document_has_an_example_and_no_example_is_of_anothe
     assert not undocumented, f'say in replies or raises of expose() that there is {undocumented}'
 
 
-@pytest.mark.parametrize('path', RESOURCES)
+#: Paths that are refused whatever is asked.
+NOT_OFFERED = [path for path in RESOURCES if path not in DOCUMENT['paths']]
+
+
+@pytest.mark.parametrize('path', NOT_OFFERED)
+def test_a_path_that_is_not_in_it_is_not_found(api: Api, path: str) -> None:
+    named = dict.fromkeys(re.findall(r'{(\w+)}', path), 'x')
+
+    for method in METHODS:
+        assert send(api, method.upper(), path, Example(), named).status_int == 404
+
+
+@pytest.mark.parametrize('path', DOCUMENT['paths'])
 def test_of_each_path_options_names_the_methods_and_others_are_refused(
     api: Api, usual: dict[str, str], path: str
 ) -> None:
