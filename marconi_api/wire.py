@@ -229,9 +229,7 @@ class Json(wtypes.UserType):
         return str(memoryview(value), 'utf-8')
 
 
-integer = Integer()
 natural = Natural()
-nullable_integer = NullableInteger()
 string = String()
 nullable_string = NullableString()
 any_json = Json()
