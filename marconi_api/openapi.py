@@ -230,7 +230,7 @@ class Operation:
                 'schema': schema_of(datatype),
             }
             if isinstance(datatype, wire.ListParameter):
-                parameter['explode'] = False
+                parameter.update(explode=False, required=datatype.required)
             yield parameter
 
     def _body(self) -> Schema | None:

@@ -314,12 +314,14 @@ class ListParameter(Parameter):
     """Texts separated by commas, or the parameter repeated, or both; empty ones are dropped.
 
     :param within: the name of the range of their number in ``limits``, which the action sees to
+    :param required: whether the action cannot do without it, which it sees to as well
     """
 
     name = 'list'
 
-    def __init__(self, within: str) -> None:
+    def __init__(self, within: str, required: bool = False) -> None:
         self.within = within
+        self.required = required
 
     def validate(self, value: list[str]) -> list[str]:  # noqa: D102 - as the class says
         return [element for sent in value for element in sent.split(',') if element]

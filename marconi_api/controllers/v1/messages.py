@@ -125,7 +125,11 @@ class MessagesController:
         document = {'resources': [f'{path}/{message}' for message in ids], 'partial': False}
         return json_reply(document, 201, ('Location', posted_location(path, ids)))
 
-    @expose(ids=ListParameter('ids'), replies={204: EMPTY}, raises=(MissingParameter,))
+    @expose(
+        ids=ListParameter('ids', required=True),
+        replies={204: EMPTY},
+        raises=(MissingParameter,),
+    )
     def delete(self, request: Request, queue: QueueKey, ids: list[str] | None = None) -> Reply:
         """Delete the messages that ``ids`` names, claimed or not (contract 5.4)."""
         if ids is None:

@@ -9,8 +9,10 @@ from marconi_api.errors import OutOfRange, QueueCollision, QueueNotFound
 from marconi_api.model import Queue, QueueKey
 from marconi_api.wire import (
     EMPTY,
+    ByHand,
     Content,
     IntegerParameter,
+    Json,
     JsonObject,
     Raw,
     Reply,
@@ -89,6 +91,9 @@ class QueueController:
         return empty_reply()
 
 
+_METADATA = Json({'type': 'object', 'propertyNames': {'not': {'pattern': '^_'}}})
+
+
 class MetadataController:
     """``/v1/queues/{queue}/metadata``."""
 
@@ -99,6 +104,7 @@ class MetadataController:
 
     @expose(
         body=JsonObject,
+        by_hand=ByHand(body=_METADATA),
         at_most='max_queue_metadata',
         replies={204: Content(None, 'Location')},
         raises=(QueueNotFound,),
