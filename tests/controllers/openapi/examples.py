@@ -166,6 +166,11 @@ V2: Table = {
         200: Example('limit=1&detailed=true&with_count=true&name=j&a=1'),
         400: Example('limit=21'),
     },
+    ('GET', f'{_QUEUE}/messages'): {
+        200: Example('state=claimed&echo=true'),
+        400: Example('state=lost'),
+        404: Example(f'ids={NO_MESSAGE}'),
+    },
     ('PATCH', _QUEUE): {
         200: _patch({'op': 'add', 'path': '/metadata/b', 'value': 2}),
         400: _patch({'op': 'copy', 'path': '/metadata/a'}),
