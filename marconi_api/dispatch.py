@@ -31,6 +31,7 @@ class Resource:
     """One line of the table: the actions of a path's controller, and its ``before`` hooks."""
 
     def __init__(self, controller: object, hooks: Sequence[PecanHook]) -> None:
+        self.controller = controller
         self.hooks = sorted(hooks, key=lambda hook: hook.priority)
         self.actions = {
             method: getattr(controller, method.lower())
@@ -57,6 +58,8 @@ class Routes:
 
     def __init__(self) -> None:
         self._top = Node()
+        #: The lines of the table, by their paths.
+        self.resources: dict[str, Resource] = {}
 
     def add(self, path: str, controller: object, hooks: Sequence[PecanHook] = ()) -> None:
         """Serve ``path`` by ``controller``, after ``hooks`` have looked at the request."""
@@ -68,7 +71,7 @@ class Routes:
                 node = node.placeholder[1]
             elif segment:
                 node = node.named.setdefault(segment, Node())
-        node.resource = Resource(controller, hooks)
+        node.resource = self.resources[path] = Resource(controller, hooks)
 
     def find(self, segments: Sequence[str]) -> tuple[Resource, dict[str, str]]:
         """The resource of a path, and what its placeholders stand for.

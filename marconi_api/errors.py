@@ -196,6 +196,10 @@ class UnknownPath(MarconiError):
     title = '404 Not Found'
 
 
+class NotGranted(UnknownPath):
+    """A signature does not allow the request: to its bearer there is nothing."""
+
+
 class MethodNotAllowed(MarconiError):
     """The path is known, but not with this method; ``allowed`` are those it offers."""
 

@@ -14,13 +14,14 @@ from marconi_api import limits, signing
 from marconi_api.errors import (
     EmptyProject,
     FormEncodedBody,
+    InvalidClientId,
     InvalidQueueName,
     MarconiError,
     MethodNotAllowed,
     MissingHeader,
     MissingProject,
     NotAcceptable,
-    UnknownPath,
+    NotGranted,
 )
 from marconi_api.model.tables import QueueKey
 from marconi_api.wire import JSON, Reply, json_reply
@@ -36,8 +37,20 @@ class IdentityHook(PecanHook):
     :param required: whether ``Client-ID`` and ``X-Project-Id`` must be there
     """
 
+    #: What it reads, and how it fails: for ``openapi``.
+    headers = ('Client-ID', 'X-Project-Id')
+    raises: tuple[type[MarconiError], ...] = (
+        FormEncodedBody,
+        InvalidClientId,
+        EmptyProject,
+        InvalidQueueName,
+        NotAcceptable,
+    )
+
     def __init__(self, required: bool) -> None:
-        self._required = required
+        self.required = required
+        if required:
+            self.raises = (*self.raises, MissingHeader, MissingProject)
 
     def before(self, state: RoutingState) -> None:
         """Check the headers and names; give the queue's name the form that the model takes."""
@@ -47,11 +60,11 @@ class IdentityHook(PecanHook):
             raise FormEncodedBody
         if not _accepts_json(environ.get('HTTP_ACCEPT', '')):
             raise NotAcceptable
-        if request.client_id is None and self._required:
+        if request.client_id is None and self.required:
             raise MissingHeader('Client-ID')
         project = environ.get('HTTP_X_PROJECT_ID')
         if project is None:
-            if self._required:
+            if self.required:
                 raise MissingProject
         else:
             if not project:
@@ -73,6 +86,10 @@ class SignedUrlHook(PecanHook):
 
     priority = 50  # before IdentityHook
 
+    #: What it reads, and how it fails: for ``openapi``.
+    credentials = ('URL-Signature', 'URL-Expires', 'URL-Methods', 'URL-Paths')
+    raises = (NotGranted,)
+
     def before(self, state: RoutingState) -> None:
         """Refuse a signature that does not allow this request."""
         environ = state.request.environ
@@ -90,7 +107,7 @@ class SignedUrlHook(PecanHook):
                 signing.now(),
             )
         ):
-            raise UnknownPath
+            raise NotGranted
 
 
 _SIGNED = ('HTTP_URL_PATHS', 'HTTP_URL_METHODS', 'HTTP_X_PROJECT_ID', 'HTTP_URL_EXPIRES')

@@ -5,9 +5,32 @@ Every check raises :class:`~marconi_api.errors.OutOfRange`, in words that name t
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any
 
 from marconi_api.errors import OutOfRange
+
+
+@dataclass(frozen=True)
+class Range:
+    """From ``least`` to ``most``; ``default`` where the client need not say."""
+
+    least: int
+    most: int
+    default: int | None = None
+
+    def check(self, what: str, value: int) -> None:
+        """Refuse what is not within."""
+        if not self.least <= value <= self.most:
+            raise OutOfRange(f'{what} must be between {self.least} and {self.most}, not {value}.')
+
+    def asked_or_default(self, what: str, asked: int | None) -> int:
+        """The client's number, once it is seen to be within, or ours."""
+        if asked is None:
+            assert self.default is not None
+            return self.default
+        self.check(what, asked)
+        return asked
 
 
 @dataclass(frozen=True)
@@ -41,47 +64,100 @@ class Limits:
         """The limits that ``section`` sets; a name that is missing is a ``KeyError``."""
         return cls(**{field.name: int(section[field.name]) for field in fields(cls)})
 
+    # The ranges, by the names under which the types of ``wire`` refer to them.
+
+    @cached_property
+    def queue_page(self) -> Range:
+        """Queues on a page."""
+        return Range(1, self.max_queues_per_page, self.default_queue_paging)
+
+    @cached_property
+    def message_page(self) -> Range:
+        """Messages on a page."""
+        return Range(1, self.max_messages_per_page, self.default_message_paging)
+
+    @cached_property
+    def ids(self) -> Range:
+        """Messages that one request names."""
+        return Range(1, self.max_messages_per_page)
+
+    @cached_property
+    def claim_size(self) -> Range:
+        """Messages that a claim takes."""
+        return Range(1, self.max_messages_per_claim, self.default_messages_per_claim)
+
+    @cached_property
+    def pop_size(self) -> Range:
+        """Messages that are popped at once."""
+        return Range(1, self.max_messages_per_claim)
+
+    @cached_property
+    def message_ttl(self) -> Range:
+        """Seconds that a message lives; its queue has the default."""
+        return Range(self.min_message_ttl, self.max_message_ttl)
+
+    @cached_property
+    def message_delay(self) -> Range:
+        """Seconds that a message waits; its queue has the default."""
+        return Range(0, self.max_message_delay)
+
+    @cached_property
+    def claim_ttl(self) -> Range:
+        """Seconds that a claim lives."""
+        return Range(self.min_claim_ttl, self.max_claim_ttl, self.default_claim_ttl)
+
+    @cached_property
+    def claim_grace(self) -> Range:
+        """Seconds that a message outlives its claim."""
+        return Range(self.min_claim_grace, self.max_claim_grace, self.default_claim_grace)
+
+    @cached_property
+    def renewal_grace(self) -> Range:
+        """The same where a claim is renewed: far wider (contract 6.3)."""
+        return Range(0, self.max_renewal_grace, self.default_claim_grace)
+
     def queues_on_page(self, limit: int | None) -> int:
         """How many queues a page holds, given the client's ``limit`` or none."""
-        return _page('limit', limit, self.default_queue_paging, self.max_queues_per_page)
+        return self.queue_page.asked_or_default('limit', limit)
 
     def messages_on_page(self, limit: int | None) -> int:
         """How many messages a page holds, given the client's ``limit`` or none."""
-        return _page('limit', limit, self.default_message_paging, self.max_messages_per_page)
+        return self.message_page.asked_or_default('limit', limit)
 
     def messages_in_claim(self, limit: int | None) -> int:
         """How many messages a claim takes, given the client's ``limit`` or none."""
-        return _page('limit', limit, self.default_messages_per_claim, self.max_messages_per_claim)
+        return self.claim_size.asked_or_default('limit', limit)
 
     def messages_in_pop(self, limit: int) -> int:
         """How many messages are popped, given the client's number."""
-        return _page('pop', limit, 1, self.max_messages_per_claim)
+        self.pop_size.check('pop', limit)
+        return limit
 
     def check_ids(self, ids: list[str]) -> None:
         """One request names at least one id, and as many as a page holds."""
-        _check('The number of ids', len(ids), 1, self.max_messages_per_page)
+        self.ids.check('The number of ids', len(ids))
 
     def check_message_ttls(self, ttls: Iterable[int]) -> None:
         """Each message lives within the range."""
         for ttl in ttls:
-            _check('The ttl of a message', ttl, self.min_message_ttl, self.max_message_ttl)
+            self.message_ttl.check('The ttl of a message', ttl)
 
     def check_message_delays(self, delays: Iterable[int]) -> None:
         """No message waits longer than the range allows."""
         for delay in delays:
-            _check('The delay of a message', delay, 0, self.max_message_delay)
+            self.message_delay.check('The delay of a message', delay)
 
     def check_claim_ttl(self, ttl: int) -> None:
         """A claim lives within the range."""
-        _check('The ttl of a claim', ttl, self.min_claim_ttl, self.max_claim_ttl)
+        self.claim_ttl.check('The ttl of a claim', ttl)
 
     def check_claim_grace(self, grace: int) -> None:
         """A new claim's grace is within the range."""
-        _check('The grace of a claim', grace, self.min_claim_grace, self.max_claim_grace)
+        self.claim_grace.check('The grace of a claim', grace)
 
     def check_renewal_grace(self, grace: int) -> None:
-        """A renewal's grace is within the range, which is far wider (contract 6.3)."""
-        _check('The grace of a renewal', grace, 0, self.max_renewal_grace)
+        """A renewal's grace is within the range."""
+        self.renewal_grace.check('The grace of a renewal', grace)
 
 
 def contradiction(settings: Any) -> str | None:
@@ -100,15 +176,3 @@ def init_limits(section: Mapping[str, int]) -> None:
     """Put the section ``limits`` of config.py in force."""
     global in_force
     in_force = Limits.from_config(section)
-
-
-def _page(what: str, asked: int | None, default: int, most: int) -> int:
-    if asked is None:
-        return default
-    _check(what, asked, 1, most)
-    return asked
-
-
-def _check(what: str, value: int, least: int, most: int) -> None:
-    if not least <= value <= most:
-        raise OutOfRange(f'{what} must be between {least} and {most}, not {value}.')

@@ -12,6 +12,7 @@ import json
 import re
 import uuid
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from http import HTTPStatus
 from typing import Any, TypeVar
@@ -29,8 +30,10 @@ from marconi_api.errors import (
     InvalidBody,
     InvalidClientId,
     InvalidParameter,
+    MarconiError,
     MissingHeader,
     OutOfRange,
+    WrongContentType,
 )
 
 JSON = 'application/json'
@@ -152,61 +155,103 @@ class _Scalar(wtypes.UserType):
 
 
 class Integer(_Scalar):
-    """A JSON integer: not a string, not a float, not a boolean."""
+    """A JSON integer: not a string, not a float, not a boolean.
+
+    :param within: the name of its range in ``limits``, which the action sees to
+    """
 
     basetype = int
     name = 'integer'
     _decode = msgspec.json.Decoder(int).decode
     _required = 'an integer'
 
+    def __init__(self, within: str | None = None) -> None:
+        self.within = within
 
-class NullableInteger(_Scalar):
+
+class Natural(Integer):
+    """A number of things or of seconds."""
+
+    name = 'natural number'
+
+
+class NullableInteger(Integer):
     """The same, or null."""
 
-    basetype = int
     name = 'integer or null'
     _decode = msgspec.json.Decoder(int | None).decode
-    _required = 'an integer'
 
 
 class String(_Scalar):
-    """A JSON string."""
+    """A JSON string.
+
+    :param schema: what the action makes sure of beyond that, as a JSON Schema
+    """
 
     basetype = str
     name = 'string'
     _decode = msgspec.json.Decoder(str).decode
     _required = 'a string'
 
+    def __init__(self, schema: Mapping[str, Any] = {}) -> None:
+        self.schema = schema
+
+
+class NullableString(String):
+    """The same, or null."""
+
+    name = 'string or null'
+    _decode = msgspec.json.Decoder(str | None).decode
+
 
 class Json(wtypes.UserType):
-    """Any JSON value, kept as the text that was sent."""
+    """A JSON value, kept as the text that was sent.
+
+    :param schema: what the action makes sure it is, as a JSON Schema or as a function that
+        returns one once the limits are known; any value where there is none
+    """
 
     basetype = str
     name = 'json'
+
+    def __init__(
+        self, schema: Mapping[str, Any] | Callable[[], Mapping[str, Any]] | None = None
+    ) -> None:
+        self._schema = schema or {}
+
+    @property
+    def schema(self) -> Mapping[str, Any]:
+        """What it is, as a JSON Schema."""
+        return self._schema() if callable(self._schema) else self._schema
 
     def validate(self, value: msgspec.Raw) -> str:
         """The JSON text itself."""
         return str(memoryview(value), 'utf-8')
 
 
-integer = Integer()
-nullable_integer = NullableInteger()
+natural = Natural()
 string = String()
+nullable_string = NullableString()
 any_json = Json()
+any_object = Json({'type': 'object'})
 
 
 class ListOf(wtypes.UserType):
-    """A JSON list of documents of one type."""
+    """A JSON list of documents of one type.
+
+    :param at_least: how many there must be, which the action sees to
+    """
 
     basetype = list
     name = 'list'
 
-    def __init__(self, element: type[wtypes.Base]) -> None:
-        self._element = element
+    def __init__(self, element: type[wtypes.Base], at_least: int = 0) -> None:
+        self.element = element
+        self.at_least = at_least
 
     def validate(self, value: msgspec.Raw) -> list[Any]:
         """The documents."""
-        documents: list[Any] = read_document([self._element], str(memoryview(value), 'utf-8'))
+        documents: list[Any] = read_document([self.element], str(memoryview(value), 'utf-8'))
         return documents
 
 
@@ -230,11 +275,17 @@ class TextParameter(Parameter):
 
 
 class IntegerParameter(Parameter):
-    """A decimal integer."""
+    """A decimal integer.
+
+    :param within: the name of its range in ``limits``, which the action sees to
+    """
 
     basetype = int
     name = 'integer'
     _pattern = re.compile(r'[+-]?[0-9]{1,1000}', re.ASCII)
+
+    def __init__(self, within: str) -> None:
+        self.within = within
 
     def validate(self, value: list[str]) -> int:  # noqa: D102 - as the class says
         if not self._pattern.fullmatch(value[-1]):
@@ -260,9 +311,17 @@ class BooleanParameter(Parameter):
 
 
 class ListParameter(Parameter):
-    """Texts separated by commas, or the parameter repeated, or both; empty ones are dropped."""
+    """Texts separated by commas, or the parameter repeated, or both; empty ones are dropped.
+
+    :param within: the name of the range of their number in ``limits``, which the action sees to
+    :param required: whether the action cannot do without it, which it sees to as well
+    """
 
     name = 'list'
+
+    def __init__(self, within: str, required: bool = False) -> None:
+        self.within = within
+        self.required = required
 
     def validate(self, value: list[str]) -> list[str]:  # noqa: D102 - as the class says
         return [element for sent in value for element in sent.split(',') if element]
@@ -274,18 +333,20 @@ class WordParameter(Parameter):
     name = 'word'
 
     def __init__(self, *words: str) -> None:
-        self._words = words
+        self.words = words
 
     def validate(self, value: list[str]) -> str:  # noqa: D102 - as the class says
-        if value[-1] not in self._words:
-            raise ValueError(f'one of {", ".join(self._words)} is required')
+        if value[-1] not in self.words:
+            raise ValueError(f'one of {", ".join(self.words)} is required')
         return value[-1]
 
 
+class OtherParameters(Parameter):
+    """All that no other parameter's name is; see :func:`unnamed_parameters`."""
+
+
 text_parameter = TextParameter()
-integer_parameter = IntegerParameter()
 boolean_parameter = BooleanParameter()
-list_parameter = ListParameter()
 
 
 # ---------------------------------------------------------------- documents
@@ -348,19 +409,72 @@ def _build(datatype: type[wtypes.Base], members: Mapping[str, msgspec.Raw]) -> w
 Action = TypeVar('Action', bound=Callable[..., 'Reply'])
 
 
+class Content:
+    """What a reply holds: a document of a type such as ``body``'s, or none; and its headers.
+
+    A tuple of types says that it is a document of one of them; a text names the attribute of
+    the controller that has the type, where versions differ in it.
+    """
+
+    def __init__(self, document: Any = None, *headers: str, media_type: str = JSON) -> None:
+        self.document = document
+        self.headers = headers
+        self.media_type = media_type
+
+
+#: A reply with neither.
+EMPTY = Content()
+
+
+@dataclass(frozen=True)
+class ByHand:
+    """What an action reads by itself, for others to know. A text is as in :class:`Content`."""
+
+    body: Any = None
+    query: Mapping[str, Parameter] | str | None = None
+    headers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """All that :func:`expose` was told of an action; ``openapi`` writes it down."""
+
+    body: Any
+    at_most: str
+    media_type: str | None
+    needs_client_id: bool
+    body_is_optional: bool
+    by_hand: ByHand
+    replies: Mapping[int, Content] | None
+    raises: tuple[type[MarconiError], ...]
+    needs_storage: bool
+    query: Mapping[str, Parameter]
+
+
 def expose(
     body: Any = None,
     at_most: str = 'max_messages_post_size',
+    media_type: str | None = None,
     needs_client_id: bool = False,
     body_is_optional: bool = False,
+    by_hand: ByHand = ByHand(),
+    replies: Mapping[int, Content] | None = {},
+    raises: tuple[type[MarconiError], ...] = (),
+    needs_storage: bool = True,
     **query: Parameter,
 ) -> Callable[[Action], Action]:
-    """Make a method of a controller an action of the API, and say what it reads.
+    """Make a method of a controller an action of the API; say what it reads and replies.
 
     :param body: the type of its document (see :func:`read_document`), handed over as ``body``
     :param at_most: the name of the limit on the body's bytes
+    :param media_type: the only ``Content-Type`` that the body may have, if there is one
     :param needs_client_id: whether ``Client-ID`` must be there
     :param body_is_optional: whether ``body`` may be left out, and is then not handed over
+    :param by_hand: what it reads by itself; this and the next three are for ``openapi`` alone
+    :param replies: what it replies, by the status; None if it refuses whatever is asked, and
+        so is as good as not there
+    :param raises: how it can fail, beyond what ``openapi`` knows from the above and the hooks
+    :param needs_storage: whether it fails while there is no storage
     :param query: the query parameters that it takes, by name; one that the client left
         out or left empty is not handed over, one that is not named here is ignored
 
@@ -373,12 +487,26 @@ def expose(
             if needs_client_id:
                 request.require_client_id()
             if body is not None and not (body_is_optional and not request.content_size):
+                if media_type and request.environ.get('CONTENT_TYPE') != media_type:
+                    raise WrongContentType(media_type)
                 size = getattr(limits.in_force, at_most)
                 arguments['body'] = read_document(body, request.read_text(size))
             return arguments
 
         exposed: Any = pecan.expose(content_type=JSON)(action)
         exposed.read_arguments = read_arguments
+        exposed.declaration = Declaration(
+            body,
+            at_most,
+            media_type,
+            needs_client_id,
+            body_is_optional,
+            by_hand,
+            replies,
+            raises,
+            needs_storage,
+            query,
+        )
         return action
 
     return decorate

@@ -2,10 +2,57 @@
 
 from typing import Any
 
+from wsme import types as wtypes
+
 from marconi_api.model import READY, MessageSummary, Stats
+from marconi_api.wire import String, any_object, natural, string
 
 #: The states of the messages on a page that includes claimed ones.
 WITH_CLAIMED = READY | {'claimed'}
+
+
+class Link(wtypes.Base):
+    """Where a page leads on."""
+
+    rel = wtypes.wsattr(string, mandatory=True)
+    href = wtypes.wsattr(string, mandatory=True)
+
+
+class EndOfLine(wtypes.Base):
+    """The oldest or the newest message of a queue."""
+
+    href = wtypes.wsattr(string, mandatory=True)
+    age = wtypes.wsattr(natural, mandatory=True)
+    created = wtypes.wsattr(String({'format': 'date-time'}), mandatory=True)
+
+
+class Counts(wtypes.Base):
+    """How many messages a queue has, and the ends of the line if it has any."""
+
+    free = wtypes.wsattr(natural, mandatory=True)
+    claimed = wtypes.wsattr(natural, mandatory=True)
+    total = wtypes.wsattr(natural, mandatory=True)
+    oldest = wtypes.wsattr(EndOfLine)
+    newest = wtypes.wsattr(EndOfLine)
+
+
+class Statistics(wtypes.Base):
+    """The statistics of a queue."""
+
+    messages = wtypes.wsattr(Counts, mandatory=True)
+
+
+class Home(wtypes.Base):
+    """What a version offers, as JSON Home."""
+
+    resources = wtypes.wsattr(any_object, mandatory=True)
+
+
+class Versions(wtypes.Base):
+    """The versions of the API."""
+
+    versions = wtypes.wsattr([any_object], mandatory=True)
+
 
 # Bytes of a Location; proxies commonly take 4 KiB for all headers together.
 LONGEST_LOCATION = 3072

@@ -18,7 +18,7 @@ class NotOfferedController:
     def __init__(self, what: str) -> None:
         self._what = what
 
-    @expose()
+    @expose(replies=None, raises=(NotOffered,))
     def get(self, request: Request, *path_values: str | QueueKey) -> Reply:
         """Refuse."""
         raise NotOffered(self._what)

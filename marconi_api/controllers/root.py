@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from marconi_api.controllers import v1, v1_1, v2
+from marconi_api.controllers.description import DescriptionController
+from marconi_api.controllers.documents import Versions
 from marconi_api.dispatch import Resource, Routes
-from marconi_api.wire import Reply, Request, expose, json_reply
+from marconi_api.wire import Content, Reply, Request, expose, json_reply
 
 
 class RootController:
@@ -14,6 +16,7 @@ class RootController:
     def __init__(self) -> None:
         self._routes = Routes()
         self._routes.add('/', self)
+        self._routes.add('/openapi.json', DescriptionController(self._routes.resources))
         for version in (v1, v1_1, v2):
             for path, controller in version.RESOURCES.items():
                 self._routes.add(path, controller, version.HOOKS)
@@ -21,7 +24,7 @@ class RootController:
     def _route(self, args: Sequence[str], request: Request) -> tuple[Resource, dict[str, Any]]:
         return self._routes.find(args)
 
-    @expose()
+    @expose(replies={300: Content(Versions)}, needs_storage=False)
     def get(self, request: Request) -> Reply:
         """The versions that are served, for clients that look for theirs."""
         return json_reply({'versions': [v1.VERSION, v1_1.VERSION, v2.VERSION]}, 300)

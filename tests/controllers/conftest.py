@@ -3,6 +3,7 @@
 import os
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -62,15 +63,27 @@ def other_postgres() -> Iterator[EmbeddedPostgres]:
 def mortal_api(wsgi_app: Any, other_postgres: EmbeddedPostgres) -> Iterator[Api]:
     """A client of a second service, whose storage is ``other_postgres``."""
     other_postgres.start()
+    with _another_service(other_postgres.url) as api:
+        with model.database.transaction() as run:
+            run('DELETE FROM queues', {})
+        yield api
+
+
+@pytest.fixture
+def api_without_storage(wsgi_app: Any) -> Iterator[Api]:
+    """A client of a second service, which never had a storage."""
+    with _another_service('postgresql+psycopg2://marconi@127.0.0.1:1/marconi') as api:
+        yield api
+
+
+@contextmanager
+def _another_service(database_url: str) -> Iterator[Api]:
     of_the_first = {name: getattr(model, name) for name in _REPOSITORIES}
     config = conf_from_file(str(installation.OPERATOR_FILES / 'config.py'))
-    config.database.url = other_postgres.url
+    config.database.url = database_url
     config.logging = {'version': 1, 'disable_existing_loggers': False}
-    api = Api(TestApp(setup_app(config), lint=False))
-    with model.database.transaction() as run:
-        run('DELETE FROM queues', {})
     try:
-        yield api
+        yield Api(TestApp(setup_app(config), lint=False))
     finally:
         model.database.close()
         for name, repository in of_the_first.items():

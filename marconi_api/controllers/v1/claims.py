@@ -3,15 +3,18 @@
 from marconi_api import limits, model
 from marconi_api.controllers.v1.messages import message_document
 from marconi_api.controllers.v1.queues import queue_href
-from marconi_api.controllers.v1.types import ClaimRenewal, NewClaim
+from marconi_api.controllers.v1.types import Claim, ClaimRenewal, Message, NewClaim
+from marconi_api.errors import ClaimNotFound
 from marconi_api.model import QueueKey
 from marconi_api.wire import (
+    EMPTY,
+    Content,
+    IntegerParameter,
     Reply,
     Request,
     content_location,
     empty_reply,
     expose,
-    integer_parameter,
     json_reply,
 )
 
@@ -19,7 +22,11 @@ from marconi_api.wire import (
 class ClaimsController:
     """``/v1/queues/{queue}/claims``."""
 
-    @expose(body=NewClaim, limit=integer_parameter)
+    @expose(
+        body=NewClaim,
+        limit=IntegerParameter('claim_size'),
+        replies={201: Content([Message], 'Location'), 204: EMPTY},
+    )
     def post(
         self, request: Request, queue: QueueKey, body: NewClaim, limit: int | None = None
     ) -> Reply:
@@ -37,7 +44,7 @@ class ClaimsController:
 class ClaimController:
     """``/v1/queues/{queue}/claims/{claim}``."""
 
-    @expose()
+    @expose(replies={200: Content(Claim, 'Content-Location')}, raises=(ClaimNotFound,))
     def get(self, request: Request, queue: QueueKey, claim: str) -> Reply:
         """What the claim still holds (contract 6.2)."""
         held = model.claims.get(queue, claim)
@@ -49,7 +56,7 @@ class ClaimController:
         }
         return json_reply(document, 200, content_location(request))
 
-    @expose(body=ClaimRenewal)
+    @expose(body=ClaimRenewal, replies={204: EMPTY}, raises=(ClaimNotFound,))
     def patch(self, request: Request, queue: QueueKey, claim: str, body: ClaimRenewal) -> Reply:
         """Start the claim anew, for another ``ttl`` (contract 6.3)."""
         limits.in_force.check_claim_ttl(body.ttl)
@@ -57,7 +64,7 @@ class ClaimController:
         model.claims.renew(queue, claim, body.ttl, body.grace)
         return empty_reply()
 
-    @expose()
+    @expose(replies={204: EMPTY})
     def delete(self, request: Request, queue: QueueKey, claim: str) -> Reply:
         """Give the messages back at once (contract 6.4)."""
         model.claims.release(queue, claim)

@@ -1,14 +1,17 @@
 """``/v1``, the home document, and ``/v1/health``."""
 
 from marconi_api import model
-from marconi_api.controllers.documents import relation
-from marconi_api.wire import Reply, Request, empty_reply, expose, json_reply
+from marconi_api.controllers.documents import Home, relation
+from marconi_api.wire import EMPTY, Content, Reply, Request, empty_reply, expose, json_reply
 
 
 class HomeController:
     """``/v1``: what the API offers, as JSON Home (contract 3.2)."""
 
-    @expose()
+    @expose(
+        replies={200: Content(Home, 'Cache-Control', media_type='application/json-home')},
+        needs_storage=False,
+    )
     def get(self, request: Request) -> Reply:
         """The document, which clients may keep for a day."""
         return json_reply(
@@ -22,12 +25,12 @@ class HomeController:
 class HealthController:
     """``/v1/health``: whether requests can be served (contract 3.3)."""
 
-    @expose()
+    @expose(replies={204: EMPTY, 503: EMPTY}, needs_storage=False)
     def get(self, request: Request) -> Reply:
         """204 if PostgreSQL answers, else 503."""
         return empty_reply(204 if model.is_healthy() else 503)
 
-    @expose()
+    @expose(replies={204: EMPTY}, needs_storage=False)
     def head(self, request: Request) -> Reply:
         """204 as long as the service itself answers."""
         return empty_reply()

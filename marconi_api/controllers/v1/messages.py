@@ -4,11 +4,26 @@ from typing import Any
 
 from marconi_api import limits, model
 from marconi_api.controllers.documents import WITH_CLAIMED, posted_location
+from marconi_api.controllers.v1 import types
 from marconi_api.controllers.v1.queues import queue_href
 from marconi_api.controllers.v1.types import NewMessage
-from marconi_api.errors import MissingParameter, OutOfRange
+from marconi_api.errors import (
+    ClaimDoesNotHold,
+    MessageIsClaimed,
+    MessageNotFound,
+    MissingHeader,
+    MissingParameter,
+    OutOfRange,
+    QueueNotFound,
+)
 from marconi_api.model import READY, Message, QueueKey
 from marconi_api.wire import (
+    EMPTY,
+    ByHand,
+    Content,
+    IntegerParameter,
+    ListOf,
+    ListParameter,
     Raw,
     Reply,
     Request,
@@ -16,9 +31,7 @@ from marconi_api.wire import (
     content_location,
     empty_reply,
     expose,
-    integer_parameter,
     json_reply,
-    list_parameter,
     next_link,
     read_query,
     text_parameter,
@@ -42,7 +55,7 @@ def message_document(queue: QueueKey, message: Message, claim: str | None = None
 #: The parameters of a page; beside ``ids`` they are ignored, even malformed (contract 5.2).
 PAGE = {
     'marker': text_parameter,
-    'limit': integer_parameter,
+    'limit': IntegerParameter('message_page'),
     'echo': boolean_parameter,
     'include_claimed': boolean_parameter,
 }
@@ -51,7 +64,15 @@ PAGE = {
 class MessagesController:
     """``/v1/queues/{queue}/messages``."""
 
-    @expose(ids=list_parameter)
+    @expose(
+        ids=ListParameter('ids'),
+        by_hand=ByHand(query=PAGE),
+        replies={
+            200: Content((types.MessagePage, [types.Message]), 'Content-Location'),
+            204: Content(None, 'Content-Location'),
+        },
+        raises=(MissingHeader,),
+    )
     def get(self, request: Request, queue: QueueKey, ids: list[str] | None = None) -> Reply:
         """The messages that ``ids`` names (contract 5.2), or a page of the queue (5.1)."""
         if ids is None:
@@ -82,7 +103,13 @@ class MessagesController:
         }
         return json_reply(page, 200, content_location(request))
 
-    @expose(body=[NewMessage], needs_client_id=True)
+    @expose(
+        body=[NewMessage],
+        by_hand=ByHand(body=ListOf(NewMessage, at_least=1)),
+        needs_client_id=True,
+        replies={201: Content(types.Posted, 'Location')},
+        raises=(QueueNotFound,),
+    )
     def post(self, request: Request, queue: QueueKey, body: list[NewMessage]) -> Reply:
         """Put messages into the queue, all or none (contract 5.3)."""
         if not body:
@@ -98,7 +125,11 @@ class MessagesController:
         document = {'resources': [f'{path}/{message}' for message in ids], 'partial': False}
         return json_reply(document, 201, ('Location', posted_location(path, ids)))
 
-    @expose(ids=list_parameter)
+    @expose(
+        ids=ListParameter('ids', required=True),
+        replies={204: EMPTY},
+        raises=(MissingParameter,),
+    )
     def delete(self, request: Request, queue: QueueKey, ids: list[str] | None = None) -> Reply:
         """Delete the messages that ``ids`` names, claimed or not (contract 5.4)."""
         if ids is None:
@@ -111,13 +142,17 @@ class MessagesController:
 class MessageController:
     """``/v1/queues/{queue}/messages/{message}``."""
 
-    @expose()
+    @expose(replies={200: Content(types.Message, 'Content-Location')}, raises=(MessageNotFound,))
     def get(self, request: Request, queue: QueueKey, message: str) -> Reply:
         """One message, claimed or not (contract 5.5)."""
         document = message_document(queue, model.messages.get(queue, message))
         return json_reply(document, 200, content_location(request))
 
-    @expose(claim_id=text_parameter)
+    @expose(
+        claim_id=text_parameter,
+        replies={204: EMPTY},
+        raises=(ClaimDoesNotHold, MessageIsClaimed),
+    )
     def delete(
         self, request: Request, queue: QueueKey, message: str, claim_id: str | None = None
     ) -> Reply:

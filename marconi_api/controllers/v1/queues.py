@@ -3,10 +3,16 @@
 from typing import Any
 
 from marconi_api import limits, model
-from marconi_api.controllers.documents import stats_document
-from marconi_api.errors import OutOfRange
+from marconi_api.controllers.documents import Statistics, stats_document
+from marconi_api.controllers.v1.types import QueuePage
+from marconi_api.errors import OutOfRange, QueueCollision, QueueNotFound
 from marconi_api.model import Queue, QueueKey
 from marconi_api.wire import (
+    EMPTY,
+    ByHand,
+    Content,
+    IntegerParameter,
+    Json,
     JsonObject,
     Raw,
     Reply,
@@ -15,7 +21,6 @@ from marconi_api.wire import (
     content_location,
     empty_reply,
     expose,
-    integer_parameter,
     json_reply,
     next_link,
     text_parameter,
@@ -30,7 +35,12 @@ def queue_href(queue: QueueKey) -> str:
 class QueuesController:
     """``/v1/queues``."""
 
-    @expose(marker=text_parameter, limit=integer_parameter, detailed=boolean_parameter)
+    @expose(
+        marker=text_parameter,
+        limit=IntegerParameter('queue_page'),
+        detailed=boolean_parameter,
+        replies={200: Content(QueuePage, 'Content-Location'), 204: EMPTY},
+    )
     def get(self, request: Request, **query: Any) -> Reply:
         """A page of the project's queues, by name (contract 4.1)."""
         limit = limits.in_force.queues_on_page(query.get('limit'))
@@ -55,7 +65,9 @@ def _entry(queue: Queue, detailed: bool) -> dict[str, Any]:
 class QueueController:
     """``/v1/queues/{queue}``."""
 
-    @expose()
+    @expose(
+        replies={204: Content(None, 'Content-Location'), 404: Content(None, 'Content-Location')}
+    )
     def get(self, request: Request, queue: QueueKey) -> Reply:
         """Whether the queue exists; neither answer has a body (contract 4.3)."""
         status = 204 if model.queues.exists(queue) else 404
@@ -63,28 +75,40 @@ class QueueController:
 
     head = get
 
-    @expose()
+    @expose(
+        replies={201: Content(None, 'Location'), 204: Content(None, 'Location')},
+        raises=(QueueCollision,),
+    )
     def put(self, request: Request, queue: QueueKey) -> Reply:
         """Make the queue, or leave it as it is; the body is ignored (contract 4.2)."""
         status = 201 if model.queues.create(queue) else 204
         return empty_reply(status, ('Location', queue_href(queue)))
 
-    @expose()
+    @expose(replies={204: EMPTY})
     def delete(self, request: Request, queue: QueueKey) -> Reply:
         """Remove the queue and all that is in it (contract 4.4)."""
         model.queues.delete(queue)
         return empty_reply()
 
 
+_METADATA = Json({'type': 'object', 'propertyNames': {'not': {'pattern': '^_'}}})
+
+
 class MetadataController:
     """``/v1/queues/{queue}/metadata``."""
 
-    @expose()
+    @expose(replies={200: Content(JsonObject, 'Content-Location')}, raises=(QueueNotFound,))
     def get(self, request: Request, queue: QueueKey) -> Reply:
         """The object last stored (contract 4.5)."""
         return json_reply(Raw(model.queues.metadata(queue)), 200, content_location(request))
 
-    @expose(body=JsonObject, at_most='max_queue_metadata')
+    @expose(
+        body=JsonObject,
+        by_hand=ByHand(body=_METADATA),
+        at_most='max_queue_metadata',
+        replies={204: Content(None, 'Location')},
+        raises=(QueueNotFound,),
+    )
     def put(self, request: Request, queue: QueueKey, body: JsonObject) -> Reply:
         """Store another object in its place (contract 4.6)."""
         for name in body.members:
@@ -97,7 +121,7 @@ class MetadataController:
 class StatsController:
     """``/v1/queues/{queue}/stats``."""
 
-    @expose()
+    @expose(replies={200: Content(Statistics, 'Content-Location')}, raises=(QueueNotFound,))
     def get(self, request: Request, queue: QueueKey) -> Reply:
         """How many messages are there, and the ends of the line (contract 4.7)."""
         document = stats_document(queue_href(queue), model.queues.stats(queue))

@@ -1,26 +1,77 @@
-"""The JSON documents that version 1 reads: their members and their shape."""
+"""The JSON documents of version 1: their members and their shape.
+
+It reads those called New… and ClaimRenewal; the others say what it writes.
+"""
 
 from wsme import types as wtypes
 
-from marconi_api.wire import any_json, integer
+from marconi_api.controllers.documents import Link
+from marconi_api.wire import Integer, any_json, any_object, natural, string
 
 
 class NewMessage(wtypes.Base):
     """One element of a POST of messages (contract 5.3); ``ttl`` in seconds."""
 
-    ttl = wtypes.wsattr(integer, mandatory=True)
+    ttl = wtypes.wsattr(Integer('message_ttl'), mandatory=True)
     body = wtypes.wsattr(any_json, mandatory=True)
 
 
 class NewClaim(wtypes.Base):
     """The terms of a claim (contract 6.1), in seconds."""
 
-    ttl = wtypes.wsattr(integer, mandatory=True)
-    grace = wtypes.wsattr(integer, mandatory=True)
+    ttl = wtypes.wsattr(Integer('claim_ttl'), mandatory=True)
+    grace = wtypes.wsattr(Integer('claim_grace'), mandatory=True)
 
 
 class ClaimRenewal(wtypes.Base):
     """New terms for a claim that lives (contract 6.3), in seconds."""
 
-    ttl = wtypes.wsattr(integer, mandatory=True)
-    grace = wtypes.wsattr(integer, default=0)
+    ttl = wtypes.wsattr(Integer('claim_ttl'), mandatory=True)
+    grace = wtypes.wsattr(Integer('renewal_grace'), default=0)
+
+
+class Message(wtypes.Base):
+    """A message: exactly these members (contract 5)."""
+
+    href = wtypes.wsattr(string, mandatory=True)
+    ttl = wtypes.wsattr(natural, mandatory=True)
+    age = wtypes.wsattr(natural, mandatory=True)
+    body = wtypes.wsattr(any_json, mandatory=True)
+
+
+class MessagePage(wtypes.Base):
+    """A page of a queue's messages; it always has a link (contract 5.1)."""
+
+    messages = wtypes.wsattr([Message], mandatory=True)
+    links = wtypes.wsattr([Link], mandatory=True)
+
+
+class Posted(wtypes.Base):
+    """The paths of new messages, as they were posted."""
+
+    resources = wtypes.wsattr([string], mandatory=True)
+    partial = wtypes.wsattr(bool, mandatory=True)
+
+
+class Claim(wtypes.Base):
+    """A claim, and what it still holds (contract 6.2)."""
+
+    age = wtypes.wsattr(natural, mandatory=True)
+    ttl = wtypes.wsattr(natural, mandatory=True)
+    href = wtypes.wsattr(string, mandatory=True)
+    messages = wtypes.wsattr([Message], mandatory=True)
+
+
+class QueueEntry(wtypes.Base):
+    """A queue, with its metadata if the client asked for details."""
+
+    name = wtypes.wsattr(string, mandatory=True)
+    href = wtypes.wsattr(string, mandatory=True)
+    metadata = wtypes.wsattr(any_object)
+
+
+class QueuePage(wtypes.Base):
+    """A page of queues; it always has a link (contract 4.1)."""
+
+    queues = wtypes.wsattr([QueueEntry], mandatory=True)
+    links = wtypes.wsattr([Link], mandatory=True)

@@ -53,6 +53,21 @@ def check_attributes(members: Mapping[str, msgspec.Raw]) -> None:
         )
 
 
+def schema() -> dict[str, Any]:
+    """Metadata that :func:`check_attributes` lets pass, as a JSON Schema."""
+    properties: dict[str, Any] = {name: {} for name in DEFAULTS}
+    for name, bounds in _RANGES.items():
+        least, most = bounds()
+        properties[name] = {'type': ['integer', 'null'], 'minimum': least, 'maximum': most}
+    properties['_enable_encrypt_messages'] = {'enum': [False, None]}
+    return {'type': 'object', 'properties': properties}
+
+
+def schema_with_defaults() -> dict[str, Any]:
+    """What :func:`with_defaults` makes of such metadata, as a JSON Schema."""
+    return {**schema(), 'required': list(DEFAULTS)}
+
+
 def attribute(members: Mapping[str, msgspec.Raw], name: str) -> Any:
     """The value of an attribute; None if it is not set."""
     text = members.get(name)

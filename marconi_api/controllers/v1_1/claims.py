@@ -3,9 +3,19 @@
 from marconi_api import limits, model
 from marconi_api.controllers.v1_1.controller import Controller
 from marconi_api.controllers.v1_1.messages import message_document
-from marconi_api.controllers.v1_1.types import NewClaim
+from marconi_api.controllers.v1_1.types import Claim, ClaimedMessages, ClaimRenewal, NewClaim
+from marconi_api.errors import ClaimNotFound
 from marconi_api.model import QueueKey
-from marconi_api.wire import Reply, Request, empty_reply, expose, integer_parameter, json_reply
+from marconi_api.wire import (
+    EMPTY,
+    Content,
+    IntegerParameter,
+    Reply,
+    Request,
+    empty_reply,
+    expose,
+    json_reply,
+)
 
 
 def terms(body: NewClaim) -> tuple[int, int]:
@@ -19,7 +29,12 @@ def terms(body: NewClaim) -> tuple[int, int]:
 class ClaimsController(Controller):
     """``/queues/{queue}/claims``."""
 
-    @expose(body=NewClaim, body_is_optional=True, limit=integer_parameter)
+    @expose(
+        body=NewClaim,
+        body_is_optional=True,
+        limit=IntegerParameter('claim_size'),
+        replies={201: Content(ClaimedMessages, 'Location'), 204: EMPTY},
+    )
     def post(
         self,
         request: Request,
@@ -43,7 +58,7 @@ class ClaimsController(Controller):
 class ClaimController(Controller):
     """``/queues/{queue}/claims/{claim}``."""
 
-    @expose()
+    @expose(replies={200: Content(Claim)}, raises=(ClaimNotFound,))
     def get(self, request: Request, queue: QueueKey, claim: str) -> Reply:
         """What the claim still holds."""
         held = model.claims.get(queue, claim)
@@ -56,15 +71,15 @@ class ClaimController(Controller):
         }
         return json_reply(document)
 
-    @expose(body=NewClaim)
-    def patch(self, request: Request, queue: QueueKey, claim: str, body: NewClaim) -> Reply:
+    @expose(body=ClaimRenewal, replies={204: EMPTY}, raises=(ClaimNotFound,))
+    def patch(self, request: Request, queue: QueueKey, claim: str, body: ClaimRenewal) -> Reply:
         """Start the claim anew."""
         ttl, grace = terms(body)
         limits.in_force.check_renewal_grace(grace)
         model.claims.renew(queue, claim, ttl, grace)
         return empty_reply()
 
-    @expose()
+    @expose(replies={204: EMPTY})
     def delete(self, request: Request, queue: QueueKey, claim: str) -> Reply:
         """Give the messages back at once."""
         model.claims.release(queue, claim)

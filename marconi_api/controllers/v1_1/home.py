@@ -3,9 +3,9 @@
 from typing import Any
 
 from marconi_api import model
-from marconi_api.controllers.documents import relation
+from marconi_api.controllers.documents import Home, relation
 from marconi_api.controllers.v1_1.controller import Controller
-from marconi_api.wire import Reply, Request, empty_reply, expose, json_reply
+from marconi_api.wire import EMPTY, Content, Reply, Request, empty_reply, expose, json_reply
 
 _QUEUE = {'queue_name': 'param/queue_name'}
 _MESSAGE = {**_QUEUE, 'message_id': 'param/message_id'}
@@ -15,7 +15,10 @@ _CLAIM = {**_QUEUE, 'claim_id': 'param/claim_id'}
 class HomeController(Controller):
     """The version's root: what it offers, as JSON Home."""
 
-    @expose()
+    @expose(
+        replies={200: Content(Home, 'Cache-Control', media_type='application/json-home')},
+        needs_storage=False,
+    )
     def get(self, request: Request) -> Reply:
         """The document, which clients may keep for a day."""
         return json_reply(
@@ -60,12 +63,12 @@ class HomeController(Controller):
 class PingController(Controller):
     """``/ping``: whether requests can be served."""
 
-    @expose()
+    @expose(replies={204: EMPTY, 503: EMPTY}, needs_storage=False)
     def get(self, request: Request) -> Reply:
         """204 if PostgreSQL answers, else 503."""
         return empty_reply(204 if model.is_healthy() else 503)
 
-    @expose()
+    @expose(replies={204: EMPTY}, needs_storage=False)
     def head(self, request: Request) -> Reply:
         """204 as long as the service itself answers."""
         return empty_reply()

@@ -5,11 +5,24 @@ from typing import Any, ClassVar
 
 from marconi_api import limits, model
 from marconi_api.controllers.documents import WITH_CLAIMED, posted_location
+from marconi_api.controllers.v1_1 import types
 from marconi_api.controllers.v1_1.controller import Controller
 from marconi_api.controllers.v1_1.types import NewMessage, NewMessages, read_messages
-from marconi_api.errors import NoneOfThemFound, OutOfRange
+from marconi_api.errors import (
+    ClaimDoesNotHold,
+    MessageIsClaimed,
+    MessageNotFound,
+    NoneOfThemFound,
+    OutOfRange,
+    QueueCollision,
+)
 from marconi_api.model import READY, Attributes, Batch, Message, QueueKey
 from marconi_api.wire import (
+    EMPTY,
+    ByHand,
+    Content,
+    IntegerParameter,
+    ListParameter,
     Parameter,
     Raw,
     Reply,
@@ -17,9 +30,7 @@ from marconi_api.wire import (
     boolean_parameter,
     empty_reply,
     expose,
-    integer_parameter,
     json_reply,
-    list_parameter,
     next_link,
     read_query,
     text_parameter,
@@ -47,12 +58,17 @@ class MessagesController(Controller):
     #: The parameters of a page; beside ``ids`` they are ignored, even malformed.
     page_parameters: ClassVar[dict[str, Parameter]] = {
         'marker': text_parameter,
-        'limit': integer_parameter,
+        'limit': IntegerParameter('message_page'),
         'echo': boolean_parameter,
         'include_claimed': boolean_parameter,
     }
 
-    @expose(ids=list_parameter)
+    @expose(
+        ids=ListParameter('ids'),
+        by_hand=ByHand(query='page_parameters'),
+        replies={200: Content(types.Messages)},
+        raises=(NoneOfThemFound,),
+    )
     def get(self, request: Request, queue: QueueKey, ids: list[str] | None = None) -> Reply:
         """The messages that ``ids`` names, or a page of the queue."""
         if ids is None:
@@ -83,7 +99,11 @@ class MessagesController(Controller):
     def _documents(self, queue: QueueKey, messages: list[Message]) -> list[dict[str, Any]]:
         return [message_document(self.href(queue), message) for message in messages]
 
-    @expose()
+    @expose(
+        by_hand=ByHand(body='posted_type'),
+        replies={201: Content(types.Posted, 'Location')},
+        raises=(QueueCollision,),
+    )
     def post(self, request: Request, queue: QueueKey) -> Reply:
         """Put messages into the queue, all or none; the queue is made if it is not there.
 
@@ -117,7 +137,11 @@ class MessagesController(Controller):
         """Seconds for which each message waits; version 1.1 knows of no delays."""
         return [0] * len(messages)
 
-    @expose(ids=list_parameter, pop=integer_parameter)
+    @expose(
+        ids=ListParameter('ids'),
+        pop=IntegerParameter('pop_size'),
+        replies={200: Content(types.PoppedMessages), 204: EMPTY},
+    )
     def delete(
         self,
         request: Request,
@@ -154,12 +178,16 @@ class MessagesController(Controller):
 class MessageController(Controller):
     """``/queues/{queue}/messages/{message}``."""
 
-    @expose()
+    @expose(replies={200: Content(types.Message)}, raises=(MessageNotFound,))
     def get(self, request: Request, queue: QueueKey, message: str) -> Reply:
         """One message, claimed or not."""
         return json_reply(message_document(self.href(queue), model.messages.get(queue, message)))
 
-    @expose(claim_id=text_parameter)
+    @expose(
+        claim_id=text_parameter,
+        replies={204: EMPTY},
+        raises=(ClaimDoesNotHold, MessageIsClaimed),
+    )
     def delete(
         self, request: Request, queue: QueueKey, message: str, claim_id: str | None = None
     ) -> Reply:

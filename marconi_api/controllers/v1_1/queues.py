@@ -1,15 +1,22 @@
 """Queues in versions 1.1 and 2: their metadata is the queue's own document."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from marconi_api import limits, model
-from marconi_api.controllers.documents import stats_document
+from marconi_api.controllers.documents import Statistics, stats_document
+from marconi_api.controllers.v1_1 import attributes
 from marconi_api.controllers.v1_1.attributes import check_attributes
 from marconi_api.controllers.v1_1.controller import Controller
-from marconi_api.errors import QueueNotFound
+from marconi_api.controllers.v1_1.types import QueuePage
+from marconi_api.errors import DeadLetterCycle, QueueCollision, QueueNotFound
 from marconi_api.model import Queue, QueueKey, Stats
 from marconi_api.wire import (
+    EMPTY,
+    ByHand,
+    Content,
+    IntegerParameter,
+    Json,
     JsonObject,
     Raw,
     Reply,
@@ -17,7 +24,6 @@ from marconi_api.wire import (
     boolean_parameter,
     empty_reply,
     expose,
-    integer_parameter,
     json_reply,
     next_link,
     text_parameter,
@@ -27,7 +33,12 @@ from marconi_api.wire import (
 class QueuesController(Controller):
     """``/queues``."""
 
-    @expose(marker=text_parameter, limit=integer_parameter, detailed=boolean_parameter)
+    @expose(
+        marker=text_parameter,
+        limit=IntegerParameter('queue_page'),
+        detailed=boolean_parameter,
+        replies={200: Content(QueuePage)},
+    )
     def get(self, request: Request, **query: Any) -> Reply:
         """A page of the project's queues, by name."""
         limit = limits.in_force.queues_on_page(query.get('limit'))
@@ -57,12 +68,19 @@ class QueuesController(Controller):
 class QueueController(Controller):
     """``/queues/{queue}``."""
 
-    @expose()
+    @expose(replies={200: Content(JsonObject)})
     def get(self, request: Request, queue: QueueKey) -> Reply:
         """The queue's metadata; that of a queue which does not exist is empty."""
         return json_reply(Raw(model.queues.find_metadata(queue) or '{}'))
 
-    @expose(body=JsonObject, at_most='max_queue_metadata', body_is_optional=True)
+    @expose(
+        body=JsonObject,
+        at_most='max_queue_metadata',
+        body_is_optional=True,
+        by_hand=ByHand(body=Json(attributes.schema)),
+        replies={201: Content(None, 'Location'), 204: Content(None, 'Location')},
+        raises=(QueueCollision, DeadLetterCycle),
+    )
     def put(self, request: Request, queue: QueueKey, body: JsonObject | None = None) -> Reply:
         """Make the queue with its metadata, or leave it as it is."""
         if body:
@@ -70,7 +88,7 @@ class QueueController(Controller):
         created = model.queues.create(queue, body.text if body else '{}')
         return empty_reply(201 if created else 204, ('Location', self.href(queue)))
 
-    @expose()
+    @expose(replies={204: EMPTY})
     def delete(self, request: Request, queue: QueueKey) -> Reply:
         """Remove the queue and all that is in it."""
         model.queues.delete(queue)
@@ -80,7 +98,10 @@ class QueueController(Controller):
 class StatsController(Controller):
     """``/queues/{queue}/stats``."""
 
-    @expose()
+    #: The type of the reply's document.
+    shown_type: ClassVar[type[Statistics]] = Statistics
+
+    @expose(replies={200: Content('shown_type')})
     def get(self, request: Request, queue: QueueKey) -> Reply:
         """How many messages are there; none in a queue that does not exist."""
         try:

@@ -1,9 +1,22 @@
-"""The JSON documents that version 1.1 reads; version 2 adds to them."""
+"""The JSON documents of version 1.1; version 2 adds to them.
+
+It reads those called New… and ClaimRenewal; the others say what it writes.
+"""
 
 from wsme import types as wtypes
 
+from marconi_api.controllers.documents import Link
 from marconi_api.errors import OutOfRange
-from marconi_api.wire import ListOf, any_json, nullable_integer, read_document
+from marconi_api.wire import (
+    ListOf,
+    NullableInteger,
+    any_json,
+    any_object,
+    natural,
+    nullable_string,
+    read_document,
+    string,
+)
 
 
 class AnyObject(wtypes.Base):
@@ -13,21 +26,97 @@ class AnyObject(wtypes.Base):
 class NewMessage(wtypes.Base):
     """A message to post; without a ``ttl`` (seconds) it gets the queue's."""
 
-    ttl = wtypes.wsattr(nullable_integer, default=None)
+    ttl = wtypes.wsattr(NullableInteger('message_ttl'), default=None)
     body = wtypes.wsattr(any_json, mandatory=True)
 
 
 class NewMessages(wtypes.Base):
     """A POST of messages."""
 
-    messages = wtypes.wsattr(ListOf(NewMessage))
+    messages = wtypes.wsattr(ListOf(NewMessage, at_least=1))
 
 
 class NewClaim(wtypes.Base):
-    """The terms of a claim, made or renewed, in seconds; each has a default."""
+    """The terms of a claim, in seconds; each has a default."""
 
-    ttl = wtypes.wsattr(nullable_integer, default=None)
-    grace = wtypes.wsattr(nullable_integer, default=None)
+    ttl = wtypes.wsattr(NullableInteger('claim_ttl'), default=None)
+    grace = wtypes.wsattr(NullableInteger('claim_grace'), default=None)
+
+
+class ClaimRenewal(NewClaim):
+    """New terms for a claim that lives; the defaults are the same."""
+
+    grace = wtypes.wsattr(NullableInteger('renewal_grace'), default=None)
+
+
+class Message(wtypes.Base):
+    """A message: exactly these members (contract v2, 2.3)."""
+
+    id = wtypes.wsattr(string, mandatory=True)
+    href = wtypes.wsattr(string, mandatory=True)
+    ttl = wtypes.wsattr(natural, mandatory=True)
+    age = wtypes.wsattr(natural, mandatory=True)
+    body = wtypes.wsattr(any_json, mandatory=True)
+
+
+class Messages(wtypes.Base):
+    """Messages; those of a page come with a link, unless there are none."""
+
+    messages = wtypes.wsattr([Message], mandatory=True)
+    links = wtypes.wsattr([Link])
+
+
+class ClaimedMessages(wtypes.Base):
+    """What a new claim holds."""
+
+    messages = wtypes.wsattr([Message], mandatory=True)
+
+
+class PoppedMessage(wtypes.Base):
+    """A message that is no more; it has no path (contract v2, 6.4)."""
+
+    id = wtypes.wsattr(string, mandatory=True)
+    age = wtypes.wsattr(natural, mandatory=True)
+    ttl = wtypes.wsattr(natural, mandatory=True)
+    body = wtypes.wsattr(any_json, mandatory=True)
+    claim_id = wtypes.wsattr(nullable_string, mandatory=True)
+    claim_count = wtypes.wsattr(natural, mandatory=True)
+
+
+class PoppedMessages(wtypes.Base):
+    """What a pop took, the oldest first."""
+
+    messages = wtypes.wsattr([PoppedMessage], mandatory=True)
+
+
+class Posted(wtypes.Base):
+    """The paths of new messages, as they were posted."""
+
+    resources = wtypes.wsattr([string], mandatory=True)
+
+
+class Claim(wtypes.Base):
+    """A claim, and what it still holds."""
+
+    age = wtypes.wsattr(natural, mandatory=True)
+    ttl = wtypes.wsattr(natural, mandatory=True)
+    href = wtypes.wsattr(string, mandatory=True)
+    messages = wtypes.wsattr([Message], mandatory=True)
+
+
+class QueueEntry(wtypes.Base):
+    """A queue, with its metadata if the client asked for details."""
+
+    name = wtypes.wsattr(string, mandatory=True)
+    href = wtypes.wsattr(string, mandatory=True)
+    metadata = wtypes.wsattr(any_object)
+
+
+class QueuePage(wtypes.Base):
+    """A page of queues, with a link unless it is empty."""
+
+    queues = wtypes.wsattr([QueueEntry], mandatory=True)
+    links = wtypes.wsattr([Link], mandatory=True)
 
 
 def read_messages(datatype: type[NewMessages], text: str) -> list[NewMessage]:

@@ -6,36 +6,42 @@ from collections.abc import Callable
 from typing import Any
 
 from marconi_api import limits, model
+from marconi_api.controllers.v1_1 import attributes
 from marconi_api.controllers.v1_1 import queues as v1_1
 from marconi_api.controllers.v1_1.attributes import with_defaults
 from marconi_api.controllers.v1_1.controller import Controller
 from marconi_api.controllers.v2 import patch
-from marconi_api.controllers.v2.types import Operation, Purge
-from marconi_api.errors import OutOfRange, WrongContentType
+from marconi_api.controllers.v2.types import Operation, Purge, QueuePage, Statistics
+from marconi_api.errors import DeadLetterCycle, MetadataConflict, OutOfRange, QueueNotFound
 from marconi_api.model import Queue, QueueKey, Stats
 from marconi_api.wire import (
+    EMPTY,
+    ByHand,
+    Content,
+    IntegerParameter,
+    Json,
     JsonObject,
+    OtherParameters,
     Parameter,
     Reply,
     Request,
     boolean_parameter,
     empty_reply,
     expose,
-    integer_parameter,
     json_reply,
-    read_document,
     text_parameter,
     unnamed_parameters,
 )
 
 PATCH_TYPE = 'application/openstack-messaging-v2.0-json-patch'
 
+_METADATA = Json(attributes.schema_with_defaults)
 
 _INTEGER = re.compile(r'-?[0-9]{1,19}', re.ASCII)
 
 _PARAMETERS: dict[str, Parameter] = {
     'marker': text_parameter,
-    'limit': integer_parameter,
+    'limit': IntegerParameter('queue_page'),
     'detailed': boolean_parameter,
     'name': text_parameter,
     'with_count': boolean_parameter,
@@ -45,7 +51,11 @@ _PARAMETERS: dict[str, Parameter] = {
 class QueuesController(v1_1.QueuesController):
     """``/v2/queues``."""
 
-    @expose(**_PARAMETERS)
+    @expose(
+        by_hand=ByHand(query={'filter': OtherParameters()}),
+        replies={200: Content(QueuePage)},
+        **_PARAMETERS,
+    )
     def get(self, request: Request, **query: Any) -> Reply:
         """A page of the project's queues, of those that the filters let through (5.1)."""
         limit = limits.in_force.queues_on_page(query.get('limit'))
@@ -89,21 +99,23 @@ def _is_meant(sent: str, value: Any) -> bool:
 class QueueController(v1_1.QueueController):
     """``/v2/queues/{queue}``."""
 
-    @expose()
+    @expose(replies={200: Content(_METADATA)})
     def get(self, request: Request, queue: QueueKey) -> Reply:
         """The queue's metadata, with the attributes that are not set (5.3)."""
         return json_reply(with_defaults(_members(model.queues.find_metadata(queue) or '{}')))
 
-    @expose()
-    def patch(self, request: Request, queue: QueueKey) -> Reply:
+    @expose(
+        body=[Operation],
+        at_most='max_queue_metadata',
+        media_type=PATCH_TYPE,
+        replies={200: Content(_METADATA)},
+        raises=(QueueNotFound, MetadataConflict, DeadLetterCycle),
+    )
+    def patch(self, request: Request, queue: QueueKey, body: list[Operation]) -> Reply:
         """Change the queue's metadata, all that is asked or nothing (5.4)."""
-        if request.environ.get('CONTENT_TYPE') != PATCH_TYPE:
-            raise WrongContentType(PATCH_TYPE)
-        text = request.read_text(limits.in_force.max_queue_metadata)
-        operations = read_document([Operation], text)
-        patch.check(operations)
+        patch.check(body)
         changed = model.queues.change_metadata(
-            queue, lambda metadata: patch.patched(metadata, operations)
+            queue, lambda metadata: patch.patched(metadata, body)
         )
         return json_reply(with_defaults(_members(changed)))
 
@@ -115,6 +127,8 @@ def _members(metadata: str) -> Any:
 class StatsController(v1_1.StatsController):
     """``/v2/queues/{queue}/stats``."""
 
+    shown_type = Statistics
+
     def document(self, queue: QueueKey, stats: Stats) -> dict[str, Any]:
         """With the parked messages, which are neither free nor claimed."""
         document = super().document(queue, stats)
@@ -125,7 +139,7 @@ class StatsController(v1_1.StatsController):
 class PurgeController(Controller):
     """``/v2/queues/{queue}/purge``."""
 
-    @expose(body=Purge, body_is_optional=True)
+    @expose(body=Purge, body_is_optional=True, replies={204: EMPTY})
     def post(self, request: Request, queue: QueueKey, body: Purge | None = None) -> Reply:
         """Remove all messages that are not claimed (5.7)."""
         purged = json.loads(body.resource_types) if body else ['messages']

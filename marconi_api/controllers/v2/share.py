@@ -6,9 +6,10 @@ from typing import Any
 
 from marconi_api import signing
 from marconi_api.controllers.v1_1.controller import Controller
+from marconi_api.controllers.v2.types import Grant, NewGrant
 from marconi_api.errors import OutOfRange
 from marconi_api.model import QueueKey
-from marconi_api.wire import JsonObject, Reply, Request, expose, json_reply
+from marconi_api.wire import ByHand, Content, JsonObject, Reply, Request, expose, json_reply
 
 _SHAREABLE = ('messages', 'claims', 'subscriptions')
 _LIFE = timedelta(days=1)
@@ -17,7 +18,12 @@ _LIFE = timedelta(days=1)
 class ShareController(Controller):
     """``/v2/queues/{queue}/share``."""
 
-    @expose(body=JsonObject)
+    @expose(
+        body=JsonObject,
+        by_hand=ByHand(body=NewGrant),
+        replies={200: Content(Grant)},
+        needs_storage=False,
+    )
     def post(self, request: Request, queue: QueueKey, body: JsonObject) -> Reply:
         """Sign what the client may hand on; nothing is stored."""
         if not signing.signer.can_sign:

@@ -186,6 +186,19 @@ def test_health_counts_the_messages_that_are_there_and_none_of_its_own(
         assert document['message_volume'] == {'free': 3, 'claimed': 1, 'total': 4}
 
 
+def test_health_is_told_also_when_the_messages_cannot_be_counted(api: LaterApi, sql: Any) -> None:
+    sql('ALTER TABLE message_states RENAME TO out_of_reach')
+    try:
+        response = api.get('/v2/health', headers={'X-Roles': 'admin'})
+    finally:
+        sql('ALTER TABLE out_of_reach RENAME TO message_states')
+
+    assert response.status_int == 200
+    assert response.json['storage_reachable'] is True
+    assert response.json['operation_status']['post_messages']['succeeded'] is False
+    assert response.json['message_volume'] == {}
+
+
 def test_looking_at_the_health_leaves_nothing_behind(api: LaterApi, app: TestApp) -> None:
     api.get('/v2/health', headers={'X-Roles': 'admin'})
 

@@ -1,0 +1,31 @@
+"""``/openapi.json``: all paths, as programs read them."""
+
+from collections.abc import Mapping
+from functools import cached_property
+from importlib.metadata import version
+
+import msgspec
+
+from marconi_api import openapi
+from marconi_api.dispatch import Resource
+from marconi_api.wire import Content, JsonObject, Raw, Reply, Request, expose, json_reply
+
+
+class DescriptionController:
+    """``/openapi.json``: the table of resources, as OpenAPI 3.1.
+
+    :param resources: the table, which may be filled later
+    """
+
+    def __init__(self, resources: Mapping[str, Resource]) -> None:
+        self._resources = resources
+
+    @expose(replies={200: Content(JsonObject)}, needs_storage=False)
+    def get(self, request: Request) -> Reply:
+        """This description of the API."""
+        return json_reply(self._document)
+
+    @cached_property
+    def _document(self) -> Raw:
+        # Made when it is first asked for: the limits are known by then, and few ever ask.
+        return Raw(msgspec.json.encode(openapi.describe(self._resources, version('marconi-api'))))

@@ -1,0 +1,455 @@
+"""The document at ``/openapi.json``: what the table of resources says of itself, as OpenAPI 3.1.
+
+Nothing is described twice. Paths and methods are those of the table; what an action reads and
+replies, and how it fails, is what it told ``wire.expose``; headers are those that its hooks
+read, ranges those of ``limits``, statuses and titles those of ``errors``, and prose is the first
+line of a docstring. Only what a name means, the same in all versions, is said here.
+"""
+
+import inspect
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from functools import singledispatch
+from http import HTTPStatus
+from typing import Any
+
+from wsme import types as wtypes
+
+from marconi_api import limits, wire
+from marconi_api.dispatch import Resource
+from marconi_api.errors import (
+    InvalidBody,
+    InvalidParameter,
+    MarconiError,
+    MissingHeader,
+    OutOfRange,
+    StorageUnavailable,
+    WrongContentType,
+)
+
+#: What is meant by a name in paths, queries and headers.
+GLOSSARY = {
+    'queue': "The queue's name.",
+    'message': "The message's id.",
+    'claim': "The claim's id.",
+    'marker': 'The page starts after it: from the link `next` of the page before.',
+    'limit': 'How many there are at most in the reply.',
+    'detailed': 'Whether to show the metadata of each queue.',
+    'name': 'Only queues whose names contain it.',
+    'with_count': 'Whether to count all queues of the project.',
+    'filter': 'Any other parameter: only queues whose metadata has this member with this value.',
+    'echo': 'Whether to show messages that the same `Client-ID` posted.',
+    'include_claimed': 'Whether to show messages that are claimed.',
+    'include_delayed': 'Whether to show messages that are not due yet.',
+    'state': 'Only messages in this state.',
+    'ids': 'The ids of messages, separated by commas.',
+    'pop': 'How many free messages to take and delete, instead of naming them.',
+    'claim_id': 'The claim that holds the message.',
+    'Client-ID': 'Who asks: a UUID, in any spelling, that a program makes up for itself.',
+    'X-Project-Id': 'The project (tenant) to which queues belong.',
+    'X-Roles': 'What the client may do, separated by commas; set by the proxy in front.',
+    'URL-Signature': 'The `signature` of a grant; these headers are sent all or none.',
+    'URL-Expires': 'The `expires` of the grant.',
+    'URL-Methods': 'The `methods` of the grant, joined by commas.',
+    'URL-Paths': 'The `paths` of the grant, joined by commas.',
+    'Location': 'The path of what was made or changed.',
+    'Content-Location': 'The path and query that the reply was read from.',
+    'Cache-Control': 'How long the reply may be kept.',
+    'Vary': 'On what the form of the reply depends.',
+}
+
+_ABOUT = """A message queue service: versions 1, 1.1 and 2 of OpenStack's messaging API.
+
+A path may end with a slash. All paths answer OPTIONS with the methods that they offer, in the
+header Allow, and other methods with 405. A path that is not here is answered with 404."""
+
+Schema = dict[str, Any]
+
+
+def describe(resources: Mapping[str, Resource], version: str) -> Schema:
+    """The document for a table of resources.
+
+    :param version: that of the service
+    """
+    components = Components()
+    paths: dict[str, Schema] = defaultdict(dict)
+    for path, resource in resources.items():
+        for method, action in resource.actions.items():
+            if action.declaration.replies is not None:
+                operation = Operation(path, method, resource, components)
+                paths[path][method.lower()] = operation.describe()
+    return {
+        'openapi': '3.1.0',
+        'info': {'title': 'Marconi', 'version': version, 'description': _ABOUT},
+        'servers': [{'url': '/'}],
+        'paths': paths,
+        'components': components.sections,
+    }
+
+
+class Components:
+    """What operations have in common, each thing once, under its name."""
+
+    def __init__(self) -> None:
+        self.sections: dict[str, dict[str, Schema]] = defaultdict(dict)
+
+    def refer(self, section: str, name: str, component: Schema) -> Schema:
+        """A reference to ``component``."""
+        known = self.sections[section].setdefault(name, component)
+        assert known == component, f'two different {section} are called {name}'
+        return {'$ref': f'#/components/{section}/{name}'}
+
+    def schema(self, datatype: Any, is_sent: bool) -> Schema:
+        """The schema of a document.
+
+        :param is_sent: whether clients send it: they may add members, which are ignored
+        """
+        if isinstance(datatype, tuple):
+            return {'anyOf': [self.schema(one, is_sent) for one in datatype]}
+        if isinstance(datatype, list | wtypes.ArrayType):
+            [element] = datatype if isinstance(datatype, list) else [datatype.item_type]
+            return {'type': 'array', 'items': self.schema(element, is_sent)}
+        if isinstance(datatype, wire.ListOf):
+            list_schema = self.schema([datatype.element], is_sent)
+            return {**list_schema, 'minItems': datatype.at_least}
+        if inspect.isclass(datatype) and issubclass(datatype, wtypes.Base):
+            name = _component_name(datatype)
+            return self.refer('schemas', name, self._object(datatype, is_sent))
+        if datatype is wire.JsonObject:
+            return {'type': 'object'}
+        if datatype is bool:
+            return {'type': 'boolean'}
+        return schema_of(datatype)
+
+    def _object(self, datatype: type[wtypes.Base], is_sent: bool) -> Schema:
+        properties, required = {}, []
+        for attribute in datatype._wsme_attributes:
+            schema = self.schema(attribute.datatype, is_sent)
+            if attribute.default not in (wtypes.Unset, None):
+                schema = {**schema, 'default': attribute.default}
+            if attribute.mandatory or getattr(attribute.datatype, 'at_least', 0):
+                # What must be there has no default.
+                schema.pop('default', None)
+                required.append(attribute.name)
+            properties[attribute.name] = schema
+        shape: Schema = {
+            'type': 'object',
+            'description': said_of(datatype),
+            'properties': properties,
+        }
+        if required:
+            shape['required'] = required
+        return shape if is_sent else {**shape, 'additionalProperties': False}
+
+
+class Operation:
+    """One action, as the document shows it."""
+
+    def __init__(self, path: str, method: str, resource: Resource, components: Components) -> None:
+        self._path = path
+        self._method = method
+        self._resource = resource
+        self._components = components
+        self._action: Any = resource.actions[method]
+        self._declared: wire.Declaration = self._action.declaration
+
+    def describe(self) -> Schema:
+        """The whole."""
+        version = self._path.split('/')[1]
+        operation: Schema = {
+            'operationId': f'{self._method.lower()}{re.sub("[^a-z0-9]+", "_", self._path)}'.strip(
+                '_'
+            ),
+            'summary': said_of(self._action),
+            'tags': [version if re.match(r'v\d', version) else 'service'],
+            'parameters': [*self._in_path(), *self._in_headers(), *self._in_query()],
+            'responses': self._responses(),
+        }
+        if (body := self._body()) is not None:
+            operation['requestBody'] = body
+        if credentials := list(self._of_hooks('credentials')):
+            for name in credentials:
+                scheme = {
+                    'type': 'apiKey',
+                    'in': 'header',
+                    'name': name,
+                    'description': meaning_of(name),
+                }
+                self._components.refer('securitySchemes', name, scheme)
+            operation['security'] = [{}, {name: [] for name in credentials}]
+        return operation
+
+    # ------------------------------------------------------------ what it reads
+
+    def _in_path(self) -> Iterator[Schema]:
+        for name in re.findall(r'{(\w+)}', self._path):
+            schema: Schema = {'type': 'string', 'pattern': '^[^/]+$'}
+            if name == 'queue':
+                longest = limits.in_force.max_queue_name_length
+                schema = {'type': 'string', 'pattern': f'^[A-Za-z0-9_.-]{{1,{longest}}}$'}
+            yield self._common_parameter(name, 'path', schema, required=True)
+
+    def _in_headers(self) -> Iterator[Schema]:
+        for hook in self._resource.hooks:
+            for name in getattr(hook, 'headers', ()):
+                required = hook.required or (name == 'Client-ID' and self._declared.needs_client_id)
+                yield self._header(name, required)
+        for name in self._declared.by_hand.headers:
+            yield self._header(name, required=False)
+
+    def _header(self, name: str, required: bool) -> Schema:
+        schema: Schema = {'type': 'string'}
+        if name == 'Client-ID':
+            schema['format'] = 'uuid'
+        if name == 'X-Project-Id':
+            schema.update(minLength=1, maxLength=limits.in_force.max_project_length)
+        return self._common_parameter(name, 'header', schema, required)
+
+    def _common_parameter(self, name: str, place: str, schema: Schema, required: bool) -> Schema:
+        parameter = {
+            'name': name,
+            'in': place,
+            'required': required,
+            'description': meaning_of(name),
+            'schema': schema,
+        }
+        kind = '' if required else 'optional-'
+        return self._components.refer('parameters', f'{kind}{name}', parameter)
+
+    def _query(self) -> dict[str, wire.Parameter]:
+        query = self._own(self._declared.by_hand.query) or {}
+        return {**self._declared.query, **query}
+
+    def _in_query(self) -> Iterator[Schema]:
+        for name, datatype in self._query().items():
+            parameter: Schema = {
+                'name': name,
+                'in': 'query',
+                'description': meaning_of(name),
+                'schema': schema_of(datatype),
+            }
+            if isinstance(datatype, wire.ListParameter):
+                parameter.update(explode=False, required=datatype.required)
+            yield parameter
+
+    def _body(self) -> Schema | None:
+        datatype = self._body_type()
+        if datatype is None:
+            return None
+        content = {'schema': self._components.schema(datatype, is_sent=True)}
+        most = getattr(limits.in_force, self._declared.at_most)
+        return {
+            'required': not self._declared.body_is_optional,
+            'description': f'At most {most} bytes.',
+            'content': {self._declared.media_type or wire.JSON: content},
+        }
+
+    def _body_type(self) -> Any:
+        by_hand = self._own(self._declared.by_hand.body)
+        return self._declared.body if by_hand is None else by_hand
+
+    def _own(self, declared: Any) -> Any:
+        if isinstance(declared, str):
+            return getattr(self._resource.controller, declared)
+        return declared
+
+    def _of_hooks(self, name: str) -> Iterator[Any]:
+        for hook in self._resource.hooks:
+            yield from getattr(hook, name, ())
+
+    # ------------------------------------------------------------ what it replies
+
+    def _responses(self) -> dict[str, Schema]:
+        responses = {
+            status: self._reply(status, content)
+            for status, content in (self._declared.replies or {}).items()
+        }
+        failures: dict[int, list[Failure]] = defaultdict(list)
+        for failure in self._failures():
+            failures[failure.status].append(failure)
+        for status, ways in failures.items():
+            assert status not in responses, (
+                f'{self._method} {self._path} declares {status} as a reply and as a failure'
+            )
+            responses[status] = self._failure(ways)
+        return {str(status): responses[status] for status in sorted(responses)}
+
+    def _reply(self, status: int, content: wire.Content) -> Schema:
+        response: Schema = {'description': HTTPStatus(status).phrase}
+        if content.headers:
+            response['headers'] = {name: self._reply_header(name) for name in content.headers}
+        if content.document is not None and self._method != 'HEAD':
+            schema = self._components.schema(self._own(content.document), is_sent=False)
+            response['content'] = {content.media_type: {'schema': schema}}
+        return response
+
+    def _failures(self) -> Iterable['Failure']:
+        query, body = self._query().values(), self._body_type()
+        failures = [*self._of_hooks('raises'), *self._declared.raises]
+        if not all(isinstance(parameter, wire.TextParameter) for parameter in query):
+            failures += [InvalidParameter, OutOfRange]
+        if self._declared.needs_client_id:
+            failures.append(MissingHeader)
+        if body is not None:
+            failures += [InvalidBody, OutOfRange]
+        if self._declared.media_type:
+            failures.append(WrongContentType(self._declared.media_type))
+        if self._declared.needs_storage:
+            failures.append(StorageUnavailable)
+        return dict.fromkeys(failures)
+
+    def _failure(self, ways: list['Failure']) -> Schema:
+        # The ways of a status may have one title, such as what is not found.
+        described: dict[str, list[str]] = defaultdict(list)
+        for way in ways:
+            described[way.title].append(said_of(way if inspect.isclass(way) else type(way)))
+        error = self._components.refer('schemas', 'Error', _ERROR)
+        title = {'properties': {'title': {'enum': list(described)}}}
+        response = {
+            'description': '\n'.join(
+                f'* *{title}*: {" ".join(dict.fromkeys(said))}' for title, said in described.items()
+            ),
+            'headers': {'Vary': self._reply_header('Vary')},
+            'content': {wire.JSON: {'schema': {'allOf': [error, title]}}},
+        }
+        if self._method == 'HEAD':
+            del response['content']
+            return response
+        if len(ways) > 1:
+            return response
+        [way] = ways
+        name = (way if inspect.isclass(way) else type(way)).__name__
+        return self._components.refer('responses', name, response)
+
+    def _reply_header(self, name: str) -> Schema:
+        header = {
+            'description': meaning_of(name),
+            'required': True,
+            'schema': {'type': 'string'},
+        }
+        return self._components.refer('headers', name, header)
+
+
+#: A class of errors; or an error, where the title is its own.
+Failure = type[MarconiError] | MarconiError
+
+_ERROR: Schema = {
+    'type': 'object',
+    'description': 'How every failure is told.',
+    'properties': {'title': {'type': 'string'}, 'description': {'type': 'string'}},
+    'required': ['title'],
+}
+
+
+# ---------------------------------------------------------------- values
+
+
+@singledispatch
+def schema_of(datatype: object) -> Schema:
+    """The schema of a value in a document or in a query, by its type in ``wire``."""
+    raise TypeError(f'say in openapi.schema_of what a {datatype!r} is')
+
+
+@schema_of.register
+def _(datatype: wire.Integer) -> Schema:
+    return {'type': 'integer', **_range_named(datatype.within)}
+
+
+@schema_of.register
+def _(datatype: wire.NullableInteger) -> Schema:
+    return {'type': ['integer', 'null'], **_range_named(datatype.within)}
+
+
+@schema_of.register
+def _(datatype: wire.Natural) -> Schema:
+    return {'type': 'integer', 'minimum': 0}
+
+
+@schema_of.register
+def _(datatype: wire.String) -> Schema:
+    return {'type': 'string', **datatype.schema}
+
+
+@schema_of.register
+def _(datatype: wire.NullableString) -> Schema:
+    return {'type': ['string', 'null']}
+
+
+@schema_of.register
+def _(datatype: wire.Json) -> Schema:
+    return dict(datatype.schema)
+
+
+@schema_of.register
+def _(datatype: wire.TextParameter) -> Schema:
+    return {'type': 'string'}
+
+
+@schema_of.register
+def _(datatype: wire.IntegerParameter) -> Schema:
+    return {'type': 'integer', **_range_named(datatype.within)}
+
+
+@schema_of.register
+def _(datatype: wire.WordParameter) -> Schema:
+    return {'enum': list(datatype.words)}
+
+
+@schema_of.register
+def _(datatype: wire.BooleanParameter) -> Schema:
+    return {'type': 'boolean', 'default': False}
+
+
+@schema_of.register
+def _(datatype: wire.ListParameter) -> Schema:
+    number = _range(datatype.within)
+    return {
+        'type': 'array',
+        'items': {'type': 'string'},
+        'minItems': number.least,
+        'maxItems': number.most,
+    }
+
+
+@schema_of.register
+def _(datatype: wire.OtherParameters) -> Schema:
+    return {'type': 'object', 'additionalProperties': {'type': 'string'}}
+
+
+def _range(name: str) -> limits.Range:
+    found = getattr(limits.in_force, name)
+    assert isinstance(found, limits.Range)
+    return found
+
+
+def _range_named(name: str | None) -> Schema:
+    if name is None:
+        return {}
+    found = _range(name)
+    default = {} if found.default is None else {'default': found.default}
+    return {'minimum': found.least, 'maximum': found.most, **default}
+
+
+# ---------------------------------------------------------------- names and prose
+
+
+def said_of(thing: Any) -> str:
+    """The first line of a docstring, without the place in the contract that it names."""
+    first, _, _ = inspect.getdoc(thing).partition('\n\n')  # type: ignore[union-attr]
+    line = re.sub(r' \((contract [^)]*|[\d., ]+)\)', '', first.replace('\n', ' '))
+    return line.replace('``', '`')
+
+
+def meaning_of(name: str) -> str:
+    """What a parameter or a header is, in all versions."""
+    if name not in GLOSSARY:
+        raise LookupError(f'say in openapi.GLOSSARY what {name} means')
+    return GLOSSARY[name]
+
+
+def _component_name(datatype: type) -> str:
+    """``v1.1.Message`` for a type of version 1.1, ``Link`` for one of them all."""
+    found = re.search(r'\.(v\d+(_\d+)?)\.', datatype.__module__)
+    version = f'{found[1].replace("_", ".")}.' if found else ''
+    return f'{version}{datatype.__name__}'

@@ -1,0 +1,206 @@
+"""A request for each path, method and status of the document.
+
+In the queue ``jobs`` a message is free and another one is held by a claim; a path's
+placeholders stand for these unless an example says otherwise.
+"""
+
+from typing import Any, NamedTuple
+
+from marconi_api.controllers.v2.queues import PATCH_TYPE
+
+from ..client import NO_CLAIM, NO_MESSAGE
+
+
+class Example(NamedTuple):
+    """What is sent, beside method, path and the usual headers."""
+
+    query: str = ''
+    body: Any = None
+    headers: dict[str, str] = {}
+    #: What the path's placeholders stand for.
+    named: dict[str, str] = {}
+    #: What is not as usual: a name in ``CIRCUMSTANCES``.
+    given: str = ''
+
+
+CIRCUMSTANCES = ('no storage', 'no messages', 'no queues', 'a name whose hash is taken')
+
+PLAIN = Example()
+NOWHERE = Example(named={'queue': 'none'})
+UNKNOWN = Example(named={'message': NO_MESSAGE, 'claim': NO_CLAIM})
+HELD = {'message': '{held}'}
+
+Table = dict[tuple[str, str], dict[int, Example]]
+
+SERVICE: Table = {
+    ('GET', '/'): {300: PLAIN},
+    ('GET', '/openapi.json'): {200: PLAIN},
+}
+
+_TERMS = {'ttl': 60, 'grace': 60}
+
+V1: Table = {
+    ('GET', '/v1'): {200: PLAIN},
+    ('GET', '/v1/health'): {204: PLAIN, 503: Example(given='no storage')},
+    ('HEAD', '/v1/health'): {204: PLAIN},
+    ('GET', '/v1/queues'): {
+        200: Example('limit=1&detailed=true'),
+        204: Example(given='no queues'),
+        400: Example('limit=0'),
+    },
+    ('GET', '/v1/queues/{queue}'): {204: PLAIN, 404: NOWHERE},
+    ('HEAD', '/v1/queues/{queue}'): {204: PLAIN, 404: NOWHERE},
+    ('PUT', '/v1/queues/{queue}'): {
+        201: NOWHERE,
+        204: PLAIN,
+        500: Example(given='a name whose hash is taken'),
+    },
+    ('DELETE', '/v1/queues/{queue}'): {204: PLAIN},
+    ('GET', '/v1/queues/{queue}/metadata'): {200: PLAIN, 404: NOWHERE},
+    ('PUT', '/v1/queues/{queue}/metadata'): {
+        204: Example(body={'a': 1}),
+        400: Example(body={'_a': 1}),
+        404: Example(body={}, named={'queue': 'none'}),
+    },
+    ('GET', '/v1/queues/{queue}/stats'): {200: PLAIN, 404: NOWHERE},
+    ('GET', '/v1/queues/{queue}/messages'): {
+        200: Example('limit=1&echo=true&include_claimed=true'),
+        204: NOWHERE,
+        400: Example('limit=x'),
+    },
+    ('POST', '/v1/queues/{queue}/messages'): {
+        201: Example(body=[{'ttl': 60, 'body': {'a': None}}]),
+        400: Example(body={}),
+        404: Example(body=[{'ttl': 60, 'body': 1}], named={'queue': 'none'}),
+    },
+    ('DELETE', '/v1/queues/{queue}/messages'): {204: Example('ids={message}'), 400: PLAIN},
+    ('GET', '/v1/queues/{queue}/messages/{message}'): {200: PLAIN, 404: UNKNOWN},
+    ('DELETE', '/v1/queues/{queue}/messages/{message}'): {
+        204: PLAIN,
+        400: Example(f'claim_id={NO_CLAIM}'),
+        403: Example(named=HELD),
+    },
+    ('POST', '/v1/queues/{queue}/claims'): {
+        201: Example('limit=1', body=_TERMS),
+        204: Example(body=_TERMS, given='no messages'),
+        400: Example(body={'ttl': 60}),
+    },
+    ('GET', '/v1/queues/{queue}/claims/{claim}'): {200: PLAIN, 404: UNKNOWN},
+    ('PATCH', '/v1/queues/{queue}/claims/{claim}'): {
+        204: Example(body={'ttl': 60}),
+        400: Example(body={}),
+        404: Example(body={'ttl': 60}, named={'claim': NO_CLAIM}),
+    },
+    ('DELETE', '/v1/queues/{queue}/claims/{claim}'): {204: PLAIN},
+}
+
+
+def _later(prefix: str) -> Table:
+    """What versions 1.1 and 2 do alike."""
+    queue = f'{prefix}/queues/{{queue}}'
+    messages, claims = f'{queue}/messages', f'{queue}/claims'
+    message, claim = messages + '/{message}', claims + '/{claim}'
+    post = {'messages': [{'body': {'a': None}}, {'body': 1, 'ttl': 60}]}
+    return {
+        ('GET', prefix): {200: PLAIN},
+        ('GET', f'{prefix}/ping'): {204: PLAIN, 503: Example(given='no storage')},
+        ('HEAD', f'{prefix}/ping'): {204: PLAIN},
+        ('GET', f'{prefix}/queues'): {
+            200: Example('limit=1&detailed=true'),
+            400: Example('detailed=perhaps'),
+        },
+        ('GET', queue): {200: PLAIN},
+        ('PUT', queue): {
+            201: Example(body={'a': 1, '_max_claim_count': 5}, named={'queue': 'none'}),
+            204: PLAIN,
+            400: Example(body={'_default_message_ttl': 1}),
+            500: Example(given='a name whose hash is taken'),
+        },
+        ('DELETE', queue): {204: PLAIN},
+        ('GET', f'{queue}/stats'): {200: PLAIN},
+        ('GET', messages): {
+            200: Example('limit=1&echo=true&include_claimed=true'),
+            400: Example(f'ids={",".join("x" * 21)}'),
+            404: Example(f'ids={NO_MESSAGE}'),
+        },
+        ('POST', messages): {
+            201: Example(body=post),
+            400: Example(body={'messages': []}),
+            500: Example(body=post, given='a name whose hash is taken'),
+        },
+        ('DELETE', messages): {200: Example('pop=2'), 204: Example('ids={message}'), 400: PLAIN},
+        ('GET', message): {200: PLAIN, 404: UNKNOWN},
+        ('DELETE', message): {
+            204: Example('claim_id={claim}', named=HELD),
+            400: Example(f'claim_id={NO_CLAIM}'),
+            403: Example(named=HELD),
+        },
+        ('POST', claims): {
+            201: Example('limit=1', body={'ttl': 60}),
+            204: Example(given='no messages'),
+            400: Example(body={'grace': 1}),
+        },
+        ('GET', claim): {200: PLAIN, 404: UNKNOWN},
+        ('PATCH', claim): {
+            204: Example(body={'ttl': 60}),
+            400: Example(body=[]),
+            404: Example(body={}, named={'claim': NO_CLAIM}),
+        },
+        ('DELETE', claim): {204: PLAIN},
+    }
+
+
+def _patch(*operations: dict[str, Any], queue: str = 'jobs') -> Example:
+    return Example(
+        body=list(operations), headers={'Content-Type': PATCH_TYPE}, named={'queue': queue}
+    )
+
+
+_ADMIN = {'X-Roles': 'admin'}
+_QUEUE = '/v2/queues/{queue}'
+
+V2: Table = {
+    **_later('/v2'),
+    ('GET', '/v2/health'): {200: Example(headers=_ADMIN), 403: PLAIN},
+    ('GET', '/v2/queues'): {
+        200: Example('limit=1&detailed=true&with_count=true&name=j&a=1'),
+        400: Example('limit=21'),
+    },
+    ('GET', f'{_QUEUE}/messages'): {
+        200: Example('state=claimed&echo=true'),
+        400: Example('state=lost'),
+        404: Example(f'ids={NO_MESSAGE}'),
+    },
+    ('PATCH', _QUEUE): {
+        200: _patch({'op': 'add', 'path': '/metadata/b', 'value': 2}),
+        400: _patch({'op': 'copy', 'path': '/metadata/a'}),
+        404: _patch(queue='none'),
+        409: _patch({'op': 'remove', 'path': '/metadata/b'}),
+        415: Example(body=[]),
+    },
+    ('POST', f'{_QUEUE}/purge'): {
+        204: Example(body={'resource_types': ['messages']}),
+        400: Example(body={'resource_types': ['pools']}),
+    },
+    ('POST', f'{_QUEUE}/share'): {
+        200: Example(body={'paths': ['messages'], 'methods': ['GET'], 'expires': '2999-01-01'}),
+        400: Example(body={'paths': ['pools']}),
+    },
+}
+
+EXAMPLES: Table = {**SERVICE, **V1, **_later('/v1.1'), **V2}
+
+#: How each operation of a version can fail whatever it does: the headers that make it fail.
+COMMON_FAILURES: dict[int, Example] = {
+    400: Example(headers={'Client-ID': 'nobody'}),
+    406: Example(headers={'Accept': 'text/html'}),
+}
+COMMON_FAILURES_V2 = {404: Example(headers={'URL-Signature': 'forged'})}
+
+#: What needs no storage, or has a status of its own for when there is none.
+NEED_NO_STORAGE = {
+    *SERVICE,
+    *((method, path) for method, path in EXAMPLES if path.endswith(('/health', '/ping'))),
+    *((method, path) for method, path in EXAMPLES if path in ('/v1', '/v1.1', '/v2')),
+    ('POST', f'{_QUEUE}/share'),
+}

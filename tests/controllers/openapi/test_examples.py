@@ -1,0 +1,168 @@
+"""Every path, method and status of the document happens, and is as it is documented."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import parse_qs
+
+import pytest
+from webtest import TestApp, TestResponse
+
+from marconi_api import signing
+from marconi_api.model import QueueKey
+
+from ..client import CLIENT_ID, OTHER_CLIENT_ID, PROJECT, Api, LaterApi, id_of
+from .document import DOCUMENT, METHODS, OPERATIONS, RESOURCES, check_reply, resolved, validate
+from .examples import (
+    CIRCUMSTANCES,
+    COMMON_FAILURES,
+    COMMON_FAILURES_V2,
+    EXAMPLES,
+    NEED_NO_STORAGE,
+    Example,
+)
+
+
+def all_examples() -> Iterator[tuple[str, str, int, Example]]:
+    """Those of the table; and of each operation how its success becomes each common failure."""
+    for (method, path), by_status in EXAMPLES.items():
+        for status, example in by_status.items():
+            yield method, path, status, example
+        base = by_status[min(by_status)]
+        common = COMMON_FAILURES if path.startswith('/v') else {}
+        if path.startswith('/v2'):
+            common = {**common, **COMMON_FAILURES_V2}
+        for status, failure in common.items():
+            yield method, path, status, base._replace(headers={**base.headers, **failure.headers})
+        if (method, path) not in NEED_NO_STORAGE:
+            yield method, path, 503, base._replace(given='no storage')
+
+
+ALL = list(all_examples())
+
+
+@pytest.fixture(autouse=True)
+def keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signing, 'signer', signing.Signer(['key']))
+
+
+@pytest.fixture
+def usual(app: TestApp) -> dict[str, str]:
+    """What the placeholders of paths usually stand for."""
+    api = LaterApi(app, '/v2')
+    api.make_queue(metadata={'a': 1})
+    held, free = api.post_messages('held', 'free', client_id=OTHER_CLIENT_ID)
+    claim = api.claim(limit=1)
+    assert claim.held == [held]
+    return {'queue': 'jobs', 'message': id_of(free), 'held': id_of(held), 'claim': claim.id}
+
+
+@pytest.fixture
+def circumstances(request: pytest.FixtureRequest, usual: dict[str, str], sql: Any) -> Api:
+    """A client, once the circumstances of an example are as it wants them."""
+    given = request.param
+    assert given in ('', *CIRCUMSTANCES)
+    if given == 'no storage':
+        api: Api = request.getfixturevalue('api_without_storage')
+        # The service reads its keys from a file that has none.
+        signing.init_signing(['key'])
+        return api
+    if given == 'no messages':
+        sql('TRUNCATE messages, message_states, claims')
+    if given == 'no queues':
+        sql('TRUNCATE queues')
+    if given == 'a name whose hash is taken':
+        usual['queue'] = 'twin'
+        sql('UPDATE queues SET queue_id = %s', QueueKey.of(PROJECT, 'twin').id)
+    client: Api = request.getfixturevalue('api')
+    return client
+
+
+def send(api: Api, method: str, path: str, example: Example, usual: dict[str, str]) -> TestResponse:
+    named = {**usual, **{name: value.format(**usual) for name, value in example.named.items()}}
+    target = path.format(**named)
+    if example.query:
+        target += '?' + example.query.format(**named)
+    headers = {'Client-ID': CLIENT_ID, 'X-Project-Id': PROJECT, **example.headers}
+    return api.request(method, target, example.body, headers=headers)
+
+
+@pytest.mark.parametrize(
+    ('method', 'path', 'status', 'example', 'circumstances'),
+    [
+        pytest.param(*parameters, parameters[-1].given, id='-'.join(map(str, parameters[:3])))
+        for parameters in ALL
+    ],
+    indirect=['circumstances'],
+)
+def test_a_reply_is_as_documented(
+    circumstances: Api,
+    usual: dict[str, str],
+    method: str,
+    path: str,
+    status: int,
+    example: Example,
+) -> None:
+    response = send(circumstances, method, path, example, usual)
+
+    assert response.status_int == status, response.text
+    check_reply(method, path, response)
+    if status < 300:
+        check_request(method, path, example)
+
+
+def check_request(method: str, path: str, example: Example) -> None:
+    """What succeeds is documented to be sent."""
+    operation = OPERATIONS[method, path]
+    body = operation.get('requestBody')
+    if example.body is None:
+        assert not (body and body['required'])
+    else:
+        assert body
+        [content] = body['content'].values()
+        validate(content['schema'], example.body)
+    parameters = [resolved(parameter) for parameter in operation['parameters']]
+    known = {parameter['name'] for parameter in parameters if parameter['in'] == 'query'}
+    assert 'filter' in known or parse_qs(example.query).keys() <= known
+
+
+def test_every_status_of_the_document_has_an_example_and_no_example_is_of_another() -> None:
+    documented = {
+        (method, path, int(status))
+        for (method, path), operation in OPERATIONS.items()
+        for status in operation['responses']
+    }
+    shown = {(method, path, status) for method, path, status, _ in ALL}
+
+    without_example = '; '.join(f'{m} {p} {s}' for m, p, s in sorted(documented - shown))
+    assert not without_example, f'add to examples.py a request that gets {without_example}'
+    undocumented = '; '.join(f'{m} {p} {s}' for m, p, s in sorted(shown - documented))
+    assert not undocumented, f'say in replies or raises of expose() that there is {undocumented}'
+
+
+#: Paths that are refused whatever is asked.
+NOT_OFFERED = [path for path in RESOURCES if path not in DOCUMENT['paths']]
+
+
+@pytest.mark.parametrize('path', NOT_OFFERED)
+def test_a_path_that_is_not_in_it_is_not_found(api: Api, path: str) -> None:
+    named = dict.fromkeys(re.findall(r'{(\w+)}', path), 'x')
+
+    for method in METHODS:
+        assert send(api, method.upper(), path, Example(), named).status_int == 404
+
+
+@pytest.mark.parametrize('path', DOCUMENT['paths'])
+def test_of_each_path_options_names_the_methods_and_others_are_refused(
+    api: Api, usual: dict[str, str], path: str
+) -> None:
+    offered = {method for method, of_path in OPERATIONS if of_path == path}
+
+    options = send(api, 'OPTIONS', path, Example(), usual)
+
+    assert options.status_int == 200
+    assert set(options.headers['Allow'].split(', ')) == {*offered, 'OPTIONS'}
+    for method in {method.upper() for method in METHODS} - offered:
+        response = send(api, method, path, Example(), usual)
+        assert response.status_int == 405
+        assert set(response.headers['Allow'].split(', ')) == {*offered, 'OPTIONS'}
