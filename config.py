@@ -84,6 +84,13 @@ limits = {
     'default_claim_grace': 60,
     # The same where a claim is renewed; the API sets no limit, so this is a distant one.
     'max_renewal_grace': 1000000000,
+    # Verdicts on messages in one request.
+    'max_verdicts': 100,
+    # Characters of the reason for which a message is parked.
+    'max_park_reason': 1000,
+    # Queues that one request claims from or looks at, and the weight of one among them.
+    'max_queues_per_request': 20,
+    'max_queue_weight': 1000,
     # Characters of a queue's name, and of a project's id.
     'max_queue_name_length': 64,
     'max_project_length': 256,

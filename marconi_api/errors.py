@@ -116,13 +116,13 @@ class FormEncodedBody(MarconiError):
 
 
 class ClaimDoesNotHold(MarconiError):
-    """The claim that should vouch for a delete is unknown, over, or holds other messages."""
+    """The claim that should vouch for a change is unknown, over, or holds other messages."""
 
     status = 400
     title = 'Unable to delete'
 
     def __init__(self, message: str, claim: str) -> None:
-        super().__init__(f'Message {message} is not under the claim {claim}; it was kept.')
+        super().__init__(f'Message {message} is not under the claim {claim}; nothing was changed.')
 
 
 class MessageIsClaimed(MarconiError):
@@ -132,7 +132,31 @@ class MessageIsClaimed(MarconiError):
     title = 'Unable to delete'
 
     def __init__(self, message: str) -> None:
-        super().__init__(f'Message {message} is claimed: name its claim in claim_id; it was kept.')
+        super().__init__(
+            f'Message {message} is claimed: name its claim in claim_id; nothing was changed.'
+        )
+
+
+class ClaimCannotChange(ClaimDoesNotHold):
+    """The same, where the message was not to be deleted."""
+
+    title = 'Unable to change'
+
+
+class ClaimedCannotChange(MessageIsClaimed):
+    """The same, where the message was not to be deleted."""
+
+    title = 'Unable to change'
+
+
+class MessageIsNotParked(MarconiError):
+    """Only parked messages can be kicked."""
+
+    status = 409
+    title = 'Resource conflict'
+
+    def __init__(self, message: str) -> None:
+        super().__init__(f'Message {message} is not parked; nothing was changed.')
 
 
 class NotAuthorized(MarconiError):

@@ -28,8 +28,6 @@ from marconi_api.wire import JSON, Reply, json_reply
 
 log = logging.getLogger(__name__)
 
-_QUEUE_NAME = re.compile(r'[A-Za-z0-9_.-]+')
-
 
 class IdentityHook(PecanHook):
     """Learns the project, and refuses what contract 1.1 refuses, in the order of 1.2.
@@ -74,7 +72,8 @@ class IdentityHook(PecanHook):
             request.project = project
         if 'queue' in request.path_values:
             name = request.path_values['queue']
-            _check_names(request.project, name)
+            limits.in_force.check_queue_name(name)
+            limits.in_force.check_project(request.project)
             request.path_values['queue'] = QueueKey.of(request.project, name)
 
 
@@ -165,15 +164,3 @@ def _accepts_json(accept: str) -> bool:
 def _includes_json(accept: str) -> bool:
     ranges = create_accept_header(_PARAMETER.sub('', accept))
     return not accept or bool(ranges.acceptable_offers([JSON]))
-
-
-def _check_names(project: str, queue: str) -> None:
-    longest = limits.in_force.max_queue_name_length
-    if not (_QUEUE_NAME.fullmatch(queue) and len(queue) <= longest):
-        raise InvalidQueueName(
-            f'A queue is named with 1 to {longest} of the characters A-Z a-z 0-9 _ - and dot.'
-        )
-    if len(project) > limits.in_force.max_project_length:
-        raise InvalidQueueName(
-            f'X-Project-Id must not exceed {limits.in_force.max_project_length} characters.'
-        )

@@ -3,12 +3,15 @@
 Every check raises :class:`~marconi_api.errors.OutOfRange`, in words that name the range.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 
-from marconi_api.errors import OutOfRange
+from marconi_api.errors import InvalidQueueName, OutOfRange
+
+_QUEUE_NAME = re.compile(r'[A-Za-z0-9_.-]+')
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,10 @@ class Limits:
     max_claim_grace: int
     default_claim_grace: int
     max_renewal_grace: int
+    max_verdicts: int
+    max_park_reason: int
+    max_queues_per_request: int
+    max_queue_weight: int
     max_queue_name_length: int
     max_project_length: int
 
@@ -115,6 +122,48 @@ class Limits:
     def renewal_grace(self) -> Range:
         """The same where a claim is renewed: far wider (contract 6.3)."""
         return Range(0, self.max_renewal_grace, self.default_claim_grace)
+
+    @cached_property
+    def verdicts(self) -> Range:
+        """Verdicts in one request."""
+        return Range(1, self.max_verdicts)
+
+    @cached_property
+    def queues_in_request(self) -> Range:
+        """Queues that one request claims from or looks at."""
+        return Range(1, self.max_queues_per_request)
+
+    @cached_property
+    def queue_weight(self) -> Range:
+        """The weight of a queue among others."""
+        return Range(1, self.max_queue_weight, 1)
+
+    @cached_property
+    def kick_size(self) -> Range:
+        """Messages that are kicked at once; all if the client does not say."""
+        return Range(1, 2**31 - 1)
+
+    def check_park_reason(self, reason: str) -> None:
+        """A reason is a remark, not a document; PostgreSQL's text holds no NUL."""
+        if len(reason) > self.max_park_reason or '\0' in reason:
+            raise OutOfRange(
+                f'The reason must not exceed {self.max_park_reason} characters, nor hold a NUL.'
+            )
+
+    def check_queue_name(self, name: str) -> None:
+        """A queue's name is of the form that all versions ask for."""
+        if not (_QUEUE_NAME.fullmatch(name) and len(name) <= self.max_queue_name_length):
+            raise InvalidQueueName(
+                f'A queue is named with 1 to {self.max_queue_name_length} of the characters '
+                'A-Z a-z 0-9 _ - and dot.'
+            )
+
+    def check_project(self, project: str) -> None:
+        """A project's id is short enough to be kept with each queue."""
+        if len(project) > self.max_project_length:
+            raise InvalidQueueName(
+                f'X-Project-Id must not exceed {self.max_project_length} characters.'
+            )
 
     def queues_on_page(self, limit: int | None) -> int:
         """How many queues a page holds, given the client's ``limit`` or none."""

@@ -587,11 +587,12 @@ def content_location(request: Request) -> tuple[str, str]:
     return 'Content-Location', request.as_sent
 
 
-def next_link(path: str, query: Mapping[str, Any], marker: str) -> dict[str, str]:
-    """The link to the page after ``marker``; it repeats what the client asked for."""
+def next_link(path: str, query: Mapping[str, Any], **place: Any) -> dict[str, str]:
+    """The link to the next page, which starts at ``place``; it repeats what was asked for."""
     repeated = {
         name: str(value).lower() if isinstance(value, bool) else value
         for name, value in query.items()
-        if name != 'marker'
+        if name not in place
     }
-    return {'rel': 'next', 'href': f'{path}?{urlencode({**repeated, "marker": marker})}'}
+    parameters = urlencode({**repeated, **place}, doseq=True)
+    return {'rel': 'next', 'href': f'{path}?{parameters}'}

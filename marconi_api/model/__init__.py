@@ -17,10 +17,11 @@ from marconi_api.model.messages import READY, STATES, Batch, Message, Messages, 
 from marconi_api.model.queues import VOLUME, MessageSummary, Queue, Queues, Stats
 from marconi_api.model.shares import Share
 from marconi_api.model.tables import QueueKey
-from marconi_api.model.verdicts import VERDICTS, Outcome, Verdict, Verdicts
+from marconi_api.model.verdicts import RESULTS, VERDICTS, Outcome, Verdict, Verdicts
 
 __all__ = [
     'READY',
+    'RESULTS',
     'STATES',
     'VERDICTS',
     'Attributes',

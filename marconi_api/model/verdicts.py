@@ -25,6 +25,9 @@ from marconi_api.model.tables import (
 #: that is free can be parked without one.
 VERDICTS = ('delete', 'release', 'touch', 'park', 'kick')
 
+#: What can become of one; see :class:`Outcome`.
+RESULTS = ('done', 'gone', 'expired', 'taken', 'not_in_claim', 'not_parked')
+
 # The id of no message: none is negative.
 _NO_MESSAGE = -1
 

@@ -28,7 +28,7 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile(os.environ.get('HYPOTHESIS_PROFILE', 'ci'))
 
-_REPOSITORIES = ('database', 'hints', 'queues', 'messages', 'claims', 'expiry', 'admin')
+_REPOSITORIES = ('database', 'hints', 'queues', 'messages', 'claims', 'verdicts', 'expiry', 'admin')
 
 
 @pytest.fixture

@@ -99,7 +99,7 @@ class MessagesController:
         path = f'{queue_href(queue)}/messages'
         page = {
             'messages': [message_document(queue, message) for message in messages],
-            'links': [next_link(path, query, messages[-1].id)],
+            'links': [next_link(path, query, marker=messages[-1].id)],
         }
         return json_reply(page, 200, content_location(request))
 

@@ -50,7 +50,7 @@ class QueuesController:
 
         page = {
             'queues': [_entry(queue, query.get('detailed', False)) for queue in queues],
-            'links': [next_link('/v1/queues', query, queues[-1].name)],
+            'links': [next_link('/v1/queues', query, marker=queues[-1].name)],
         }
         return json_reply(page, 200, content_location(request))
 

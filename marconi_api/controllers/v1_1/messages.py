@@ -89,7 +89,7 @@ class MessagesController(Controller):
             states=self.states(query),
         )
         path = f'{self.href(queue)}/messages'
-        links = [next_link(path, query, messages[-1].id)] if messages else []
+        links = [next_link(path, query, marker=messages[-1].id)] if messages else []
         return json_reply({'messages': self._documents(queue, messages), 'links': links})
 
     def states(self, query: Mapping[str, Any]) -> Set[str]:

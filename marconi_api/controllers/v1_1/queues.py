@@ -48,7 +48,7 @@ class QueuesController(Controller):
     def page(self, queues: Sequence[Queue], query: Mapping[str, Any]) -> dict[str, Any]:
         """The document of a page, which may be empty."""
         path = f'{self.prefix}/queues'
-        links = [next_link(path, query, queues[-1].name)] if queues else []
+        links = [next_link(path, query, marker=queues[-1].name)] if queues else []
         return {
             'queues': [self._entry(queue, query.get('detailed', False)) for queue in queues],
             'links': links,

@@ -12,7 +12,20 @@ from marconi_api.controllers.v2.queues import (
     QueuesController,
     StatsController,
 )
+from marconi_api.controllers.v2.several import (
+    ClaimsOverQueuesController,
+    MessagesOfQueuesController,
+)
 from marconi_api.controllers.v2.share import ShareController
+from marconi_api.controllers.v2.verdicts import (
+    HeartbeatController,
+    KickAllController,
+    KickController,
+    ParkController,
+    ReleaseController,
+    TouchController,
+    VerdictsController,
+)
 from marconi_api.hooks import IdentityHook, SignedUrlHook
 
 #: How ``GET /`` presents this version (contract v1, 3.1).
@@ -45,6 +58,15 @@ RESOURCES = {
     f'{PREFIX}/queues/{{queue}}/messages/{{message}}': MessageController(PREFIX),
     f'{PREFIX}/queues/{{queue}}/claims': ClaimsController(PREFIX),
     f'{PREFIX}/queues/{{queue}}/claims/{{claim}}': ClaimController(PREFIX),
+    f'{PREFIX}/queues/{{queue}}/claims/{{claim}}/verdicts': VerdictsController(PREFIX),
+    f'{PREFIX}/queues/{{queue}}/claims/{{claim}}/heartbeat': HeartbeatController(PREFIX),
+    f'{PREFIX}/queues/{{queue}}/messages/{{message}}/touch': TouchController(PREFIX),
+    f'{PREFIX}/queues/{{queue}}/messages/{{message}}/release': ReleaseController(PREFIX),
+    f'{PREFIX}/queues/{{queue}}/messages/{{message}}/park': ParkController(PREFIX),
+    f'{PREFIX}/queues/{{queue}}/messages/{{message}}/kick': KickController(PREFIX),
+    f'{PREFIX}/queues/{{queue}}/kick': KickAllController(PREFIX),
+    f'{PREFIX}/claims': ClaimsOverQueuesController(PREFIX),
+    f'{PREFIX}/messages': MessagesOfQueuesController(PREFIX),
     **subscriptions_and_topics(PREFIX),
     **pools_and_flavors(PREFIX),
 }

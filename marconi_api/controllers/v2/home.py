@@ -16,6 +16,7 @@ from marconi_api.wire import ByHand, Content, Reply, Request, expose, json_reply
 
 _QUEUE = {'queue_name': 'param/queue_name'}
 _MESSAGE = {**_QUEUE, 'message_id': 'param/message_id'}
+_CLAIM = {**_QUEUE, 'claim_id': 'param/claim_id'}
 
 
 class HomeController(v1_1.HomeController):
@@ -24,12 +25,32 @@ class HomeController(v1_1.HomeController):
     def relations(self) -> dict[str, Any]:
         """Those of version 1.1, and more."""
         queue = f'{self.prefix}/queues/{{queue_name}}'
+        message, claim = f'{queue}/messages/{{message_id}}', f'{queue}/claims/{{claim_id}}'
+        held = {**_MESSAGE, 'claim_id': 'param/claim_id'}
+        several = {
+            'queue': 'param/queue_names',
+            'limit': 'param/messages_limit',
+            'echo': 'param/echo',
+            'state': 'param/state',
+        }
         return {
             **super().relations(),
             'rel/queue': relation(queue, _QUEUE, 'GET', 'PUT', 'DELETE', 'PATCH'),
             'rel/queue_share': relation(f'{queue}/share', _QUEUE, 'POST'),
             'rel/queue_purge': relation(f'{queue}/purge', _QUEUE, 'POST'),
-            'rel/message_get': relation(f'{queue}/messages/{{message_id}}', _MESSAGE, 'GET'),
+            'rel/message_get': relation(message, _MESSAGE, 'GET'),
+            # Beyond Zaqar's: docs/verdicts.md.
+            'rel/claim_verdicts': relation(f'{claim}/verdicts', _CLAIM, 'POST'),
+            'rel/claim_heartbeat': relation(f'{claim}/heartbeat', _CLAIM, 'POST'),
+            'rel/message_touch': relation(f'{message}/touch{{?claim_id}}', held, 'POST'),
+            'rel/message_release': relation(f'{message}/release{{?claim_id}}', held, 'POST'),
+            'rel/message_park': relation(f'{message}/park{{?claim_id}}', held, 'POST'),
+            'rel/message_kick': relation(f'{message}/kick', _MESSAGE, 'POST'),
+            'rel/queue_kick': relation(f'{queue}/kick', _QUEUE, 'POST'),
+            'rel/claim_over_queues': relation(f'{self.prefix}/claims', {}, 'POST'),
+            'rel/messages_of_queues': relation(
+                f'{self.prefix}/messages{{?queue,limit,echo,state}}', several, 'GET'
+            ),
         }
 
 

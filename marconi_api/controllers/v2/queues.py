@@ -141,13 +141,15 @@ class PurgeController(Controller):
 
     @expose(body=Purge, body_is_optional=True, replies={204: EMPTY})
     def post(self, request: Request, queue: QueueKey, body: Purge | None = None) -> Reply:
-        """Remove all messages that are not claimed (5.7)."""
+        """Remove all messages that are not claimed (5.7), or the parked ones alone."""
         purged = json.loads(body.resource_types) if body else ['messages']
-        known = ('messages', 'subscriptions')
+        known = ('messages', 'parked', 'subscriptions')
         if not isinstance(purged, list) or not all(kind in known for kind in purged):
             raise OutOfRange(
-                'resource_types must be a list of "messages", "subscriptions" or both.'
+                'resource_types must be a list of some of "messages", "parked", "subscriptions".'
             )
         if 'messages' in purged:
             model.messages.delete_unclaimed(queue)
+        elif 'parked' in purged:
+            model.verdicts.delete_parked(queue)
         return empty_reply()

@@ -4,6 +4,7 @@ from wsme import types as wtypes
 
 from marconi_api.controllers import documents
 from marconi_api.controllers.v1_1 import types
+from marconi_api.model import RESULTS, STATES, VERDICTS
 from marconi_api.wire import (
     Json,
     ListOf,
@@ -12,6 +13,7 @@ from marconi_api.wire import (
     any_json,
     any_object,
     natural,
+    nullable_string,
     string,
 )
 
@@ -42,7 +44,8 @@ class Purge(wtypes.Base):
     """What a purge removes."""
 
     resource_types = wtypes.wsattr(
-        Json({'type': 'array', 'items': {'enum': ['messages', 'subscriptions']}}), mandatory=True
+        Json({'type': 'array', 'items': {'enum': ['messages', 'parked', 'subscriptions']}}),
+        mandatory=True,
     )
 
 
@@ -91,3 +94,117 @@ class Health(wtypes.Base):
     storage_reachable = wtypes.wsattr(bool, mandatory=True)
     operation_status = wtypes.wsattr(any_object, mandatory=True)
     message_volume = wtypes.wsattr(any_object, mandatory=True)
+
+
+class NewVerdict(wtypes.Base):
+    """What is to become of a message; ``delay`` goes with release, ``reason`` with park."""
+
+    id = wtypes.wsattr(string, mandatory=True)
+    verdict = wtypes.wsattr(String({'enum': list(VERDICTS)}), mandatory=True)
+    delay = wtypes.wsattr(NullableInteger('message_delay'), default=None)
+    ttl = wtypes.wsattr(NullableInteger('claim_ttl'), default=None)
+    grace = wtypes.wsattr(NullableInteger('claim_grace'), default=None)
+    reason = wtypes.wsattr(nullable_string, default=None)
+
+
+class NewVerdicts(wtypes.Base):
+    """Verdicts on the messages of a claim, one a message."""
+
+    verdicts = wtypes.wsattr(ListOf(NewVerdict, at_least=1), mandatory=True)
+
+
+class NewRelease(wtypes.Base):
+    """How a message goes back to the queue: at once, or after ``delay`` seconds."""
+
+    delay = wtypes.wsattr(NullableInteger('message_delay'), default=None)
+
+
+class NewParking(wtypes.Base):
+    """Why a message is parked."""
+
+    reason = wtypes.wsattr(nullable_string, default=None)
+
+
+class NewKick(wtypes.Base):
+    """How many parked messages go back to the queue; all if it does not say."""
+
+    limit = wtypes.wsattr(NullableInteger('kick_size'), default=None)
+
+
+class NewShare(wtypes.Base):
+    """A queue's part in a claim over several: ``limit`` messages at most.
+
+    If any of them has a ``weight``, their shares are fair by weight.
+    """
+
+    name = wtypes.wsattr(string, mandatory=True)
+    limit = wtypes.wsattr(NullableInteger('claim_size'), default=None)
+    weight = wtypes.wsattr(NullableInteger('queue_weight'), default=None)
+
+
+class NewClaimOverQueues(types.NewClaim):
+    """The terms of a claim over several queues, in the order of preference."""
+
+    queues = wtypes.wsattr(ListOf(NewShare, at_least=1), mandatory=True)
+    limit = wtypes.wsattr(NullableInteger('claim_size'), default=None)
+
+
+class Verdict(wtypes.Base):
+    """What became of a verdict, and the message's state after it."""
+
+    id = wtypes.wsattr(string, mandatory=True)
+    verdict = wtypes.wsattr(string, mandatory=True)
+    result = wtypes.wsattr(String({'enum': list(RESULTS)}), mandatory=True)
+    state = wtypes.wsattr(String({'enum': [*STATES, 'gone']}), mandatory=True)
+
+
+class Verdicts(wtypes.Base):
+    """What became of each verdict, in the order in which they were given."""
+
+    verdicts = wtypes.wsattr([Verdict], mandatory=True)
+
+
+class Kicked(wtypes.Base):
+    """How many messages went back to the queue."""
+
+    kicked = wtypes.wsattr(natural, mandatory=True)
+
+
+class MessageOfQueue(types.Message):
+    """A claimed message that says to which queue and which claim it belongs."""
+
+    queue = wtypes.wsattr(string, mandatory=True)
+    claim_id = wtypes.wsattr(string, mandatory=True)
+
+
+class ClaimOfQueue(wtypes.Base):
+    """A claim on one of several queues."""
+
+    queue = wtypes.wsattr(string, mandatory=True)
+    id = wtypes.wsattr(string, mandatory=True)
+    href = wtypes.wsattr(string, mandatory=True)
+
+
+class ClaimedOverQueues(wtypes.Base):
+    """What was claimed from several queues, and those of them that do not exist."""
+
+    messages = wtypes.wsattr([MessageOfQueue], mandatory=True)
+    claims = wtypes.wsattr([ClaimOfQueue], mandatory=True)
+    missing = wtypes.wsattr([string], mandatory=True)
+
+
+class PeekedMessage(types.Message):
+    """A message with its queue and all that is known of it."""
+
+    queue = wtypes.wsattr(string, mandatory=True)
+    state = wtypes.wsattr(String({'enum': list(STATES)}), mandatory=True)
+    claim_count = wtypes.wsattr(natural, mandatory=True)
+    reason = wtypes.wsattr(nullable_string, mandatory=True)
+
+
+class PeekedMessages(wtypes.Base):
+    """Messages of several queues, those of them that do not exist, and a link if there is more."""
+
+    messages = wtypes.wsattr([PeekedMessage], mandatory=True)
+    links = wtypes.wsattr([documents.Link], mandatory=True)
+    missing = wtypes.wsattr([string], mandatory=True)

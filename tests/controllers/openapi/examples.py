@@ -23,7 +23,13 @@ class Example(NamedTuple):
     given: str = ''
 
 
-CIRCUMSTANCES = ('no storage', 'no messages', 'no queues', 'a name whose hash is taken')
+CIRCUMSTANCES = (
+    'no storage',
+    'no messages',
+    'no queues',
+    'a name whose hash is taken',
+    'all messages are parked',
+)
 
 PLAIN = Example()
 NOWHERE = Example(named={'queue': 'none'})
@@ -181,6 +187,60 @@ V2: Table = {
     ('POST', f'{_QUEUE}/purge'): {
         204: Example(body={'resource_types': ['messages']}),
         400: Example(body={'resource_types': ['pools']}),
+    },
+    ('POST', f'{_QUEUE}/claims/{{claim}}/verdicts'): {
+        200: Example(
+            body={
+                'verdicts': [
+                    {'id': 'x', 'verdict': 'release', 'delay': 5},
+                    {'id': 'y', 'verdict': 'touch', 'ttl': 60, 'grace': 60},
+                    {'id': 'z', 'verdict': 'park', 'reason': 'odd'},
+                ]
+            }
+        ),
+        400: Example(body={'verdicts': [{'id': 'x', 'verdict': 'forget'}]}),
+    },
+    ('POST', f'{_QUEUE}/claims/{{claim}}/heartbeat'): {
+        200: Example(body={'ttl': 60}),
+        400: Example(body={'ttl': 1}),
+        404: UNKNOWN,
+    },
+    **{
+        ('POST', f'{_QUEUE}/messages/{{message}}/{action}'): {
+            204: Example('claim_id={claim}', body=body, named=HELD),
+            400: Example('claim_id={claim}', body=body),
+            403: Example(f'claim_id={NO_CLAIM}', body=body, named=HELD),
+            404: Example('claim_id={claim}', body=body, named={'message': NO_MESSAGE}),
+        }
+        for action, body in {
+            'touch': {'ttl': 60},
+            'release': {'delay': 5},
+            'park': {'reason': 'odd'},
+        }.items()
+    },
+    ('POST', f'{_QUEUE}/messages/{{message}}/kick'): {
+        204: Example(given='all messages are parked'),
+        404: UNKNOWN,
+        409: PLAIN,
+    },
+    ('POST', f'{_QUEUE}/kick'): {
+        200: Example(body={'limit': 5}, given='all messages are parked'),
+        400: Example(body={'limit': 0}),
+    },
+    ('POST', '/v2/claims'): {
+        200: Example(body={'queues': [{'name': 'none'}]}),
+        201: Example(
+            body={
+                'queues': [{'name': 'jobs', 'weight': 2}, {'name': 'none', 'limit': 1}],
+                'limit': 5,
+                'ttl': 60,
+            }
+        ),
+        400: Example(body={'queues': []}),
+    },
+    ('GET', '/v2/messages'): {
+        200: Example('queue=jobs&queue=none:1&limit=5&echo=true&state=claimed'),
+        400: PLAIN,
     },
     ('POST', f'{_QUEUE}/share'): {
         200: Example(body={'paths': ['messages'], 'methods': ['GET'], 'expires': '2999-01-01'}),

@@ -71,6 +71,8 @@ def circumstances(request: pytest.FixtureRequest, usual: dict[str, str], sql: An
         sql('TRUNCATE messages, message_states, claims')
     if given == 'no queues':
         sql('TRUNCATE queues')
+    if given == 'all messages are parked':
+        sql("UPDATE message_states SET held_until = 'infinity', expires_at = 'infinity'")
     if given == 'a name whose hash is taken':
         usual['queue'] = 'twin'
         sql('UPDATE queues SET queue_id = %s', QueueKey.of(PROJECT, 'twin').id)

@@ -1,0 +1,143 @@
+"""Several queues in one request: a claim over them, and a look at them."""
+
+from typing import Any
+
+from marconi_api import limits, model
+from marconi_api.controllers.v1_1.claims import terms
+from marconi_api.controllers.v1_1.controller import Controller
+from marconi_api.controllers.v1_1.messages import message_document
+from marconi_api.controllers.v2.messages import state_parameter
+from marconi_api.controllers.v2.types import (
+    ClaimedOverQueues,
+    NewClaimOverQueues,
+    NewShare,
+    PeekedMessages,
+)
+from marconi_api.errors import InvalidQueueName, MissingParameter, OutOfRange
+from marconi_api.model import QueueKey, Share
+from marconi_api.wire import (
+    Content,
+    IntegerParameter,
+    ListParameter,
+    Reply,
+    Request,
+    boolean_parameter,
+    expose,
+    json_reply,
+    next_link,
+)
+
+
+def _keys(project: str, names: list[str]) -> list[QueueKey]:
+    """The queues of these names, each of which is to be named once."""
+    limits.in_force.queues_in_request.check('The number of queues', len(names))
+    limits.in_force.check_project(project)
+    for name in names:
+        limits.in_force.check_queue_name(name)
+    if len(set(names)) < len(names):
+        raise OutOfRange('Name each queue once.')
+    return [QueueKey.of(project, name) for name in names]
+
+
+class ClaimsOverQueuesController(Controller):
+    """``/v2/claims``."""
+
+    @expose(
+        body=NewClaimOverQueues,
+        replies={200: Content(ClaimedOverQueues), 201: Content(ClaimedOverQueues)},
+        raises=(InvalidQueueName,),
+    )
+    def post(self, request: Request, body: NewClaimOverQueues) -> Reply:
+        """Reserve messages of several queues, by preference or by weight.
+
+        A claim stays within its queue, so there is one for each queue that gave messages.
+        """
+        limit = limits.in_force.messages_in_claim(body.limit)
+        ttl, grace = terms(body)
+        limits.in_force.check_claim_grace(grace)
+        keys = _keys(request.project, [sent.name for sent in body.queues])
+        shares = [_share(key, sent) for key, sent in zip(keys, body.queues, strict=True)]
+        claims, missing = model.claims.create_over(shares, ttl, grace, limit)
+        document = {
+            'messages': [
+                {
+                    **message_document(self.href(queue), message),
+                    'queue': queue.name,
+                    'claim_id': claim.id,
+                }
+                for queue, claim in claims
+                for message in claim.messages
+            ],
+            'claims': [
+                {
+                    'queue': queue.name,
+                    'id': claim.id,
+                    'href': f'{self.href(queue)}/claims/{claim.id}',
+                }
+                for queue, claim in claims
+            ],
+            'missing': [queue.name for queue in missing],
+        }
+        return json_reply(document, 201 if claims else 200)
+
+
+def _share(queue: QueueKey, sent: NewShare) -> Share:
+    if sent.limit is not None:
+        limits.in_force.messages_in_claim(sent.limit)
+    if sent.weight is not None:
+        limits.in_force.queue_weight.check('The weight of a queue', sent.weight)
+    return Share(queue, sent.limit, sent.weight)
+
+
+class MessagesOfQueuesController(Controller):
+    """``/v2/messages``."""
+
+    @expose(
+        queue=ListParameter('queues_in_request', required=True),
+        limit=IntegerParameter('message_page'),
+        echo=boolean_parameter,
+        state=state_parameter,
+        replies={200: Content(PeekedMessages)},
+        raises=(MissingParameter, InvalidQueueName),
+    )
+    def get(self, request: Request, queue: list[str] | None = None, **query: Any) -> Reply:
+        """A page of each queue, after a marker of each (``queue=NAME:MARKER``)."""
+        if not queue:
+            raise MissingParameter('Name the queues to look at, ?queue=NAME1&queue=NAME2:MARKER')
+        places = [place.partition(':') for place in queue]
+        keys = _keys(request.project, [name for name, _, _ in places])
+        markers = {key: marker for key, (_, _, marker) in zip(keys, places, strict=True)}
+        documents, missing = [], []
+        for key in keys:
+            page = model.messages.peek(
+                key,
+                markers[key] or None,
+                limits.in_force.messages_on_page(query.get('limit')),
+                None if query.get('echo') else request.require_client_id(),
+                {query.get('state', 'ready')},
+            )
+            documents += [
+                {
+                    **message_document(self.href(key), message),
+                    'queue': key.name,
+                    'state': message.state,
+                    'claim_count': message.claim_count,
+                    'reason': message.reason,
+                }
+                for message in page
+            ]
+            if page:
+                markers[key] = page[-1].id
+            elif not model.queues.exists(key):
+                missing.append(key.name)
+        return json_reply(
+            {
+                'messages': documents,
+                'links': [self._next(query, markers)] if documents else [],
+                'missing': missing,
+            }
+        )
+
+    def _next(self, query: dict[str, Any], markers: dict[QueueKey, str]) -> dict[str, str]:
+        places = [f'{key.name}:{marker}' if marker else key.name for key, marker in markers.items()]
+        return next_link(f'{self.prefix}/messages', query, queue=places)

@@ -1,0 +1,236 @@
+"""What becomes of the messages of a claim: of many in one request, or of one."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from marconi_api import limits, model
+from marconi_api.controllers.v1_1.claims import terms
+from marconi_api.controllers.v1_1.controller import Controller
+from marconi_api.controllers.v1_1.types import ClaimRenewal, NewClaim
+from marconi_api.controllers.v2.types import (
+    Kicked,
+    NewKick,
+    NewParking,
+    NewRelease,
+    NewVerdict,
+    NewVerdicts,
+    Verdicts,
+)
+from marconi_api.errors import (
+    ClaimCannotChange,
+    ClaimedCannotChange,
+    ClaimNotFound,
+    MessageIsNotParked,
+    MessageNotFound,
+    MissingParameter,
+    OutOfRange,
+)
+from marconi_api.model import VERDICTS, Outcome, QueueKey, Verdict
+from marconi_api.wire import (
+    EMPTY,
+    Content,
+    Reply,
+    Request,
+    empty_reply,
+    expose,
+    json_reply,
+    text_parameter,
+)
+
+#: The members that go with each verdict, beside ``id`` and ``verdict``.
+_TERMS = {
+    'delete': (),
+    'release': ('delay',),
+    'touch': ('ttl', 'grace'),
+    'park': ('reason',),
+    'kick': (),
+}
+
+
+def _verdict(sent: NewVerdict) -> Verdict:
+    if sent.verdict not in VERDICTS:
+        raise OutOfRange(
+            f'verdict must be one of {", ".join(VERDICTS)}, not {sent.verdict[:80]!r}.'
+        )
+    for name in ('delay', 'ttl', 'grace', 'reason'):
+        if getattr(sent, name) is not None and name not in _TERMS[sent.verdict]:
+            raise OutOfRange(f'{name} does not go with the verdict {sent.verdict}.')
+    if sent.verdict == 'release':
+        return release(sent.id, sent.delay)
+    if sent.verdict == 'touch':
+        return touch(sent.id, sent)
+    if sent.verdict == 'park':
+        return park(sent.id, sent.reason)
+    return Verdict(sent.id, sent.verdict)
+
+
+def release(message: str, delay: int | None) -> Verdict:
+    """Back to the queue; the message outlives a delay by the grace that claims have."""
+    limits.in_force.check_message_delays([delay or 0])
+    return Verdict(message, 'release', delay or 0, limits.in_force.default_claim_grace)
+
+
+def touch(message: str, body: NewClaim | NewVerdict) -> Verdict:
+    """Held for another while."""
+    ttl, grace = terms(body)
+    limits.in_force.check_claim_grace(grace)
+    return Verdict(message, 'touch', ttl, grace)
+
+
+def park(message: str, reason: str | None) -> Verdict:
+    """Out of circulation."""
+    limits.in_force.check_park_reason(reason or '')
+    return Verdict(message, 'park', reason=reason)
+
+
+def _document(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    return {
+        'verdicts': [
+            {
+                'id': outcome.message,
+                'verdict': outcome.verdict,
+                'result': outcome.result,
+                'state': outcome.state,
+            }
+            for outcome in outcomes
+        ]
+    }
+
+
+class VerdictsController(Controller):
+    """``/v2/queues/{queue}/claims/{claim}/verdicts``."""
+
+    @expose(body=NewVerdicts, replies={200: Content(Verdicts)})
+    def post(self, request: Request, queue: QueueKey, claim: str, body: NewVerdicts) -> Reply:
+        """Carry out each verdict that can be, and say of each what became of it."""
+        limits.in_force.verdicts.check('The number of verdicts', len(body.verdicts))
+        if len({sent.id for sent in body.verdicts}) < len(body.verdicts):
+            raise OutOfRange('Of one message there can be one verdict only.')
+        verdicts = [_verdict(sent) for sent in body.verdicts]
+        return json_reply(_document(model.verdicts.give(queue, claim, verdicts)))
+
+
+class HeartbeatController(Controller):
+    """``/v2/queues/{queue}/claims/{claim}/heartbeat``."""
+
+    @expose(
+        body=ClaimRenewal,
+        body_is_optional=True,
+        replies={200: Content(Verdicts)},
+        raises=(ClaimNotFound,),
+    )
+    def post(
+        self, request: Request, queue: QueueKey, claim: str, body: ClaimRenewal | None = None
+    ) -> Reply:
+        """Renew all that the claim still holds, and say of each message whether it does."""
+        ttl, grace = terms(body or ClaimRenewal())
+        limits.in_force.check_renewal_grace(grace)
+        return json_reply(_document(model.verdicts.heartbeat(queue, claim, ttl, grace)))
+
+
+def _carry_out(queue: QueueKey, claim: str | None, verdict: Verdict) -> Reply:
+    """One verdict: done, or an error, as when a message is deleted (contract v1, 6.6)."""
+    [outcome] = model.verdicts.give(queue, claim, [verdict])
+    if outcome.result == 'done':
+        return empty_reply()
+    if outcome.result == 'gone':
+        raise MessageNotFound(verdict.message, queue.name, queue.project)
+    if outcome.result == 'not_parked':
+        raise MessageIsNotParked(verdict.message)
+    if outcome.state == 'claimed':
+        raise ClaimedCannotChange(verdict.message)
+    raise ClaimCannotChange(verdict.message, claim or '')
+
+
+def _required(claim_id: str | None) -> str:
+    if not claim_id:
+        raise MissingParameter('Name the claim that holds the message, ?claim_id=ID')
+    return claim_id
+
+
+class TouchController(Controller):
+    """``/v2/queues/{queue}/messages/{message}/touch``."""
+
+    @expose(
+        body=NewClaim,
+        body_is_optional=True,
+        claim_id=text_parameter,
+        replies={204: EMPTY},
+        raises=(MissingParameter, MessageNotFound, ClaimCannotChange, ClaimedCannotChange),
+    )
+    def post(
+        self,
+        request: Request,
+        queue: QueueKey,
+        message: str,
+        body: NewClaim | None = None,
+        claim_id: str | None = None,
+    ) -> Reply:
+        """Hold this one message of a claim for another ``ttl``."""
+        return _carry_out(queue, _required(claim_id), touch(message, body or NewClaim()))
+
+
+class ReleaseController(Controller):
+    """``/v2/queues/{queue}/messages/{message}/release``."""
+
+    @expose(
+        body=NewRelease,
+        body_is_optional=True,
+        claim_id=text_parameter,
+        replies={204: EMPTY},
+        raises=(MissingParameter, MessageNotFound, ClaimCannotChange, ClaimedCannotChange),
+    )
+    def post(
+        self,
+        request: Request,
+        queue: QueueKey,
+        message: str,
+        body: NewRelease | None = None,
+        claim_id: str | None = None,
+    ) -> Reply:
+        """Give this one message of a claim back, at once or after a ``delay``."""
+        verdict = release(message, body.delay if body else None)
+        return _carry_out(queue, _required(claim_id), verdict)
+
+
+class ParkController(Controller):
+    """``/v2/queues/{queue}/messages/{message}/park``."""
+
+    @expose(
+        body=NewParking,
+        body_is_optional=True,
+        claim_id=text_parameter,
+        replies={204: EMPTY},
+        raises=(MessageNotFound, ClaimCannotChange, ClaimedCannotChange),
+    )
+    def post(
+        self,
+        request: Request,
+        queue: QueueKey,
+        message: str,
+        body: NewParking | None = None,
+        claim_id: str | None = None,
+    ) -> Reply:
+        """Take a message out of circulation; a claimed one by its claim."""
+        return _carry_out(queue, claim_id, park(message, body.reason if body else None))
+
+
+class KickController(Controller):
+    """``/v2/queues/{queue}/messages/{message}/kick``."""
+
+    @expose(replies={204: EMPTY}, raises=(MessageNotFound, MessageIsNotParked))
+    def post(self, request: Request, queue: QueueKey, message: str) -> Reply:
+        """Put a parked message back into the queue."""
+        return _carry_out(queue, None, Verdict(message, 'kick'))
+
+
+class KickAllController(Controller):
+    """``/v2/queues/{queue}/kick``."""
+
+    @expose(body=NewKick, body_is_optional=True, replies={200: Content(Kicked)})
+    def post(self, request: Request, queue: QueueKey, body: NewKick | None = None) -> Reply:
+        """Put parked messages back into the queue, the oldest first."""
+        limit = body.limit if body else None
+        if limit is not None:
+            limits.in_force.kick_size.check('limit', limit)
+        return json_reply({'kicked': model.verdicts.kick(queue, limit)})
