@@ -68,7 +68,10 @@ def init_model(config: Any) -> None:
     """
     global database, hints, queues, messages, claims, verdicts, expiry, admin
     database = Database(
-        config.database.url, config.database.connect_timeout, config.database.statement_timeout
+        config.database.url,
+        config.database.connect_timeout,
+        config.database.statement_timeout,
+        config.database.prepare_statements,
     )
     hints = Hints()
     database.on_connect.append(hints.forget)

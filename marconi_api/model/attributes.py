@@ -10,7 +10,7 @@ import json
 from dataclasses import dataclass
 from hashlib import md5
 
-from marconi_api.model.database import Database
+from marconi_api.model.database import Database, Prepared
 from marconi_api.model.tables import IS_THE_QUEUE, QueueKey
 
 _MOST_QUEUES = 10_000
@@ -89,4 +89,4 @@ class KnownAttributes:
         return attributes
 
 
-_METADATA = f'SELECT metadata FROM queues WHERE {IS_THE_QUEUE}'
+_METADATA = Prepared(f'SELECT metadata FROM queues WHERE {IS_THE_QUEUE}')

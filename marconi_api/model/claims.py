@@ -8,7 +8,7 @@ from uuid import uuid4
 from marconi_api.errors import ClaimNotFound, StorageUnavailable
 from marconi_api.model import dead_letters
 from marconi_api.model.attributes import Attributes, KnownAttributes
-from marconi_api.model.database import Database, Row
+from marconi_api.model.database import Database, Prepared, Row
 from marconi_api.model.hints import Hints
 from marconi_api.model.messages import Message, message_of
 from marconi_api.model.shares import Share, divide
@@ -145,7 +145,7 @@ _OUTLIVE = f'expires_at < {_END}'
 # How a claim, made or renewed, sets its mark on a message.
 _MARK = f"""
            held_until = {_END},
-           ttl = CASE WHEN {_OUTLIVE} THEN %(ttl)s + %(grace)s ELSE ttl END,
+           ttl = CASE WHEN {_OUTLIVE} THEN %(ttl)s::int + %(grace)s::int ELSE ttl END,
            expires_at = CASE WHEN {_OUTLIVE} THEN {_END} + %(grace)s * interval '1 second'
                              ELSE expires_at END"""
 
@@ -179,16 +179,18 @@ def _create_statement(found: str, more: str = '', has_put_away: str = 'false') -
     """
 
 
-_CREATE = _create_statement(FOUND)
-_CREATE_WITHIN_LIMIT = _create_statement(
-    dead_letters.FOUND_ALIVE, f'{dead_letters.PUT_AWAY},', dead_letters.HAS_PUT_AWAY
+_CREATE = Prepared(_create_statement(FOUND))
+_CREATE_WITHIN_LIMIT = Prepared(
+    _create_statement(
+        dead_letters.FOUND_ALIVE, f'{dead_letters.PUT_AWAY},', dead_letters.HAS_PUT_AWAY
+    )
 )
 
 _HELD = f"""
        queue_id = %(queue_id)s AND id = ANY ((SELECT message_ids FROM claim)::bigint[])
        AND claim_id = %(claim_id)s::uuid AND {IS_CLAIMED} AND {IS_ALIVE}"""
 
-_GET = f"""
+_GET = Prepared(f"""
     WITH the_queue AS MATERIALIZED ({THE_QUEUE}),
     claim AS MATERIALIZED (
         SELECT ttl, started_at, message_ids FROM claims
@@ -200,9 +202,9 @@ _GET = f"""
            LATERAL (SELECT created_at, body FROM messages
                      WHERE queue_id = %(queue_id)s AND id = held.id LIMIT 1) AS message
      ORDER BY held.id
-"""
+""")
 
-_RENEW = f"""
+_RENEW = Prepared(f"""
     WITH the_queue AS MATERIALIZED ({THE_QUEUE}),
     claim AS (
         UPDATE claims SET started_at = now(), expires_at = {_END}, ttl = %(ttl)s
@@ -211,10 +213,10 @@ _RENEW = f"""
     UPDATE message_states SET {_MARK}
      WHERE {_HELD}
  RETURNING id
-"""
+""")
 
 # The clock is read after the transaction has its id: hints.py builds on that.
-_RELEASE = f"""
+_RELEASE = Prepared(f"""
     WITH the_queue AS MATERIALIZED ({THE_QUEUE}),
     claim AS (
         DELETE FROM claims
@@ -225,4 +227,4 @@ _RELEASE = f"""
     UPDATE message_states SET held_until = (SELECT at FROM returned), claim_id = NULL
      WHERE {_HELD}
  RETURNING id
-"""
+""")

@@ -6,12 +6,14 @@ of client time, against 150 by way of a pool).
 """
 
 import logging
+import re
 import select
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
+from hashlib import md5
 from typing import Any
 
 import psycopg2
@@ -31,8 +33,46 @@ Row = tuple[Any, ...]
 
 # The database undid the whole statement, and says that it is worth trying again.
 _UNDONE = (postgres_errors.DeadlockDetected, postgres_errors.SerializationFailure)
+# A prepared statement is lost, or no longer fits the tables: it did not run.
+_NOT_RUN = (postgres_errors.InvalidSqlStatementName, postgres_errors.FeatureNotSupported)
 _TRIES = 3
 _PAUSE = 0.05  # seconds
+
+
+class Prepared(str):
+    """A statement, or several separated by semicolons, that each connection plans once.
+
+    Planning takes PostgreSQL longer than running: a claim of ten 0.9 ms against 0.36, a list
+    of ten 0.57 against 0.18. The plan is made for any parameters; tests/model/test_plans.py
+    sees that it is the right one. As text it is the statement itself.
+    """
+
+    #: What prepares each of its parts, by the name that it has in PostgreSQL.
+    definitions: dict[str, str]
+    #: What runs them all, with parameters as the statement itself has them.
+    execution: str
+
+    def __new__(cls, statement: str) -> 'Prepared':
+        """Take a statement whose parameters are written as ``%(name)s``."""
+        self = super().__new__(cls, statement)
+        self.definitions = {}
+        calls = []
+        for part in filter(str.strip, statement.split(';')):
+            places: dict[str, int] = {}
+
+            def place(found: re.Match[str], places: dict[str, int] = places) -> str:
+                return f'${places.setdefault(found[1], len(places) + 1)}'
+
+            numbered = _PARAMETER.sub(place, part)
+            name = f'marconi_{md5(part.encode(), usedforsecurity=False).hexdigest()}'
+            self.definitions[name] = f'PREPARE {name} AS {numbered}'
+            given = ', '.join(f'%({parameter})s' for parameter in places)
+            calls.append(f'EXECUTE {name} ({given})' if given else f'EXECUTE {name}')
+        self.execution = '; '.join(calls)
+        return self
+
+
+_PARAMETER = re.compile(r'%\((\w+)\)s')
 
 
 class Database:
@@ -41,9 +81,14 @@ class Database:
     :param url: of SQLAlchemy's form, ``postgresql+psycopg2://…``
     :param connect_timeout: seconds
     :param statement_timeout: seconds
+    :param prepares: whether connections are ours alone, so that what we prepared stays there;
+        not so behind a pooler that hands them on after each transaction
     """
 
-    def __init__(self, url: str, connect_timeout: float, statement_timeout: float) -> None:
+    def __init__(
+        self, url: str, connect_timeout: float, statement_timeout: float, prepares: bool = True
+    ) -> None:
+        self._prepares = prepares
         milliseconds = int(statement_timeout * 1000)
         parsed = make_url(url)
         self._engine = create_engine(
@@ -66,7 +111,7 @@ class Database:
                 f' -c statement_timeout={milliseconds} -c lock_timeout={milliseconds}'
                 f' -c idle_in_transaction_session_timeout={milliseconds}'
                 ' -c enable_seqscan=off -c enable_bitmapscan=off -c enable_sort=off'
-                ' -c jit=off -c timezone=UTC -c default_transaction_isolation=read\\ committed',
+                ' -c plan_cache_mode=force_generic_plan -c jit=off -c timezone=UTC -c default_transaction_isolation=read\\ committed',
             },
         )
         self._thread = threading.local()
@@ -99,6 +144,10 @@ class Database:
                     raise _unavailable(error) from error
                 # Let the other one have its lock first.
                 time.sleep(_PAUSE)
+            except _NOT_RUN as error:
+                if not tries_left:
+                    raise _unavailable(error) from error
+                self._discard()
             except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
                 if not (repeatable and tries_left and self._lost()):
                     raise _unavailable(error) from error
@@ -136,6 +185,11 @@ class Database:
         self._discard()
 
     def _run(self, cursor: Cursor, statement: str, parameters: Mapping[str, Any]) -> list[Row]:
+        if self._prepares and isinstance(statement, Prepared):
+            for name in statement.definitions.keys() - self._thread.prepared:
+                cursor.execute(statement.definitions[name])
+                self._thread.prepared.add(name)
+            statement = statement.execution
         cursor.execute(statement, {**parameters, 'base': self._base})
         return cursor.fetchall() if cursor.description else []
 
@@ -162,6 +216,7 @@ class Database:
         pooled.detach()
         connection.autocommit = True
         self._thread.connection = connection
+        self._thread.prepared = set()
         try:
             self._base = _read_base(connection)
         except BaseException:

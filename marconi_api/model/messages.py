@@ -16,7 +16,7 @@ from marconi_api.errors import (
     StorageUnavailable,
 )
 from marconi_api.model.attributes import NO_ATTRIBUTES, Attributes, KnownAttributes
-from marconi_api.model.database import Database, Row
+from marconi_api.model.database import Database, Prepared, Row
 from marconi_api.model.hints import Hints
 from marconi_api.model.queues import Queues
 from marconi_api.model.tables import (
@@ -232,7 +232,7 @@ class Messages:
 
     def _page(
         self,
-        statements: dict[tuple[frozenset[str], bool], str],
+        statements: dict[tuple[frozenset[str], bool], Prepared],
         queue: QueueKey,
         marker: str | None,
         limit: int,
@@ -348,8 +348,8 @@ def _post_statement(the_queue: str) -> str:
     """
 
 
-_POST = _post_statement(THE_QUEUE)
-_POST_AS_KNOWN = _post_statement(THE_QUEUE_AS_KNOWN)
+_POST = Prepared(_post_statement(THE_QUEUE))
+_POST_AS_KNOWN = Prepared(_post_statement(THE_QUEUE_AS_KNOWN))
 
 
 def _with_bodies(more: str = '') -> str:
@@ -411,15 +411,15 @@ _CHOICES_OF_STATES = map(
     frozenset, chain.from_iterable(combinations(STATES, count) for count in (1, 2, 3, 4))
 )
 _CHOICES = list(product(_CHOICES_OF_STATES, (False, True)))
-_LIST = {choice: _list_statement(*choice, in_detail=False) for choice in _CHOICES}
-_PEEK = {choice: _list_statement(*choice, in_detail=True) for choice in _CHOICES}
+_LIST = {choice: Prepared(_list_statement(*choice, in_detail=False)) for choice in _CHOICES}
+_PEEK = {choice: Prepared(_list_statement(*choice, in_detail=True)) for choice in _CHOICES}
 
-_GET = f"""
+_GET = Prepared(f"""
     WITH the_queue AS MATERIALIZED ({THE_QUEUE}),
     page AS MATERIALIZED (
         SELECT id, ttl, {_CLAIM} FROM message_states
          WHERE queue_id = %(queue_id)s AND id = ANY(%(ids)s::bigint[]) AND {IS_ALIVE})
-    {_with_bodies()}"""
+    {_with_bodies()}""")
 
 
 def _delete_statement(condition: str) -> str:
@@ -439,10 +439,10 @@ def _delete_statement(condition: str) -> str:
     SELECT EXISTS (SELECT FROM gone), was_claimed, was_held_by_claim FROM seen"""
 
 
-_DELETE_FREE = _delete_statement(f'NOT {IS_CLAIMED}')
-_DELETE_CLAIMED = _delete_statement(f'claim_id = %(claim_id)s::uuid AND {IS_CLAIMED}')
+_DELETE_FREE = Prepared(_delete_statement(f'NOT {IS_CLAIMED}'))
+_DELETE_CLAIMED = Prepared(_delete_statement(f'claim_id = %(claim_id)s::uuid AND {IS_CLAIMED}'))
 
-_DELETE_MANY = f"""
+_DELETE_MANY = Prepared(f"""
     WITH the_queue AS MATERIALIZED ({THE_QUEUE}),
     gone AS (
         DELETE FROM message_states
@@ -450,10 +450,10 @@ _DELETE_MANY = f"""
      RETURNING id)
     DELETE FROM messages
      WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM gone))
- RETURNING id"""
+ RETURNING id""")
 
 
-_POP = f"""{find(THE_QUEUE)},
+_POP = Prepared(f"""{find(THE_QUEUE)},
     gone AS (
         DELETE FROM message_states WHERE {FOUND}
      RETURNING id, ttl, claim_count),
@@ -464,7 +464,7 @@ _POP = f"""{find(THE_QUEUE)},
     SELECT gone.id, gone.ttl, {AGE_OF.format('body.created_at')}, body.body, gone.claim_count,
            {seen_columns()}
       FROM seen LEFT JOIN (gone JOIN body USING (id)) ON true
-     ORDER BY gone.id"""
+     ORDER BY gone.id""")
 
 _DELETE_UNCLAIMED = f"""
     WITH the_queue AS MATERIALIZED ({THE_QUEUE}),

@@ -13,7 +13,7 @@ from marconi_api.errors import (
     StorageUnavailable,
 )
 from marconi_api.model.attributes import Attributes
-from marconi_api.model.database import Database, Row
+from marconi_api.model.database import Database, Prepared, Row
 from marconi_api.model.tables import (
     AGE_OF,
     IS_ALIVE,
@@ -259,7 +259,7 @@ _COUNT_QUEUES = f"""
     SELECT count(*) FROM queues WHERE project = %(project)s AND floor < {RETIRED}
 """
 
-_METADATA = f'SELECT metadata FROM queues WHERE {IS_THE_QUEUE}'
+_METADATA = Prepared(f'SELECT metadata FROM queues WHERE {IS_THE_QUEUE}')
 
 _SET_METADATA = f"""
     UPDATE queues SET metadata = %(metadata)s WHERE {IS_THE_QUEUE} RETURNING queue_id
@@ -278,7 +278,7 @@ def _end_of_line(order: str) -> str:
          WHERE queue_id = %(queue_id)s)"""
 
 
-_STATS = f"""
+_STATS = Prepared(f"""
     WITH the_queue AS MATERIALIZED ({THE_QUEUE})
     SELECT counts.total - counts.claimed - counts.parked, counts.claimed, counts.parked,
            oldest.*, newest.*
@@ -290,4 +290,4 @@ _STATS = f"""
              WHERE queue_id = %(queue_id)s AND {IS_ALIVE}) AS counts
            LEFT JOIN {_end_of_line('ASC')} AS oldest ON true
            LEFT JOIN {_end_of_line('DESC')} AS newest ON true
-"""
+""")

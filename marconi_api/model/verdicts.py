@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from marconi_api.errors import ClaimNotFound
-from marconi_api.model.database import Database, Row
+from marconi_api.model.database import Database, Prepared, Row
 from marconi_api.model.tables import (
     IS_ALIVE,
     STATE,
@@ -225,33 +225,37 @@ def _statement(ids: str, asked: str, and_claim: str) -> str:
 
 
 # As long as a claim holds anything, it is there.
-_GIVE = _statement(
-    '%(ids)s::bigint[]',
-    """
+_GIVE = Prepared(
+    _statement(
+        '%(ids)s::bigint[]',
+        """
         SELECT * FROM unnest(%(ids)s::bigint[], %(verdicts)s::text[], %(seconds)s::int[],
                              %(graces)s::int[], %(reasons)s::text[])
                       WITH ORDINALITY AS given (id, verdict, seconds, grace, reason, place)""",
-    """,
+        """,
     claim_touched AS (
         UPDATE claims SET expires_at = greatest(expires_at, (SELECT max(until) FROM changes))
          WHERE queue_id = %(queue_id)s AND id = %(claim_id)s::uuid
            AND EXISTS (SELECT FROM changes WHERE verdict = 'touch'))""",
+    )
 )
 
-_HEARTBEAT = _statement(
-    """(
+_HEARTBEAT = Prepared(
+    _statement(
+        """(
            SELECT message_ids FROM claims
             WHERE queue_id = %(queue_id)s AND id = %(claim_id)s::uuid)::bigint[]""",
-    """
-        SELECT id, 'touch' AS verdict, %(ttl)s AS seconds, %(grace)s AS grace,
+        """
+        SELECT id, 'touch' AS verdict, %(ttl)s::int AS seconds, %(grace)s::int AS grace,
                NULL::text AS reason, place
           FROM claim, unnest(message_ids) WITH ORDINALITY AS taken (id, place)""",
-    """,
+        """,
     claim_renewed AS (
         UPDATE claims
            SET started_at = now(), ttl = %(ttl)s, expires_at = (SELECT max(until) FROM changes)
          WHERE queue_id = %(queue_id)s AND id = %(claim_id)s::uuid
            AND EXISTS (SELECT FROM changes))""",
+    )
 )
 
 _PARKED = f"""
@@ -262,7 +266,7 @@ _PARKED = f"""
          ORDER BY held_until, id LIMIT %(batch_size)s FOR UPDATE SKIP LOCKED)"""
 
 # Each gets an instant of its own: hints cannot start within many equal times.
-_KICK = f"""{_PARKED},
+_KICK = Prepared(f"""{_PARKED},
     transaction AS MATERIALIZED (SELECT pg_current_xact_id() FROM batch LIMIT 1),
     clock AS MATERIALIZED (SELECT clock_timestamp() AS at FROM transaction),
     places AS MATERIALIZED (
@@ -273,7 +277,7 @@ _KICK = f"""{_PARKED},
            expires_at = until + ttl * interval '1 second'
       FROM places WHERE state.ctid = places.at
  RETURNING id
-"""
+""")
 
 _DELETE_PARKED = f"""{_PARKED},
     gone AS (

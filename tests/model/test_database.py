@@ -10,7 +10,7 @@ from sqlalchemy.exc import OperationalError
 
 from marconi_api import model
 from marconi_api.errors import StorageUnavailable
-from marconi_api.model.database import Database
+from marconi_api.model.database import Database, Prepared
 from marconi_api.model.tables import POSITION_BITS
 from tests.model.conftest import ids
 
@@ -231,3 +231,75 @@ def wait_until_running(sql, statement):
         ):
             return
     pytest.fail('the statement never started')
+
+
+# ---------------------------------------------------------------- prepared statements
+
+
+def prepared_by(database):
+    return database.rows("SELECT name FROM pg_prepared_statements WHERE name LIKE 'marconi%%'", {})
+
+
+@pytest.fixture
+def connect(postgres):
+    """Opens databases with connections of their own."""
+    opened = []
+
+    def open_database(**settings):
+        opened.append(Database(postgres.url, 2, 5, **settings))
+        return opened[-1]
+
+    yield open_database
+    for database in opened:
+        database.close()
+
+
+def test_a_connection_plans_a_statement_once(queue, connect):
+    database, statement = connect(), Prepared('SELECT %(a)s::int + %(b)s::int + %(a)s::int')
+
+    sums = [database.rows(statement, {'a': a, 'b': 10}) for a in (1, 2, 3)]
+
+    assert sums == [[(12,)], [(14,)], [(16,)]]
+    assert len(prepared_by(database)) == 1
+
+
+def test_parts_of_a_statement_are_one_transaction(queue, connect, sql):
+    database = connect()
+    twice = Prepared(
+        'INSERT INTO claims VALUES (%(q)s, %(id)s::uuid, now(), now(), 1, ARRAY[1::bigint]);'
+        'SELECT 1 / %(zero)s::int'
+    )
+    given = {'q': 1, 'id': '11111111-2222-4333-8444-555555555555', 'zero': 0}
+
+    with pytest.raises(StorageUnavailable):
+        database.rows(twice, given)
+
+    assert sql('SELECT * FROM claims') == []
+
+
+def test_a_statement_whose_plan_is_lost_is_run_over_a_new_connection(queue, connect):
+    database, statement = connect(), Prepared('SELECT %(a)s::int')
+    database.rows(statement, {'a': 1})
+    database.rows('DEALLOCATE ALL', {})
+
+    assert database.rows(statement, {'a': 2}) == [(2,)]
+
+
+def test_a_statement_whose_table_has_changed_is_planned_anew(queue, connect, sql):
+    database, statement = connect(), Prepared('SELECT * FROM changing')
+    sql('CREATE TABLE changing AS SELECT 1 AS a')
+    try:
+        assert database.rows(statement, {}) == [(1,)]
+        sql('ALTER TABLE changing ADD COLUMN b int DEFAULT 2')
+
+        assert database.rows(statement, {}) == [(1, 2)]
+    finally:
+        sql('DROP TABLE changing')
+
+
+def test_behind_a_pooler_nothing_is_prepared(queue, connect):
+    database = connect(prepares=False)
+
+    assert database.rows(Prepared('SELECT %(a)s::int'), {'a': 1}) == [(1,)]
+
+    assert prepared_by(database) == []

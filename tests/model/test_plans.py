@@ -16,6 +16,7 @@ import pytest
 from marconi_api import model
 from marconi_api.model import READY, dead_letters
 from marconi_api.model.attributes import Attributes
+from marconi_api.model.database import Prepared
 from marconi_api.model.hints import Hint
 from tests.model.conftest import CLIENT
 
@@ -43,9 +44,9 @@ def statistics(request, queue, post, claim, sql):
         sql('VACUUM ANALYZE message_states')
 
 
-def scans_of(queue, statement, table='message_states'):
-    """How a table is read, by which index and on which condition."""
-    parameters = {
+def parameters_of(queue):
+    """Parameters for any statement."""
+    return {
         **queue.parameters,
         **{'fresh_hint': Hint().fresh_id, 'held_hint': Hint().held_until},
         **{'claim_id': str(uuid4()), 'ttl': 60, 'grace': 60, 'limit': 10},
@@ -54,7 +55,11 @@ def scans_of(queue, statement, table='message_states'):
         **{'is_claimless': False, 'batch_size': 1000},
         **dead_letters.parameters(queue, Attributes.of('{"_max_claim_count": 2}')),
     }
-    [[[explained]]] = model.database.rows(f'EXPLAIN (FORMAT JSON) {statement}', parameters)
+
+
+def scans_of(queue, statement, table='message_states'):
+    """How a table is read, by which index and on which condition."""
+    [[[explained]]] = explain('FORMAT JSON', statement, parameters_of(queue))
     found = []
 
     def walk(node):
@@ -67,6 +72,45 @@ def scans_of(queue, statement, table='message_states'):
 
     walk(explained['Plan'])
     return found
+
+
+def explain(options, statement, parameters):
+    """The plan: of a prepared statement the one that is made for any parameters."""
+    if not isinstance(statement, Prepared):
+        return model.database.rows(f'EXPLAIN ({options}) {statement}', parameters)
+    with model.database.transaction() as run:
+        run('DEALLOCATE ALL', {})
+        for definition in statement.definitions.values():
+            run(definition, {})
+        explained = run(f'EXPLAIN ({options}) {statement.execution}', parameters)
+        run('DEALLOCATE ALL', {})
+    model.database.close()
+    return explained
+
+
+def test_a_plan_that_was_made_when_there_was_nothing_serves_when_there_is_much(
+    queue, post, claim, sql
+):
+    """A connection keeps its plans; nothing makes it look again but an ANALYZE."""
+    claim()
+    post(3000)
+    held = claim(limit=1000)
+    model.claims.release(queue, claim(limit=100).id)
+    parameters = parameters_of(queue)
+    plans = {}
+    for statement in (CLAIMS._CREATE, MESSAGES._LIST[READY, False], MESSAGES._DELETE_MANY):
+        model.database.rows(statement, parameters)
+        [[[explained]]] = model.database.rows(
+            f'EXPLAIN (FORMAT JSON) {statement.execution}', parameters
+        )
+        plans[statement] = json.dumps(explained)
+
+    for index in ('message_states_fresh', 'message_states_held', 'Tid Scan'):
+        assert index in plans[CLAIMS._CREATE]
+    assert 'message_states_pkey' not in plans[CLAIMS._CREATE]
+    assert 'message_states_pkey' not in plans[MESSAGES._LIST[READY, False]]
+    assert re.search(r'"Index Cond": "[^"]*\bid = ANY', plans[MESSAGES._DELETE_MANY])
+    assert len(held.messages) == 1000
 
 
 def test_a_claim_finds_by_index_and_updates_by_place(queue, statistics):
@@ -122,9 +166,7 @@ def test_a_list_of_parked_messages_walks_those_alone(queue, statistics):
     'statement', [VERDICTS._GIVE, VERDICTS._HEARTBEAT], ids=['give', 'heartbeat']
 )
 def test_verdicts_find_by_id_and_change_by_place(queue, statistics, statement):
-    lock, judge = statement.split(';')
-
-    for part in (lock, judge):
+    for part in map(Prepared, statement.split(';')):
         found = scans_of(queue, part)
         by_index = [(index, condition) for index, condition in found if index != 'Tid Scan']
         assert {index for index, _ in by_index} == {'message_states_pkey'}
