@@ -1,0 +1,98 @@
+"""The WSGI callable in this process, without a server: called directly, or listened to."""
+
+import io
+from typing import Any
+from unittest import mock
+
+import psycopg2
+import psycopg2.extensions
+from pecan.configuration import conf_from_file
+
+from benchmarks.operations import HEADERS, Request
+from marconi_api.app import setup_app
+from marconi_api.installation import OPERATOR_FILES
+
+
+def application(url: str) -> Any:
+    """Marconi's WSGI callable, as uwsgi would serve it, on the database at ``url``."""
+    config = conf_from_file(str(OPERATOR_FILES / 'config.py'))
+    config.database.url = url
+    # Who measures has nothing to log.
+    config.logging = {'version': 1, 'disable_existing_loggers': False}
+    return setup_app(config)
+
+
+def environ(request: Request) -> dict[str, Any]:
+    """What a WSGI server hands over for a request, but for the body's stream."""
+    path, _, query = request.path.partition('?')
+    headers = {f'HTTP_{name.upper().replace("-", "_")}': text for name, text in HEADERS.items()}
+    content_type = headers.pop('HTTP_CONTENT_TYPE')
+    return {
+        **headers,
+        'REQUEST_METHOD': request.method,
+        'SCRIPT_NAME': '',
+        'PATH_INFO': path,
+        'QUERY_STRING': query,
+        'CONTENT_TYPE': content_type,
+        'CONTENT_LENGTH': str(len(request.body.encode())) if request.body else '',
+        'SERVER_NAME': 'bench',
+        'SERVER_PORT': '80',
+        'SERVER_PROTOCOL': 'HTTP/1.1',
+        'HTTP_HOST': 'bench',
+        'HTTP_ACCEPT': '*/*',
+        'wsgi.version': (1, 0),
+        'wsgi.url_scheme': 'http',
+        'wsgi.errors': io.StringIO(),
+        'wsgi.multithread': True,
+        'wsgi.multiprocess': True,
+        'wsgi.run_once': False,
+    }
+
+
+def call(app: Any, request: Request) -> tuple[int, str]:
+    """The status and body with which ``app`` answers."""
+    statuses = []
+
+    def start_response(status: str, headers: Any, exc_info: Any = None) -> None:
+        statuses.append(int(status.split()[0]))
+
+    given = {**environ(request), 'wsgi.input': io.BytesIO(request.body.encode())}
+    body = b''.join(app(given, start_response)).decode()
+    return statuses[-1], body
+
+
+class Listener:
+    """Marconi in this process, of which we hear what it sends to PostgreSQL.
+
+    Thus the statements are those of real requests, whatever the repositories look like.
+    """
+
+    def __init__(self, url: str) -> None:
+        #: The settings with which it connects.
+        self.options = ''
+        self._heard: list[str] = []
+        self._app = application(url)
+        with mock.patch.object(psycopg2, 'connect', self._connect):
+            call(self._app, Request('GET', '/v1/health'))
+
+    def statements(self, request: Request) -> tuple[list[str], str]:
+        """The SQL of one request, its parameters filled in, and the reply's body."""
+        self._heard.clear()
+        status, reply = call(self._app, request)
+        if status >= 300:
+            raise SystemExit(f'{request.method} {request.path} is answered {status}: {reply}')
+        return list(self._heard), reply
+
+    def _connect(self, *args: Any, **kwargs: Any) -> Any:
+        heard = self._heard
+
+        class Cursor(psycopg2.extensions.cursor):
+            def execute(self, query: Any, parameters: Any = None) -> None:
+                super().execute(query, parameters)
+                heard.append((self.query or b'').decode())
+
+        self.options = kwargs.get('options', '')
+        return _connect(*args, **kwargs, cursor_factory=Cursor)
+
+
+_connect = psycopg2.connect

@@ -1,0 +1,41 @@
+"""The facts of the machine, without which a figure says little."""
+
+import os
+import platform
+import re
+from importlib import metadata
+from pathlib import Path
+
+from benchmarks.processes import output
+from marconi_api.embedded import program_directories
+
+
+def facts() -> dict[str, str]:
+    """What the figures depend on, by name."""
+    return {
+        'CPU': _cpu_model(),
+        'cores': str(len(os.sched_getaffinity(0))),
+        'RAM': f'{os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30:.0f} GiB',
+        'kernel': platform.release(),
+        'Python': platform.python_version(),
+        'PostgreSQL': _postgres_version(),
+        'uwsgi': metadata.version('pyuwsgi'),
+        'Pecan': metadata.version('pecan'),
+        'WSME': metadata.version('WSME'),
+        'Marconi': metadata.version('marconi-api'),
+    }
+
+
+def _cpu_model() -> str:
+    try:
+        found = re.search(r'^model name\s*: (.+)$', Path('/proc/cpuinfo').read_text(), re.M)
+    except OSError:
+        found = None
+    return found[1] if found else platform.machine()
+
+
+def _postgres_version() -> str:
+    for directory in program_directories(None):
+        if version := output(str(directory / 'postgres'), '--version'):
+            return version.split()[2]
+    return 'unknown'

@@ -1,0 +1,101 @@
+"""The service as its users have it: `marconi serve` with uwsgi and a PostgreSQL of its own.
+
+fsync and synchronous_commit are on, as PostgreSQL has them: each commit is on the disk before
+it is answered.
+"""
+
+import contextlib
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg2
+
+from benchmarks.processes import command_line, family
+from marconi_api.embedded import running_url
+
+
+class Service:
+    """A running service on a free port, and the PostgreSQL that it started."""
+
+    def __init__(self, data_dir: Path) -> None:
+        clean = {name: value for name, value in os.environ.items() if 'MARCONI' not in name}
+        # What it says at its end is of no interest.
+        self._said = tempfile.TemporaryFile('w+')  # noqa: SIM115 - closed by stop
+        started = time.monotonic()
+        self.process = subprocess.Popen(
+            [sys.executable, '-m', 'marconi_api.commands', 'serve'],
+            env=clean | {'PORT': '0', 'HOST': '', 'MARCONI_DATA_DIR': str(data_dir)},
+            stdout=subprocess.PIPE,
+            stderr=self._said,
+            text=True,
+        )
+        assert self.process.stdout is not None
+        # It says so once it has answered a request.
+        ready = self.process.stdout.readline()
+        self.start_seconds = time.monotonic() - started
+        url = running_url(data_dir)
+        if url is None:
+            self.process.wait()
+            self._said.seek(0)
+            raise SystemExit(self._said.read())
+        #: Where it answers.
+        self.address = ready.split()[-1]
+        #: Its database, for SQLAlchemy.
+        self.url = url
+        self.postmaster = int(Path(data_dir, 'data', 'postmaster.pid').read_text().split()[0])
+
+    @property
+    def uwsgi(self) -> list[str]:
+        """The program uwsgi and its arguments, as this service runs it."""
+        return command_line(self._uwsgi_master())
+
+    @property
+    def workers(self) -> list[int]:
+        """The processes of uwsgi that run the application."""
+        count = next(int(word[12:]) for word in self.uwsgi if word.startswith('--processes='))
+        # The master starts them before its routers.
+        return sorted(family(self._uwsgi_master())[1:])[:count]
+
+    def _uwsgi_master(self) -> int:
+        return next(
+            pid
+            for pid in family(self.process.pid)
+            if os.path.basename(command_line(pid)[0]) == 'uwsgi'
+        )
+
+    def stop(self) -> None:
+        """End it, and the PostgreSQL with it."""
+        self.process.terminate()
+        self.process.communicate()
+        self._said.close()
+
+
+@contextlib.contextmanager
+def running_service() -> Iterator[Service]:
+    """A service on an empty database, of which nothing remains."""
+    with data_directory() as directory:
+        service = Service(directory)
+        try:
+            yield service
+        finally:
+            service.stop()
+
+
+@contextlib.contextmanager
+def data_directory() -> Iterator[Path]:
+    """A place for the data of services, which a PostgreSQL of another user can enter."""
+    with tempfile.TemporaryDirectory(prefix='marconi-bench-') as path:
+        os.chmod(path, 0o755)
+        yield Path(path, 'state')
+
+
+def connect(url: str) -> psycopg2.extensions.connection:
+    """A session of our own beside those of the service, in autocommit."""
+    connection = psycopg2.connect(url.replace('+psycopg2', ''))
+    connection.autocommit = True
+    return connection
