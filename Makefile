@@ -22,8 +22,8 @@ check: .venv/check.stamp ## lint, formatting and types
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-bench: .venv/serve.stamp ## requests a second beside raw PostgreSQL (needs wrk)
-	@PYTHONPATH=. $(BIN)/python benchmarks/end_to_end.py
+bench: .venv/bench.stamp ## measure, into benchmarks/results/ (QUICK=1: roughly, in two minutes)
+	@$(BIN)/python -m benchmarks $(if $(QUICK),--quick)
 
 clean: ## remove what these commands made, the data of the service excepted
 	rm -rf .venv build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
@@ -55,6 +55,10 @@ clean: ## remove what these commands made, the data of the service excepted
 	@$(PYTHON) -m venv --clear .venv/clients-$*
 	@.venv/clients-$*/bin/python -m pip install --quiet --disable-pip-version-check \
 		--requirement $<
+	@touch $@
+
+.venv/bench.stamp: .venv/serve.stamp
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --use-pep517 --editable '.[bench]'
 	@touch $@
 
 .venv/check.stamp: .venv/test.stamp
