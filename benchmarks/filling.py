@@ -1,0 +1,42 @@
+"""Queues brought to a length in no time, past the API: rows as posts would have left them."""
+
+import json
+
+from psycopg2.extensions import connection as Connection
+
+from benchmarks.operations import PROJECT
+from marconi_api.model.tables import MOST_IN_A_POST, POSITION_BITS, QueueKey
+
+_BATCH = f"""
+    WITH base AS MATERIALIZED (
+        SELECT (pg_current_xact_id()::text::bigint + base) << {POSITION_BITS} AS id
+          FROM id_epoch),
+    ids AS MATERIALIZED (
+        SELECT id + place AS id FROM base, generate_series(0, %(count)s - 1) AS place),
+    states AS (
+        INSERT INTO message_states (queue_id, id, expires_at, client_id, ttl)
+        SELECT %(queue)s, id, now() + interval '1 day', gen_random_uuid(), 86400 FROM ids)
+    INSERT INTO messages (queue_id, id, created_at, body)
+    SELECT %(queue)s, id, now(), %(body)s FROM ids"""
+
+_WAITING = 'SELECT count(*) FROM message_states WHERE queue_id = %s AND held_until IS NULL'
+
+#: What to vacuum, so that every measurement starts alike.
+TABLES = 'messages, message_states, claims'
+
+
+def fill(connection: Connection, queue: str, waiting: int, message: object) -> None:
+    """See that so many messages wait in a queue, which exists, or up to four times as many."""
+    queue_id = QueueKey.of(PROJECT, queue).id
+    with connection.cursor() as cursor:
+        cursor.execute(_WAITING, [queue_id])
+        [(there,)] = cursor.fetchall()
+        if there > 4 * waiting:
+            cursor.execute(f'TRUNCATE {TABLES}')
+            there = 0
+        while there < waiting:
+            count = min(MOST_IN_A_POST, waiting - there)
+            terms = {'queue': queue_id, 'count': count, 'body': json.dumps(message)}
+            cursor.execute(_BATCH, terms)
+            there += count
+        cursor.execute(f'VACUUM ANALYZE {TABLES}')

@@ -1,0 +1,116 @@
+"""PostgreSQL alone: pgbench sends the statements that Marconi sends, and does nothing else."""
+
+import os
+import re
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from urllib.parse import parse_qs, urlsplit
+
+from benchmarks.in_process import Listener
+from benchmarks.operations import Request, claimed
+from marconi_api.embedded import NAME, program_directories
+
+CLIENTS = 8
+
+
+def program() -> str:
+    """The pgbench that belongs to the PostgreSQL in use."""
+    for directory in program_directories(None):
+        if (directory / 'pgbench').exists():
+            return str(directory / 'pgbench')
+    return 'pgbench'
+
+
+def measure(url: str, script: str, options: str, seconds: float) -> float:
+    """How often a second the script was run.
+
+    :param options: the settings of the session, as the service has them
+    """
+    said = _run(url, script, options, f'-c{CLIENTS}', '-j2', f'-T{max(1, round(seconds))}')
+    rate = re.search(r'tps = ([\d.]+)', said)
+    assert rate, said
+    return float(rate[1])
+
+
+def run_once(url: str, script: str, options: str) -> None:
+    """See that the script runs."""
+    _run(url, script, options, '-t1')
+
+
+def _run(url: str, script: str, options: str, *arguments: str) -> str:
+    socket = parse_qs(urlsplit(url).query)['host'][0]
+    with tempfile.NamedTemporaryFile('w', suffix='.sql') as file:
+        file.write(script)
+        file.flush()
+        settings = f'-n -h {socket} -U {NAME} -D fresh_hint=0'.split()
+        done = subprocess.run(
+            [program(), *settings, *arguments, '-f', file.name, NAME],
+            env=os.environ | {'PGOPTIONS': options},
+            capture_output=True,
+            text=True,
+        )
+    if done.returncode:
+        raise SystemExit(f'pgbench failed:\n{done.stdout}{done.stderr}')
+    return done.stdout
+
+
+def script_of(listener: Listener, steps: Sequence[tuple[str, Request]]) -> str:
+    """What the service sends for the steps, for pgbench to repeat.
+
+    It is sent as it was heard, but for what must be another each time: the id of a claim, the
+    place where its scan starts (as Marconi remembers it, see model/hints.py), and the ids that
+    'delete' deletes: those that the last 'claim' took. To get at these, pgbench needs what a
+    'claim' or a 'pop' returns in one row.
+    """
+    lines = ['\\set claim random(100000000000, 999999999999)']
+    ids = ''
+    for kind, request in steps:
+        if kind == 'delete':
+            request = Request(request.method, request.path + ids, request.body)
+        statements, reply = listener.statements(request)
+        if kind == 'claim':
+            [(_, claim), *_] = claimed(reply)
+            ids = ','.join(message for message, _ in claimed(reply))
+            [statement] = statements
+            lines.append(_one_row(statement.replace(claim, _ANY_CLAIM)) + ' \\gset')
+        elif kind == 'delete':
+            [statement] = statements
+            lines.append(_replaced(_IDS, "':ids'", statement) + ';')
+        elif kind == 'pop':
+            [statement] = statements
+            lines.append(_one_row(statement) + ' \\gset')
+        else:
+            lines += [f'{statement};' for statement in statements]
+    return '\n'.join(' '.join(line.split()) for line in lines)
+
+
+# pgbench fills in its variables inside quotes, too.
+_ANY_CLAIM = '00000000-0000-4000-8000-:claim'
+_IDS = re.compile(r'ARRAY\[\d[\d,]*\]')
+_START = re.compile(r'(?<=\bid >= )\d+')
+
+
+def _one_row(taking: str) -> str:
+    taking = _replaced(_START, ':fresh_hint', taking)
+    place = _last_select(taking)
+    return f"""{taking[:place].rstrip()}, reply AS ({taking[place:]})
+        SELECT coalesce(array_agg(id), '{{}}') AS ids, array_agg(body) AS bodies,
+               coalesce(min(first_fresh), :fresh_hint) AS fresh_hint FROM reply"""
+
+
+def _replaced(pattern: re.Pattern[str], text: str, statement: str) -> str:
+    replaced, count = pattern.subn(text, statement)
+    if not count:
+        raise SystemExit(f'no {pattern.pattern} in what the service sends: {statement}')
+    return replaced
+
+
+def _last_select(statement: str) -> int:
+    """Where the last SELECT outside of all brackets begins."""
+    depth, place = 0, -1
+    for found in re.finditer(r"'[^']*'|\(|\)|\bSELECT\b", statement):
+        depth += {'(': 1, ')': -1}.get(found[0], 0)
+        if found[0] == 'SELECT' and depth == 0:
+            place = found.start()
+    return place
