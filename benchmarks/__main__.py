@@ -4,6 +4,7 @@ import argparse
 import importlib
 import sys
 import time
+import traceback
 from pathlib import Path
 
 from benchmarks import machine, report
@@ -34,7 +35,9 @@ def main() -> None:
         started = time.monotonic()
         try:
             answer = question.ask(plan)
-        except (OSError, SystemExit) as error:
+        except (Exception, SystemExit) as error:
+            if not isinstance(error, SystemExit):
+                traceback.print_exc()
             answer = report.Answer(name, method, notes=[f'Not measured: {error}'])
         print(answer, f'\n({time.monotonic() - started:.0f} s)\n', flush=True)
         answers.append(answer)

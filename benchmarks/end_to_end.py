@@ -10,7 +10,7 @@ times, as wrk's delay() says, and a latency counts from the moment at which the 
 """
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -19,7 +19,7 @@ from psycopg2.extensions import connection as Connection
 from benchmarks import pgbench, wrk
 from benchmarks.filling import fill
 from benchmarks.in_process import Listener
-from benchmarks.measured import Measured, Name, in_rounds
+from benchmarks.measured import Measured, Name, in_rounds, quantities_in_rounds
 from benchmarks.operations import KIBIBYTE, Queue
 from benchmarks.plan import Plan
 from benchmarks.report import Answer, Chart, Table
@@ -35,6 +35,8 @@ GOALS = {
     'list 10': '0.30 (0.18)',
     'claim 10, delete 10': '0.60 (0.35)',
 }
+PERCENTILES = ('p50', 'p95', 'p99')
+HALF = 'half'
 WORK_QUEUE = 'post 10, claim 10, delete 10'
 
 
@@ -75,10 +77,15 @@ class Workload:
         script = pgbench.script_of(self.listener, self.steps)
         return pgbench.measure(self.url, script, self.listener.options, self.seconds)
 
-    def latencies(self, cycles: float | None) -> dict[str, wrk.Latency]:
-        """By kind of request, at so many cycles a second."""
+    def latencies(self, cycles: float | None) -> dict[str, float]:
+        """Milliseconds at each percentile of each kind of request, at so many cycles a second."""
         rate = None if cycles is None else cycles * len(self.steps)
-        return self._drive(rate, timed=True).kinds
+        kinds = self._drive(rate, timed=True).kinds
+        return {
+            f'{kind} {percentile}': getattr(latency, percentile) * 1000
+            for kind, latency in kinds.items()
+            for percentile in PERCENTILES
+        }
 
     def _drive(self, rate: float | None = None, timed: bool = False) -> wrk.Load:
         self._fill()
@@ -124,18 +131,17 @@ def ask(plan: Plan) -> Answer:
             goal = GOALS.get(work, '')
             speeds.rows.append([version, work, served, possible, served / possible, goal])
 
-        latencies = Table(
-            ['API', 'work', 'load, cycles a second', 'request', 'p50, ms', 'p95, ms', 'p99, ms']
-        )
+        percentiles = (f'{percentile}, ms' for percentile in PERCENTILES)
+        latencies = Table(['API', 'work', 'load, cycles a second', 'request', *percentiles])
         p99s: dict[str, dict[str, Measured]] = {}
-        for (version, work), load in loads.items():
-            full = rates[version, work, 'over HTTP'].median
-            for rate in (full / 2, *([None] if work == WORK_QUEUE else [])):
-                said = f'{full:,.0f}, all it takes' if rate is None else f'{rate:,.0f}, half'
-                for kind, found in _in_rounds(plan, partial(load.latencies, rate)).items():
-                    latencies.rows.append([version, work, said, kind, *found])
-                    if rate is not None:
-                        p99s.setdefault(version, {})[f'{kind} ({work})'] = found[2]
+        for (version, work, share), found in quantities_in_rounds(
+            plan.choose(full=3, quick=1), dict(_paced(loads, rates))
+        ).items():
+            for kind in dict.fromkeys(kind for kind, _ in loads[version, work].steps):
+                row = [found[f'{kind} {percentile}'] for percentile in PERCENTILES]
+                latencies.rows.append([version, work, share, kind, *row])
+                if share.endswith(HALF):
+                    p99s.setdefault(version, {})[f'{kind} ({work})'] = row[-1]
     return Answer(
         'end_to_end',
         __doc__,
@@ -148,16 +154,12 @@ def ask(plan: Plan) -> Answer:
     )
 
 
-def _in_rounds(
-    plan: Plan, measure: Callable[[], dict[str, wrk.Latency]]
-) -> dict[str, tuple[Measured, Measured, Measured]]:
-    """Milliseconds at p50, p95 and p99, by kind of request."""
-    runs = [measure() for _ in range(plan.choose(full=3, quick=1))]
-    return {
-        kind: (
-            Measured(tuple(run[kind].p50 * 1000 for run in runs)),
-            Measured(tuple(run[kind].p95 * 1000 for run in runs)),
-            Measured(tuple(run[kind].p99 * 1000 for run in runs)),
-        )
-        for kind in runs[0]
-    }
+def _paced(
+    loads: Mapping[Name, Workload], rates: Mapping[Name, Measured]
+) -> Iterator[tuple[Name, Callable[[], dict[str, float]]]]:
+    """What tells latencies: each load at half its rate, and the work queue's at all it takes."""
+    for name, load in loads.items():
+        full = rates[*name, 'over HTTP'].median
+        yield (*name, f'{full / 2:,.0f}, {HALF}'), partial(load.latencies, full / 2)
+        if name[-1] == WORK_QUEUE:
+            yield (*name, f'{full:,.0f}, all it takes'), partial(load.latencies, None)

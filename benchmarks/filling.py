@@ -1,8 +1,10 @@
 """Queues brought to a length in no time, past the API: rows as posts would have left them."""
 
 import json
+from collections.abc import Sequence
 
 from psycopg2.extensions import connection as Connection
+from psycopg2.extras import execute_values
 
 from benchmarks.operations import PROJECT
 from marconi_api.model.tables import MOST_IN_A_POST, POSITION_BITS, QueueKey
@@ -21,8 +23,18 @@ _BATCH = f"""
 
 _WAITING = 'SELECT count(*) FROM message_states WHERE queue_id = %s AND held_until IS NULL'
 
-#: What to vacuum, so that every measurement starts alike.
-TABLES = 'messages, message_states, claims'
+TABLES = ('messages', 'message_states', 'claims')
+
+
+def make_queues(connection: Connection, names: Sequence[str]) -> None:
+    """Make queues that do not exist."""
+    keys = [QueueKey.of(PROJECT, name) for name in names]
+    with connection.cursor() as cursor:
+        execute_values(
+            cursor,
+            'INSERT INTO queues (queue_id, project, name, floor) VALUES %s ON CONFLICT DO NOTHING',
+            [(*key, 0) for key in keys],
+        )
 
 
 def fill(connection: Connection, queue: str, waiting: int, message: object) -> None:
@@ -32,11 +44,13 @@ def fill(connection: Connection, queue: str, waiting: int, message: object) -> N
         cursor.execute(_WAITING, [queue_id])
         [(there,)] = cursor.fetchall()
         if there > 4 * waiting:
-            cursor.execute(f'TRUNCATE {TABLES}')
+            cursor.execute(f'TRUNCATE {", ".join(TABLES)}')
             there = 0
         while there < waiting:
             count = min(MOST_IN_A_POST, waiting - there)
             terms = {'queue': queue_id, 'count': count, 'body': json.dumps(message)}
             cursor.execute(_BATCH, terms)
             there += count
-        cursor.execute(f'VACUUM ANALYZE {TABLES}')
+        # Every measurement starts alike.
+        cursor.execute(f'VACUUM ANALYZE {", ".join(TABLES)}')
+        cursor.execute('CHECKPOINT')

@@ -38,26 +38,46 @@ class Measured:
     def __str__(self) -> str:
         """The median, and in brackets the least and the most."""
         if len(self.values) == 1:
-            return _rounded(self.median)
-        return f'{_rounded(self.median)} ({_rounded(self.low)}–{_rounded(self.high)})'
+            return rounded(self.median)
+        return f'{rounded(self.median)} ({rounded(self.low)}–{rounded(self.high)})'
 
 
-def _rounded(value: float) -> str:
+def rounded(value: float) -> str:
+    """A figure with the digits that mean something."""
     places = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2
     return f'{value:,.{places}f}'
 
 
-def in_rounds(rounds: int, contenders: Mapping[Name, Callable[[], float]]) -> dict[Name, Measured]:
-    """Let all contenders measure once a round, every second round in reverse order."""
-    values: dict[Name, list[float]] = {name: [] for name in contenders}
+def quantities_in_rounds(
+    rounds: int, contenders: Mapping[Name, Callable[[], Mapping[str, float]]]
+) -> dict[Name, dict[str, Measured]]:
+    """Let all contenders measure once a round, every second round in reverse order.
+
+    A run of a contender may measure several quantities, by name.
+    """
+    runs: dict[Name, list[Mapping[str, float]]] = {name: [] for name in contenders}
     order = list(contenders)
     for turn in range(1, rounds + 1):
         for name in order:
-            value = contenders[name]()
-            values[name].append(value)
-            say(f'round {turn} of {rounds}: {", ".join(name)}: {_rounded(value)}')
+            run = contenders[name]()
+            runs[name].append(run)
+            found = ', '.join(f'{what} {rounded(value)}'.strip() for what, value in run.items())
+            say(f'round {turn} of {rounds}: {", ".join(name)}: {found}')
         order.reverse()
-    return {name: Measured(tuple(found)) for name, found in values.items()}
+    return {
+        name: {what: Measured(tuple(run[what] for run in found)) for what in found[0]}
+        for name, found in runs.items()
+    }
+
+
+def in_rounds(rounds: int, contenders: Mapping[Name, Callable[[], float]]) -> dict[Name, Measured]:
+    """The same where each measures one quantity."""
+
+    def named(measure: Callable[[], float]) -> Callable[[], Mapping[str, float]]:
+        return lambda: {'': measure()}
+
+    several = {name: named(measure) for name, measure in contenders.items()}
+    return {name: run[''] for name, run in quantities_in_rounds(rounds, several).items()}
 
 
 def say(line: str) -> None:

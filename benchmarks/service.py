@@ -50,14 +50,16 @@ class Service:
         self.postmaster = int(Path(data_dir, 'data', 'postmaster.pid').read_text().split()[0])
 
     @property
-    def uwsgi(self) -> list[str]:
-        """The program uwsgi and its arguments, as this service runs it."""
-        return command_line(self._uwsgi_master())
+    def uwsgi_options(self) -> list[str]:
+        """The options of uwsgi, as this service runs it."""
+        return [word for word in command_line(self._uwsgi_master()) if word.startswith('--')]
 
     @property
     def workers(self) -> list[int]:
         """The processes of uwsgi that run the application."""
-        count = next(int(word[12:]) for word in self.uwsgi if word.startswith('--processes='))
+        count = next(
+            int(word[12:]) for word in self.uwsgi_options if word.startswith('--processes=')
+        )
         # The master starts them before its routers.
         return sorted(family(self._uwsgi_master())[1:])[:count]
 
@@ -65,7 +67,7 @@ class Service:
         return next(
             pid
             for pid in family(self.process.pid)
-            if os.path.basename(command_line(pid)[0]) == 'uwsgi'
+            if any(word.endswith('/uwsgi') for word in command_line(pid))
         )
 
     def stop(self) -> None:
