@@ -19,11 +19,11 @@ from psycopg2.extensions import connection as Connection
 from benchmarks import pgbench, wrk
 from benchmarks.filling import fill
 from benchmarks.in_process import Listener
-from benchmarks.measured import Measured, Name, in_rounds, quantities_in_rounds
+from benchmarks.measured import Measured, Name, quantities_in_rounds
 from benchmarks.operations import KIBIBYTE, Queue
 from benchmarks.plan import Plan
 from benchmarks.report import Answer, Chart, Table
-from benchmarks.service import connect, running_service
+from benchmarks.service import Service, connect, running_service
 
 #: Messages that wait when a measurement begins, for each second that it takes.
 BACKLOG = 30_000
@@ -36,6 +36,7 @@ GOALS = {
     'claim 10, delete 10': '0.60 (0.35)',
 }
 PERCENTILES = ('p50', 'p95', 'p99')
+RATE = 'a second'
 HALF = 'half'
 WORK_QUEUE = 'post 10, claim 10, delete 10'
 
@@ -61,25 +62,32 @@ class Workload:
 
     queue: Queue
     steps: wrk.Steps
-    address: str
-    url: str
+    service: Service
     connection: Connection
     listener: Listener
     seconds: float
 
-    def over_http(self) -> float:
-        """Cycles a second."""
-        return self._drive().rate(self.steps[-1][0])
+    def over_http(self) -> dict[str, float]:
+        """Cycles a second, and milliseconds of CPU time that one took, by who spent it."""
+        self._fill()
+        before = self.service.cpu_seconds()
+        load = self._drive()
+        after = self.service.cpu_seconds()
+        kind = self.steps[-1][0]
+        spent = {who: (after[who] - before[who]) * 1000 / load.kinds[kind].count for who in after}
+        return {RATE: load.rate(kind), **spent}
 
-    def by_pgbench(self) -> float:
+    def by_pgbench(self) -> dict[str, float]:
         """The same by PostgreSQL alone."""
         self._fill()
         script = pgbench.script_of(self.listener, self.steps)
-        return pgbench.measure(self.url, script, self.listener.options, self.seconds)
+        rate = pgbench.measure(self.service.url, script, self.listener.options, self.seconds)
+        return {RATE: rate}
 
     def latencies(self, cycles: float | None) -> dict[str, float]:
         """Milliseconds at each percentile of each kind of request, at so many cycles a second."""
         rate = None if cycles is None else cycles * len(self.steps)
+        self._fill()
         kinds = self._drive(rate, timed=True).kinds
         return {
             f'{kind} {percentile}': getattr(latency, percentile) * 1000
@@ -88,8 +96,7 @@ class Workload:
         }
 
     def _drive(self, rate: float | None = None, timed: bool = False) -> wrk.Load:
-        self._fill()
-        return wrk.drive(self.address, self.steps, self.seconds, rate=rate, timed=timed)
+        return wrk.drive(self.service.address, self.steps, self.seconds, rate=rate, timed=timed)
 
     def _fill(self) -> None:
         fill(self.connection, self.queue.name, round(BACKLOG * self.seconds), KIBIBYTE)
@@ -107,7 +114,7 @@ def service_under_load(seconds: float) -> Iterator[dict[Name, Workload]]:
                 listener.statements(queue.make())
                 for name, steps in workloads(queue).items():
                     found[version, name] = Workload(
-                        queue, steps, service.address, service.url, connection, listener, seconds
+                        queue, steps, service, connection, listener, seconds
                     )
             yield found
 
@@ -117,11 +124,12 @@ def ask(plan: Plan) -> Answer:
     if not wrk.is_there():
         raise SystemExit(wrk.HOW_TO_GET)
     with service_under_load(plan.choose(full=5.0, quick=1.0)) as loads:
-        contenders: dict[Name, Callable[[], float]] = {}
+        contenders: dict[Name, Callable[[], Mapping[str, float]]] = {}
         for name, load in loads.items():
             contenders[*name, 'over HTTP'] = load.over_http
             contenders[*name, 'pgbench'] = load.by_pgbench
-        rates = in_rounds(plan.choose(full=5, quick=1), contenders)
+        runs = quantities_in_rounds(plan.choose(full=5, quick=1), contenders)
+        rates = {name: run[RATE] for name, run in runs.items()}
 
         speeds = Table(['API', 'work', 'over HTTP, a second', 'pgbench', 'ratio', 'goal (least)'])
         ratios: dict[str, dict[str, Measured]] = {}
@@ -131,11 +139,17 @@ def ask(plan: Plan) -> Answer:
             goal = GOALS.get(work, '')
             speeds.rows.append([version, work, served, possible, served / possible, goal])
 
+        who = ('workers', 'routers', 'PostgreSQL')
+        costs = Table(['API', 'work', *who], 'CPU time of a cycle over HTTP, ms')
+        for version, work in loads:
+            run = runs[version, work, 'over HTTP']
+            costs.rows.append([version, work, *(run[name] for name in who)])
+
         percentiles = (f'{percentile}, ms' for percentile in PERCENTILES)
         latencies = Table(['API', 'work', 'load, cycles a second', 'request', *percentiles])
         p99s: dict[str, dict[str, Measured]] = {}
         for (version, work, share), found in quantities_in_rounds(
-            plan.choose(full=3, quick=1), dict(_paced(loads, rates))
+            plan.choose(full=3, quick=1), dict(_paced(plan, loads, rates))
         ).items():
             for kind in dict.fromkeys(kind for kind, _ in loads[version, work].steps):
                 row = [found[f'{kind} {percentile}'] for percentile in PERCENTILES]
@@ -145,7 +159,7 @@ def ask(plan: Plan) -> Answer:
     return Answer(
         'end_to_end',
         __doc__,
-        [speeds, latencies],
+        [speeds, costs, latencies],
         [
             Chart('Over HTTP, as a share of pgbench with the same SQL', 'ratio', ratios),
             Chart('Latency at half of the saturation load', 'p99, ms', p99s),
@@ -155,10 +169,12 @@ def ask(plan: Plan) -> Answer:
 
 
 def _paced(
-    loads: Mapping[Name, Workload], rates: Mapping[Name, Measured]
+    plan: Plan, loads: Mapping[Name, Workload], rates: Mapping[Name, Measured]
 ) -> Iterator[tuple[Name, Callable[[], dict[str, float]]]]:
     """What tells latencies: each load at half its rate, and the work queue's at all it takes."""
     for name, load in loads.items():
+        if name[0] == 'v1' and plan.quick:
+            continue
         full = rates[*name, 'over HTTP'].median
         yield (*name, f'{full / 2:,.0f}, {HALF}'), partial(load.latencies, full / 2)
         if name[-1] == WORK_QUEUE:

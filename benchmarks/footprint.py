@@ -9,7 +9,7 @@ its first request; that of a new directory, with its initdb and migrations, stan
 import shutil
 
 from benchmarks import wrk
-from benchmarks.end_to_end import workloads
+from benchmarks.end_to_end import WORK_QUEUE, workloads
 from benchmarks.measured import Measured, in_rounds
 from benchmarks.operations import Queue
 from benchmarks.plan import Plan
@@ -71,7 +71,7 @@ def _starts(plan: Plan) -> dict[str, Measured]:
 def _memory(plan: Plan) -> dict[str, tuple[Measured, Measured]]:
     with running_service() as service:
         if wrk.is_there():
-            _warm_up(service, plan.choose(full=5.0, quick=1.0))
+            _warm_up(service, plan.choose(full=20.0, quick=2.0))
         own = service.process.pid
         postgres, workers = family(service.postmaster), service.workers
         others = [pid for pid in family(own)[1:] if pid not in postgres and pid not in workers]
@@ -96,5 +96,6 @@ def _together(pids: list[int]) -> tuple[Measured, Measured]:
 
 
 def _warm_up(service: Service, seconds: float) -> None:
-    for steps in workloads(Queue('v2', 'warm-up')).values():
-        wrk.drive(service.address, steps, seconds)
+    work = workloads(Queue('v2', 'warm-up'))
+    for name in (WORK_QUEUE, 'list 10'):
+        wrk.drive(service.address, work[name], seconds)

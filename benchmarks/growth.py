@@ -21,7 +21,6 @@ from benchmarks.in_process import application
 from benchmarks.measured import Measured, quantities_in_rounds, say
 from benchmarks.operations import PROJECT, Queue
 from benchmarks.plan import Plan
-from benchmarks.processes import cpu_seconds
 from benchmarks.report import Answer, Chart, Table
 from benchmarks.service import Service, connect, running_service
 from marconi_api import model
@@ -62,7 +61,7 @@ class Side:
 
     def run(self, queue: str, queues: int | None = None, connections: int = 2) -> dict[str, float]:
         """Go through cycles; what one costs. '{queue}' in the name stands for a number."""
-        before = cpu_seconds(self.service.postmaster)
+        before = self.service.cpu_seconds()['PostgreSQL']
         load = wrk.drive(
             self.service.address,
             cycle(queue),
@@ -71,7 +70,7 @@ class Side:
             timed=True,
             queues=queues,
         )
-        spent = cpu_seconds(self.service.postmaster) - before
+        spent = self.service.cpu_seconds()['PostgreSQL'] - before
         claims = load.kinds['claim']
         return {
             P50: claims.p50 * 1000,
@@ -160,7 +159,7 @@ def ask(plan: Plan) -> Answer:
             growth[state] = found[state,], found[f'{FEW:,} waiting',]
 
         pinned = small.fill('pinned', FEW)
-        windows = plan.choose(full=12, quick=4)
+        windows = plan.choose(full=12, quick=3)
         with old_snapshot(small):
             pins = [small.run(pinned, connections=8) for _ in range(windows)]
 

@@ -98,12 +98,17 @@ def _plain(answer: Answer) -> dict[str, Any]:
     tables = [
         {
             'title': table.title,
+            'markdown': str(table),
             'columns': table.columns,
             'rows': [list(map(plain, row)) for row in table.rows],
         }
         for table in answer.tables
     ]
-    return {'name': answer.name, 'markdown': str(answer), 'tables': tables}
+    charts = [
+        {'title': chart.title, 'file': file}
+        for chart, file in zip(answer.charts, answer.files, strict=True)
+    ]
+    return {'name': answer.name, 'tables': tables, 'charts': charts, 'notes': answer.notes}
 
 
 def _draw(chart: Chart, file: Path) -> None:
@@ -117,7 +122,7 @@ def _draw(chart: Chart, file: Path) -> None:
     mpl.rcParams['svg.hashsalt'] = 'marconi'
     draw = _lines if chart.lines_over else _bars
     figure = draw(chart, pyplot)
-    figure.suptitle(chart.title)
+    figure.axes[0].set_title(chart.title)
     figure.savefig(file, bbox_inches='tight', metadata={'Date': None})
     pyplot.close(figure)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psycopg2
 
-from benchmarks.processes import command_line, family
+from benchmarks.processes import command_line, cpu_seconds, family
 from marconi_api.embedded import running_url
 
 
@@ -62,6 +62,15 @@ class Service:
         )
         # The master starts them before its routers.
         return sorted(family(self._uwsgi_master())[1:])[:count]
+
+    def cpu_seconds(self) -> dict[str, float]:
+        """CPU time so far, by who spent it."""
+        workers = sum(map(cpu_seconds, self.workers))
+        return {
+            'PostgreSQL': cpu_seconds(self.postmaster),
+            'workers': workers,
+            'routers': cpu_seconds(self._uwsgi_master()) - workers,
+        }
 
     def _uwsgi_master(self) -> int:
         return next(
