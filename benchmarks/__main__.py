@@ -27,6 +27,7 @@ def main() -> None:
         parser.error(f'no such question: {", ".join(unknown)}')
 
     plan = Plan(quick=arguments.quick)
+    facts = machine.facts() | plan.facts
     answers = []
     for name in arguments.questions or QUESTIONS:
         question = importlib.import_module(f'benchmarks.{name}')
@@ -42,7 +43,7 @@ def main() -> None:
         print(answer, f'\n({time.monotonic() - started:.0f} s)\n', flush=True)
         answers.append(answer)
         # What is there is kept, should a later question be interrupted.
-        report.write(arguments.into, answers, machine.facts() | plan.facts)
+        report.write(arguments.into, answers, facts)
     print(f'Written to {arguments.into}: report.md, results.json, charts')
 
 

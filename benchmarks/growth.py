@@ -78,6 +78,11 @@ class Side:
             CPU: spent / load.kinds['delete'].count * 1000,
         }
 
+    def settle(self) -> None:
+        """Have what was written on the disk, so that nothing goes on in the background."""
+        with self.connection.cursor() as cursor:
+            cursor.execute('CHECKPOINT')
+
     def churn(self, queue: str, messages: int) -> None:
         """Let so many messages go through a queue."""
         gone = 0
@@ -149,6 +154,8 @@ def ask(plan: Plan) -> Answer:
         small, large = Side(first, seconds), Side(second, seconds)
         few = small.fill('few', FEW)
         for state, queue, queues in states(plan, large, sizes):
+            small.settle()
+            large.settle()
             found = quantities_in_rounds(
                 plan.choose(full=5, quick=1),
                 {

@@ -3,6 +3,9 @@
 import os
 import platform
 import re
+import statistics
+import tempfile
+import time
 from importlib import metadata
 from pathlib import Path
 
@@ -16,6 +19,7 @@ def facts() -> dict[str, str]:
         'CPU': _cpu_model(),
         'cores': str(len(os.sched_getaffinity(0))),
         'RAM': f'{os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30:.0f} GiB',
+        'flush to the disk': f'{_flush_milliseconds():.2f} ms',
         'kernel': platform.release(),
         'Python': platform.python_version(),
         'PostgreSQL': _postgres_version(),
@@ -32,6 +36,19 @@ def _cpu_model() -> str:
     except OSError:
         found = None
     return found[1] if found else platform.machine()
+
+
+def _flush_milliseconds() -> float:
+    """What a commit waits for: a page written and flushed, where the data of services lies."""
+    times = []
+    with tempfile.TemporaryFile() as file:
+        for _ in range(100):
+            file.write(bytes(8192))
+            file.flush()
+            started = time.perf_counter()
+            os.fdatasync(file.fileno())
+            times.append(time.perf_counter() - started)
+    return statistics.median(times) * 1000
 
 
 def _postgres_version() -> str:
