@@ -13,10 +13,14 @@ from marconi_api.app import setup_app
 from marconi_api.installation import OPERATOR_FILES
 
 
-def application(url: str) -> Any:
-    """Marconi's WSGI callable, as uwsgi would serve it, on the database at ``url``."""
+def application(url: str, prepares: bool = True) -> Any:
+    """Marconi's WSGI callable, as uwsgi would serve it, on the database at ``url``.
+
+    :param prepares: whether its connections prepare statements, as is the default
+    """
     config = conf_from_file(str(OPERATOR_FILES / 'config.py'))
     config.database.url = url
+    config.database.prepare_statements = prepares
     # Who measures has nothing to log.
     config.logging = {'version': 1, 'disable_existing_loggers': False}
     return setup_app(config)
@@ -71,12 +75,17 @@ class Listener:
         #: The settings with which it connects.
         self.options = ''
         self._heard: list[str] = []
-        self._app = application(url)
+        # The text of a statement that was prepared would not be heard when it runs.
+        self._app = application(url, prepares=False)
         with mock.patch.object(psycopg2, 'connect', self._connect):
             call(self._app, Request('GET', '/v1/health'))
 
     def statements(self, request: Request) -> tuple[list[str], str]:
-        """The SQL of one request, its parameters filled in, and the reply's body."""
+        """The SQL of one request, its parameters filled in, and the reply's body.
+
+        It is made twice, as a process may read once what it then knows of a queue.
+        """
+        call(self._app, request)
         self._heard.clear()
         status, reply = call(self._app, request)
         if status >= 300:

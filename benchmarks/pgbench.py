@@ -1,4 +1,7 @@
-"""PostgreSQL alone: pgbench sends the statements that Marconi sends, and does nothing else."""
+"""PostgreSQL alone: pgbench sends the statements that Marconi sends, and does nothing else.
+
+Both prepare them, so that each connection plans a statement once.
+"""
 
 import os
 import re
@@ -43,7 +46,7 @@ def _run(url: str, script: str, options: str, *arguments: str) -> str:
     with tempfile.NamedTemporaryFile('w', suffix='.sql') as file:
         file.write(script)
         file.flush()
-        settings = f'-n -h {socket} -U {NAME} -D fresh_hint=0'.split()
+        settings = f'-n -M prepared -h {socket} -U {NAME} -D fresh_hint=0'.split()
         done = subprocess.run(
             [program(), *settings, *arguments, '-f', file.name, NAME],
             env=os.environ | {'PGOPTIONS': options},
@@ -73,10 +76,10 @@ def script_of(listener: Listener, steps: Sequence[tuple[str, Request]]) -> str:
             [(_, claim), *_] = claimed(reply)
             ids = ','.join(message for message, _ in claimed(reply))
             [statement] = statements
-            lines.append(_one_row(statement.replace(claim, _ANY_CLAIM)) + ' \\gset')
+            lines.append(_one_row(statement.replace(f"'{claim}'", _ANY_CLAIM)) + ' \\gset')
         elif kind == 'delete':
             [statement] = statements
-            lines.append(_replaced(_IDS, "':ids'", statement) + ';')
+            lines.append(_replaced(_IDS, ':ids', statement) + ';')
         elif kind == 'pop':
             [statement] = statements
             lines.append(_one_row(statement) + ' \\gset')
@@ -85,14 +88,13 @@ def script_of(listener: Listener, steps: Sequence[tuple[str, Request]]) -> str:
     return '\n'.join(' '.join(line.split()) for line in lines)
 
 
-# pgbench fills in its variables inside quotes, too.
-_ANY_CLAIM = '00000000-0000-4000-8000-:claim'
+_ANY_CLAIM = "('00000000-0000-4000-8000-' || :claim)"
 _IDS = re.compile(r'ARRAY\[\d[\d,]*\]')
-_START = re.compile(r'(?<=\bid >= )\d+')
+_START = re.compile(r'(held_until IS NULL AND [^<=>]+ >= )\d+')
 
 
 def _one_row(taking: str) -> str:
-    taking = _replaced(_START, ':fresh_hint', taking)
+    taking = _replaced(_START, r'\1:fresh_hint', taking)
     place = _last_select(taking)
     return f"""{taking[:place].rstrip()}, reply AS ({taking[place:]})
         SELECT coalesce(array_agg(id), '{{}}') AS ids, array_agg(body) AS bodies,
