@@ -12,13 +12,23 @@ from benchmarks.in_process import Listener, call
 from benchmarks.operations import Queue
 from marconi_api import model
 
+REPOSITORIES = (
+    'database',
+    'hints',
+    'queues',
+    'messages',
+    'claims',
+    'verdicts',
+    'expiry',
+    'admin',
+)
 VERSIONS = ('v1', 'v2')
 
 
 @pytest.fixture
 def listener(postgres: Any, app: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Listener]:
     """A second application, of which we hear what it sends to PostgreSQL."""
-    for name in ('database', 'hints', 'expiry', 'admin', *framework.REPOSITORIES):
+    for name in REPOSITORIES:
         monkeypatch.setattr(model, name, getattr(model, name))
     yield Listener(postgres.url)
     model.database.close()
