@@ -3,13 +3,14 @@
 import contextlib
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.children import free_port, listens, program, running
-from benchmarks.environments import environment
+from benchmarks.children import START_TIMEOUT, free_port, listens, program, running
+from benchmarks.environments import Unavailable, environment
 from benchmarks.service import connect
 from marconi_api.embedded import NAME, EmbeddedPostgres
 
@@ -26,17 +27,34 @@ class Broker:
     kind: str
     run: Callable[[Path], AbstractContextManager[str]]
 
-    def cycles(self, address: str, seconds: float) -> float:
+    @contextlib.contextmanager
+    def working(self, directory: Path) -> Iterator[str]:
+        """The broker, once it serves a client; its address."""
+        with self.run(directory) as address:
+            deadline = time.monotonic() + START_TIMEOUT
+            # Some listen long before they can answer.
+            while True:
+                try:
+                    self.cycles(address, seconds=0.1, clients=1)
+                    break
+                except Unavailable:
+                    if time.monotonic() > deadline:
+                        raise
+                    time.sleep(0.5)
+            yield address
+
+    def cycles(self, address: str, seconds: float, clients: int = CLIENTS) -> float:
         """Cycles a second of all clients together."""
         # psycopg2 is ours, the other clients are in the brokers' environment.
         python = sys.executable if self.kind in ('pgmq', 'marconi') else _clients()
         script = str(Path(__file__).with_name('broker_clients.py'))
         done = subprocess.run(
-            [python, script, self.kind, address, str(CLIENTS), str(seconds)],
-            stdout=subprocess.PIPE,
+            [python, script, self.kind, address, str(clients), str(seconds)],
+            capture_output=True,
             text=True,
-            check=True,
         )
+        if done.returncode:
+            raise Unavailable(f'its clients failed: {done.stderr.strip().splitlines()[-1]}')
         return float(done.stdout)
 
 

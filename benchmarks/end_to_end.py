@@ -10,7 +10,7 @@ times, as wrk's delay() says, and a latency counts from the moment at which the 
 """
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -103,13 +103,13 @@ class Workload:
 
 
 @contextlib.contextmanager
-def service_under_load(seconds: float) -> Iterator[dict[Name, Workload]]:
+def service_under_load(seconds: float, versions: Sequence[str]) -> Iterator[dict[Name, Workload]]:
     """All loads, by version and name, and a service to bear them."""
     with running_service() as service:
         listener = Listener(service.url)
         with contextlib.closing(connect(service.url)) as connection:
             found: dict[Name, Workload] = {}
-            for version in ('v1', 'v2'):
+            for version in versions:
                 queue = Queue(version, f'end-to-end-{version}')
                 listener.statements(queue.make())
                 for name, steps in workloads(queue).items():
@@ -123,7 +123,9 @@ def ask(plan: Plan) -> Answer:
     """Measure, and say what came of it."""
     if not wrk.is_there():
         raise SystemExit(wrk.HOW_TO_GET)
-    with service_under_load(plan.choose(full=5.0, quick=1.0)) as loads:
+    seconds = plan.choose(full=5.0, quick=1.0)
+    versions = plan.choose(full=('v1', 'v2'), quick=('v2',))
+    with service_under_load(seconds, versions) as loads:
         contenders: dict[Name, Callable[[], Mapping[str, float]]] = {}
         for name, load in loads.items():
             contenders[*name, 'over HTTP'] = load.over_http
@@ -149,7 +151,7 @@ def ask(plan: Plan) -> Answer:
         latencies = Table(['API', 'work', 'load, cycles a second', 'request', *percentiles])
         p99s: dict[str, dict[str, Measured]] = {}
         for (version, work, share), found in quantities_in_rounds(
-            plan.choose(full=3, quick=1), dict(_paced(plan, loads, rates))
+            plan.choose(full=3, quick=1), dict(_paced(loads, rates))
         ).items():
             for kind in dict.fromkeys(kind for kind, _ in loads[version, work].steps):
                 row = [found[f'{kind} {percentile}'] for percentile in PERCENTILES]
@@ -169,12 +171,10 @@ def ask(plan: Plan) -> Answer:
 
 
 def _paced(
-    plan: Plan, loads: Mapping[Name, Workload], rates: Mapping[Name, Measured]
+    loads: Mapping[Name, Workload], rates: Mapping[Name, Measured]
 ) -> Iterator[tuple[Name, Callable[[], dict[str, float]]]]:
     """What tells latencies: each load at half its rate, and the work queue's at all it takes."""
     for name, load in loads.items():
-        if name[0] == 'v1' and plan.quick:
-            continue
         full = rates[*name, 'over HTTP'].median
         yield (*name, f'{full / 2:,.0f}, {HALF}'), partial(load.latencies, full / 2)
         if name[-1] == WORK_QUEUE:

@@ -141,12 +141,16 @@ def _beside_brokers(answer: Answer, plan: Plan, service: Service, directory: Pat
             place = directory / broker.kind
             place.mkdir()
             try:
-                address = running.enter_context(broker.run(place))
+                address = running.enter_context(broker.working(place))
             except Unavailable as error:
                 answer.notes.append(f'{broker.name} is not measured: {error}')
                 continue
             contenders[broker.name,] = partial(broker.cycles, address, seconds)
-        rates = in_rounds(plan.choose(full=5, quick=1), contenders)
+        try:
+            rates = in_rounds(plan.choose(full=5, quick=1), contenders)
+        except Unavailable as error:
+            answer.notes.append(f'The brokers are not measured: {error}')
+            return
 
     durability = {broker.name: broker.durability for broker in (ours, *BROKERS)}
     table = Table(
