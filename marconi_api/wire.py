@@ -1,11 +1,10 @@
 """How a request is read and a reply is written: nothing here knows a queue.
 
-A request's body is parsed once, into the *text* of each member (``msgspec.Raw``):
-a type from ``types.py`` turns the members that the API names into values, and what
-belongs to the client, the body of a message or the metadata of a queue, goes to the
-database and back as the text that was sent. WSME's types describe and check the
-members; WSME's own parsing of requests is not used, since it takes ``"5"`` and
-``true`` for integers and answers a misplaced list with a 500.
+A request's body is parsed once: a type from ``types.py`` says which members the API names
+and what they are, and what belongs to the client, the body of a message or the metadata of
+a queue, goes to the database and back as the text that was sent. WSME's types describe the
+documents and msgspec reads them; WSME's own parsing is not used, since it takes ``"5"`` and
+``true`` for integers, answers a misplaced list with a 500, and is twenty times slower.
 """
 
 import json
@@ -13,7 +12,7 @@ import re
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from http import HTTPStatus
 from typing import Any, TypeVar
 from urllib.parse import parse_qs, urlencode
@@ -21,7 +20,6 @@ from urllib.parse import parse_qs, urlencode
 import msgspec
 import pecan
 import webob
-import wsme.exc
 from webob.request import BaseRequest
 from wsme import types as wtypes
 
@@ -140,21 +138,14 @@ def _refuse_integers_beyond_64_bit(content: bytes) -> None:
 # ---------------------------------------------------------------- types of values
 
 
-class _Scalar(wtypes.UserType):
+class Value(wtypes.UserType):
     """A JSON value of one kind, and of no other that could be turned into it."""
 
-    _decode: Callable[[msgspec.Raw], Any]
-    _required: str
-
-    def validate(self, value: msgspec.Raw) -> Any:
-        """The value that the JSON text stands for."""
-        try:
-            return self._decode(value)
-        except msgspec.DecodeError:
-            raise ValueError(f'{self._required} is required') from None
+    #: What it is in Python.
+    parsed: Any
 
 
-class Integer(_Scalar):
+class Integer(Value):
     """A JSON integer: not a string, not a float, not a boolean.
 
     :param within: the name of its range in ``limits``, which the action sees to
@@ -162,8 +153,7 @@ class Integer(_Scalar):
 
     basetype = int
     name = 'integer'
-    _decode = msgspec.json.Decoder(int).decode
-    _required = 'an integer'
+    parsed = int
 
     def __init__(self, within: str | None = None) -> None:
         self.within = within
@@ -179,10 +169,10 @@ class NullableInteger(Integer):
     """The same, or null."""
 
     name = 'integer or null'
-    _decode = msgspec.json.Decoder(int | None).decode
+    parsed = int | None
 
 
-class String(_Scalar):
+class String(Value):
     """A JSON string.
 
     :param schema: what the action makes sure of beyond that, as a JSON Schema
@@ -190,8 +180,7 @@ class String(_Scalar):
 
     basetype = str
     name = 'string'
-    _decode = msgspec.json.Decoder(str).decode
-    _required = 'a string'
+    parsed = str
 
     def __init__(self, schema: Mapping[str, Any] = {}) -> None:
         self.schema = schema
@@ -201,11 +190,11 @@ class NullableString(String):
     """The same, or null."""
 
     name = 'string or null'
-    _decode = msgspec.json.Decoder(str | None).decode
+    parsed = str | None
 
 
-class Json(wtypes.UserType):
-    """A JSON value, kept as the text that was sent.
+class Json(Value):
+    """A JSON value, kept as it was sent: see :func:`text_of`.
 
     :param schema: what the action makes sure it is, as a JSON Schema or as a function that
         returns one once the limits are known; any value where there is none
@@ -213,6 +202,7 @@ class Json(wtypes.UserType):
 
     basetype = str
     name = 'json'
+    parsed = msgspec.Raw
 
     def __init__(
         self, schema: Mapping[str, Any] | Callable[[], Mapping[str, Any]] | None = None
@@ -224,10 +214,6 @@ class Json(wtypes.UserType):
         """What it is, as a JSON Schema."""
         return self._schema() if callable(self._schema) else self._schema
 
-    def validate(self, value: msgspec.Raw) -> str:
-        """The JSON text itself."""
-        return str(memoryview(value), 'utf-8')
-
 
 natural = Natural()
 string = String()
@@ -236,7 +222,7 @@ any_json = Json()
 any_object = Json({'type': 'object'})
 
 
-class ListOf(wtypes.UserType):
+class ListOf(Value):
     """A JSON list of documents of one type.
 
     :param at_least: how many there must be, which the action sees to
@@ -249,10 +235,9 @@ class ListOf(wtypes.UserType):
         self.element = element
         self.at_least = at_least
 
-    def validate(self, value: msgspec.Raw) -> list[Any]:
-        """The documents."""
-        documents: list[Any] = read_document([self.element], str(memoryview(value), 'utf-8'))
-        return documents
+    @property
+    def parsed(self) -> Any:  # noqa: D102 - as the class says
+        return list[_struct_of(self.element)]  # type: ignore[misc, arg-type]
 
 
 class Parameter(wtypes.UserType):
@@ -352,7 +337,6 @@ boolean_parameter = BooleanParameter()
 # ---------------------------------------------------------------- documents
 
 _parse_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-_parse_list = msgspec.json.Decoder(list[dict[str, msgspec.Raw]]).decode
 
 
 class JsonObject:
@@ -362,45 +346,63 @@ class JsonObject:
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self.members: dict[str, msgspec.Raw] = _parse(_parse_object, text, 'an object')
+        self.members: dict[str, msgspec.Raw] = _parse(_parse_object, text)
 
 
 def read_document(datatype: Any, text: str) -> Any:
     """The JSON ``text`` as what ``datatype`` says: a WSME type, [a WSME type] or JsonObject.
 
-    Members that the type does not name are ignored (contract 5.3, 6.1).
+    Of a WSME type comes an object with its attributes: what was sent, else the default, else
+    ``Unset``. Members that the type does not name are ignored (contract 5.3, 6.1).
     """
-    if isinstance(datatype, list):
-        [element] = datatype
-        return [
-            _build(element, members) for members in _parse(_parse_list, text, 'a list of objects')
-        ]
     if datatype is JsonObject:
         return JsonObject(text)
-    return _build(datatype, _parse(_parse_object, text, 'an object'))
+    if isinstance(datatype, list):
+        return _parse(_parser_of_list(datatype[0]), text)
+    return _parse(_parser_of(datatype), text)
 
 
-def _parse(parse: Callable[[str], Any], text: str, due: str) -> Any:
+def _parse(parse: Callable[[str], Any], text: str) -> Any:
     try:
         return parse(text)
-    except msgspec.ValidationError:
-        raise InvalidBody(f'The body must be {due}.') from None
+    except msgspec.ValidationError as error:
+        raise InvalidBody(f'The body has not the shape that is due: {error}.') from None
     except (msgspec.DecodeError, RecursionError) as error:
         raise InvalidBody(f'The body is not valid JSON: {error}.') from None
 
 
-def _build(datatype: type[wtypes.Base], members: Mapping[str, msgspec.Raw]) -> wtypes.Base:
-    document = datatype()
-    for attribute in datatype._wsme_attributes:
-        raw = members.get(attribute.name)
-        if raw is not None:
-            try:
-                setattr(document, attribute.key, raw)
-            except wsme.exc.InvalidInput as error:
-                raise InvalidBody(f'{attribute.name}: {error.msg}.') from None
-        elif attribute.mandatory:
-            raise InvalidBody(f'{attribute.name} is missing.')
-    return document
+@cache
+def _parser_of(datatype: Any) -> Callable[[str], Any]:
+    return msgspec.json.Decoder(_struct_of(datatype)).decode
+
+
+@cache
+def _parser_of_list(element: Any) -> Callable[[str], Any]:
+    return msgspec.json.Decoder(list[_struct_of(element)]).decode  # type: ignore[misc]
+
+
+@cache
+def _struct_of(datatype: Any) -> Any:
+    """What a WSME type says of a document, for msgspec to read one in a single pass.
+
+    WSME's own objects check each value as it is set: ten messages took it 100 us, against 5.
+    """
+    return msgspec.defstruct(
+        datatype.__name__,
+        [
+            (attribute.key, attribute.datatype.parsed)
+            if attribute.mandatory
+            else (attribute.key, attribute.datatype.parsed, attribute.default)
+            for attribute in datatype._wsme_attributes
+        ],
+        rename={attribute.key: attribute.name for attribute in datatype._wsme_attributes},
+        kw_only=True,
+    )
+
+
+def text_of(value: msgspec.Raw) -> str:
+    """A JSON value's text."""
+    return str(value, 'utf-8')
 
 
 # ---------------------------------------------------------------- actions

@@ -34,6 +34,7 @@ from marconi_api.wire import (
     json_reply,
     next_link,
     read_query,
+    text_of,
     text_parameter,
 )
 
@@ -119,7 +120,7 @@ class MessagesController:
             queue,
             request.require_client_id(),
             ttls=[message.ttl for message in body],
-            bodies=[message.body for message in body],
+            bodies=[text_of(message.body) for message in body],
         )
         path = f'{queue_href(queue)}/messages'
         document = {'resources': [f'{path}/{message}' for message in ids], 'partial': False}

@@ -33,6 +33,7 @@ from marconi_api.wire import (
     json_reply,
     next_link,
     read_query,
+    text_of,
     text_parameter,
 )
 
@@ -131,7 +132,7 @@ class MessagesController(Controller):
                 raise OutOfRange(
                     f'A message with ttl {ttl} and delay {delay} would end before it is due.'
                 )
-        return Batch(ttls, [message.body for message in messages], delays)
+        return Batch(ttls, [text_of(message.body) for message in messages], delays)
 
     def delays(self, messages: list[NewMessage], default: int) -> list[int]:
         """Seconds for which each message waits; version 1.1 knows of no delays."""

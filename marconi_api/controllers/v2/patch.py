@@ -46,16 +46,16 @@ def check(operations: Sequence[Operation]) -> None:
 def _apply(operation: Operation, members: dict[str, msgspec.Raw]) -> None:
     name = _name(operation)
     if operation.op == 'add':
-        members[name] = msgspec.Raw(operation.value)
+        members[name] = operation.value
     elif name in members:
         if operation.op == 'replace':
-            members[name] = msgspec.Raw(operation.value)
+            members[name] = operation.value
         else:
             del members[name]
     elif name not in DEFAULTS:
         raise MetadataConflict(name)
     elif operation.op == 'replace':
-        members[name] = msgspec.Raw(operation.value)
+        members[name] = operation.value
 
 
 def _name(operation: Operation) -> str:

@@ -29,6 +29,7 @@ from marconi_api.wire import (
     empty_reply,
     expose,
     json_reply,
+    text_of,
     text_parameter,
     unnamed_parameters,
 )
@@ -142,7 +143,7 @@ class PurgeController(Controller):
     @expose(body=Purge, body_is_optional=True, replies={204: EMPTY})
     def post(self, request: Request, queue: QueueKey, body: Purge | None = None) -> Reply:
         """Remove all messages that are not claimed (5.7), or the parked ones alone."""
-        purged = json.loads(body.resource_types) if body else ['messages']
+        purged = json.loads(text_of(body.resource_types)) if body else ['messages']
         known = ('messages', 'parked', 'subscriptions')
         if not isinstance(purged, list) or not all(kind in known for kind in purged):
             raise OutOfRange(
