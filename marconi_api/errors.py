@@ -94,14 +94,15 @@ class InvalidQueueName(MarconiError):
 
 
 class DeadLetterCycle(MarconiError):
-    """Dead letters would come back to the queue that they left."""
+    """Dead letters would come back to the queue that they left, or go on and on."""
 
     status = 400
     title = 'Invalid API request'
 
     def __init__(self, chain: Sequence[str]) -> None:
         super().__init__(
-            f'_dead_letter_queue would lead in a circle: {" -> ".join(chain)}. Name another queue.'
+            '_dead_letter_queue would lead in a circle, or too far: '
+            f'{" -> ".join(chain)}. Name another queue.'
         )
 
 

@@ -17,7 +17,11 @@ TIME_FORMAT = '%Y-%m-%dT%H:%M:%S'
 
 @dataclass(frozen=True)
 class Grant:
-    """What a signature allows: methods on paths (and what lies below them), until ``expires``."""
+    """What a signature allows, until ``expires``: methods on paths, and on what they collect.
+
+    That is one segment below them, a message or a claim; not what can be done with that, such
+    as giving verdicts (contract v2, 14).
+    """
 
     paths: tuple[str, ...]
     methods: tuple[str, ...]
@@ -30,7 +34,7 @@ class Grant:
             project == self.project
             and method in self.methods
             and now < self.expires
-            and any(path == granted or path.startswith(f'{granted}/') for granted in self.paths)
+            and any(path == granted or path.rpartition('/')[0] == granted for granted in self.paths)
         )
 
     @property

@@ -32,6 +32,7 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostg
             Path(directory, 'postgres'),
             options=('fsync=off', 'synchronous_commit=off', 'full_page_writes=off'),
             durable=False,
+            programs_dir=os.environ.get('MARCONI_TEST_PROGRAMS_DIR') or None,
         )
         server.start()
         try:

@@ -8,7 +8,7 @@ is made anew from what is read then.
 
 import json
 from dataclasses import dataclass
-from hashlib import md5
+from hashlib import sha256
 
 from marconi_api.model.database import Database, Prepared
 from marconi_api.model.tables import IS_THE_QUEUE, QueueKey
@@ -20,7 +20,7 @@ _MOST_QUEUES = 10_000
 class Attributes:
     """The attributes of a queue; None where one is not set. Times in seconds, sizes in bytes."""
 
-    #: Of the metadata; what PostgreSQL's md5() makes of it.
+    #: The metadata's SHA-256, in hexadecimal.
     digest: str
     max_messages_post_size: int | None
     default_message_ttl: int | None
@@ -47,7 +47,7 @@ class Attributes:
 
         dead_letter_queue = members.get('_dead_letter_queue')
         return cls(
-            md5(metadata.encode(), usedforsecurity=False).hexdigest(),
+            sha256(metadata.encode()).hexdigest(),
             positive('_max_messages_post_size'),
             positive('_default_message_ttl'),
             positive('_default_message_delay'),

@@ -21,7 +21,7 @@ from marconi_api.model.tables import (
     QueueKey,
     claim_id,
 )
-from marconi_api.model.taking import FOUND, find, seen_columns, take
+from marconi_api.model.taking import FOUND, SEEN, find, take
 
 _TRIES = 5
 
@@ -68,7 +68,8 @@ class Claims:
 
         Without weights the queues are asked in order, until there are enough. With weights
         each message is drawn for a queue by chance, in proportion to the weights; what a queue
-        does not have is left to the others. One statement a queue that is asked.
+        does not have is left to the others. One statement a queue that is asked. What was
+        claimed is returned also if a later queue then cannot be asked.
 
         :returns: the claims, each with its queue; and the queues that do not exist
         """
@@ -78,7 +79,13 @@ class Claims:
         def claim(queue: QueueKey, count: int) -> int:
             identity = str(uuid4())
             terms = {'claim_id': identity, 'ttl': ttl, 'grace': grace, 'limit': count}
-            rows = self._take(queue, terms)
+            try:
+                rows = self._take(queue, terms)
+            except StorageUnavailable:
+                # Unseen, what was claimed so far would be held for its whole time.
+                if claims:
+                    return 0
+                raise
             if rows is None:
                 missing.append(queue)
             if not rows:
@@ -156,20 +163,19 @@ def _parameters(queue: QueueKey, attributes: Attributes) -> dict[str, Any]:
     return {'digest': attributes.digest}
 
 
-def _create_statement(found: str, more: str = '', has_put_away: str = 'false') -> str:
-    return f"""{find(THE_QUEUE_AS_KNOWN)},
-    {more}
+def _create_statement(of_the_returned: str = 'true', put_away: str = '') -> str:
+    return f"""{find(THE_QUEUE_AS_KNOWN, of_the_returned)},{put_away}
     taken AS (
         UPDATE message_states
            SET claim_id = %(claim_id)s::uuid, claim_count = claim_count + 1, {_MARK}
-         WHERE {found}
+         WHERE {FOUND}
      RETURNING id, ttl),
     claim AS (
         INSERT INTO claims (queue_id, id, started_at, expires_at, ttl, message_ids)
         SELECT %(queue_id)s, %(claim_id)s::uuid, now(), {_END}, %(ttl)s, array_agg(id ORDER BY id)
           FROM taken HAVING count(*) > 0)
     SELECT taken.id, taken.ttl, {AGE_OF.format('message.created_at')}, message.body,
-           {seen_columns(has_put_away)}
+           {SEEN}
       FROM seen
       LEFT JOIN taken ON true
       LEFT JOIN LATERAL (SELECT created_at, body FROM messages
@@ -179,11 +185,9 @@ def _create_statement(found: str, more: str = '', has_put_away: str = 'false') -
     """
 
 
-_CREATE = Prepared(_create_statement(FOUND))
+_CREATE = Prepared(_create_statement())
 _CREATE_WITHIN_LIMIT = Prepared(
-    _create_statement(
-        dead_letters.FOUND_ALIVE, f'{dead_letters.PUT_AWAY},', dead_letters.HAS_PUT_AWAY
-    )
+    _create_statement(dead_letters.IS_ALIVE, f'{dead_letters.PUT_AWAY},')
 )
 
 _HELD = f"""

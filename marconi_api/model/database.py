@@ -178,6 +178,8 @@ class Database:
             with self._cursor() as cursor:
                 self._base = _read_base(cursor.connection, is_stale=True)
         except psycopg2.Error as error:
+            # It may be amid a transaction that failed.
+            self._discard()
             raise _unavailable(error) from error
 
     def close(self) -> None:

@@ -10,11 +10,13 @@ from typing import Any
 
 from marconi_api.model.attributes import Attributes
 from marconi_api.model.tables import POSITION_BITS, RETIRED, QueueKey
+from marconi_api.model.taking import RETURNED
 
-#: The condition for the rows that a claim found and may hand out. (Fresh ones never were.)
-FOUND_ALIVE = """ctid = ANY (ARRAY(
-               SELECT ctid FROM returned WHERE claim_count < %(max_claim_count)s
-                UNION ALL SELECT ctid FROM fresh))"""
+#: The condition for a returned message that may be handed out once more. (Fresh ones may.)
+IS_ALIVE = 'claim_count < %(max_claim_count)s'
+
+# A claim puts away so many at most; the next claims go on.
+_BATCH_SIZE = 1000
 
 #: The part of a claim's statement that puts the others away: into the dead-letter queue, or
 #: out of circulation where there is none. A queue that was purged or made at this very moment
@@ -23,7 +25,8 @@ FOUND_ALIVE = """ctid = ANY (ARRAY(
 #: its id.
 PUT_AWAY = f"""
     dead AS MATERIALIZED (
-        SELECT ctid FROM returned WHERE claim_count >= %(max_claim_count)s),
+        SELECT ctid FROM message_states {RETURNED} AND NOT {IS_ALIVE}
+         ORDER BY held_until, id LIMIT {_BATCH_SIZE} FOR UPDATE SKIP LOCKED),
     target AS MATERIALIZED (
         SELECT floor FROM queues
          WHERE queue_id = %(target_id)s AND project = %(project)s AND name = %(target_name)s
@@ -58,10 +61,6 @@ PUT_AWAY = f"""
            SET held_until = 'infinity', expires_at = 'infinity', claim_id = NULL,
                park_reason = %(park_reason)s
          WHERE ctid = ANY (ARRAY(SELECT ctid FROM dead WHERE NOT EXISTS (SELECT FROM target))))"""
-
-#: Whether it put any away.
-HAS_PUT_AWAY = """EXISTS (SELECT FROM dead)
-               AND (EXISTS (SELECT FROM move) OR NOT EXISTS (SELECT FROM target))"""
 
 
 def parameters(queue: QueueKey, attributes: Attributes) -> dict[str, Any]:

@@ -40,7 +40,7 @@ from marconi_api.model.tables import (
     message_id,
     public_id,
 )
-from marconi_api.model.taking import FOUND, find, seen_columns, take
+from marconi_api.model.taking import FOUND, SEEN, find, take
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,24 +148,28 @@ class Messages:
             again if the attributes turn out to have changed since they were last looked at.
         """
         attributes = self._attributes.recall(queue)
-        for tries_made in range(_TRIES):
-            if attributes:
-                try:
-                    batch = compose(attributes)
-                except MarconiError:
-                    # That may hold for what the attributes were, and no longer.
-                    attributes = None
-            if not attributes:
-                attributes = self._attributes.read(queue)
+        is_current = False
+        for tries_made in range(_TRIES_TO_COMPOSE):
+            if attributes is None:
+                attributes, is_current = self._attributes.read(queue), True
+            try:
                 batch = compose(attributes or NO_ATTRIBUTES)
-            if not attributes:
+            except MarconiError:
+                if is_current:
+                    raise
+                # That may hold for what the attributes were, and no longer.
+                attributes = None
+                continue
+            if attributes is None:
                 self._queues.create(queue)
                 continue
             known = {'digest': attributes.digest}
             if ids := self._post(_POST_AS_KNOWN, queue, client_id, batch, known):
                 return ids
-            attributes = None
-            self._mend_base(tries_made)
+            before, attributes = attributes, self._attributes.read(queue)
+            is_current = True
+            if attributes == before:
+                self._mend_base(tries_made)
         raise StorageUnavailable
 
     def _post(
@@ -310,6 +314,8 @@ class Messages:
 
 
 _TRIES = 5
+# More, as somebody may be changing the queue's metadata over and over.
+_TRIES_TO_COMPOSE = 20
 _BATCH_SIZE = 1000
 
 
@@ -462,7 +468,7 @@ _POP = Prepared(f"""{find(THE_QUEUE)},
          WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM gone))
      RETURNING id, created_at, body)
     SELECT gone.id, gone.ttl, {AGE_OF.format('body.created_at')}, body.body, gone.claim_count,
-           {seen_columns()}
+           {SEEN}
       FROM seen LEFT JOIN (gone JOIN body USING (id)) ON true
      ORDER BY gone.id""")
 

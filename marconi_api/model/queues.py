@@ -184,10 +184,13 @@ class Queues:
 def _refuse_cycle(
     run: Callable[[str, Mapping[str, Any]], builtins.list[Row]], queue: QueueKey, metadata: str
 ) -> None:
-    """Refuse metadata under which the queue's dead letters could come back to it."""
+    """Refuse metadata under which the queue's dead letters could come back to it.
+
+    Or could go through so many queues that others would wait for the look at them.
+    """
     chain = [queue.name]
     while target := Attributes.of(metadata).dead_letter_queue:
-        if target in chain:
+        if target in chain or len(chain) > _LONGEST_CHAIN:
             raise DeadLetterCycle([*chain, target])
         if len(chain) == 1:
             # Two queues could otherwise come to name each other at the same moment.
@@ -201,6 +204,7 @@ def _summary(message_id: int | None, age: int, created: str) -> MessageSummary |
     return None if message_id is None else MessageSummary(public_id(message_id), age, created)
 
 
+_LONGEST_CHAIN = 10
 _ONE_CHAIN_AT_A_TIME = 'SELECT FROM id_epoch FOR UPDATE'
 
 _INSERT = """

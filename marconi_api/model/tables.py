@@ -199,7 +199,8 @@ IS_THE_QUEUE = f"""queue_id = %(queue_id)s AND project = %(project)s AND name = 
 THE_QUEUE = f'SELECT floor FROM queues WHERE {IS_THE_QUEUE}'
 
 #: The same, only as long as its metadata is what the statement was made for.
-THE_QUEUE_AS_KNOWN = f'{THE_QUEUE} AND md5(metadata) = %(digest)s'
+THE_QUEUE_AS_KNOWN = f"""{THE_QUEUE}
+       AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s"""
 
 #: A message of this queue, not of one before it, nor one that was purged.
 IS_HERE = 'coalesce(moved_in, id) >= (SELECT floor FROM the_queue)'

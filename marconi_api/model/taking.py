@@ -15,7 +15,8 @@ from marconi_api.model.tables import FRESH_ID, IS_ALIVE, IS_FRESH_HERE, OLDEST_U
 
 _TRIES = 5
 
-_RETURNED = f"""
+#: Returned messages, from the hint on; those that were returned first come first.
+RETURNED = f"""
          WHERE queue_id = %(queue_id)s AND held_until >= %(held_hint)s AND held_until <= now()
            AND {IS_ALIVE}"""
 _FRESH = f"""
@@ -23,12 +24,15 @@ _FRESH = f"""
            AND expires_at > now() AND {IS_FRESH_HERE}"""
 
 
-def find(the_queue: str) -> str:
-    """The start of a statement that takes: finds and locks up to ``limit`` free messages."""
+def find(the_queue: str, of_the_returned: str = 'true') -> str:
+    """The start of a statement that takes: finds and locks up to ``limit`` free messages.
+
+    :param of_the_returned: the condition for those returned messages that may be taken
+    """
     return f"""
     WITH the_queue AS MATERIALIZED ({the_queue}),
     returned AS MATERIALIZED (
-        SELECT ctid, claim_count FROM message_states {_RETURNED}
+        SELECT ctid FROM message_states {RETURNED} AND {of_the_returned}
          ORDER BY held_until, id LIMIT %(limit)s FOR UPDATE SKIP LOCKED),
     fresh AS MATERIALIZED (
         SELECT ctid FROM message_states {_FRESH}
@@ -36,7 +40,7 @@ def find(the_queue: str) -> str:
            FOR UPDATE SKIP LOCKED),
     seen AS MATERIALIZED (
         SELECT (SELECT id FROM message_states {_FRESH} ORDER BY {FRESH_ID} LIMIT 1) AS first_fresh,
-               (SELECT held_until FROM message_states {_RETURNED}
+               (SELECT held_until FROM message_states {RETURNED}
                  ORDER BY held_until, id LIMIT 1) AS first_held)"""
 
 
@@ -44,20 +48,12 @@ def find(the_queue: str) -> str:
 FOUND = 'ctid = ANY (ARRAY(SELECT ctid FROM returned UNION ALL SELECT ctid FROM fresh))'
 
 
-def seen_columns(has_put_away: str = 'false') -> str:
-    """The last columns of such a statement, for the hints and for :func:`take`.
-
-    They are the first rows that its snapshot holds, to tell a queue with nothing to take from
-    a race that was lost; and whether there is such a queue.
-
-    :param has_put_away: the condition under which it found messages that it put elsewhere
-    """
-    return f"""seen.first_fresh, seen.first_held, now(), {OLDEST_UNFINISHED},
+#: The last columns of such a statement: the first rows that its snapshot holds, for the hints,
+#: and to tell a queue with nothing to take from a race that was lost; and whether there is a queue.
+SEEN = f"""seen.first_fresh, seen.first_held, now(), {OLDEST_UNFINISHED},
            pg_current_xact_id_if_assigned()::text::bigint + %(base)s,
-           EXISTS (SELECT FROM the_queue), {has_put_away}"""
-
-
-_COLUMNS_SEEN = len(Seen._fields) + 2
+           EXISTS (SELECT FROM the_queue)"""
+_COLUMNS_SEEN = len(Seen._fields) + 1
 
 
 def take(
@@ -69,10 +65,10 @@ def take(
 ) -> list[Row] | None:
     """Run a statement that takes, until it took something or there was nothing to take.
 
-    :param statement: starts with :func:`find`, ends its columns with :func:`seen_columns`,
-        and gives at least one row; its first column is null if nothing was taken
-    :returns: the rows of what was taken, without the columns that were seen; None if there
-        is no such queue
+    :param statement: starts with :func:`find`, ends its columns with SEEN, and gives at least
+        one row; its first column is null if nothing was taken
+    :returns: the rows of what was taken, without the columns of SEEN; None if there is no
+        such queue
     """
     start: Start
 
@@ -81,10 +77,9 @@ def take(
         start = hints.start(queue.id)
         return {**queue.parameters, **start.parameters, **parameters}
 
-    tries_left = _TRIES
-    while tries_left:
+    for _ in range(_TRIES):
         rows = database.rows(statement, with_start)
-        *seen_values, is_queue, has_put_away = rows[0][-_COLUMNS_SEEN:]
+        *seen_values, is_queue = rows[0][-_COLUMNS_SEEN:]
         if not is_queue:
             return None
         seen = Seen(*seen_values)
@@ -92,6 +87,4 @@ def take(
         taken = [row[:-_COLUMNS_SEEN] for row in rows if row[0] is not None]
         if taken or (seen.first_fresh is None and seen.first_held is None):
             return taken
-        # What was put away has made room for the messages behind it.
-        tries_left -= not has_put_away
     return []

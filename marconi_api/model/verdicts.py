@@ -1,6 +1,6 @@
 """Verdicts: what becomes of each message of a claim, one by one, in one statement.
 
-The messages are locked first, and judged by a second statement of the same transaction and
+The messages are locked first, and judged by a later statement of the same transaction and
 the same round trip, whose snapshot is younger than the locks: what is judged is what is.
 """
 
@@ -22,7 +22,7 @@ from marconi_api.model.tables import (
 )
 
 #: What can be said of a message. All but ``kick`` need the claim that holds it; a message
-#: that is free can be parked without one.
+#: that no claim holds can be parked without one.
 VERDICTS = ('delete', 'release', 'touch', 'park', 'kick')
 
 #: What can become of one; see :class:`Outcome`.
@@ -61,9 +61,9 @@ class Outcome:
 
     done          as asked
     gone          the message was deleted or has expired
-    expired       the claim let it lapse, and nobody has it: nothing was changed
+    expired       the claim let it lapse, and nobody took it since: nothing was changed
     taken         another claim holds it: nothing was changed
-    not_in_claim  the claim does not hold it (any more): nothing was changed
+    not_in_claim  no claim holds it: nothing was changed
     not_parked    it cannot be kicked: nothing was changed
 
     ``state``: of the message afterwards: ready, claimed, delayed, parked or gone.
@@ -150,20 +150,24 @@ _BATCH_SIZE = 1000
 
 
 def _statement(ids: str, asked: str, and_claim: str) -> str:
-    """Lock the messages, judge what is asked, carry out what can be.
+    """Lock the claim and the messages, judge what is asked, carry out what can be.
+
+    In this order, as a renewal and a release do. The messages are locked in the order of their
+    ids, since an index is searched for the members of an array in order; asked to sort them,
+    PostgreSQL 15 walks the whole queue instead.
 
     :param ids: those of the messages, as an array
     :param asked: the query that gives id, verdict, seconds, grace, reason and place
     :param and_claim: the part of the statement that changes the claim itself
     """
     return f"""
+    SELECT FROM claims
+     WHERE queue_id = %(queue_id)s AND id = %(claim_id)s::uuid FOR NO KEY UPDATE;
+
     SELECT FROM message_states
-     WHERE queue_id = %(queue_id)s AND id = ANY ({ids}) ORDER BY id FOR UPDATE;
+     WHERE queue_id = %(queue_id)s AND id = ANY ({ids}) FOR UPDATE;
 
     WITH the_queue AS MATERIALIZED ({THE_QUEUE}),
-    claim AS MATERIALIZED (
-        SELECT message_ids FROM claims
-         WHERE queue_id = %(queue_id)s AND id = %(claim_id)s::uuid),
     asked AS MATERIALIZED ({asked}),
     found AS MATERIALIZED (
         SELECT id, ctid AS at, claim_id, {STATE} AS state FROM message_states
@@ -173,15 +177,10 @@ def _statement(ids: str, asked: str, and_claim: str) -> str:
                CASE WHEN found.id IS NULL THEN 'gone'
                     WHEN verdict = 'kick'
                     THEN CASE state WHEN 'parked' THEN 'done' ELSE 'not_parked' END
-                    WHEN state = 'claimed' AND claim_id = %(claim_id)s::uuid THEN 'done'
                     WHEN state = 'claimed'
-                    THEN CASE WHEN NOT id = ANY ((SELECT message_ids FROM claim)::bigint[])
-                              THEN 'not_in_claim' ELSE 'taken' END
-                    WHEN %(is_claimless)s AND verdict = 'park' AND state <> 'parked' THEN 'done'
-                    WHEN state <> 'ready' OR claim_id IS NULL THEN 'not_in_claim'
-                    WHEN claim_id = %(claim_id)s::uuid
-                         OR id = ANY ((SELECT message_ids FROM claim)::bigint[])
-                    THEN 'expired'
+                    THEN CASE WHEN claim_id = %(claim_id)s::uuid THEN 'done' ELSE 'taken' END
+                    WHEN %(is_claimless)s AND verdict = 'park' THEN 'done'
+                    WHEN claim_id = %(claim_id)s::uuid THEN 'expired'
                     ELSE 'not_in_claim' END AS result
           FROM asked LEFT JOIN found USING (id)),
     deleted AS (
@@ -246,9 +245,10 @@ _HEARTBEAT = Prepared(
            SELECT message_ids FROM claims
             WHERE queue_id = %(queue_id)s AND id = %(claim_id)s::uuid)::bigint[]""",
         """
-        SELECT id, 'touch' AS verdict, %(ttl)s::int AS seconds, %(grace)s::int AS grace,
+        SELECT taken.id, 'touch' AS verdict, %(ttl)s::int AS seconds, %(grace)s::int AS grace,
                NULL::text AS reason, place
-          FROM claim, unnest(message_ids) WITH ORDINALITY AS taken (id, place)""",
+          FROM claims, unnest(message_ids) WITH ORDINALITY AS taken (id, place)
+         WHERE queue_id = %(queue_id)s AND claims.id = %(claim_id)s::uuid""",
         """,
     claim_renewed AS (
         UPDATE claims

@@ -303,3 +303,17 @@ def test_behind_a_pooler_nothing_is_prepared(queue, connect):
     assert database.rows(Prepared('SELECT %(a)s::int'), {'a': 1}) == [(1,)]
 
     assert prepared_by(database) == []
+
+
+def test_a_base_that_could_not_be_raised_leaves_the_connection_usable(queue, session, connect):
+    database = connect()
+    database.rows('SELECT 1', {})
+    database.rows("SET lock_timeout = '100ms'", {})
+    other = session()
+    other.execute('SELECT FROM id_epoch FOR UPDATE')
+
+    with pytest.raises(StorageUnavailable):
+        database.raise_base()
+
+    other.execute('COMMIT')
+    assert database.rows('SELECT 1', {}) == [(1,)]

@@ -379,3 +379,56 @@ def test_eight_workers_count_every_claim_and_lose_no_dead_letter(queue, dead, sq
     assert all(1 <= handed_out[message] <= most for message in done)
     assert sql('SELECT DISTINCT queue_id FROM message_states') == [(dead.id,)]
     assert sql('SELECT count(*) FROM messages') == [(len(dead_ones),)]
+
+
+def test_thousands_of_dead_letters_cost_a_claim_no_more_than_one_statement(
+    queue, dead, post, sql, monkeypatch
+):
+    spent = model.messages.post(queue, CLIENT, [300] * 3000, ['1'] * 3000)
+    [fresh] = post(1)
+    limit(queue, 1)
+    sql(
+        'UPDATE message_states SET held_until = now(), claim_count = 1 WHERE id <> %s',
+        int(fresh, 16),
+    )
+    model.hints.forget()
+    asked = []
+    rows = model.database.rows
+    monkeypatch.setattr(
+        model.database, 'rows', lambda *given, **more: asked.append(1) or rows(*given, **more)
+    )
+    model.queues.metadata(queue)
+    asked.clear()
+
+    assert ids(model.claims.create(queue, 60, 60, 1)) == [fresh]
+
+    # The first was made for the attributes as they were, the second read them.
+    assert len(asked) <= 3
+    while model.queues.stats(queue).free:
+        assert model.claims.create(queue, 60, 60, 1) is None
+    assert model.queues.stats(dead).free == len(spent)
+
+
+def test_dead_letters_that_cannot_be_moved_yet_hide_nothing_behind_them(queue, dead, post, sql):
+    sql("UPDATE queues SET floor = %s WHERE name = 'dead'", 2**60)
+    spent = post(30)
+    limit(queue, 1)
+    claim_and_release(queue, times=2)
+    fresh = post(2)
+
+    assert ids(model.claims.create(queue, 60, 60, 20)) == fresh
+    assert len(model.messages.get_many(queue, spent)) == 30
+
+
+def test_a_chain_that_is_too_long_is_refused(queue):
+    for number in range(10):
+        key = QueueKey.of('project', f'q{number}')
+        model.queues.create(key, json.dumps({'_dead_letter_queue': f'q{number + 1}'}))
+
+    with pytest.raises(DeadLetterCycle, match='too far'):
+        limit_by_patch(queue, 'q0')
+    limit_by_patch(queue, 'q5')
+
+
+def limit_by_patch(queue, to):
+    model.queues.change_metadata(queue, lambda _: json.dumps({'_dead_letter_queue': to}))

@@ -14,7 +14,7 @@ from marconi_api.errors import (
     QueueNotFound,
     StorageUnavailable,
 )
-from marconi_api.model import QueueKey
+from marconi_api.model import Batch, QueueKey
 from tests.model.conftest import CLIENT, ids
 
 
@@ -236,3 +236,23 @@ def test_no_statement_needs_the_clock_of_this_process():
         names = vars(importlib.import_module(f'marconi_api.model.{module}'))
         assert 'datetime' not in names
         assert 'time' not in names
+
+
+def test_a_post_is_composed_anew_as_often_as_the_attributes_change(queue, monkeypatch):
+    """A change is no sign that ids are too low: to look for that reads all messages there are."""
+    raised = []
+    monkeypatch.setattr(model.database, 'raise_base', lambda: raised.append(1))
+    seen = []
+
+    def compose(attributes):
+        seen.append(attributes.default_message_ttl)
+        if len(seen) <= 5:
+            change = f'{{"_default_message_ttl": {60 + len(seen)}}}'
+            model.queues.set_metadata(queue, change)
+        return Batch([attributes.default_message_ttl or 60], ['1'])
+
+    [posted] = model.messages.post_composed(queue, CLIENT, compose)
+
+    assert seen == [None, 61, 62, 63, 64, 65]
+    assert model.messages.get(queue, posted).ttl == 65
+    assert raised == []

@@ -5,6 +5,7 @@ from collections import Counter
 import pytest
 
 from marconi_api import model
+from marconi_api.errors import StorageUnavailable
 from marconi_api.model import QueueKey, Share
 from tests.model.conftest import CLIENT, ids
 
@@ -108,3 +109,24 @@ def test_by_weight_limits_hold(queues):
     shares = [Share(urgent, limit=2, weight=1000), Share(normal, limit=3, weight=1)]
 
     assert claim_over(*shares) == ({'urgent': 2, 'normal': 3}, [])
+
+
+def test_what_was_claimed_is_returned_though_a_later_queue_cannot_be_asked(queues, monkeypatch):
+    urgent, normal, _ = queues
+    model.messages.pop(urgent, 96)
+    rows = model.database.rows
+
+    def fail_for_the_second(statement, parameters, *more):
+        given = parameters() if callable(parameters) else parameters
+        if given.get('queue_id') == normal.id and 'limit' in given:
+            raise StorageUnavailable
+        return rows(statement, given, *more)
+
+    claim_over(*map(Share, queues), limit=1)
+    with monkeypatch.context() as broken:
+        broken.setattr(model.database, 'rows', fail_for_the_second)
+        claims, _ = model.claims.create_over([*map(Share, queues)], 60, 60, 10)
+        with pytest.raises(StorageUnavailable):
+            model.claims.create_over([Share(normal)], 60, 60, 10)
+
+    assert sum(len(claim.messages) for _, claim in claims) >= 3

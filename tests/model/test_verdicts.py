@@ -107,13 +107,15 @@ def test_a_message_that_is_not_there_is_gone(post, claim, give, age):
     assert give(held, Verdict(expired[0], 'touch', 60)) == [('gone', 'gone')]
 
 
-def test_a_message_of_another_claim_or_of_none_is_not_in_this_one(post, claim, give, states):
+def test_a_message_of_another_claim_is_taken_one_of_none_is_not_in_this_one(
+    post, claim, give, states
+):
     _, second, third = post(3)
     mine, _ = claim(limit=1), claim(limit=1)
 
     results = give(mine, Verdict(second, 'delete'), Verdict(third, 'delete'))
 
-    assert results == [('not_in_claim', 'claimed'), ('not_in_claim', 'ready')]
+    assert results == [('taken', 'claimed'), ('not_in_claim', 'ready')]
     assert len(states()) == 3
 
 
@@ -430,3 +432,32 @@ def test_parked_messages_are_deleted_in_bulk_and_no_others(queue, post, claim, p
     model.verdicts.delete_parked(queue)
 
     assert ids(model.messages.list(queue, None, 10, states=EVERY_STATE)) == kept
+
+
+def test_a_heartbeat_and_a_release_at_once_do_not_lock_each_other_out(queue, post, claim, session):
+    """Both lock the claim first. In another order PostgreSQL ends one of them, a second later."""
+    post(5)
+    held = claim()
+    other = session()
+    other.execute('SELECT FROM claims FOR UPDATE')
+    beat = threading.Thread(target=model.verdicts.heartbeat, args=(queue, held.id, 60, 60))
+    beat.start()
+    beat.join(0.3)
+    assert beat.is_alive()
+
+    other.execute("SET lock_timeout = '500ms'")
+    other.execute('SELECT FROM message_states FOR UPDATE')
+    other.execute('COMMIT')
+    beat.join()
+
+    assert len(model.claims.get(queue, held.id).messages) == 5
+
+
+def test_parking_a_parked_message_again_gives_it_another_reason(queue, post, give):
+    [posted] = post(1)
+    give(None, Verdict(posted, 'park', reason='first'))
+
+    assert give(None, Verdict(posted, 'park', reason='second')) == [('done', 'parked')]
+
+    [parked] = model.messages.peek(queue, None, 10, states={'parked'})
+    assert parked.reason == 'second'

@@ -95,7 +95,7 @@ def test_a_queue_cannot_be_its_own_dead_letter_queue(api: LaterApi) -> None:
 
     assert refusal(response) == (
         400,
-        '_dead_letter_queue would lead in a circle: jobs -> jobs. Name another queue.',
+        '_dead_letter_queue would lead in a circle, or too far: jobs -> jobs. Name another queue.',
     )
     assert api.queue_names() == []
 

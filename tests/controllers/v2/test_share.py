@@ -206,3 +206,21 @@ def test_the_signature_is_the_documented_one(share: Share) -> None:
     assert signing.Signer(['key']).sign(grant) == (
         '0856de432794352a72edaeb023b0ad836d58358266adc5a7b845bc3d90d357e7'
     )
+
+
+@pytest.mark.parametrize(
+    ('shared_path', 'path'),
+    [
+        ('messages', 'messages/1/park'),
+        ('messages', 'messages/1/kick'),
+        ('claims', 'claims/1/verdicts'),
+        ('claims', 'claims/1/heartbeat'),
+    ],
+)
+def test_a_signature_opens_what_it_names_and_its_members_but_no_verdicts_on_them(
+    share: Share, use: Use, shared_path: str, path: str
+) -> None:
+    shared = share(paths=[shared_path], methods=['GET', 'POST'])
+
+    assert use(shared, 'POST', f'{QUEUE}/{path}').status_int == 404
+    assert use(shared, 'GET', f'{QUEUE}/{path.rpartition("/")[0]}').json['title'] == 'Not found'

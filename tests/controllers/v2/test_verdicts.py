@@ -266,6 +266,13 @@ def test_a_parked_message_is_kicked(api: LaterApi, ids: list[str]) -> None:
     assert ids[0] in states(api)['ready']
 
 
+def test_parking_twice_is_parking(api: LaterApi, ids: list[str]) -> None:
+    claim = api.claim(limit=1)
+
+    for _ in range(2):
+        assert api.post(path_of(api, ids[0], 'park', claim)).status_int == 204
+
+
 @pytest.mark.parametrize('action', ['touch', 'release', 'park'])
 def test_who_does_not_hold_a_message_is_told_why(
     api: LaterApi, ids: list[str], age: Age, action: str
