@@ -6,7 +6,8 @@ from pathlib import Path
 
 from tests.running_service import Service
 
-ID = r'\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b|\b[0-9a-f]{16}\b'
+# A UUID; or a message's id, which may follow a colon that is written %3A.
+ID = r'(?<![0-9a-f])(?:[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{16})(?![0-9a-f])'
 
 
 def blocks(kind: str, text: str) -> list[str]:
