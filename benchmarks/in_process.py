@@ -80,12 +80,13 @@ class Listener:
         with mock.patch.object(psycopg2, 'connect', self._connect):
             call(self._app, Request('GET', '/v1/health'))
 
-    def statements(self, request: Request) -> tuple[list[str], str]:
+    def statements(self, request: Request, times: int = 2) -> tuple[list[str], str]:
         """The SQL of one request, its parameters filled in, and the reply's body.
 
         It is made twice, as a process may read once what it then knows of a queue.
         """
-        call(self._app, request)
+        for _ in range(1, times):
+            call(self._app, request)
         self._heard.clear()
         status, reply = call(self._app, request)
         if status >= 300:

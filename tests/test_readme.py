@@ -14,6 +14,7 @@ import pytest
 
 from marconi_api.installation import CHECKOUT, config_file
 from tests.running_service import HEADERS, Service, services
+from tests.tours import blocks, take_tour, what_varies_masked
 
 SCRIPTS = Path(sysconfig.get_path('scripts'))
 README = (CHECKOUT / 'README.md').read_text()
@@ -26,37 +27,9 @@ def service() -> Iterator[Service]:
         yield start().wait_until_ready()
 
 
-def blocks(kind: str) -> list[str]:
-    """The README's examples of one kind, in order."""
-    return re.findall(rf'```{kind}\n(.*?)```', README, re.DOTALL)
-
-
-def what_varies_masked(text: str) -> str:
-    """The text with ids, times and lengths that depend on them replaced by their names."""
-    for pattern, name in (
-        (r'[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}', 'UUID'),
-        (r'\b[0-9a-f]{16}\b', 'ID'),
-        (r'\d{4}-\d\d-\d\dT[\d:]{8}Z', 'TIME'),
-        (r'("age":|age=|expires_in=)\d+', r'\1SECONDS'),
-        (r'\r', ''),
-    ):
-        text = re.sub(pattern, name, text)
-    return text.strip()
-
-
 @pytest.mark.skipif(shutil.which('curl') is None, reason='the tour is made with curl')
 def test_the_tour_shows_what_happens(service: Service, tmp_path: Path) -> None:
-    steps = re.findall(r'^\$ (.*)\n((?:(?!\$ ).*\n)*)', ''.join(blocks('console')), re.MULTILINE)
-    assert len(steps) == 7
-
-    for command, shown in steps:
-        here = command.replace('127.0.0.1:8888', f'127.0.0.1:{service.port}')
-        # Quiet: with its output in a pipe, curl would draw its progress.
-        here = here.replace('curl ', 'curl --silent --show-error ')
-        done = subprocess.run(
-            ['bash', '-c', here], cwd=tmp_path, capture_output=True, text=True, check=True
-        )
-        assert what_varies_masked(done.stdout) == what_varies_masked(shown), command
+    assert take_tour(README, service, tmp_path) == 7
 
 
 def test_the_transcript_of_the_shell_shows_what_happens(service: Service) -> None:
@@ -64,7 +37,7 @@ def test_the_transcript_of_the_shell_shows_what_happens(service: Service) -> Non
     # What other tests left for the janitor is not to be counted here.
     subprocess.run([SCRIPTS / 'marconi', 'expire'], env=environment, check=True)
     fill_as_the_transcript_expects(service)
-    [transcript] = blocks('pycon')
+    [transcript] = blocks('pycon', README)
     statements = re.findall(r'^>>> (.*)$', transcript, re.MULTILINE)
 
     done = subprocess.run(

@@ -39,7 +39,7 @@ class HomeController(v1_1.HomeController):
             'rel/queue_share': relation(f'{queue}/share', _QUEUE, 'POST'),
             'rel/queue_purge': relation(f'{queue}/purge', _QUEUE, 'POST'),
             'rel/message_get': relation(message, _MESSAGE, 'GET'),
-            # Beyond Zaqar's: docs/verdicts.md.
+            # Beyond Zaqar's: docs/worker.md.
             'rel/claim_verdicts': relation(f'{claim}/verdicts', _CLAIM, 'POST'),
             'rel/claim_heartbeat': relation(f'{claim}/heartbeat', _CLAIM, 'POST'),
             'rel/message_touch': relation(f'{message}/touch{{?claim_id}}', held, 'POST'),
