@@ -49,11 +49,11 @@ def test_delayed_messages_count_as_free(queue):
 
 
 def test_eight_who_wait_get_a_delayed_message_once_and_never_early(queue, sql):
-    [delayed] = post_delayed(queue, 2)
+    [delayed] = post_delayed(queue, 5)
     [(due,)] = sql('SELECT held_until FROM message_states')
 
     def wait_for_it(_):
-        deadline = time.monotonic() + 4
+        deadline = time.monotonic() + 8
         while time.monotonic() < deadline:
             claim = model.claims.create(queue, 60, 60, 10)
             if claim:
