@@ -98,6 +98,25 @@ class Marconi(PecanBase):
 
     def __init__(self, root: Any, hooks: Sequence[PecanHook]) -> None:
         super().__init__(root, hooks=hooks, request_cls=Request, response_cls=Reply)
+        self._occasions = {
+            occasion
+            for occasion in ('on_route', 'before', 'after', 'on_error')
+            if any(
+                getattr(type(hook), occasion) is not getattr(PecanHook, occasion)
+                for hook in self.hooks
+            )
+        }
+
+    def determine_hooks(self, controller: Any = None) -> list[PecanHook]:
+        """Those of the application; an action has none of its own."""
+        hooks: list[PecanHook] = self.hooks
+        return hooks
+
+    def handle_hooks(self, hooks: list[PecanHook], occasion: str, *args: Any) -> Any:
+        """Call the hooks, unless it is an occasion on which the application's do nothing."""
+        if hooks is self.hooks and occasion not in self._occasions:
+            return None
+        return super().handle_hooks(hooks, occasion, *args)
 
     def find_controller(
         self, state: RoutingState

@@ -520,7 +520,7 @@ def read_query(request: Request, declared: Mapping[str, Parameter]) -> dict[str,
     if not query:
         return {}
     values = {}
-    for name, sent in parse_qs(query).items():
+    for name, sent in _parse_query(query).items():
         if name in declared:
             try:
                 values[name] = declared[name].validate(sent)
@@ -529,9 +529,19 @@ def read_query(request: Request, declared: Mapping[str, Parameter]) -> dict[str,
     return values
 
 
+def _parse_query(query: str) -> Mapping[str, list[str]]:
+    # Most clients ask for the same limit over and over. What is remembered must be short.
+    return _remembered_query(query) if len(query) < 100 else parse_qs(query)
+
+
+@lru_cache(maxsize=1024)
+def _remembered_query(query: str) -> Mapping[str, list[str]]:
+    return parse_qs(query)
+
+
 def unnamed_parameters(request: Request, declared: Mapping[str, Any]) -> dict[str, str]:
     """The parameters that the client sent beyond those that an action declares."""
-    query = parse_qs(request.environ.get('QUERY_STRING', ''))
+    query = _parse_query(request.environ.get('QUERY_STRING', ''))
     return {name: sent[-1] for name, sent in query.items() if name not in declared}
 
 

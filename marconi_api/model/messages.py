@@ -2,9 +2,10 @@
 
 import builtins
 from collections.abc import Callable, Sequence, Set
-from dataclasses import dataclass
 from itertools import chain, combinations, product
 from typing import Any, NamedTuple
+
+import msgspec
 
 from marconi_api.errors import (
     ClaimDoesNotHold,
@@ -43,8 +44,8 @@ from marconi_api.model.tables import (
 from marconi_api.model.taking import FOUND, SEEN, find, take
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+# Structs: frozen dataclasses take two and a half times as long to make.
+class Message(msgspec.Struct, frozen=True):
     """A live message; ``ttl`` and ``age`` in seconds, ``body`` the JSON text as posted.
 
     ``claim`` is the id of the live claim that it is under, if it is.
@@ -57,8 +58,7 @@ class Message:
     claim: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class PoppedMessage:
+class PoppedMessage(msgspec.Struct, frozen=True):
     """A message that is gone from the queue; ``claim_count``: how often it was handed out."""
 
     id: str
@@ -79,8 +79,7 @@ class Batch(NamedTuple):
     delays: Sequence[int] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class PeekedMessage(Message):
+class PeekedMessage(Message, frozen=True):
     """A message with all that is known of it.
 
     ``state``: ready, claimed, delayed or parked; ``claim_count``: how often it was handed out;
