@@ -302,22 +302,21 @@ class PlainStore:
 
     def claim(self, name: str, ttl: int, grace: int, limit: int, claim: str) -> Claim | None:
         """Under the id that the store gave, if it gave any."""
-        while found := self.line(name)[:limit]:
-            most = self.queue(name).most_claims or math.inf
-            taken = by_id(message for message in found if message.claim_count < most)
-            for message in found:
-                if message not in taken:
-                    self.put_away(name, message)
-            if taken:
-                for message in taken:
-                    message.outlive(self.now, ttl, grace)
-                    message.be_held(claim, self.after(ttl))
-                    message.claim_count += 1
-                ids = [message.id for message in taken]
-                self.claims[name, claim] = Reserved(ids, ttl, self.now, self.after(ttl))
-                return Claim(claim, ttl, 0, [Message(*self.told(message)) for message in taken])
-            # Nothing but dead letters: there may be others behind them.
-        return None
+        line = self.line(name)
+        most = (line and self.queue(name).most_claims) or math.inf
+        dead = [message for message in line if message.claim_count >= most]
+        taken = by_id([message for message in line if message.claim_count < most][:limit])
+        for message in dead:
+            self.put_away(name, message)
+        if not taken:
+            return None
+        for message in taken:
+            message.outlive(self.now, ttl, grace)
+            message.be_held(claim, self.after(ttl))
+            message.claim_count += 1
+        ids = [message.id for message in taken]
+        self.claims[name, claim] = Reserved(ids, ttl, self.now, self.after(ttl))
+        return Claim(claim, ttl, 0, [Message(*self.told(message)) for message in taken])
 
     def put_away(self, name: str, message: Kept) -> None:
         """Move a dead letter to the queue that is named for it, or park it."""
@@ -410,18 +409,11 @@ class PlainStore:
             return 'gone'
         if verdict == 'kick':
             return 'done' if message.state == 'parked' else 'not_parked'
-        reserved = self.claims.get((name, claim or ''))
-        was_taken = reserved is not None and message.id in reserved.took
         if message.state == 'claimed':
-            if message.claim == claim:
-                return 'done'
-            # Of a claim that is not known any more nobody can say what it took.
-            return 'taken' if was_taken or reserved is None else 'not_in_claim'
+            return 'done' if message.claim == claim else 'taken'
         if claim is None:
-            parks = verdict == 'park' and message.state != 'parked'
-            return 'done' if parks else 'not_in_claim'
-        lapsed = message.state == 'ready' and message.claim is not None
-        return 'expired' if lapsed and (was_taken or message.claim == claim) else 'not_in_claim'
+            return 'done' if verdict == 'park' else 'not_in_claim'
+        return 'expired' if message.claim == claim else 'not_in_claim'
 
     def kick(self, name: str, limit: int | None) -> int:
         parked = self.queues.get(name, PlainQueue()).in_order({'parked'})[:limit]
