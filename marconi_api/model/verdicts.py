@@ -233,9 +233,9 @@ _GIVE = Prepared(
                       WITH ORDINALITY AS given (id, verdict, seconds, grace, reason, place)""",
         """,
     claim_touched AS (
-        UPDATE claims SET expires_at = greatest(expires_at, (SELECT max(until) FROM changes))
-         WHERE queue_id = %(queue_id)s AND id = %(claim_id)s::uuid
-           AND EXISTS (SELECT FROM changes WHERE verdict = 'touch'))""",
+        UPDATE claims SET expires_at = greatest(expires_at, held.until)
+          FROM (SELECT max(until) AS until FROM changes WHERE verdict = 'touch') AS held
+         WHERE queue_id = %(queue_id)s AND id = %(claim_id)s::uuid AND held.until IS NOT NULL)""",
     )
 )
 

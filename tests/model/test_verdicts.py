@@ -461,3 +461,13 @@ def test_parking_a_parked_message_again_gives_it_another_reason(queue, post, giv
 
     [parked] = model.messages.peek(queue, None, 10, states={'parked'})
     assert parked.reason == 'second'
+
+
+def test_a_claim_lasts_as_long_as_what_it_holds_not_as_what_is_delayed(queue, post, claim, give):
+    first, second = post(2)
+    held = claim(ttl=60)
+
+    give(held, Verdict(first, 'release', seconds=900), Verdict(second, 'touch', seconds=100))
+
+    [view] = model.admin.queue('jobs', 'project').claims()
+    assert view.expires_in in (99, 100)
