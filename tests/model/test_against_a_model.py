@@ -2,10 +2,10 @@
 
 Hypothesis makes up requests, some dozens in a row. After each the answers are compared, and
 all that is in the queues. A failure is shrunk to a short story that shows it, and printed as
-the rules that were run, with the line that plays them again.
+the rules that were run, with a line that plays them again if it stands above their class.
 
-The same two or three thousand steps everywhere. ``MARCONI_TEST_STEPS=50000`` makes up others, and
-as many of them; ``pytest -rP`` says how many there were.
+The same two to three thousand steps everywhere. ``MARCONI_TEST_STEPS=50000`` makes up as many
+others; ``pytest -rP`` shows them being counted.
 """
 
 import json
@@ -42,8 +42,9 @@ SETTINGS = settings(
 )
 
 # Messages live for whole hours, claims and delays last for hours and a half, grace adds a
-# quarter, and time passes by hours and five seconds. So of all the times in a story no two
-# are closer than minutes, unless they are meant to be in order, however long a step takes.
+# quarter, and time passes by hours and five seconds, forty times in a row at most. So what was
+# due is overdue by five seconds, and what is not has minutes left, however long a step takes;
+# and of two things to come the one that is first is first by minutes.
 MINUTE = 60
 QUARTER = 15 * MINUTE
 HOUR = 60 * MINUTE
