@@ -123,14 +123,14 @@ def ask(plan: Plan) -> Answer:
     """Measure, and say what came of it."""
     if not wrk.is_there():
         raise SystemExit(wrk.HOW_TO_GET)
-    seconds = plan.choose(full=5.0, quick=1.0)
+    seconds = plan.choose(full=3.0, quick=1.0)
     versions = plan.choose(full=('v1', 'v2'), quick=('v2',))
     with service_under_load(seconds, versions) as loads:
         contenders: dict[Name, Callable[[], Mapping[str, float]]] = {}
         for name, load in loads.items():
             contenders[*name, 'over HTTP'] = load.over_http
             contenders[*name, 'pgbench'] = load.by_pgbench
-        runs = quantities_in_rounds(plan.choose(full=5, quick=1), contenders)
+        runs = quantities_in_rounds(plan.choose(full=3, quick=1), contenders)
         rates = {name: run[RATE] for name, run in runs.items()}
 
         speeds = Table(['API', 'work', 'over HTTP, a second', 'pgbench', 'ratio', 'goal (least)'])
@@ -151,7 +151,7 @@ def ask(plan: Plan) -> Answer:
         latencies = Table(['API', 'work', 'load, cycles a second', 'request', *percentiles])
         p99s: dict[str, dict[str, Measured]] = {}
         for (version, work, share), found in quantities_in_rounds(
-            plan.choose(full=3, quick=1), dict(_paced(loads, rates))
+            plan.choose(full=2, quick=1), dict(_paced(loads, rates))
         ).items():
             for kind in dict.fromkeys(kind for kind, _ in loads[version, work].steps):
                 row = [found[f'{kind} {percentile}'] for percentile in PERCENTILES]
