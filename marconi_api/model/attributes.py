@@ -10,7 +10,8 @@ import json
 from dataclasses import dataclass
 from hashlib import sha256
 
-from marconi_api.model.database import Database, Prepared
+from marconi_api.model.database import Database
+from marconi_api.model.prepared import Prepared
 from marconi_api.model.tables import IS_THE_QUEUE, QueueKey
 
 _MOST_QUEUES = 10_000

@@ -6,14 +6,12 @@ of client time, against 150 by way of a pool).
 """
 
 import logging
-import re
 import select
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
-from hashlib import md5
 from typing import Any
 
 import psycopg2
@@ -25,6 +23,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
 from marconi_api.errors import StorageUnavailable
+from marconi_api.model.prepared import Prepared
 from marconi_api.model.tables import POSITION_BITS, RETIRED
 
 log = logging.getLogger(__name__)
@@ -39,40 +38,14 @@ _TRIES = 3
 _PAUSE = 0.05  # seconds
 
 
-class Prepared(str):
-    """A statement, or several separated by semicolons, that each connection plans once.
+class _Thread(threading.local):
+    """What a thread has of its own."""
 
-    Planning takes PostgreSQL longer than running: a claim of ten 0.9 ms against 0.36, a list
-    of ten 0.57 against 0.18. The plan is made for any parameters; tests/model/test_plans.py
-    sees that it is the right one. As text it is the statement itself.
-    """
-
-    #: What prepares each of its parts, by the name that it has in PostgreSQL.
-    definitions: dict[str, str]
-    #: What runs them all, with parameters as the statement itself has them.
-    execution: str
-
-    def __new__(cls, statement: str) -> 'Prepared':
-        """Take a statement whose parameters are written as ``%(name)s``."""
-        self = super().__new__(cls, statement)
-        self.definitions = {}
-        calls = []
-        for part in filter(str.strip, statement.split(';')):
-            places: dict[str, int] = {}
-
-            def place(found: re.Match[str], places: dict[str, int] = places) -> str:
-                return f'${places.setdefault(found[1], len(places) + 1)}'
-
-            numbered = _PARAMETER.sub(place, part)
-            name = f'marconi_{md5(part.encode(), usedforsecurity=False).hexdigest()}'
-            self.definitions[name] = f'PREPARE {name} AS {numbered}'
-            given = ', '.join(f'%({parameter})s' for parameter in places)
-            calls.append(f'EXECUTE {name} ({given})' if given else f'EXECUTE {name}')
-        self.execution = '; '.join(calls)
-        return self
-
-
-_PARAMETER = re.compile(r'%\((\w+)\)s')
+    connection: Connection | None = None
+    #: The names of what is prepared on it.
+    prepared: set[str]
+    #: Tells whether PostgreSQL has sent something over it.
+    arrivals: 'select.poll'
 
 
 class Database:
@@ -111,10 +84,11 @@ class Database:
                 f' -c statement_timeout={milliseconds} -c lock_timeout={milliseconds}'
                 f' -c idle_in_transaction_session_timeout={milliseconds}'
                 ' -c enable_seqscan=off -c enable_bitmapscan=off -c enable_sort=off'
-                ' -c plan_cache_mode=force_generic_plan -c jit=off -c timezone=UTC -c default_transaction_isolation=read\\ committed',
+                ' -c plan_cache_mode=force_generic_plan -c jit=off -c timezone=UTC'
+                ' -c default_transaction_isolation=read\\ committed',
             },
         )
-        self._thread = threading.local()
+        self._thread = _Thread()
         # Added to transaction ids to make message ids; see _read_base.
         self._base = 0
         #: Called after each connect: what was learned over another connection may not hold.
@@ -187,17 +161,27 @@ class Database:
         self._discard()
 
     def _run(self, cursor: Cursor, statement: str, parameters: Mapping[str, Any]) -> list[Row]:
+        given = {**parameters, 'base': self._base}
         if self._prepares and isinstance(statement, Prepared):
-            for name in statement.definitions.keys() - self._thread.prepared:
-                cursor.execute(statement.definitions[name])
-                self._thread.prepared.add(name)
-            statement = statement.execution
-        cursor.execute(statement, {**parameters, 'base': self._base})
+            self._prepare(cursor, statement)
+            cursor.execute(statement.execution(given, cursor.connection))
+        else:
+            cursor.execute(statement, given)
         return cursor.fetchall() if cursor.description else []
 
+    def _prepare(self, cursor: Cursor, statement: Prepared) -> None:
+        prepared = self._thread.prepared
+        for name, definition in statement.definitions.items():
+            if name not in prepared:
+                cursor.execute(definition)
+                prepared.add(name)
+
     def _cursor(self) -> Cursor:
-        connection: Connection | None = getattr(self._thread, 'connection', None)
-        if connection is None or _is_dead(connection):
+        connection = self._thread.connection
+        # Between statements PostgreSQL has nothing to say; if there is something to read, it
+        # is its farewell. Seen now, a post can go over a new connection; seen after sending,
+        # nobody would know whether it was stored.
+        if connection is None or connection.closed or self._thread.arrivals.poll(0):
             connection = self._connect()
         return connection.cursor()
 
@@ -219,6 +203,8 @@ class Database:
         connection.autocommit = True
         self._thread.connection = connection
         self._thread.prepared = set()
+        self._thread.arrivals = select.poll()
+        self._thread.arrivals.register(connection.fileno(), select.POLLIN)
         try:
             self._base = _read_base(connection)
         except BaseException:
@@ -229,21 +215,10 @@ class Database:
         return connection
 
     def _discard(self) -> None:
-        connection = getattr(self._thread, 'connection', None)
+        connection = self._thread.connection
         self._thread.connection = None
         if connection is not None:
             connection.close()
-
-
-def _is_dead(connection: Connection) -> bool:
-    # Between statements PostgreSQL has nothing to say; if there is something to read, it
-    # is its farewell. Seen now, a post can go over a new connection; seen after sending,
-    # nobody would know whether it was stored.
-    if connection.closed:
-        return True
-    poll = select.poll()
-    poll.register(connection.fileno(), select.POLLIN)
-    return bool(poll.poll(0))
 
 
 # Transaction ids order message ids, but a dump that is restored into another cluster meets

@@ -13,7 +13,8 @@ from marconi_api.errors import (
     StorageUnavailable,
 )
 from marconi_api.model.attributes import Attributes
-from marconi_api.model.database import Database, Prepared, Row
+from marconi_api.model.database import Database, Row
+from marconi_api.model.prepared import Prepared
 from marconi_api.model.tables import (
     AGE_OF,
     IS_ALIVE,

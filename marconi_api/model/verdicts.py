@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from marconi_api.errors import ClaimNotFound
-from marconi_api.model.database import Database, Prepared, Row
+from marconi_api.model.database import Database, Row
+from marconi_api.model.prepared import Prepared
 from marconi_api.model.tables import (
     IS_ALIVE,
     STATE,

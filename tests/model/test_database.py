@@ -10,7 +10,8 @@ from sqlalchemy.exc import OperationalError
 
 from marconi_api import model
 from marconi_api.errors import StorageUnavailable
-from marconi_api.model.database import Database, Prepared
+from marconi_api.model.database import Database
+from marconi_api.model.prepared import Prepared
 from marconi_api.model.tables import POSITION_BITS
 from tests.model.conftest import ids
 

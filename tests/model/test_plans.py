@@ -17,8 +17,8 @@ import pytest
 from marconi_api import model
 from marconi_api.model import READY, dead_letters
 from marconi_api.model.attributes import Attributes
-from marconi_api.model.database import Prepared
 from marconi_api.model.hints import Hint
+from marconi_api.model.prepared import Prepared
 from tests.model.conftest import CLIENT
 
 CLAIMS = importlib.import_module('marconi_api.model.claims')
@@ -83,10 +83,15 @@ def explain(options, statement, parameters):
         run('DEALLOCATE ALL', {})
         for definition in statement.definitions.values():
             run(definition, {})
-        explained = run(f'EXPLAIN ({options}) {statement.execution}', parameters)
+        explained = run(f'EXPLAIN ({options}) {execution(statement, parameters)}', {})
         run('DEALLOCATE ALL', {})
     model.database.close()
     return explained
+
+
+def execution(statement, parameters):
+    connection = model.database._cursor().connection
+    return statement.execution({**parameters, 'base': 0}, connection)
 
 
 def test_a_plan_that_was_made_when_there_was_nothing_serves_when_there_is_much(
@@ -101,9 +106,8 @@ def test_a_plan_that_was_made_when_there_was_nothing_serves_when_there_is_much(
     plans = {}
     for statement in (CLAIMS._CREATE, MESSAGES._LIST[READY, False], MESSAGES._DELETE_MANY):
         model.database.rows(statement, parameters)
-        [[[explained]]] = model.database.rows(
-            f'EXPLAIN (FORMAT JSON) {statement.execution}', parameters
-        )
+        explain_it = f'EXPLAIN (FORMAT JSON) {execution(statement, parameters)}'
+        [[[explained]]] = model.database.rows(explain_it, {})
         plans[statement] = json.dumps(explained)
 
     for index in ('message_states_fresh', 'message_states_held', 'Tid Scan'):

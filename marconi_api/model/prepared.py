@@ -1,0 +1,83 @@
+"""Statements that each connection plans once, and how their parameters are written.
+
+Planning takes PostgreSQL longer than running: a claim of ten 0.9 ms against 0.36, a list of
+ten 0.57 against 0.18. The plan is made for any parameters; tests/model/test_plans.py sees
+that it is the right one.
+"""
+
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from hashlib import md5
+from typing import Any
+
+from psycopg2.extensions import adapt
+from psycopg2.extensions import connection as Connection
+
+
+class Prepared(str):
+    """A statement, or several separated by semicolons. As text it is the statement itself.
+
+    A list among its parameters must be cast to the array that it is: ``%(ids)s::bigint[]``.
+    """
+
+    #: What prepares each of its parts, by the name that it has in PostgreSQL.
+    definitions: dict[str, str]
+    _parameters: list[str]
+    _calls: str
+
+    def __new__(cls, statement: str) -> 'Prepared':
+        """Take a statement whose parameters are written as ``%(name)s``."""
+        self = super().__new__(cls, statement)
+        self.definitions = {}
+        self._parameters = []
+        calls = []
+        for part in filter(str.strip, statement.split(';')):
+            places: dict[str, int] = {}
+
+            def place(found: re.Match[str], places: dict[str, int] = places) -> str:
+                return f'${places.setdefault(found[1], len(places) + 1)}'
+
+            numbered = _PARAMETER.sub(place, part)
+            name = f'marconi_{md5(part.encode(), usedforsecurity=False).hexdigest()}'
+            self.definitions[name] = f'PREPARE {name} AS {numbered}'
+            calls.append(f'EXECUTE {name} ({", ".join(["%s"] * len(places))})')
+            self._parameters += places
+        self._calls = '; '.join(calls).replace(' ()', '')
+        return self
+
+    def execution(self, parameters: Mapping[str, Any], connection: Connection) -> str:
+        """What runs it, once the connection has prepared it."""
+        given = [literal(parameters[name], connection) for name in self._parameters]
+        return self._calls % tuple(given)
+
+
+_PARAMETER = re.compile(r'%\((\w+)\)s')
+
+
+def literal(value: Any, connection: Connection) -> str:
+    """A value as SQL. What is not of the simplest is left to psycopg2.
+
+    psycopg2 takes 2 us for each value and again for each element of a list, 80 us in all for
+    a post of ten; this takes 10.
+    """
+    kind = type(value)
+    if kind is int:
+        return str(value)
+    if kind is str and not ("'" in value or '\\' in value or '\0' in value):
+        return f"'{value}'"
+    if kind is list:
+        return _list_literal(value, connection)
+    if kind is datetime:
+        return f"'{value}'"
+    adapted = adapt(value)
+    if hasattr(adapted, 'prepare'):
+        adapted.prepare(connection)
+    quoted: bytes = adapted.getquoted()
+    return quoted.decode()
+
+
+def _list_literal(values: list[Any], connection: Connection) -> str:
+    if all(type(value) is int for value in values):
+        return f"'{{{','.join(map(str, values))}}}'"
+    return f'ARRAY[{",".join([literal(value, connection) for value in values])}]'
