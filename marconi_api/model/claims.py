@@ -8,9 +8,10 @@ from uuid import uuid4
 from marconi_api.errors import ClaimNotFound, StorageUnavailable
 from marconi_api.model import dead_letters
 from marconi_api.model.attributes import Attributes, KnownAttributes
-from marconi_api.model.database import Database, Prepared, Row
+from marconi_api.model.database import Database, Row
 from marconi_api.model.hints import Hints
-from marconi_api.model.messages import Message, message_of
+from marconi_api.model.messages import Message, messages_under
+from marconi_api.model.prepared import Prepared
 from marconi_api.model.shares import Share, divide
 from marconi_api.model.tables import (
     AGE_OF,
@@ -21,7 +22,7 @@ from marconi_api.model.tables import (
     QueueKey,
     claim_id,
 )
-from marconi_api.model.taking import FOUND, SEEN, find, take
+from marconi_api.model.taking import FOUND, find, report, take
 
 _TRIES = 5
 
@@ -56,10 +57,8 @@ class Claims:
         this moment is passed over. A message that was handed out as often as the queue's
         attributes allow is a dead letter: it is moved or parked, not handed out again.
         """
-        identity = str(uuid4())
-        terms = {'claim_id': identity, 'ttl': ttl, 'grace': grace, 'limit': limit}
-        messages = [message_of((*row, identity)) for row in self._take(queue, terms) or ()]
-        return Claim(identity, ttl, 0, messages) if messages else None
+        claim = self._claim(queue, ttl, grace, limit)
+        return claim if claim and claim.messages else None
 
     def create_over(
         self, shares: Sequence[Share], ttl: int, grace: int, limit: int
@@ -77,25 +76,29 @@ class Claims:
         missing: list[QueueKey] = []
 
         def claim(queue: QueueKey, count: int) -> int:
-            identity = str(uuid4())
-            terms = {'claim_id': identity, 'ttl': ttl, 'grace': grace, 'limit': count}
             try:
-                rows = self._take(queue, terms)
+                made = self._claim(queue, ttl, grace, count)
             except StorageUnavailable:
                 # Unseen, what was claimed so far would be held for its whole time.
                 if claims:
                     return 0
                 raise
-            if rows is None:
+            if made is None:
                 missing.append(queue)
-            if not rows:
                 return 0
-            messages = [message_of((*row, identity)) for row in rows]
-            claims.append((queue, Claim(identity, ttl, 0, messages)))
-            return len(messages)
+            if made.messages:
+                claims.append((queue, made))
+            return len(made.messages)
 
         divide(shares, limit, claim)
         return claims, missing
+
+    def _claim(self, queue: QueueKey, ttl: int, grace: int, limit: int) -> Claim | None:
+        """A claim, stored if it holds messages; None if there is no such queue."""
+        identity = str(uuid4())
+        terms = {'claim_id': identity, 'ttl': ttl, 'grace': grace, 'limit': limit}
+        rows = self._take(queue, terms)
+        return None if rows is None else Claim(identity, ttl, 0, messages_under(identity, rows))
 
     def _take(self, queue: QueueKey, terms: dict[str, Any]) -> list[Row] | None:
         """The rows that were taken; None if there is no such queue."""
@@ -125,7 +128,7 @@ class Claims:
         if not identity or not rows:
             raise ClaimNotFound(claim, queue.name, queue.project)
         ttl, age = rows[0][4:]
-        return Claim(identity, ttl, age, [message_of((*row[:4], identity)) for row in rows])
+        return Claim(identity, ttl, age, messages_under(identity, rows))
 
     def renew(self, queue: QueueKey, claim: str, ttl: int, grace: int) -> None:
         """Start the claim anew: it and what it still holds last ``ttl`` seconds from now.
@@ -174,15 +177,18 @@ def _create_statement(of_the_returned: str = 'true', put_away: str = '') -> str:
         INSERT INTO claims (queue_id, id, started_at, expires_at, ttl, message_ids)
         SELECT %(queue_id)s, %(claim_id)s::uuid, now(), {_END}, %(ttl)s, array_agg(id ORDER BY id)
           FROM taken HAVING count(*) > 0)
-    SELECT taken.id, taken.ttl, {AGE_OF.format('message.created_at')}, message.body,
-           {SEEN}
-      FROM seen
-      LEFT JOIN taken ON true
-      LEFT JOIN LATERAL (SELECT created_at, body FROM messages
-                          WHERE queue_id = %(queue_id)s AND id = taken.id LIMIT 1) AS message
-        ON true
-     ORDER BY taken.id
-    """
+    {report(_COLUMNS, _TAKEN)}"""
+
+
+_COLUMNS = {
+    'id': 'taken.id',
+    'ttl': 'taken.ttl',
+    'age': AGE_OF.format('message.created_at'),
+    'body': 'message.body',
+}
+_TAKEN = """taken,
+               LATERAL (SELECT created_at, body FROM messages
+                         WHERE queue_id = %(queue_id)s AND id = taken.id LIMIT 1) AS message"""
 
 
 _CREATE = Prepared(_create_statement())

@@ -1,9 +1,9 @@
 """Messages: posted, looked at, deleted."""
 
 import builtins
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Iterable, Sequence, Set
 from itertools import chain, combinations, product
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
@@ -17,8 +17,9 @@ from marconi_api.errors import (
     StorageUnavailable,
 )
 from marconi_api.model.attributes import NO_ATTRIBUTES, Attributes, KnownAttributes
-from marconi_api.model.database import Database, Prepared, Row
+from marconi_api.model.database import Database, Row
 from marconi_api.model.hints import Hints
+from marconi_api.model.prepared import Prepared
 from marconi_api.model.queues import Queues
 from marconi_api.model.tables import (
     AGE_OF,
@@ -41,7 +42,7 @@ from marconi_api.model.tables import (
     message_id,
     public_id,
 )
-from marconi_api.model.taking import FOUND, SEEN, find, take
+from marconi_api.model.taking import FOUND, find, report, take
 
 
 # Structs: frozen dataclasses take two and a half times as long to make.
@@ -101,9 +102,16 @@ STATES = {
 READY = frozenset({'ready'})
 
 
-def message_of(row: Sequence[Any]) -> Message:
-    """The message in a row of id, ttl, age, body, claim."""
-    return Message(public_id(row[0]), *row[1:])
+def messages_under(claim: str, rows: Iterable[Row]) -> builtins.list[Message]:
+    """The messages in rows that begin with id, ttl, age and body, all under one claim."""
+    return [Message(public_id(row[0]), row[1], row[2], row[3], claim) for row in rows]
+
+
+def _messages_in(rows: Iterable[Row]) -> builtins.list[Message]:
+    return [
+        Message(public_id(identity), ttl, age, body, claim)
+        for identity, ttl, age, body, claim in rows
+    ]
 
 
 class Messages:
@@ -218,8 +226,7 @@ class Messages:
         :param not_from: the UUID of a client whose messages are left out
         :param states: those of STATES that are shown
         """
-        rows = self._page(_LIST, queue, marker, limit, not_from, states)
-        return [message_of(row) for row in rows]
+        return _messages_in(self._page(_LIST, queue, marker, limit, not_from, states))
 
     def peek(
         self,
@@ -249,7 +256,7 @@ class Messages:
             statements[frozenset(states), not_from is not None],
             lambda: {
                 **queue.parameters,
-                **self._hints.start(queue.id).parameters,
+                **self._hints.hint(queue.id).parameters,
                 'after': after,
                 'limit': limit,
                 'not_from': not_from,
@@ -266,8 +273,7 @@ class Messages:
     def get_many(self, queue: QueueKey, messages: Sequence[str]) -> builtins.list[Message]:
         """Those of the messages that there are, claimed or not, in posting order."""
         parameters = {**queue.parameters, 'ids': _known(messages)}
-        rows = self._database.rows(_GET, parameters, repeatable=True)
-        return [message_of(row) for row in rows]
+        return _messages_in(self._database.rows(_GET, parameters, repeatable=True))
 
     def delete(self, queue: QueueKey, message: str, claim: str | None = None) -> None:
         """Delete one message, or see that it is gone.
@@ -297,7 +303,7 @@ class Messages:
     def pop(self, queue: QueueKey, limit: int) -> builtins.list[PoppedMessage]:
         """Delete up to ``limit`` free messages and return them: those that a claim would take."""
         taken = take(self._database, self._hints, queue, _POP, {'limit': limit}) or []
-        return [PoppedMessage(public_id(row[0]), *row[1:]) for row in taken]
+        return [PoppedMessage(public_id(row[0]), row[1], row[2], row[3], row[4]) for row in taken]
 
     def delete_unclaimed(self, queue: QueueKey) -> None:
         """Delete all messages that are not under a live claim, a batch at a time."""
@@ -458,6 +464,13 @@ _DELETE_MANY = Prepared(f"""
  RETURNING id""")
 
 
+_POPPED = {
+    'id': 'id',
+    'ttl': 'gone.ttl',
+    'age': AGE_OF.format('body.created_at'),
+    'body': 'body.body',
+    'claim_count': 'gone.claim_count',
+}
 _POP = Prepared(f"""{find(THE_QUEUE)},
     gone AS (
         DELETE FROM message_states WHERE {FOUND}
@@ -466,10 +479,7 @@ _POP = Prepared(f"""{find(THE_QUEUE)},
         DELETE FROM messages
          WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM gone))
      RETURNING id, created_at, body)
-    SELECT gone.id, gone.ttl, {AGE_OF.format('body.created_at')}, body.body, gone.claim_count,
-           {SEEN}
-      FROM seen LEFT JOIN (gone JOIN body USING (id)) ON true
-     ORDER BY gone.id""")
+    {report(_POPPED, 'gone JOIN body USING (id)')}""")
 
 _DELETE_UNCLAIMED = f"""
     WITH the_queue AS MATERIALIZED ({THE_QUEUE}),

@@ -48,11 +48,31 @@ def find(the_queue: str, of_the_returned: str = 'true') -> str:
 FOUND = 'ctid = ANY (ARRAY(SELECT ctid FROM returned UNION ALL SELECT ctid FROM fresh))'
 
 
-#: The last columns of such a statement: the first rows that its snapshot holds, for the hints,
-#: and to tell a queue with nothing to take from a race that was lost; and whether there is a queue.
-SEEN = f"""seen.first_fresh, seen.first_held, now(), {OLDEST_UNFINISHED},
-           pg_current_xact_id_if_assigned()::text::bigint + %(base)s,
-           EXISTS (SELECT FROM the_queue)"""
+def report(columns: Mapping[str, str], taken: str) -> str:
+    """The end of a statement that takes: a row of what it saw, then one for each message.
+
+    What it saw, in the last columns, are the first rows that its snapshot holds, for the hints,
+    and to tell a queue with nothing to take from a race that was lost; and whether there is a
+    queue. They are told once: ten times, they took longer to send and read than the messages.
+
+    :param columns: what to tell of a message, by name; the first is ``id``
+    :param taken: where they are, as in FROM
+    """
+    described = ', '.join(f'{expression} AS {name}' for name, expression in columns.items())
+    # What is taken stands first, as the transaction has no id before it has locked something.
+    return f"""
+    SELECT * FROM (
+        SELECT {described}, NULL AS first_fresh{', NULL' * (_COLUMNS_SEEN - 1)}
+          FROM {taken}
+         UNION ALL
+        SELECT {', '.join(['NULL'] * len(columns))},
+               seen.first_fresh, seen.first_held, now(), {OLDEST_UNFINISHED},
+               pg_current_xact_id_if_assigned()::text::bigint + %(base)s,
+               EXISTS (SELECT FROM the_queue)
+          FROM seen) AS reply
+     ORDER BY id NULLS FIRST"""
+
+
 _COLUMNS_SEEN = len(Seen._fields) + 1
 
 
@@ -65,26 +85,24 @@ def take(
 ) -> list[Row] | None:
     """Run a statement that takes, until it took something or there was nothing to take.
 
-    :param statement: starts with :func:`find`, ends its columns with SEEN, and gives at least
-        one row; its first column is null if nothing was taken
-    :returns: the rows of what was taken, without the columns of SEEN; None if there is no
-        such queue
+    :param statement: starts with :func:`find` and ends with :func:`report`
+    :returns: the rows of what was taken, whose first columns are those of the report; None if
+        there is no such queue
     """
     start: Start
 
     def with_start() -> dict[str, Any]:
         nonlocal start
         start = hints.start(queue.id)
-        return {**queue.parameters, **start.parameters, **parameters}
+        return {**queue.parameters, **start.hint.parameters, **parameters}
 
     for _ in range(_TRIES):
-        rows = database.rows(statement, with_start)
-        *seen_values, is_queue = rows[0][-_COLUMNS_SEEN:]
+        saw, *taken = database.rows(statement, with_start)
+        *seen_values, is_queue = saw[-_COLUMNS_SEEN:]
         if not is_queue:
             return None
         seen = Seen(*seen_values)
         hints.learn(queue.id, start, seen)
-        taken = [row[:-_COLUMNS_SEEN] for row in rows if row[0] is not None]
         if taken or (seen.first_fresh is None and seen.first_held is None):
             return taken
     return []
