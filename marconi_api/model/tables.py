@@ -240,4 +240,4 @@ OLDEST_UNFINISHED = '(pg_snapshot_xmin(pg_current_snapshot())::text::bigint + %(
 FENCE = f'({OLDEST_UNFINISHED} << {POSITION_BITS})'
 
 #: Seconds since a time, never negative.
-AGE_OF = 'floor(greatest(0, extract(epoch FROM now() - {})))::bigint'
+AGE_OF = "floor(greatest(0, date_part('epoch', now() - {})))::bigint"

@@ -1,7 +1,7 @@
 """``/v1/queues/{queue}/claims``: reserve messages, keep them, give them back."""
 
 from marconi_api import limits, model
-from marconi_api.controllers.v1.messages import message_document
+from marconi_api.controllers.v1.messages import message_documents
 from marconi_api.controllers.v1.queues import queue_href
 from marconi_api.controllers.v1.types import Claim, ClaimRenewal, Message, NewClaim
 from marconi_api.errors import ClaimNotFound
@@ -37,7 +37,7 @@ class ClaimsController:
         claim = model.claims.create(queue, body.ttl, body.grace, most)
         if claim is None:
             return empty_reply()
-        documents = [message_document(queue, message, claim.id) for message in claim.messages]
+        documents = message_documents(queue, claim.messages, claim.id)
         return json_reply(documents, 201, ('Location', f'{queue_href(queue)}/claims/{claim.id}'))
 
 
@@ -52,7 +52,7 @@ class ClaimController:
             'age': held.age,
             'ttl': held.ttl,
             'href': f'{queue_href(queue)}/claims/{held.id}',
-            'messages': [message_document(queue, message, held.id) for message in held.messages],
+            'messages': message_documents(queue, held.messages, held.id),
         }
         return json_reply(document, 200, content_location(request))
 

@@ -1,5 +1,6 @@
 """``/v1/queues/{queue}/messages``: post, look, delete."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from marconi_api import limits, model
@@ -39,18 +40,24 @@ from marconi_api.wire import (
 )
 
 
-def message_document(queue: QueueKey, message: Message, claim: str | None = None) -> dict[str, Any]:
-    """A message as version 1 shows it: exactly these members (contract 5).
+def message_documents(
+    queue: QueueKey, messages: Iterable[Message], claim: str | None = None
+) -> list[dict[str, Any]]:
+    """Messages as version 1 shows them: exactly these members (contract 5).
 
-    :param claim: the claim that hands the message out, if one does
+    :param claim: the claim that hands the messages out, if one does
     """
-    href = f'{queue_href(queue)}/messages/{message.id}'
-    return {
-        'href': f'{href}?claim_id={claim}' if claim else href,
-        'ttl': message.ttl,
-        'age': message.age,
-        'body': Raw(message.body),
-    }
+    path = f'{queue_href(queue)}/messages'
+    query = f'?claim_id={claim}' if claim else ''
+    return [
+        {
+            'href': f'{path}/{message.id}{query}',
+            'ttl': message.ttl,
+            'age': message.age,
+            'body': Raw(message.body),
+        }
+        for message in messages
+    ]
 
 
 #: The parameters of a page; beside ``ids`` they are ignored, even malformed (contract 5.2).
@@ -83,8 +90,7 @@ class MessagesController:
         messages = model.messages.get_many(queue, ids)
         if not messages:
             return empty_reply(204, content_location(request))
-        documents = [message_document(queue, message) for message in messages]
-        return json_reply(documents, 200, content_location(request))
+        return json_reply(message_documents(queue, messages), 200, content_location(request))
 
     def _get_page(self, request: Request, queue: QueueKey, **query: Any) -> Reply:
         client_id = request.require_client_id()
@@ -99,7 +105,7 @@ class MessagesController:
             return empty_reply(204, content_location(request))
         path = f'{queue_href(queue)}/messages'
         page = {
-            'messages': [message_document(queue, message) for message in messages],
+            'messages': message_documents(queue, messages),
             'links': [next_link(path, query, marker=messages[-1].id)],
         }
         return json_reply(page, 200, content_location(request))
@@ -146,7 +152,7 @@ class MessageController:
     @expose(replies={200: Content(types.Message, 'Content-Location')}, raises=(MessageNotFound,))
     def get(self, request: Request, queue: QueueKey, message: str) -> Reply:
         """One message, claimed or not (contract 5.5)."""
-        document = message_document(queue, model.messages.get(queue, message))
+        [document] = message_documents(queue, [model.messages.get(queue, message)])
         return json_reply(document, 200, content_location(request))
 
     @expose(

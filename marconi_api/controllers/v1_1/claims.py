@@ -2,7 +2,7 @@
 
 from marconi_api import limits, model
 from marconi_api.controllers.v1_1.controller import Controller
-from marconi_api.controllers.v1_1.messages import message_document
+from marconi_api.controllers.v1_1.messages import message_documents
 from marconi_api.controllers.v1_1.types import Claim, ClaimedMessages, ClaimRenewal, NewClaim
 from marconi_api.errors import ClaimNotFound
 from marconi_api.model import QueueKey
@@ -50,9 +50,8 @@ class ClaimsController(Controller):
         if claim is None:
             return empty_reply()
         href = self.href(queue)
-        documents = [message_document(href, message) for message in claim.messages]
-        location = f'{href}/claims/{claim.id}'
-        return json_reply({'messages': documents}, 201, ('Location', location))
+        document = {'messages': message_documents(href, claim.messages)}
+        return json_reply(document, 201, ('Location', f'{href}/claims/{claim.id}'))
 
 
 class ClaimController(Controller):
@@ -67,7 +66,7 @@ class ClaimController(Controller):
             'age': held.age,
             'ttl': held.ttl,
             'href': f'{href}/claims/{held.id}',
-            'messages': [message_document(href, message) for message in held.messages],
+            'messages': message_documents(href, held.messages),
         }
         return json_reply(document)
 

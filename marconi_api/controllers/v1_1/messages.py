@@ -1,6 +1,6 @@
 """Messages in versions 1.1 and 2: post, look, pop, delete."""
 
-from collections.abc import Mapping, Set
+from collections.abc import Iterable, Mapping, Set
 from typing import Any, ClassVar
 
 from marconi_api import limits, model
@@ -38,16 +38,20 @@ from marconi_api.wire import (
 )
 
 
-def message_document(queue_href: str, message: Message) -> dict[str, Any]:
-    """A message as these versions show it: exactly these members (contract v2, 2.3)."""
-    href = f'{queue_href}/messages/{message.id}'
-    return {
-        'id': message.id,
-        'href': f'{href}?claim_id={message.claim}' if message.claim else href,
-        'ttl': message.ttl,
-        'age': message.age,
-        'body': Raw(message.body),
-    }
+def message_documents(queue_href: str, messages: Iterable[Message]) -> list[dict[str, Any]]:
+    """Messages as these versions show them: exactly these members (contract v2, 2.3)."""
+    return [
+        {
+            'id': message.id,
+            'href': f'{queue_href}/messages/{message.id}?claim_id={message.claim}'
+            if message.claim
+            else f'{queue_href}/messages/{message.id}',
+            'ttl': message.ttl,
+            'age': message.age,
+            'body': Raw(message.body),
+        }
+        for message in messages
+    ]
 
 
 class MessagesController(Controller):
@@ -79,7 +83,7 @@ class MessagesController(Controller):
         messages = model.messages.get_many(queue, ids)
         if not messages:
             raise NoneOfThemFound(queue.name, queue.project)
-        return json_reply({'messages': self._documents(queue, messages)})
+        return json_reply({'messages': message_documents(self.href(queue), messages)})
 
     def _get_page(self, request: Request, queue: QueueKey, **query: Any) -> Reply:
         messages = model.messages.list(
@@ -89,16 +93,13 @@ class MessagesController(Controller):
             not_from=None if query.get('echo') else request.require_client_id(),
             states=self.states(query),
         )
-        path = f'{self.href(queue)}/messages'
-        links = [next_link(path, query, marker=messages[-1].id)] if messages else []
-        return json_reply({'messages': self._documents(queue, messages), 'links': links})
+        href = self.href(queue)
+        links = [next_link(f'{href}/messages', query, marker=messages[-1].id)] if messages else []
+        return json_reply({'messages': message_documents(href, messages), 'links': links})
 
     def states(self, query: Mapping[str, Any]) -> Set[str]:
         """The states of the messages on a page."""
         return WITH_CLAIMED if query.get('include_claimed') else READY
-
-    def _documents(self, queue: QueueKey, messages: list[Message]) -> list[dict[str, Any]]:
-        return [message_document(self.href(queue), message) for message in messages]
 
     @expose(
         by_hand=ByHand(body='posted_type'),
@@ -182,7 +183,8 @@ class MessageController(Controller):
     @expose(replies={200: Content(types.Message)}, raises=(MessageNotFound,))
     def get(self, request: Request, queue: QueueKey, message: str) -> Reply:
         """One message, claimed or not."""
-        return json_reply(message_document(self.href(queue), model.messages.get(queue, message)))
+        [document] = message_documents(self.href(queue), [model.messages.get(queue, message)])
+        return json_reply(document)
 
     @expose(
         claim_id=text_parameter,

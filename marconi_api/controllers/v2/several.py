@@ -5,7 +5,7 @@ from typing import Any
 from marconi_api import limits, model
 from marconi_api.controllers.v1_1.claims import terms
 from marconi_api.controllers.v1_1.controller import Controller
-from marconi_api.controllers.v1_1.messages import message_document
+from marconi_api.controllers.v1_1.messages import message_documents
 from marconi_api.controllers.v2.messages import state_parameter
 from marconi_api.controllers.v2.types import (
     ClaimedOverQueues,
@@ -60,13 +60,9 @@ class ClaimsOverQueuesController(Controller):
         claims, missing = model.claims.create_over(shares, ttl, grace, limit)
         document = {
             'messages': [
-                {
-                    **message_document(self.href(queue), message),
-                    'queue': queue.name,
-                    'claim_id': claim.id,
-                }
+                {**document, 'queue': queue.name, 'claim_id': claim.id}
                 for queue, claim in claims
-                for message in claim.messages
+                for document in message_documents(self.href(queue), claim.messages)
             ],
             'claims': [
                 {
@@ -118,13 +114,15 @@ class MessagesOfQueuesController(Controller):
             )
             documents += [
                 {
-                    **message_document(self.href(key), message),
+                    **document,
                     'queue': key.name,
                     'state': message.state,
                     'claim_count': message.claim_count,
                     'reason': message.reason,
                 }
-                for message in page
+                for message, document in zip(
+                    page, message_documents(self.href(key), page), strict=True
+                )
             ]
             if page:
                 markers[key] = page[-1].id
