@@ -242,9 +242,8 @@ def _uwsgi_command(server: Any, address: Address, sockets: Path) -> list[str]:
         'socket': sockets / 'workers.sock',
         # Bytes; a larger body waits in an unnamed file.
         'fastrouter-post-buffering': 65536,
-        # Bytes passed on at once. An answer that takes two turns waits between them for the
-        # client's delayed acknowledgement, 40 ms: with the default of a page that was every
-        # answer of ten messages. With 60,000 or more the http router breaks off large bodies.
+        # Bytes passed on at once: more than the default of a page, so that most answers take
+        # one turn. With 60,000 or more the http router breaks off large bodies.
         'http-buffer-size': 32768,
         'fastrouter-buffer-size': 32768,
         'wsgi': 'marconi_api.wsgi',

@@ -1,6 +1,7 @@
 """`marconi serve` as an operator meets it: real processes, real signals, real HTTP."""
 
 import contextlib
+import ctypes
 import http.client
 import json
 import os
@@ -30,6 +31,9 @@ from tests.running_service import (
     services,
     wait_until,
 )
+
+#: The number of the system call that shares another process's file descriptor.
+PIDFD_GETFD = 438
 
 
 @pytest.fixture
@@ -137,6 +141,31 @@ def test_headers_may_be_large(service: Service) -> None:
         response = connection.getresponse()
 
     assert response.status == 204
+
+
+def test_the_end_of_a_large_answer_does_not_wait_for_the_client(service: Service) -> None:
+    """It would, for 40 ms, if the router's connections did not inherit this from its socket."""
+    with socket_of_the_router(service) as listening:
+        assert listening.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+def socket_of_the_router(service: Service) -> socket.socket:
+    """The socket at which uwsgi accepts clients, as uwsgi itself has it."""
+    for pid in service.processes():
+        process = os.pidfd_open(pid)
+        for link in Path(f'/proc/{pid}/fd').iterdir():
+            if link.is_socket():
+                descriptor = ctypes.CDLL(None).syscall(PIDFD_GETFD, process, int(link.name), 0)
+                found = socket.socket(fileno=descriptor)
+                if (
+                    found.family == socket.AF_INET
+                    and found.getsockname()[1] == service.port
+                    and found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+                ):
+                    return found
+                found.close()
+        os.close(process)
+    raise AssertionError('nobody listens')
 
 
 def test_idle_and_slow_clients_do_not_keep_others_waiting(service: Service) -> None:
