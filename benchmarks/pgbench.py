@@ -97,7 +97,8 @@ def _one_row(taking: str) -> str:
     taking = _replaced(_START, r'\1:fresh_hint', taking)
     place = _last_select(taking)
     return f"""{taking[:place].rstrip()}, reply AS ({taking[place:]})
-        SELECT coalesce(array_agg(id) FILTER (WHERE id IS NOT NULL), '{{}}') AS ids, array_agg(body) AS bodies,
+        SELECT coalesce(array_agg(id) FILTER (WHERE id IS NOT NULL), '{{}}') AS ids,
+               array_agg(body) AS bodies,
                coalesce(min(first_fresh), :fresh_hint) AS fresh_hint FROM reply"""
 
 

@@ -123,7 +123,9 @@ def test_nothing_but_the_package_is_installed(environment: dict[str, str]) -> No
     assert top_level.strip() == "{'marconi_api'}"
 
 
-@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which('useradd'), reason='root only')
+@pytest.mark.skipif(
+    os.geteuid() != 0 or not shutil.which('useradd'), reason='only root can, with useradd'
+)
 def test_the_user_of_the_image_can_be_made(tmp_path: Path) -> None:
     (tmp_path / 'etc').mkdir()
     for name in ('passwd', 'group'):

@@ -18,6 +18,21 @@ class Link(wtypes.Base):
     href = wtypes.wsattr(string, mandatory=True)
 
 
+class QueueEntry(wtypes.Base):
+    """A queue, with its metadata if the client asked for details."""
+
+    name = wtypes.wsattr(string, mandatory=True)
+    href = wtypes.wsattr(string, mandatory=True)
+    metadata = wtypes.wsattr(any_object)
+
+
+class QueuePage(wtypes.Base):
+    """A page of queues; only version 1 answers with no page at all where there are none."""
+
+    queues = wtypes.wsattr([QueueEntry], mandatory=True)
+    links = wtypes.wsattr([Link], mandatory=True)
+
+
 class EndOfLine(wtypes.Base):
     """The oldest or the newest message of a queue."""
 

@@ -1,7 +1,8 @@
 """What a queue is: one file a noun, and all the SQL.
 
 ``init_model`` makes the repositories that the controllers call: ``queues``, ``messages``,
-``claims``, ``verdicts``, the janitor, ``expiry``, and ``admin``, for those who type in `pecan shell`.
+``claims``, ``verdicts``, the janitor, ``expiry``, and ``admin``, for those who type in
+`pecan shell`.
 """
 
 from typing import Any

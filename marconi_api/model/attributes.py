@@ -80,7 +80,7 @@ class KnownAttributes:
 
     def read(self, queue: QueueKey) -> Attributes | None:
         """The attributes as they are now; None if there is no such queue."""
-        rows = self._database.rows(_METADATA, queue.parameters, repeatable=True)
+        rows = self._database.rows(METADATA, queue.parameters, repeatable=True)
         if not rows:
             self._known.pop(queue.id, None)
             return None
@@ -90,4 +90,5 @@ class KnownAttributes:
         return attributes
 
 
-_METADATA = Prepared(f'SELECT metadata FROM queues WHERE {IS_THE_QUEUE}')
+#: The metadata of a queue: no row if there is none.
+METADATA = Prepared(f'SELECT metadata FROM queues WHERE {IS_THE_QUEUE}')

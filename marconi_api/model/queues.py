@@ -12,7 +12,7 @@ from marconi_api.errors import (
     QueueNotFound,
     StorageUnavailable,
 )
-from marconi_api.model.attributes import Attributes
+from marconi_api.model.attributes import METADATA, Attributes
 from marconi_api.model.database import Database, Row
 from marconi_api.model.prepared import Prepared
 from marconi_api.model.tables import (
@@ -147,7 +147,7 @@ class Queues:
 
     def find_metadata(self, queue: QueueKey) -> str | None:
         """The same; None if there is no such queue."""
-        for (metadata,) in self._database.rows(_METADATA, queue.parameters, repeatable=True):
+        for (metadata,) in self._database.rows(METADATA, queue.parameters, repeatable=True):
             return str(metadata)
         return None
 
@@ -163,7 +163,7 @@ class Queues:
         Nobody else changes it meanwhile. What ``change`` raises leaves it as it was.
         """
         with self._database.transaction() as run:
-            for (metadata,) in run(f'{_METADATA} FOR NO KEY UPDATE', queue.parameters):
+            for (metadata,) in run(f'{METADATA} FOR NO KEY UPDATE', queue.parameters):
                 changed = change(metadata)
                 _refuse_cycle(run, queue, changed)
                 run(_SET_METADATA, {**queue.parameters, 'metadata': changed})
@@ -197,7 +197,7 @@ def _refuse_cycle(
             # Two queues could otherwise come to name each other at the same moment.
             run(_ONE_CHAIN_AT_A_TIME, {})
         chain.append(target)
-        rows = run(_METADATA, QueueKey.of(queue.project, target).parameters)
+        rows = run(METADATA, QueueKey.of(queue.project, target).parameters)
         metadata = rows[0][0] if rows else '{}'
 
 
@@ -264,7 +264,6 @@ _COUNT_QUEUES = f"""
     SELECT count(*) FROM queues WHERE project = %(project)s AND floor < {RETIRED}
 """
 
-_METADATA = Prepared(f'SELECT metadata FROM queues WHERE {IS_THE_QUEUE}')
 
 _SET_METADATA = f"""
     UPDATE queues SET metadata = %(metadata)s WHERE {IS_THE_QUEUE} RETURNING queue_id

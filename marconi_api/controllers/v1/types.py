@@ -6,7 +6,7 @@ It reads those called New… and ClaimRenewal; the others say what it writes.
 from wsme import types as wtypes
 
 from marconi_api.controllers.documents import Link
-from marconi_api.wire import Integer, any_json, any_object, natural, string
+from marconi_api.wire import Integer, any_json, natural, string
 
 
 class NewMessage(wtypes.Base):
@@ -60,18 +60,3 @@ class Claim(wtypes.Base):
     ttl = wtypes.wsattr(natural, mandatory=True)
     href = wtypes.wsattr(string, mandatory=True)
     messages = wtypes.wsattr([Message], mandatory=True)
-
-
-class QueueEntry(wtypes.Base):
-    """A queue, with its metadata if the client asked for details."""
-
-    name = wtypes.wsattr(string, mandatory=True)
-    href = wtypes.wsattr(string, mandatory=True)
-    metadata = wtypes.wsattr(any_object)
-
-
-class QueuePage(wtypes.Base):
-    """A page of queues; it always has a link (contract 4.1)."""
-
-    queues = wtypes.wsattr([QueueEntry], mandatory=True)
-    links = wtypes.wsattr([Link], mandatory=True)

@@ -11,7 +11,6 @@ from marconi_api.wire import (
     ListOf,
     NullableInteger,
     any_json,
-    any_object,
     natural,
     nullable_string,
     read_document,
@@ -102,21 +101,6 @@ class Claim(wtypes.Base):
     ttl = wtypes.wsattr(natural, mandatory=True)
     href = wtypes.wsattr(string, mandatory=True)
     messages = wtypes.wsattr([Message], mandatory=True)
-
-
-class QueueEntry(wtypes.Base):
-    """A queue, with its metadata if the client asked for details."""
-
-    name = wtypes.wsattr(string, mandatory=True)
-    href = wtypes.wsattr(string, mandatory=True)
-    metadata = wtypes.wsattr(any_object)
-
-
-class QueuePage(wtypes.Base):
-    """A page of queues, with a link unless it is empty."""
-
-    queues = wtypes.wsattr([QueueEntry], mandatory=True)
-    links = wtypes.wsattr([Link], mandatory=True)
 
 
 def read_messages(datatype: type[NewMessages], text: str) -> list[NewMessage]:

@@ -69,7 +69,7 @@ class Grant(wtypes.Base):
     signature = wtypes.wsattr(string, mandatory=True)
 
 
-class QueuePage(types.QueuePage):
+class QueuePage(documents.QueuePage):
     """A page of queues, with a link unless it is empty; and how many there are, if asked."""
 
     count = wtypes.wsattr(natural)
