@@ -10,7 +10,7 @@ times, as wrk's delay() says, and a latency counts from the moment at which the 
 """
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -39,6 +39,7 @@ PERCENTILES = ('p50', 'p95', 'p99')
 RATE = 'a second'
 HALF = 'half'
 WORK_QUEUE = 'post 10, claim 10, delete 10'
+ALL_WORKS = {'v1': (*GOALS, WORK_QUEUE), 'v2': (*GOALS, WORK_QUEUE, 'pop 10')}
 
 
 def workloads(queue: Queue) -> dict[str, wrk.Steps]:
@@ -103,19 +104,25 @@ class Workload:
 
 
 @contextlib.contextmanager
-def service_under_load(seconds: float, versions: Sequence[str]) -> Iterator[dict[Name, Workload]]:
-    """All loads, by version and name, and a service to bear them."""
+def service_under_load(
+    seconds: float, works: Mapping[str, Collection[str]]
+) -> Iterator[dict[Name, Workload]]:
+    """Loads, by version and name, and a service to bear them.
+
+    :param works: the names of each version's
+    """
     with running_service() as service:
         listener = Listener(service.url)
         with contextlib.closing(connect(service.url)) as connection:
             found: dict[Name, Workload] = {}
-            for version in versions:
+            for version, names in works.items():
                 queue = Queue(version, f'end-to-end-{version}')
                 listener.statements(queue.make())
                 for name, steps in workloads(queue).items():
-                    found[version, name] = Workload(
-                        queue, steps, service, connection, listener, seconds
-                    )
+                    if name in names:
+                        found[version, name] = Workload(
+                            queue, steps, service, connection, listener, seconds
+                        )
             yield found
 
 
@@ -124,8 +131,8 @@ def ask(plan: Plan) -> Answer:
     if not wrk.is_there():
         raise SystemExit(wrk.HOW_TO_GET)
     seconds = plan.choose(full=3.0, quick=1.0)
-    versions = plan.choose(full=('v1', 'v2'), quick=('v2',))
-    with service_under_load(seconds, versions) as loads:
+    works = plan.choose(full=ALL_WORKS, quick={'v2': ALL_WORKS['v1']})
+    with service_under_load(seconds, works) as loads:
         contenders: dict[Name, Callable[[], Mapping[str, float]]] = {}
         for name, load in loads.items():
             contenders[*name, 'over HTTP'] = load.over_http

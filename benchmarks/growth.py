@@ -129,7 +129,7 @@ def states(
     make_queues(side.connection, [f'many-{number}' for number in range(1, queues + 1)])
     yield f'{queues:,} queues, taken at random', 'many-{queue}', queues
 
-    for waiting in plan.choose(full=[100_000, 1_000_000, 5_000_000], quick=[20_000, 200_000]):
+    for waiting in plan.choose(full=[100_000, 1_000_000, 5_000_000], quick=[200_000]):
         yield f'{waiting:,} waiting', side.fill('deep', waiting), None
 
 
@@ -166,7 +166,7 @@ def ask(plan: Plan) -> Answer:
             growth[state] = found[state,], found[f'{FEW:,} waiting',]
 
         pinned = small.fill('pinned', FEW)
-        windows = plan.choose(full=12, quick=3)
+        windows = plan.choose(full=12, quick=2)
         with old_snapshot(small):
             pins = [small.run(pinned, connections=8) for _ in range(windows)]
 
