@@ -1,7 +1,8 @@
 """The WSGI callable in this process, without a server: called directly, or listened to."""
 
 import io
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 from unittest import mock
 
 import psycopg2
@@ -9,18 +10,15 @@ import psycopg2.extensions
 from pecan.configuration import conf_from_file
 
 from benchmarks.operations import HEADERS, Request
+from marconi_api import model
 from marconi_api.app import setup_app
 from marconi_api.installation import OPERATOR_FILES
 
 
-def application(url: str, prepares: bool = True) -> Any:
-    """Marconi's WSGI callable, as uwsgi would serve it, on the database at ``url``.
-
-    :param prepares: whether its connections prepare statements, as is the default
-    """
+def application(url: str) -> Any:
+    """Marconi's WSGI callable, as uwsgi would serve it, on the database at ``url``."""
     config = conf_from_file(str(OPERATOR_FILES / 'config.py'))
     config.database.url = url
-    config.database.prepare_statements = prepares
     # Who measures has nothing to log.
     config.logging = {'version': 1, 'disable_existing_loggers': False}
     return setup_app(config)
@@ -65,6 +63,14 @@ def call(app: Any, request: Request) -> tuple[int, str]:
     return statuses[-1], body
 
 
+class Sent(NamedTuple):
+    """A statement that was sent to PostgreSQL: one round trip."""
+
+    statement: str
+    parameters: Mapping[str, Any]
+    connection: psycopg2.extensions.connection
+
+
 class Listener:
     """Marconi in this process, of which we hear what it sends to PostgreSQL.
 
@@ -74,35 +80,35 @@ class Listener:
     def __init__(self, url: str) -> None:
         #: The settings with which it connects.
         self.options = ''
-        self._heard: list[str] = []
-        # The text of a statement that was prepared would not be heard when it runs.
-        self._app = application(url, prepares=False)
+        self._app = application(url)
+        self._database = model.database
         with mock.patch.object(psycopg2, 'connect', self._connect):
             call(self._app, Request('GET', '/v1/health'))
 
-    def statements(self, request: Request, times: int = 2) -> tuple[list[str], str]:
-        """The SQL of one request, its parameters filled in, and the reply's body.
+    def statements(self, request: Request, times: int = 2) -> tuple[list[Sent], str]:
+        """What one request sends, and the reply's body.
 
         It is made twice, as a process may read once what it then knows of a queue.
         """
         for _ in range(1, times):
             call(self._app, request)
-        self._heard.clear()
-        status, reply = call(self._app, request)
+        heard = []
+        run = self._database._run
+
+        def hear(cursor: Any, statement: str, parameters: Mapping[str, Any]) -> Any:
+            given = {**parameters, 'base': self._database._base}
+            heard.append(Sent(statement, given, cursor.connection))
+            return run(cursor, statement, parameters)
+
+        with mock.patch.object(self._database, '_run', hear):
+            status, reply = call(self._app, request)
         if status >= 300:
             raise SystemExit(f'{request.method} {request.path} is answered {status}: {reply}')
-        return list(self._heard), reply
+        return heard, reply
 
     def _connect(self, *args: Any, **kwargs: Any) -> Any:
-        heard = self._heard
-
-        class Cursor(psycopg2.extensions.cursor):
-            def execute(self, query: Any, parameters: Any = None) -> None:
-                super().execute(query, parameters)
-                heard.append((self.query or b'').decode())
-
         self.options = kwargs.get('options', '')
-        return _connect(*args, **kwargs, cursor_factory=Cursor)
+        return _connect(*args, **kwargs)
 
 
 _connect = psycopg2.connect

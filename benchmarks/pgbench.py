@@ -1,6 +1,7 @@
 """PostgreSQL alone: pgbench sends the statements that Marconi sends, and does nothing else.
 
-Both prepare them, so that each connection plans a statement once.
+It sends the same text: each connection prepares a statement once, and then executes it with the
+parameters of the moment.
 """
 
 import os
@@ -8,11 +9,15 @@ import re
 import subprocess
 import tempfile
 from collections.abc import Sequence
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
+
+from psycopg2.extensions import AsIs
 
 from benchmarks.in_process import Listener
 from benchmarks.operations import Request, claimed
 from marconi_api.embedded import NAME, program_directories
+from marconi_api.model.prepared import Prepared
 
 CLIENTS = 8
 
@@ -46,7 +51,7 @@ def _run(url: str, script: str, options: str, *arguments: str) -> str:
     with tempfile.NamedTemporaryFile('w', suffix='.sql') as file:
         file.write(script)
         file.flush()
-        settings = f'-n -M prepared -h {socket} -U {NAME} -D fresh_hint=0'.split()
+        settings = f'-n -h {socket} -U {NAME} -D fresh_hint=0 -D is_prepared=0'.split()
         done = subprocess.run(
             [program(), *settings, *arguments, '-f', file.name, NAME],
             env=os.environ | {'PGOPTIONS': options},
@@ -66,47 +71,56 @@ def script_of(listener: Listener, steps: Sequence[tuple[str, Request]]) -> str:
     'delete' deletes: those that the last 'claim' took. To get at these, pgbench needs what a
     'claim' or a 'pop' returns in one row.
     """
-    lines = ['\\set claim random(100000000000, 999999999999)']
+    definitions: list[str] = []
+    executions = []
     ids = ''
     for kind, request in steps:
         if kind == 'delete':
             request = Request(request.method, request.path + ids, request.body)
         statements, reply = listener.statements(request)
         if kind == 'claim':
-            [(_, claim), *_] = claimed(reply)
             ids = ','.join(message for message, _ in claimed(reply))
-            [statement] = statements
-            lines.append(_one_row(statement.replace(f"'{claim}'", _ANY_CLAIM)) + ' \\gset')
-        elif kind == 'delete':
-            [statement] = statements
-            lines.append(_replaced(_IDS, ':ids', statement) + ';')
-        elif kind == 'pop':
-            [statement] = statements
-            lines.append(_one_row(statement) + ' \\gset')
-        else:
-            lines += [f'{statement};' for statement in statements]
-    return '\n'.join(' '.join(line.split()) for line in lines)
+        for sent in statements:
+            assert isinstance(sent.statement, Prepared), sent.statement
+            end = ';'
+            defined = list(sent.statement.definitions.values())
+            if kind in ('claim', 'pop'):
+                end = ' \\gset'
+                defined = list(map(_one_row, defined))
+            definitions += (' '.join(definition.split()) + ';' for definition in defined)
+            parameters = {**sent.parameters, **_CHANGING[kind]}
+            executions.append(sent.statement.execution(parameters, sent.connection) + end)
+    return '\n'.join(
+        [
+            '\\set claim random(100000000000, 999999999999)',
+            '\\if :is_prepared',
+            '\\else',
+            *dict.fromkeys(definitions),
+            '\\set is_prepared 1',
+            '\\endif',
+            *executions,
+        ]
+    )
 
 
-_ANY_CLAIM = "('00000000-0000-4000-8000-' || :claim)"
-_IDS = re.compile(r'ARRAY\[\d[\d,]*\]')
-_START = re.compile(r'(held_until IS NULL AND [^<=>]+ >= )\d+')
+#: The parameters that are another each time.
+_CHANGING: dict[str, dict[str, Any]] = {
+    'post': {},
+    'list': {},
+    'claim': {
+        'claim_id': AsIs("'00000000-0000-4000-8000-:claim'"),
+        'fresh_hint': AsIs(':fresh_hint'),
+    },
+    'delete': {'ids': AsIs(':ids')},
+    'pop': {'fresh_hint': AsIs(':fresh_hint')},
+}
 
 
 def _one_row(taking: str) -> str:
-    taking = _replaced(_START, r'\1:fresh_hint', taking)
     place = _last_select(taking)
     return f"""{taking[:place].rstrip()}, reply AS ({taking[place:]})
-        SELECT coalesce(array_agg(id) FILTER (WHERE id IS NOT NULL), '{{}}') AS ids,
-               array_agg(body) AS bodies,
-               coalesce(min(first_fresh), :fresh_hint) AS fresh_hint FROM reply"""
-
-
-def _replaced(pattern: re.Pattern[str], text: str, statement: str) -> str:
-    replaced, count = pattern.subn(text, statement)
-    if not count:
-        raise SystemExit(f'no {pattern.pattern} in what the service sends: {statement}')
-    return replaced
+        SELECT quote_literal(coalesce(array_agg(id) FILTER (WHERE id IS NOT NULL), '{{}}')) AS ids,
+               array_agg(body) AS bodies, coalesce(min(first_fresh), 0) AS fresh_hint FROM reply"""
 
 
 def _last_select(statement: str) -> int:
