@@ -20,7 +20,9 @@ def main() -> None:
     parser.add_argument(
         'questions', nargs='*', metavar='QUESTION', help=f'{", ".join(QUESTIONS)}; all of them'
     )
-    parser.add_argument('--quick', action='store_true', help='rough figures in two minutes')
+    parser.add_argument(
+        '--quick', action='store_true', help='rough figures in less than two minutes'
+    )
     parser.add_argument('--into', type=Path, default=RESULTS, help='the directory for the results')
     arguments = parser.parse_args()
     if unknown := set(arguments.questions) - set(QUESTIONS):

@@ -2,8 +2,8 @@
 
 wrk drives a real service (uwsgi in its default configuration, PostgreSQL with fsync and
 synchronous_commit on) over 8 kept connections; messages have bodies of 1 KiB. Beside it, in the
-same round on the same server, pgbench sends with 8 clients the very SQL that the service was
-heard to send for these requests. Client, service and database share the machine's cores.
+same round on the same server, pgbench sends with 8 clients the very text that the service was
+heard to send for these requests, but gathers the rows of a claim or a pop into one. Client, service and database share the machine's cores.
 
 The latencies are those of a load at half of what was reached: each connection sends at its own
 times, as wrk's delay() says, and a latency counts from the moment at which the request was due.

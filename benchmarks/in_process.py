@@ -74,7 +74,8 @@ class Sent(NamedTuple):
 class Listener:
     """Marconi in this process, of which we hear what it sends to PostgreSQL.
 
-    Thus the statements are those of real requests, whatever the repositories look like.
+    Thus the statements are those of real requests, whatever the repositories look like. What
+    prepares them is not heard, nor what begins and ends a transaction of several.
     """
 
     def __init__(self, url: str) -> None:

@@ -1,7 +1,7 @@
 """PostgreSQL alone: pgbench sends the statements that Marconi sends, and does nothing else.
 
 It sends the same text: each connection prepares a statement once, and then executes it with the
-parameters of the moment.
+parameters of the moment. Only the rows of what is taken are gathered into one.
 """
 
 import os
@@ -82,14 +82,15 @@ def script_of(listener: Listener, steps: Sequence[tuple[str, Request]]) -> str:
             ids = ','.join(message for message, _ in claimed(reply))
         for sent in statements:
             assert isinstance(sent.statement, Prepared), sent.statement
-            end = ';'
-            defined = list(sent.statement.definitions.values())
-            if kind in ('claim', 'pop'):
-                end = ' \\gset'
-                defined = list(map(_one_row, defined))
-            definitions += (' '.join(definition.split()) + ';' for definition in defined)
+            takes = kind in ('claim', 'pop')
+            statement = Prepared(_one_row(sent.statement)) if takes else sent.statement
+            definitions += (
+                ' '.join(definition.split()) + ';' for definition in statement.definitions.values()
+            )
             parameters = {**sent.parameters, **_CHANGING[kind]}
-            executions.append(sent.statement.execution(parameters, sent.connection) + end)
+            executions.append(
+                statement.execution(parameters, sent.connection) + (' \\gset' if takes else ';')
+            )
     return '\n'.join(
         [
             '\\set claim random(100000000000, 999999999999)',
@@ -120,7 +121,8 @@ def _one_row(taking: str) -> str:
     place = _last_select(taking)
     return f"""{taking[:place].rstrip()}, reply AS ({taking[place:]})
         SELECT quote_literal(coalesce(array_agg(id) FILTER (WHERE id IS NOT NULL), '{{}}')) AS ids,
-               array_agg(body) AS bodies, coalesce(min(first_fresh), 0) AS fresh_hint FROM reply"""
+               array_agg(body) AS bodies, coalesce(min(first_fresh), %(fresh_hint)s) AS fresh_hint
+          FROM reply"""
 
 
 def _last_select(statement: str) -> int:

@@ -100,12 +100,21 @@ def _answer_without_delay() -> None:
     sockets, but they inherit this one from the socket that listens. The master has opened that
     when it loads this file, and starts the router later.
     """
-    for descriptor in map(int, os.listdir('/dev/fd')):
+    for descriptor in _descriptors():
+        # That of the list itself is closed by now.
         with contextlib.suppress(OSError):
             if stat.S_ISSOCK(os.fstat(descriptor).st_mode):
                 with socket.socket(fileno=os.dup(descriptor)) as found:
                     if _listens_for_clients(found):
                         found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def _descriptors() -> list[int]:
+    try:
+        return [int(name) for name in os.listdir('/dev/fd')]
+    except OSError:
+        # A bare system without it: answers are correct, if not as quick.
+        return []
 
 
 def _listens_for_clients(found: socket.socket) -> bool:

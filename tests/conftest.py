@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import psycopg2
 import pytest
 from pecan.configuration import conf_from_file
@@ -18,6 +19,16 @@ from webtest import TestApp
 from marconi_api import installation, model, schema
 from marconi_api.app import setup_app
 from marconi_api.embedded import EmbeddedPostgres
+
+# The same examples everywhere, so that nobody's build fails by chance; who wants to look
+# further sets HYPOTHESIS_PROFILE=search.
+hypothesis.settings.register_profile(
+    'ci', derandomize=True, deadline=None, database=None, max_examples=300
+)
+hypothesis.settings.register_profile(
+    'search', derandomize=False, deadline=None, database=None, max_examples=5000
+)
+hypothesis.settings.load_profile(os.environ.get('HYPOTHESIS_PROFILE', 'ci'))
 
 TABLES = 'queues, messages, message_states, claims'
 

@@ -27,7 +27,7 @@ class QueueEntry(wtypes.Base):
 
 
 class QueuePage(wtypes.Base):
-    """A page of queues; only version 1 answers with no page at all where there are none."""
+    """A page of queues, with a link unless it is empty."""
 
     queues = wtypes.wsattr([QueueEntry], mandatory=True)
     links = wtypes.wsattr([Link], mandatory=True)

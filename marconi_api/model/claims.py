@@ -177,10 +177,10 @@ def _create_statement(of_the_returned: str = 'true', put_away: str = '') -> str:
         INSERT INTO claims (queue_id, id, started_at, expires_at, ttl, message_ids)
         SELECT %(queue_id)s, %(claim_id)s::uuid, now(), {_END}, %(ttl)s, array_agg(id ORDER BY id)
           FROM taken HAVING count(*) > 0)
-    {report(_COLUMNS, _TAKEN)}"""
+    {report(_CLAIMED, _TAKEN)}"""
 
 
-_COLUMNS = {
+_CLAIMED = {
     'id': 'taken.id',
     'ttl': 'taken.ttl',
     'age': AGE_OF.format('message.created_at'),

@@ -135,6 +135,7 @@ class Hints:
 
     def hint(self, queue_id: int) -> Hint:
         """Where a statement may start in a queue; to be asked when its connection stands."""
+        # One look at one tuple needs no lock.
         memory = self._memories.get(queue_id)
         return _NO_HINT if memory is None else memory.hint
 

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from datetime import datetime
 from hashlib import md5
+from types import NoneType
 from typing import Any
 
 from psycopg2.extensions import adapt
@@ -23,6 +24,7 @@ class Prepared(str):
 
     #: What prepares each of its parts, by the name that it has in PostgreSQL.
     definitions: dict[str, str]
+    #: The names of the parameters of all parts, in the order of the places in ``_calls``.
     _parameters: list[str]
     _calls: str
 
@@ -41,9 +43,10 @@ class Prepared(str):
             numbered = _PARAMETER.sub(place, part)
             name = f'marconi_{md5(part.encode(), usedforsecurity=False).hexdigest()}'
             self.definitions[name] = f'PREPARE {name} AS {numbered}'
-            calls.append(f'EXECUTE {name} ({", ".join(["%s"] * len(places))})')
+            given = f' ({", ".join(["%s"] * len(places))})' if places else ''
+            calls.append(f'EXECUTE {name}{given}')
             self._parameters += places
-        self._calls = '; '.join(calls).replace(' ()', '')
+        self._calls = '; '.join(calls)
         return self
 
     def execution(self, parameters: Mapping[str, Any], connection: Connection) -> str:
@@ -64,20 +67,30 @@ def literal(value: Any, connection: Connection) -> str:
     kind = type(value)
     if kind is int:
         return str(value)
+    # Nothing in such a text can end it or mean something else: no quote, no backslash (an
+    # escape where standard_conforming_strings is off), no NUL (where libpq would end the
+    # statement). In UTF-8, which the connection is set to, no part of a character looks so.
     if kind is str and not ("'" in value or '\\' in value or '\0' in value):
         return f"'{value}'"
     if kind is list:
         return _list_literal(value, connection)
     if kind is datetime:
         return f"'{value}'"
+    return _adapted(value, connection)
+
+
+def _list_literal(values: list[Any], connection: Connection) -> str:
+    kinds = {*map(type, values)}
+    if kinds <= {int}:
+        return f"'{{{','.join(map(str, values))}}}'"
+    if kinds <= {str, NoneType}:
+        return f'ARRAY[{",".join([literal(value, connection) for value in values])}]'
+    return _adapted(values, connection)
+
+
+def _adapted(value: Any, connection: Connection) -> str:
     adapted = adapt(value)
     if hasattr(adapted, 'prepare'):
         adapted.prepare(connection)
     quoted: bytes = adapted.getquoted()
     return quoted.decode()
-
-
-def _list_literal(values: list[Any], connection: Connection) -> str:
-    if all(type(value) is int for value in values):
-        return f"'{{{','.join(map(str, values))}}}'"
-    return f'ARRAY[{",".join([literal(value, connection) for value in values])}]'

@@ -59,7 +59,9 @@ def report(columns: Mapping[str, str], taken: str) -> str:
     :param taken: where they are, as in FROM
     """
     described = ', '.join(f'{expression} AS {name}' for name, expression in columns.items())
-    # What is taken stands first, as the transaction has no id before it has locked something.
+    # What is taken stands first, as the transaction has no id before it has locked something:
+    # PostgreSQL runs the parts of a union in order. (Else it would tell no id, and the hint for
+    # returned messages would stay where it is.)
     return f"""
     SELECT * FROM (
         SELECT {described}, NULL AS first_fresh{', NULL' * (_COLUMNS_SEEN - 1)}
@@ -86,8 +88,8 @@ def take(
     """Run a statement that takes, until it took something or there was nothing to take.
 
     :param statement: starts with :func:`find` and ends with :func:`report`
-    :returns: the rows of what was taken, whose first columns are those of the report; None if
-        there is no such queue
+    :returns: the rows of what was taken, which begin with the ``columns`` of the report; None
+        if there is no such queue
     """
     start: Start
 

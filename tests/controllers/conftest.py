@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import hypothesis
 import pytest
 from pecan.configuration import conf_from_file
 from webtest import TestApp
@@ -17,16 +16,6 @@ from marconi_api.app import setup_app
 from marconi_api.embedded import EmbeddedPostgres
 
 from .client import Api
-
-# The same examples everywhere, so that nobody's build fails by chance; who wants to look
-# further sets HYPOTHESIS_PROFILE=search.
-hypothesis.settings.register_profile(
-    'ci', derandomize=True, deadline=None, database=None, max_examples=300
-)
-hypothesis.settings.register_profile(
-    'search', derandomize=False, deadline=None, database=None, max_examples=5000
-)
-hypothesis.settings.load_profile(os.environ.get('HYPOTHESIS_PROFILE', 'ci'))
 
 _REPOSITORIES = ('database', 'hints', 'queues', 'messages', 'claims', 'verdicts', 'expiry', 'admin')
 

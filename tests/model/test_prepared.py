@@ -68,7 +68,7 @@ def test_text_that_looks_like_sql_stays_text(database, sql):
 @pytest.mark.parametrize(
     'text', ['\0', "it's \0", '\ud800'], ids=['nul', 'quoted nul', 'surrogate']
 )
-def test_what_text_cannot_hold_is_refused_and_nothing_is_sent(database, text):
+def test_what_text_cannot_hold_is_refused_and_the_connection_still_serves(database, text):
     with pytest.raises(ValueError, match=r'NUL|surrogates'):
         read_back(database, text, 'text')
 

@@ -60,9 +60,9 @@ class ClaimsOverQueuesController(Controller):
         claims, missing = model.claims.create_over(shares, ttl, grace, limit)
         document = {
             'messages': [
-                {**document, 'queue': queue.name, 'claim_id': claim.id}
+                {**shown, 'queue': queue.name, 'claim_id': claim.id}
                 for queue, claim in claims
-                for document in message_documents(self.href(queue), claim.messages)
+                for shown in message_documents(self.href(queue), claim.messages)
             ],
             'claims': [
                 {
@@ -114,13 +114,13 @@ class MessagesOfQueuesController(Controller):
             )
             documents += [
                 {
-                    **document,
+                    **shown,
                     'queue': key.name,
                     'state': message.state,
                     'claim_count': message.claim_count,
                     'reason': message.reason,
                 }
-                for message, document in zip(
+                for message, shown in zip(
                     page, message_documents(self.href(key), page), strict=True
                 )
             ]
