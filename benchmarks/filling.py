@@ -37,6 +37,12 @@ def make_queues(connection: Connection, names: Sequence[str]) -> None:
         )
 
 
+def settle(connection: Connection) -> None:
+    """Have what was written on the disk, so that nothing goes on in the background."""
+    with connection.cursor() as cursor:
+        cursor.execute('CHECKPOINT')
+
+
 def fill(connection: Connection, queue: str, waiting: int, message: object) -> None:
     """See that so many messages wait in a queue, which exists, or up to four times as many."""
     queue_id = QueueKey.of(PROJECT, queue).id

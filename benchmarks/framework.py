@@ -121,7 +121,7 @@ def ask(plan: Plan) -> Answer:
         theirs = Request('POST', '/queues/fizz/messages?limit=5', the_post.body)
         for name, other in contenders.applications().items():
             calls[name, 'a body'] = Calls(other, theirs)
-        seconds = plan.choose(full=1.0, quick=0.1)
+        seconds = plan.choose(full=1.0, quick=0.05)
         rates = in_rounds(
             plan.choose(full=7, quick=2),
             {name: partial(found.rate, seconds) for name, found in calls.items()},

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from functools import partial
 
 from benchmarks import wrk
-from benchmarks.filling import TABLES, fill, make_queues
+from benchmarks.filling import TABLES, fill, make_queues, settle
 from benchmarks.in_process import application
 from benchmarks.measured import Measured, quantities_in_rounds, say
 from benchmarks.operations import PROJECT, Queue
@@ -78,11 +78,6 @@ class Side:
             CPU: spent / load.kinds['delete'].count * 1000,
         }
 
-    def settle(self) -> None:
-        """Have what was written on the disk, so that nothing goes on in the background."""
-        with self.connection.cursor() as cursor:
-            cursor.execute('CHECKPOINT')
-
     def churn(self, queue: str, messages: int) -> None:
         """Let so many messages go through a queue."""
         gone = 0
@@ -129,7 +124,7 @@ def states(
     make_queues(side.connection, [f'many-{number}' for number in range(1, queues + 1)])
     yield f'{queues:,} queues, taken at random', 'many-{queue}', queues
 
-    for waiting in plan.choose(full=[100_000, 1_000_000, 5_000_000], quick=[200_000]):
+    for waiting in plan.choose(full=[100_000, 1_000_000, 5_000_000], quick=[100_000]):
         yield f'{waiting:,} waiting', side.fill('deep', waiting), None
 
 
@@ -154,8 +149,8 @@ def ask(plan: Plan) -> Answer:
         small, large = Side(first, seconds), Side(second, seconds)
         few = small.fill('few', FEW)
         for state, queue, queues in states(plan, large, sizes):
-            small.settle()
-            large.settle()
+            settle(small.connection)
+            settle(large.connection)
             found = quantities_in_rounds(
                 plan.choose(full=5, quick=1),
                 {
