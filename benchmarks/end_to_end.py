@@ -165,7 +165,7 @@ def ask(plan: Plan) -> Answer:
         latencies = Table(['API', 'work', 'load, cycles a second', 'request', *percentiles])
         p99s: dict[str, dict[str, Measured]] = {}
         for (version, work, share), found in quantities_in_rounds(
-            plan.choose(full=2, quick=1), dict(_paced(plan, loads, rates))
+            plan.choose(full=3, quick=1), dict(_paced(plan, loads, rates))
         ).items():
             for kind in dict.fromkeys(kind for kind, _ in loads[version, work].steps):
                 row = [found[f'{kind} {percentile}'] for percentile in PERCENTILES]
