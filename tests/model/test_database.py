@@ -14,13 +14,15 @@ from marconi_api.model.database import Database
 from marconi_api.model.prepared import Prepared
 from marconi_api.model.tables import POSITION_BITS
 from tests.model.conftest import ids
+from tests.running_service import wait_until
 
 
 def kill_sessions_of_the_service(sql):
-    sql(
-        'SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity'
-        " WHERE application_name = 'marconi'"
-    )
+    pids = [
+        pid for (pid,) in sql("SELECT pid FROM pg_stat_activity WHERE application_name = 'marconi'")
+    ]
+    sql('SELECT pg_terminate_backend(pid) FROM unnest(%s) AS pid', pids)
+    wait_until(lambda: not sql('SELECT FROM pg_stat_activity WHERE pid = ANY (%s)', pids))
 
 
 def test_a_connection_that_broke_while_idle_is_replaced_before_anything_is_sent(queue, post, sql):
