@@ -30,6 +30,7 @@ def main() -> None:
 
     plan = Plan(quick=arguments.quick)
     facts = machine.facts() | plan.facts
+    stolen = machine.Stolen()
     answers = []
     for name in arguments.questions or QUESTIONS:
         question = importlib.import_module(f'benchmarks.{name}')
@@ -45,7 +46,7 @@ def main() -> None:
         print(answer, f'\n({time.monotonic() - started:.0f} s)\n', flush=True)
         answers.append(answer)
         # What is there is kept, should a later question be interrupted.
-        report.write(arguments.into, answers, facts)
+        report.write(arguments.into, answers, facts | {'CPU time stolen by the host': str(stolen)})
     print(f'Written to {arguments.into}: report.md, results.json, charts')
 
 

@@ -30,6 +30,29 @@ def facts() -> dict[str, str]:
     }
 
 
+class Stolen:
+    """The CPU time that the host gave to other machines, since this was made."""
+
+    def __init__(self) -> None:
+        self._before = _cpu_times()
+
+    def __str__(self) -> str:
+        """As a share of all CPU time."""
+        passed = [now - then for now, then in zip(_cpu_times(), self._before, strict=True)]
+        return f'{passed[_STEAL] / max(1, sum(passed)):.1%}' if passed else 'unknown'
+
+
+def _cpu_times() -> list[int]:
+    # Linux only; without user times of guests, which are counted twice.
+    try:
+        return [int(time) for time in Path('/proc/stat').read_text().split()[1:9]]
+    except OSError:
+        return []
+
+
+_STEAL = 7
+
+
 def _cpu_model() -> str:
     try:
         found = re.search(r'^model name\s*: (.+)$', Path('/proc/cpuinfo').read_text(), re.M)
