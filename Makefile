@@ -22,7 +22,7 @@ check: .venv/check.stamp ## lint, formatting and types
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-bench: .venv/bench.stamp ## measure, into benchmarks/results/ (QUICK=1: roughly, in less than two minutes)
+bench: .venv/bench.stamp ## measure, into benchmarks/results/ (QUICK=1: roughly, under two minutes)
 	@$(BIN)/python -m benchmarks $(if $(QUICK),--quick)
 
 clean: ## remove what these commands made, the data of the service excepted

@@ -3,7 +3,8 @@
 wrk drives a real service (uwsgi in its default configuration, PostgreSQL with fsync and
 synchronous_commit on) over 8 kept connections; messages have bodies of 1 KiB. Beside it, in the
 same round on the same server, pgbench sends with 8 clients the very text that the service was
-heard to send for these requests, but gathers the rows of a claim or a pop into one. Client, service and database share the machine's cores.
+heard to send for these requests, but gathers the rows of a claim or a pop into one. Client,
+service and database share the machine's cores.
 
 The latencies are those of a load at half of what was reached: each connection sends at its own
 times, as wrk's delay() says, and a latency counts from the moment at which the request was due.
@@ -11,7 +12,7 @@ What was put into the queue for it is on the disk before it begins.
 """
 
 import contextlib
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -40,7 +41,6 @@ PERCENTILES = ('p50', 'p95', 'p99')
 RATE = 'a second'
 HALF = 'half'
 WORK_QUEUE = 'post 10, claim 10, delete 10'
-ALL_WORKS = {'v1': (*GOALS, WORK_QUEUE), 'v2': (*GOALS, WORK_QUEUE, 'pop 10')}
 
 
 def workloads(queue: Queue) -> dict[str, wrk.Steps]:
@@ -112,21 +112,21 @@ class Workload:
 
 @contextlib.contextmanager
 def service_under_load(
-    seconds: float, works: Mapping[str, Collection[str]]
+    seconds: float, versions: Sequence[str], left_out: Collection[str]
 ) -> Iterator[dict[Name, Workload]]:
     """Loads, by version and name, and a service to bear them.
 
-    :param works: the names of each version's
+    :param left_out: the names of those that are not wanted
     """
     with running_service() as service:
         listener = Listener(service.url)
         with contextlib.closing(connect(service.url)) as connection:
             found: dict[Name, Workload] = {}
-            for version, names in works.items():
+            for version in versions:
                 queue = Queue(version, f'end-to-end-{version}')
                 listener.statements(queue.make())
                 for name, steps in workloads(queue).items():
-                    if name in names:
+                    if name not in left_out:
                         found[version, name] = Workload(
                             queue, steps, service, connection, listener, seconds
                         )
@@ -138,8 +138,9 @@ def ask(plan: Plan) -> Answer:
     if not wrk.is_there():
         raise SystemExit(wrk.HOW_TO_GET)
     seconds = plan.choose(full=3.0, quick=1.0)
-    works = plan.choose(full=ALL_WORKS, quick={'v2': ALL_WORKS['v1']})
-    with service_under_load(seconds, works) as loads:
+    versions = plan.choose(full=('v1', 'v2'), quick=('v2',))
+    left_out = plan.choose(full=(), quick=('pop 10',))
+    with service_under_load(seconds, versions, left_out) as loads:
         contenders: dict[Name, Callable[[], Mapping[str, float]]] = {}
         for name, load in loads.items():
             contenders[*name, 'over HTTP'] = load.over_http

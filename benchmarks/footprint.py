@@ -58,7 +58,8 @@ def _starts(plan: Plan) -> dict[str, Measured]:
             return service.start_seconds
 
         def started_anew() -> float:
-            shutil.rmtree(directory, ignore_errors=True)
+            if directory.exists():
+                shutil.rmtree(directory)
             return started()
 
         contenders: dict[Name, Callable[[], float]] = {('on a new directory',): started_anew}

@@ -612,5 +612,5 @@ def next_link(path: str, query: Mapping[str, Any], **place: Any) -> dict[str, st
 
 def _in_query(value: Any) -> str:
     text = str(value).lower() if isinstance(value, bool) else str(value)
-    # Numbers and ids mostly; to look first is ten times as fast as to quote.
+    # Numbers and ids mostly; to look first is four times as fast as to quote.
     return text if text.isalnum() and text.isascii() else quote_plus(text)

@@ -14,7 +14,8 @@ import pytest
 from marconi_api import embedded
 from marconi_api.embedded import EmbeddedPostgres, EmbeddedPostgresError, running_url
 
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason='root only')
+# They close directories to the server's user, or become another user.
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason='only root runs PostgreSQL as another user')
 
 # Starts a server, tells whether it was the one who did, and leaves it running.
 START = """
@@ -277,6 +278,7 @@ def test_a_plain_user_has_a_server_of_its_own(open_dir: Path) -> None:
     try:
         run('import psycopg2, marconi_api.embedded').check_returncode()
     except (PermissionError, subprocess.CalledProcessError):
+        # As where Python is installed in root's home: nothing of ours is at fault.
         pytest.skip('this Python, or Marconi, lies where a plain user cannot read it')
     os.chown(open_dir, nobody, nobody)
     state_dir = open_dir / 'state'

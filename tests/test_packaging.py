@@ -123,6 +123,7 @@ def test_nothing_but_the_package_is_installed(environment: dict[str, str]) -> No
     assert top_level.strip() == "{'marconi_api'}"
 
 
+# The image is made by root on Debian, where useradd is; a developer may be neither.
 @pytest.mark.skipif(
     os.geteuid() != 0 or not shutil.which('useradd'), reason='only root can, with useradd'
 )

@@ -27,6 +27,7 @@ def service() -> Iterator[Service]:
         yield start().wait_until_ready()
 
 
+# The commands of the document are run as they stand there.
 @pytest.mark.skipif(shutil.which('curl') is None, reason='the tour is made with curl')
 def test_the_tour_shows_what_happens(service: Service, tmp_path: Path) -> None:
     assert take_tour(README, service, tmp_path) == 7

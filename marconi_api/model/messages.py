@@ -303,7 +303,7 @@ class Messages:
     def pop(self, queue: QueueKey, limit: int) -> builtins.list[PoppedMessage]:
         """Delete up to ``limit`` free messages and return them: those that a claim would take."""
         taken = take(self._database, self._hints, queue, _POP, {'limit': limit}) or []
-        return [PoppedMessage(public_id(row[0]), row[1], row[2], row[3], row[4]) for row in taken]
+        return [PoppedMessage(public_id(row[0]), *row[1:5]) for row in taken]
 
     def delete_unclaimed(self, queue: QueueKey) -> None:
         """Delete all messages that are not under a live claim, a batch at a time."""

@@ -264,7 +264,6 @@ _COUNT_QUEUES = f"""
     SELECT count(*) FROM queues WHERE project = %(project)s AND floor < {RETIRED}
 """
 
-
 _SET_METADATA = f"""
     UPDATE queues SET metadata = %(metadata)s WHERE {IS_THE_QUEUE} RETURNING queue_id
 """

@@ -53,7 +53,7 @@ def report(columns: Mapping[str, str], taken: str) -> str:
 
     What it saw, in the last columns, are the first rows that its snapshot holds, for the hints,
     and to tell a queue with nothing to take from a race that was lost; and whether there is a
-    queue. They are told once: ten times, they took longer to send and read than the messages.
+    queue. They are told once: with each of ten messages they took 32 us, where those took 19.
 
     :param columns: what to tell of a message, by name; the first is ``id``
     :param taken: where they are, as in FROM

@@ -21,6 +21,7 @@ def test_the_document_shows_the_very_programs(name: str) -> None:
     assert f'```python\n{program}```\n' in (DOCS / 'worker.md').read_text()
 
 
+# The commands of the document are run as they stand there.
 @pytest.mark.skipif(shutil.which('curl') is None, reason='the tour is made with curl')
 def test_the_tour_shows_what_happens(service: Service, tmp_path: Path) -> None:
     assert take_tour((DOCS / 'worker.md').read_text(), service, tmp_path) == 17
