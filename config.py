@@ -3,7 +3,8 @@
 Values that depend on the machine come from the environment, so that this file
 can stay as it is: ``HOST``, ``PORT``, ``MARCONI_DATABASE_URL`` and
 ``MARCONI_DATA_DIR``. To change anything else, copy this file and name the copy
-in ``MARCONI_CONFIG``.
+in ``MARCONI_CONFIG``. What the copy leaves out is as it is here (only `pecan shell`
+needs the section ``app`` in the file that it is given); ``logging`` is taken whole.
 """
 
 import os
@@ -35,8 +36,10 @@ app = {
 }
 
 database = {
-    # The PostgreSQL to use (13 or newer), e.g. postgresql://user:password@host/marconi;
-    # when it is empty, `marconi serve` runs an embedded PostgreSQL of its own.
+    # The PostgreSQL to use (13 or newer), e.g. postgresql://user:password@host/marconi, in any
+    # form that psql takes: h1:5432,h2:5432 (the first that takes changes is used), or the
+    # directory of a socket, %2Fvar%2Frun%2Fpostgresql. When it is empty, `marconi serve` runs
+    # an embedded PostgreSQL of its own.
     'url': os.environ.get('MARCONI_DATABASE_URL') or None,
     # Where the embedded PostgreSQL keeps its data; when it is empty: /var/lib/marconi-api
     # for root, $XDG_DATA_HOME/marconi-api (~/.local/share/marconi-api) for anyone else.

@@ -8,18 +8,21 @@ from marconi_api.dispatch import Marconi
 from marconi_api.hooks import ErrorHook
 from marconi_api.installation import database_url
 from marconi_api.model import init_model
+from marconi_api.settings import SettingsError, complete
 
 
 def setup_app(config: Any) -> Marconi:
     """The WSGI application, as ``config.py`` sets it up. Pecan calls this.
 
-    :raises SystemExit: if the settings contradict each other, or name no database while
-        none of ours is running; it says what to change
+    :raises SystemExit: if the settings cannot be used, or name no database while none of
+        ours is running; it says what to change
     """
+    try:
+        complete(config)
+    except SettingsError as error:
+        raise SystemExit(str(error)) from None
     logging.config.dictConfig(config.logging.to_dict())
     limits.init_limits(config.limits)
-    if contradiction := limits.contradiction(config):
-        raise SystemExit(contradiction)
     config.database.url = database_url(config)
     if config.database.url is None:
         raise SystemExit('no PostgreSQL is running: set MARCONI_DATABASE_URL, or make serve')

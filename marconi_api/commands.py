@@ -4,19 +4,24 @@ Each command is one function; what it promises is its docstring, which ``--help`
 """
 
 import argparse
+import importlib.metadata
 import inspect
 import logging.config
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Any
 
-from pecan.configuration import conf_from_file
-
-from marconi_api import model, service
+from marconi_api import model, schema, service
 from marconi_api.embedded import EmbeddedPostgresError
+from marconi_api.errors import StorageUnavailable
 from marconi_api.installation import ALEMBIC_INI, config_file, database_url
 from marconi_api.schema import SchemaError
 from marconi_api.service import ServiceError
+from marconi_api.settings import SettingsError, read_settings
+
+# As a shell says it of a command.
+_ENDED_BY_CTRL_C = 128 + signal.SIGINT
 
 
 def serve(arguments: argparse.Namespace) -> None:
@@ -24,7 +29,7 @@ def serve(arguments: argparse.Namespace) -> None:
 
     Without MARCONI_DATABASE_URL a PostgreSQL is started for it, and stopped with it.
     """
-    service.serve(_settings())
+    service.serve(read_settings())
 
 
 def expire(arguments: argparse.Namespace) -> None:
@@ -32,10 +37,11 @@ def expire(arguments: argparse.Namespace) -> None:
 
     ``marconi serve`` does this by itself; it may run any number of times at once.
     """
-    settings = _settings()
+    settings = read_settings()
     settings.database.url = database_url(settings)
     if settings.database.url is None:
         raise ServiceError('no PostgreSQL is running: set MARCONI_DATABASE_URL')
+    schema.check(settings.database.url)
     logging.config.dictConfig(settings.logging.to_dict())
     model.init_model(settings)
     if arguments.forever:
@@ -63,15 +69,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     try:
         arguments.command(arguments)
-    except (EmbeddedPostgresError, SchemaError, ServiceError) as error:
+    except (EmbeddedPostgresError, SchemaError, ServiceError, SettingsError) as error:
         print(f'marconi: {error}', file=sys.stderr)
         return 1
+    except StorageUnavailable:
+        # The log has the database's own words.
+        print('marconi: the database could not be used: see the line above', file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return _ENDED_BY_CTRL_C
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog='marconi', description='Marconi, a message queue service over HTTP.'
+    )
+    parser.add_argument(
+        '--version',
+        action='version',
+        version=f'%(prog)s {importlib.metadata.version("marconi-api")}',
     )
     commands = parser.add_subparsers(required=True, metavar='COMMAND')
 
@@ -90,19 +107,6 @@ def _parser() -> argparse.ArgumentParser:
     add(expire).add_argument('--forever', action='store_true', help='go on until stopped')
     add(paths).add_argument('which', nargs='?', choices=('config', 'alembic'))
     return parser
-
-
-def _settings() -> Any:
-    """The settings in force, as Pecan reads them."""
-    path = config_file()
-    try:
-        return conf_from_file(str(path))
-    except Exception as error:
-        # It is a Python file, which can fail in any way.
-        reason = ' '.join(str(error).split())
-        raise ServiceError(
-            f'cannot read the settings in {path}: {type(error).__name__}: {reason}'
-        ) from None
 
 
 if __name__ == '__main__':

@@ -5,8 +5,10 @@ inside it (see setup.py), so that an installed Marconi works from any directory.
 """
 
 import os
+import re
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote
 
 from marconi_api import embedded
 
@@ -34,9 +36,33 @@ def database_url(settings: Any) -> str | None:
     return embedded.running_url(settings.database.data_dir or embedded.default_state_dir())
 
 
+# The parts of a URL before its path; in a password none but @ and % must be encoded.
+_AUTHORITY = re.compile(r'(?P<user>[^:/?@]*(?::[^@]*)?@)?(?P<hosts>[^/?]*)')
+_HOST = re.compile(r'(?P<host>\[[^\]]*\]|[^:]*)(?::(?P<port>.*))?')
+
+
 def normalise_url(url: str) -> str:
-    """The URL with psycopg2 as its driver, which SQLAlchemy no longer takes by default."""
+    """A PostgreSQL URL in the form that SQLAlchemy takes, with psycopg2 as its driver.
+
+    libpq, and so psql, takes several hosts (``h1:5432,h2:5432``) and percent-encoded ones
+    (``%2Fvar%2Frun%2Fpostgresql``); these become the parameters ``host`` and ``port``.
+    """
     scheme, separator, rest = url.partition('://')
-    if scheme in ('postgres', 'postgresql'):
-        return f'postgresql+psycopg2{separator}{rest}'
-    return url
+    if scheme not in ('postgres', 'postgresql'):
+        return url
+    authority = _AUTHORITY.match(rest)
+    assert authority is not None
+    hosts = authority['hosts']
+    if ',' in hosts or '%' in hosts:
+        path, _, query = rest[authority.end() :].partition('?')
+        parameters = '&'.join(filter(None, [_host_parameters(hosts), query]))
+        rest = f'{authority["user"] or ""}{path or "/"}?{parameters}'
+    return f'postgresql+psycopg2{separator}{rest}'
+
+
+def _host_parameters(hosts: str) -> str:
+    found = [match for host in hosts.split(',') if (match := _HOST.fullmatch(host))]
+    names = ','.join(unquote(match['host'].strip('[]')) for match in found)
+    ports = ','.join(match['port'] or '' for match in found)
+    # Where none is given libpq has its own, which PGPORT may change.
+    return f'host={quote(names)}' + (f'&port={quote(ports)}' if ports.strip(',') else '')

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
+from itertools import chain, pairwise
 from typing import Any
 
 from marconi_api.errors import InvalidQueueName, OutOfRange
@@ -209,12 +210,50 @@ class Limits:
         self.renewal_grace.check('The grace of a renewal', grace)
 
 
+# A time of so many seconds, 31 years, fits into PostgreSQL's columns, and so does the sum of two.
+_LONGEST = 10**9
+
+#: Names of limits, and plain numbers: none may be above the one that comes after it.
+IN_ORDER: tuple[tuple[str | int, ...], ...] = (
+    (1, 'default_queue_paging', 'max_queues_per_page'),
+    (1, 'default_message_paging', 'max_messages_per_page'),
+    (1, 'default_messages_per_claim', 'max_messages_per_claim'),
+    (1, 'max_messages_post_size'),
+    (1, 'max_queue_metadata'),
+    (1, 'min_message_ttl', 'default_message_ttl', 'max_message_ttl', _LONGEST),
+    ('max_message_delay', _LONGEST),
+    (1, 'min_claim_ttl', 'default_claim_ttl', 'max_claim_ttl', _LONGEST),
+    ('min_claim_grace', 'default_claim_grace', 'max_claim_grace', _LONGEST),
+    ('default_claim_grace', 'max_renewal_grace', _LONGEST),
+    (1, 'max_verdicts'),
+    ('max_park_reason',),
+    (1, 'max_queues_per_request'),
+    (1, 'max_queue_weight'),
+    (1, 'max_queue_name_length'),
+    (1, 'max_project_length'),
+)
+
+
 def contradiction(settings: Any) -> str | None:
     """What makes no sense in the settings, taken together; None if there is nothing."""
+    for name, value in settings.limits:
+        if not isinstance(value, int):
+            return f'limits.{name} must be a whole number, not {value!r}'
+    for low, high in chain.from_iterable(map(pairwise, IN_ORDER)):
+        if _value(settings, low) > _value(settings, high):
+            return f'{_shown(settings, low)} must not be above {_shown(settings, high)}'
     if settings.database.statement_timeout >= settings.limits.min_claim_ttl:
         # A claim must not have lapsed before it is committed: model/hints.py relies on it.
         return 'database.statement_timeout must be below limits.min_claim_ttl'
     return None
+
+
+def _value(settings: Any, limit: str | int) -> int:
+    return int(settings.limits[limit]) if isinstance(limit, str) else limit
+
+
+def _shown(settings: Any, limit: str | int) -> str:
+    return f'limits.{limit} ({settings.limits[limit]})' if isinstance(limit, str) else str(limit)
 
 
 #: The limits of the running service; :func:`init_limits` sets them.

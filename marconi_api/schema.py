@@ -4,9 +4,11 @@ Alembic does the work; every failure leaves as a :class:`SchemaError`, whose mes
 one line that tells the operator what to do.
 """
 
+import contextlib
 import shlex
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import alembic.command
@@ -19,6 +21,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.pool import NullPool
 
 from marconi_api.installation import ALEMBIC_INI, normalise_url
+from marconi_api.model.tables import metadata
 
 OLDEST_POSTGRESQL = 13
 
@@ -26,8 +29,43 @@ OLDEST_POSTGRESQL = 13
 CONNECT_TIMEOUT = 5
 
 
-class SchemaError(Exception):
-    """The database cannot be used as it is; the message is one line that says why."""
+class SchemaError(CommandError):
+    """The database cannot be used as it is; the message is one line that says why.
+
+    It is one of alembic's errors, so that the command ``alembic`` shows no traceback either.
+    """
+
+
+@contextlib.contextmanager
+def connection(url: str) -> Iterator[Connection]:
+    """A connection to the database, of several hosts to the one that takes changes.
+
+    :raises SchemaError: also for what goes wrong in the database while it is in use
+    """
+    try:
+        engine = create_engine(
+            normalise_url(url),
+            poolclass=NullPool,
+            connect_args={
+                'connect_timeout': CONNECT_TIMEOUT,
+                'target_session_attrs': 'read-write',
+            },
+        )
+    except (ArgumentError, NoSuchModuleError, ModuleNotFoundError, ValueError):
+        raise SchemaError(
+            'the database URL cannot be used: write it as postgresql://user:password@host/name'
+        ) from None
+    if engine.dialect.name != 'postgresql':
+        raise SchemaError(f'{_shown(url)} is not PostgreSQL, which Marconi needs')
+    try:
+        opened = engine.connect()
+    except DBAPIError as error:
+        raise SchemaError(f'cannot reach {_shown(url)}: {_first_line(error)}') from None
+    with opened:
+        try:
+            yield opened
+        except DBAPIError as error:
+            raise SchemaError(f'cannot use {_shown(url)}: {_first_line(error)}') from None
 
 
 def upgrade(url: str) -> None:
@@ -37,12 +75,10 @@ def upgrade(url: str) -> None:
     """
     try:
         alembic.command.upgrade(_alembic_config(url), 'head')
+    except SchemaError:
+        raise
     except CommandError as error:
         raise SchemaError(f'cannot upgrade the schema of {_shown(url)}: {error}') from None
-    except DBAPIError as error:
-        raise SchemaError(
-            f'cannot upgrade the schema of {_shown(url)}: {_first_line(error)}'
-        ) from None
 
 
 def check(url: str) -> None:
@@ -50,25 +86,11 @@ def check(url: str) -> None:
 
     :raises SchemaError: if it is unreachable or too old, or if its schema is another.
     """
-    try:
-        engine = create_engine(
-            normalise_url(url),
-            poolclass=NullPool,
-            connect_args={'connect_timeout': CONNECT_TIMEOUT},
-        )
-    except (ArgumentError, NoSuchModuleError, ModuleNotFoundError, ValueError):
-        raise SchemaError(
-            'the database URL cannot be used: write it as postgresql://user:password@host/name'
-        ) from None
-    if engine.dialect.name != 'postgresql':
-        raise SchemaError(f'{_shown(url)} is not PostgreSQL, which Marconi needs')
-    try:
-        with engine.connect() as connection:
-            _check_version(connection, url)
-            _check_encoding(connection, url)
-            _check_revision(connection, url)
-    except DBAPIError as error:
-        raise SchemaError(f'cannot reach {_shown(url)}: {_first_line(error)}') from None
+    with connection(url) as opened:
+        _check_version(opened, url)
+        _check_encoding(opened, url)
+        _check_revision(opened, url)
+        _check_not_distributed(opened, url)
 
 
 def _check_version(connection: Connection, url: str) -> None:
@@ -106,12 +128,34 @@ def _check_revision(connection: Connection, url: str) -> None:
     state = f'is at revision {", ".join(sorted(present))}' if present else 'is not made yet'
     raise SchemaError(
         f'the schema of {_shown(url)} {state}, but revision {", ".join(sorted(newest))} is '
-        f'needed: run  {_upgrade_command()}'
+        f'needed: {_how_to_upgrade(url)}'
     )
 
 
-def _upgrade_command() -> str:
-    """What to type, here and now, to bring the schema up; the URL is left to the reader."""
+def _check_not_distributed(connection: Connection, url: str) -> None:
+    """Refuse tables of ours that Citus has spread over several servers.
+
+    Claims would fail there, and readers miss messages (docs/architecture.md).
+    """
+    if connection.scalar(text("SELECT to_regclass('pg_dist_partition')")) is None:
+        return
+    distributed = connection.scalars(
+        text(
+            'SELECT name FROM unnest(CAST(:names AS text[])) AS name'
+            ' WHERE to_regclass(name) IN (SELECT logicalrelid FROM pg_dist_partition)'
+            ' ORDER BY name'
+        ),
+        {'names': list(metadata.tables)},
+    ).all()
+    if distributed:
+        raise SchemaError(
+            f'Citus distributes tables of {_shown(url)} ({", ".join(distributed)}), on which '
+            'claims fail and readers miss messages: make them local by undistribute_table()'
+        )
+
+
+def _how_to_upgrade(url: str) -> str:
+    """What to type, here and now, to bring the schema up; a password is not shown."""
     command = ['alembic']
     beside_python = Path(sys.executable).with_name('alembic')
     found = shutil.which('alembic')
@@ -119,22 +163,34 @@ def _upgrade_command() -> str:
         command = [str(beside_python)]
     if not Path('alembic.ini').exists() or not ALEMBIC_INI.samefile('alembic.ini'):
         command += ['-c', str(ALEMBIC_INI)]
-    return f'MARCONI_DATABASE_URL=… {shlex.join(command)} upgrade head'
+    command += ['upgrade', 'head']
+    if _hides(url):
+        return f'with MARCONI_DATABASE_URL set as it is here, run  {shlex.join(command)}'
+    return f'run  MARCONI_DATABASE_URL={shlex.quote(url)} {shlex.join(command)}'
 
 
 def _alembic_config(url: str) -> Config:
-    config = Config(ALEMBIC_INI)
+    # Standard output is the service's own.
+    config = Config(ALEMBIC_INI, stdout=sys.stderr)
     config.attributes['url'] = normalise_url(url)
     return config
+
+
+# Parameters of a URL that hold secrets.
+_SECRETS = ('password', 'sslpassword')
 
 
 def _shown(url: str) -> str:
     """The URL as it may be printed: without its password."""
     shown = make_url(normalise_url(url)).set(drivername='postgresql')
-    # A password may also stand among the parameters of the query.
-    if 'password' in shown.query:
-        shown = shown.update_query_dict({'password': '***'})
-    return shown.render_as_string(hide_password=True)
+    hidden = {name: '***' for name in _SECRETS if name in shown.query}
+    return shown.update_query_dict(hidden).render_as_string(hide_password=True)
+
+
+def _hides(url: str) -> bool:
+    """Whether :func:`_shown` leaves something out."""
+    parsed = make_url(normalise_url(url))
+    return parsed.password is not None or any(name in parsed.query for name in _SECRETS)
 
 
 def _first_line(error: DBAPIError) -> str:

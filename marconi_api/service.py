@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from marconi_api import embedded, limits, schema
+from marconi_api import embedded, schema
 from marconi_api.installation import config_file, normalise_url
 
 # Seconds.
@@ -62,8 +62,6 @@ def serve(settings: Any) -> None:
 
     :raises ServiceError: if it cannot start, or if uwsgi ended unasked.
     """
-    if contradiction := limits.contradiction(settings):
-        raise ServiceError(contradiction)
     stop = _stop_event()
     address = Address.of(settings.server)
     with contextlib.ExitStack() as started:

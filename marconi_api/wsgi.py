@@ -13,9 +13,9 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from pecan.deploy import deploy
+from pecan import load_app
 
-from marconi_api.installation import config_file
+from marconi_api.settings import read_settings
 
 try:
     import uwsgi
@@ -123,7 +123,7 @@ def _listens_for_clients(found: socket.socket) -> bool:
     )
 
 
-application = BehindRouters(deploy(str(config_file())))
+application = BehindRouters(load_app(read_settings().to_dict()))
 if uwsgi is not None:
     _answer_without_delay()
     uwsgi.atexit = application.linger

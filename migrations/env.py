@@ -4,14 +4,19 @@ The database is the one that MARCONI_DATABASE_URL names, else the embedded Postg
 is running. `marconi serve` hands over its own in ``config.attributes['url']``.
 """
 
-from alembic import context
-from alembic.util import CommandError
-from pecan.configuration import conf_from_file
-from sqlalchemy import create_engine, text
-from sqlalchemy.pool import NullPool
+from typing import Any
 
-from marconi_api.installation import config_file, database_url
+import alembic.command
+from alembic import context
+from alembic.runtime.migration import MigrationContext, MigrationInfo
+from alembic.script import Script
+from alembic.util import CommandError
+from sqlalchemy import text
+
+from marconi_api import schema
+from marconi_api.installation import database_url
 from marconi_api.model.tables import metadata
+from marconi_api.settings import SettingsError, read_settings
 
 # A migration that cannot get its lock gives up, rather than make all requests wait in line
 # behind it. It is safe to run again.
@@ -33,23 +38,58 @@ def run_offline() -> None:
 
 def run_online() -> None:
     """Bring the database up or down, each migration in a transaction of its own."""
-    url = context.config.attributes.get('url') or database_url(conf_from_file(str(config_file())))
-    if not url:
-        raise CommandError(
-            'no database: set MARCONI_DATABASE_URL, or start the embedded one (make serve)'
-        )
-    engine = create_engine(url, poolclass=NullPool)
-    with engine.connect() as connection:
+    with schema.connection(_url()) as connection:
         connection.execute(text(f"SET lock_timeout = '{LOCK_TIMEOUT}'"))
         connection.commit()
+        steps: list[MigrationInfo] = []
+
+        def tell(ctx: MigrationContext, step: MigrationInfo, heads: Any, run_args: Any) -> None:
+            steps.append(step)
+            context.config.print_stdout(_told(step))
+
         context.configure(
             connection=connection,
             target_metadata=metadata,
             transaction_per_migration=True,
             compare_server_default=True,
+            on_version_apply=tell,
         )
         with context.begin_transaction():
             context.run_migrations()
+        if not steps and _is_to_migrate():
+            present = ', '.join(context.get_context().get_current_heads()) or 'base'
+            context.config.print_stdout(f'schema is at {present} already: nothing to do')
+
+
+def _url() -> str:
+    url: str | None = context.config.attributes.get('url')
+    try:
+        url = url or database_url(read_settings())
+    except SettingsError as error:
+        raise CommandError(str(error)) from None
+    if not url:
+        raise CommandError(
+            'no database: set MARCONI_DATABASE_URL, or start the embedded one (make serve)'
+        )
+    return url
+
+
+def _told(step: MigrationInfo) -> str:
+    """What a step did, in one line: the first of its revision's docstring stands for it."""
+    if step.is_stamp:
+        return f'schema marked as {", ".join(step.destination_revision_ids) or "base"}'
+    did = 'upgraded to' if step.is_upgrade else 'downgraded from'
+    assert isinstance(step.up_revision, Script)
+    return f'schema {did} {step.up_revision_id}: {step.up_revision.doc.rstrip(".")}'
+
+
+def _is_to_migrate() -> bool:
+    """Whether a DBA typed `alembic upgrade` or `alembic downgrade`."""
+    typed = context.config.cmd_opts
+    return typed is not None and typed.cmd[0] in (
+        alembic.command.upgrade,
+        alembic.command.downgrade,
+    )
 
 
 if context.is_offline_mode():

@@ -4,8 +4,8 @@ What a client posted never changes and stands in ``messages``. What changes with
 claim stands in the narrow rows of ``message_states``, so that a claim rewrites a few dozen
 bytes and never a body. docs/architecture.md draws the picture.
 
-Every key and every hot statement holds ``queue_id``, so that the tables can be distributed
-by it (Citus) without a change.
+Every key and every hot statement holds ``queue_id``, so that queues can live apart one day. Not
+by Citus: statements rely on transaction ids and row places of one PostgreSQL.
 """
 
 import re

@@ -1,6 +1,7 @@
 """The schema goes up, down and up again, and is what tables.py says."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -119,5 +120,49 @@ def test_a_migration_that_meets_a_lock_gives_up_soon_and_changes_nothing(alembic
         )
         cursor.execute('COMMIT')
 
-    assert 'lock timeout' in refused.stderr
+    last = refused.stdout.splitlines()[-1]
+    assert re.fullmatch('FAILED: cannot use .*: .* due to lock timeout', last)
+    assert refused.stderr == ''
     assert tables(connection) == set(metadata.tables)
+
+
+def test_each_step_is_told_in_one_line(alembic):
+    assert re.fullmatch('(schema upgraded to 000[1-9]: .+\n)+', alembic('upgrade', 'head'))
+    assert re.fullmatch(
+        'schema is at 000[1-9] already: nothing to do\n', alembic('upgrade', 'head')
+    )
+    assert re.fullmatch('(schema downgraded from 000[1-9]: .+\n)+', alembic('downgrade', 'base'))
+    assert re.fullmatch('schema marked as 0001\n', alembic('stamp', '0001'))
+
+
+def test_a_database_that_does_not_let_in_is_told_in_one_line(url):
+    refused = subprocess.run(
+        [sys.executable, '-m', 'alembic', 'upgrade', 'head'],
+        cwd=OPERATOR_FILES,
+        env=os.environ | {'MARCONI_DATABASE_URL': url.replace('marconi@', 'nobody:secret@')},
+        capture_output=True,
+        text=True,
+    )
+
+    assert refused.returncode != 0
+    assert re.fullmatch(
+        r'FAILED: cannot reach .*role "nobody" does not exist\n', refused.stdout + refused.stderr
+    )
+    assert 'secret' not in refused.stdout
+
+
+def test_settings_that_cannot_be_used_are_told_in_one_line(tmp_path):
+    (tmp_path / 'settings.py').write_text("limits = {'max_verdict': 1}")
+
+    refused = subprocess.run(
+        [sys.executable, '-m', 'alembic', 'current'],
+        cwd=OPERATOR_FILES,
+        env=os.environ | {'MARCONI_CONFIG': str(tmp_path / 'settings.py')},
+        capture_output=True,
+        text=True,
+    )
+
+    assert refused.returncode != 0
+    assert re.fullmatch(
+        'FAILED: .*limits.max_verdict is not a setting: .*\n', refused.stdout + refused.stderr
+    )

@@ -1,0 +1,82 @@
+"""What an operator reads who types a command: `marconi`, and alembic's hint."""
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+
+from marconi_api.embedded import EmbeddedPostgres
+from tests.running_service import wait_until
+
+
+def marconi(*arguments: str, **environment: str) -> Any:
+    return subprocess.run(
+        [sys.executable, '-m', 'marconi_api.commands', *arguments],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_it_tells_its_version() -> None:
+    assert marconi('--version').stdout == f'marconi {version("marconi-api")}\n'
+
+
+def test_a_janitor_that_may_not_connect_says_so_in_one_line(postgres: EmbeddedPostgres) -> None:
+    url = postgres.url.replace('marconi@', 'nobody:secret@')
+
+    done = marconi('expire', MARCONI_DATABASE_URL=url)
+
+    assert done.returncode == 1
+    assert re.fullmatch(r'marconi: cannot reach .*role "nobody" does not exist\n', done.stderr)
+    assert 'secret' not in done.stderr
+
+
+def test_a_janitor_without_a_schema_says_so_in_one_line(postgres: EmbeddedPostgres) -> None:
+    url = postgres.url.replace('/marconi?', '/postgres?')
+
+    done = marconi('expire', '--forever', MARCONI_DATABASE_URL=url)
+
+    assert done.returncode == 1
+    assert re.fullmatch(r'marconi: the schema of .* is not made yet, .*\n', done.stderr)
+
+
+def test_a_setting_that_is_unknown_is_named_in_one_line(tmp_path: Path) -> None:
+    settings = tmp_path / 'settings.py'
+    settings.write_text("limits = {'max_verdict': 1}")
+
+    done = marconi('expire', MARCONI_CONFIG=str(settings))
+
+    assert done.returncode == 1
+    assert re.fullmatch(r'marconi: .*limits\.max_verdict is not a setting: .*\n', done.stderr)
+
+
+def test_ctrl_c_ends_a_janitor_without_a_traceback(postgres: EmbeddedPostgres) -> None:
+    before = connections(postgres)
+    janitor = subprocess.Popen(
+        [sys.executable, '-m', 'marconi_api.commands', 'expire', '--forever'],
+        env=os.environ | {'MARCONI_DATABASE_URL': postgres.url},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    wait_until(lambda: connections(postgres) > before)
+
+    janitor.send_signal(signal.SIGINT)
+
+    assert janitor.communicate(timeout=60)[1] == ''
+    assert janitor.returncode == 128 + signal.SIGINT
+
+
+def connections(postgres: EmbeddedPostgres) -> int:
+    """How many of Marconi's there are."""
+    with contextlib.closing(psycopg2.connect(postgres.url.replace('+psycopg2', ''))) as connection:
+        cursor = connection.cursor()
+        cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'marconi'")
+        return int(cursor.fetchall()[0][0])

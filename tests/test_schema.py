@@ -1,0 +1,114 @@
+"""Which databases Marconi accepts, and how they may be named."""
+
+import contextlib
+import os
+import re
+import subprocess
+from urllib.parse import quote
+
+import psycopg2
+import pytest
+from sqlalchemy import text
+
+from marconi_api import schema
+from marconi_api.embedded import EmbeddedPostgres, running_url
+from marconi_api.installation import normalise_url
+
+
+@pytest.fixture
+def url(postgres: EmbeddedPostgres) -> str:
+    """A database of its own, with the schema."""
+    with contextlib.closing(psycopg2.connect(postgres.url.replace('+psycopg2', ''))) as connection:
+        connection.autocommit = True
+        cursor = connection.cursor()
+        cursor.execute('DROP DATABASE IF EXISTS checked WITH (FORCE)')
+        cursor.execute('CREATE DATABASE checked')
+    found = postgres.url.replace('/marconi?', '/checked?')
+    schema.upgrade(found)
+    return found
+
+
+@pytest.fixture
+def socket_dir(postgres: EmbeddedPostgres) -> str:
+    """Where the server's socket is."""
+    url = running_url(postgres.state_dir)
+    assert url
+    return url.partition('?host=')[2]
+
+
+@pytest.mark.parametrize(
+    'form',
+    [
+        'postgresql://marconi@{encoded}/marconi',
+        'postgresql://marconi@{encoded}:5432/marconi',
+        'postgresql://marconi@127.0.0.1:1,{encoded}/marconi',
+        'postgresql://marconi@127.0.0.1:1,{encoded}:5432/marconi?sslmode=prefer',
+        'postgresql://marconi@[::1]:1,{encoded}:5432/marconi',
+        'postgresql://{encoded},127.0.0.1:1/marconi?user=marconi',
+        'postgresql://marconi@/marconi?host={plain}',
+        'postgres://marconi@/marconi?host={encoded}&port=5432',
+        'postgresql:///marconi?user=marconi&host=127.0.0.1,{plain}&port=1,5432',
+        'postgresql+psycopg2://marconi@/marconi?host={plain}',
+    ],
+)
+def test_a_url_as_psql_takes_it_is_understood(socket_dir: str, form: str) -> None:
+    schema.check(form.format(plain=socket_dir, encoded=quote(socket_dir, safe='')))
+
+
+def test_a_password_may_hold_what_separates_hosts() -> None:
+    url = 'postgresql://me:a,b%25@db.example.com/marconi'
+
+    assert normalise_url(url) == 'postgresql+psycopg2://me:a,b%25@db.example.com/marconi'
+
+
+@pytest.mark.parametrize(
+    'url',
+    ['postgresql://me:secret@h:x/marconi', 'postgresql://me:secret@h1,h2:x/marconi', 'nonsense'],
+)
+def test_a_url_that_cannot_be_used_is_refused_with_a_form_that_can(url: str) -> None:
+    with pytest.raises(schema.SchemaError, match='postgresql://user:password@host/name') as refused:
+        schema.check(url)
+
+    assert 'secret' not in str(refused.value)
+
+
+@pytest.mark.parametrize('parameter', ['password', 'sslpassword'])
+def test_a_secret_in_a_url_s_parameters_is_not_shown(parameter: str) -> None:
+    with pytest.raises(schema.SchemaError) as refused:
+        schema.check(f'postgresql://me@127.0.0.1:1/marconi?{parameter}=secret')
+
+    assert 'secret' not in str(refused.value)
+
+
+@pytest.mark.parametrize('password', ['', ':secret'])
+def test_the_command_that_upgrades_can_be_pasted(url: str, socket_dir: str, password: str) -> None:
+    with schema.connection(url) as connection:
+        connection.execute(text('DROP TABLE alembic_version'))
+        connection.execute(text('DROP TABLE queues, messages, message_states, claims, id_epoch'))
+        connection.commit()
+    named = (
+        f'postgresql://marconi{password}@{quote(socket_dir, safe="")}/checked?options=-c%20jit=off'
+    )
+    with pytest.raises(schema.SchemaError) as refused:
+        schema.check(named)
+    [command] = re.findall(r'run  (.*)$', str(refused.value))
+
+    subprocess.run(
+        command, shell=True, check=True, env=os.environ | {'MARCONI_DATABASE_URL': named}
+    )
+
+    schema.check(named)
+    assert 'secret' not in str(refused.value)
+
+
+def test_tables_that_citus_distributes_are_refused(url: str) -> None:
+    with schema.connection(url) as connection:
+        # As far as anybody can tell who has no Citus at hand: its catalog.
+        connection.execute(text('CREATE TABLE pg_dist_partition (logicalrelid regclass)'))
+        connection.commit()
+        schema.check(url)
+        connection.execute(text("INSERT INTO pg_dist_partition VALUES ('messages')"))
+        connection.commit()
+
+    with pytest.raises(schema.SchemaError, match=r'Citus distributes tables of .* \(messages\)'):
+        schema.check(url)
