@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
-from marconi_api.errors import ClaimNotFound, StorageUnavailable
+from marconi_api.errors import ClaimNotFound, Fault, StorageUnavailable
 from marconi_api.model import dead_letters
 from marconi_api.model.attributes import Attributes, KnownAttributes
 from marconi_api.model.database import Database, Row
@@ -78,7 +78,7 @@ class Claims:
         def claim(queue: QueueKey, count: int) -> int:
             try:
                 made = self._claim(queue, ttl, grace, count)
-            except StorageUnavailable:
+            except (Fault, StorageUnavailable):
                 # Unseen, what was claimed so far would be held for its whole time.
                 if claims:
                     return 0
@@ -133,7 +133,8 @@ class Claims:
     def renew(self, queue: QueueKey, claim: str, ttl: int, grace: int) -> None:
         """Start the claim anew: it and what it still holds last ``ttl`` seconds from now.
 
-        A message that would end before the claim is made to outlive it by ``grace``.
+        A message that would end before the claim is made to outlive it by ``grace``. A claim
+        that holds nothing is no more, and is left as it is.
         """
         identity = claim_id(claim)
         parameters = {**queue.parameters, 'claim_id': identity, 'ttl': ttl, 'grace': grace}
@@ -216,13 +217,19 @@ _GET = Prepared(f"""
 
 _RENEW = Prepared(f"""
     WITH the_queue AS MATERIALIZED ({THE_QUEUE}),
-    claim AS (
-        UPDATE claims SET started_at = now(), expires_at = {_END}, ttl = %(ttl)s
+    claim AS MATERIALIZED (
+        SELECT message_ids FROM claims
          WHERE queue_id = %(queue_id)s AND id = %(claim_id)s::uuid AND expires_at > now()
-     RETURNING message_ids)
-    UPDATE message_states SET {_MARK}
-     WHERE {_HELD}
- RETURNING id
+           FOR NO KEY UPDATE),
+    renewed AS (
+        UPDATE message_states SET {_MARK}
+         WHERE {_HELD}
+     RETURNING id),
+    claim_renewed AS (
+        UPDATE claims SET started_at = now(), expires_at = {_END}, ttl = %(ttl)s
+         WHERE queue_id = %(queue_id)s AND id = %(claim_id)s::uuid
+           AND EXISTS (SELECT FROM renewed))
+    SELECT id FROM renewed
 """)
 
 # The clock is read after the transaction has its id: hints.py builds on that.

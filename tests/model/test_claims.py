@@ -121,6 +121,18 @@ def test_renewing_keeps_the_messages_beyond_the_first_term(queue, post, claim, a
     assert len(model.claims.get(queue, held.id).messages) == 1
 
 
+def test_a_claim_that_holds_nothing_cannot_be_renewed_and_stays_as_it_is(queue, post, claim, sql):
+    [posted] = post(1)
+    held = claim()
+    model.messages.delete(queue, posted, held.id)
+    before = sql('SELECT * FROM claims')
+
+    with pytest.raises(ClaimNotFound):
+        model.claims.renew(queue, held.id, ttl=43200, grace=60)
+
+    assert sql('SELECT * FROM claims') == before
+
+
 def test_a_lapsed_claim_cannot_be_renewed_though_nobody_took_its_messages(queue, post, claim, age):
     post(1)
     held = claim(ttl=60)
