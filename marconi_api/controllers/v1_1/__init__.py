@@ -2,7 +2,7 @@
 
 from marconi_api.controllers.not_offered import pools_and_flavors
 from marconi_api.controllers.v1_1.claims import ClaimController, ClaimsController
-from marconi_api.controllers.v1_1.home import HomeController, PingController
+from marconi_api.controllers.v1_1.home import HealthController, HomeController, PingController
 from marconi_api.controllers.v1_1.messages import MessageController, MessagesController
 from marconi_api.controllers.v1_1.queues import (
     QueueController,
@@ -31,6 +31,7 @@ PREFIX = '/v1.1'
 RESOURCES = {
     f'{PREFIX}': HomeController(PREFIX),
     f'{PREFIX}/ping': PingController(PREFIX),
+    f'{PREFIX}/health': HealthController(PREFIX),
     f'{PREFIX}/queues': QueuesController(PREFIX),
     f'{PREFIX}/queues/{{queue}}': QueueController(PREFIX),
     f'{PREFIX}/queues/{{queue}}/stats': StatsController(PREFIX),

@@ -2,9 +2,9 @@
 
 from marconi_api.controllers.not_offered import pools_and_flavors, subscriptions_and_topics
 from marconi_api.controllers.v1_1.claims import ClaimController, ClaimsController
-from marconi_api.controllers.v1_1.home import PingController
+from marconi_api.controllers.v1_1.home import HealthController, PingController
 from marconi_api.controllers.v1_1.messages import MessageController
-from marconi_api.controllers.v2.home import HealthController, HomeController
+from marconi_api.controllers.v2.home import HomeController
 from marconi_api.controllers.v2.messages import MessagesController
 from marconi_api.controllers.v2.queues import (
     PurgeController,

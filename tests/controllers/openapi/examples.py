@@ -44,6 +44,7 @@ SERVICE: Table = {
 }
 
 _TERMS = {'ttl': 60, 'grace': 60}
+_ADMIN = {'X-Roles': 'admin'}
 
 V1: Table = {
     ('GET', '/v1'): {200: PLAIN},
@@ -111,6 +112,7 @@ def _later(prefix: str) -> Table:
         ('GET', prefix): {200: PLAIN},
         ('GET', f'{prefix}/ping'): {204: PLAIN, 503: Example(given='no storage')},
         ('HEAD', f'{prefix}/ping'): {204: PLAIN},
+        ('GET', f'{prefix}/health'): {200: Example(headers=_ADMIN), 403: PLAIN},
         ('GET', f'{prefix}/queues'): {
             200: Example('limit=1&detailed=true'),
             400: Example('detailed=perhaps'),
@@ -162,12 +164,10 @@ def _patch(*operations: dict[str, Any], queue: str = 'jobs') -> Example:
     )
 
 
-_ADMIN = {'X-Roles': 'admin'}
 _QUEUE = '/v2/queues/{queue}'
 
 V2: Table = {
     **_later('/v2'),
-    ('GET', '/v2/health'): {200: Example(headers=_ADMIN), 403: PLAIN},
     ('GET', '/v2/queues'): {
         200: Example('limit=1&detailed=true&with_count=true&name=j&a=1'),
         400: Example('limit=21'),

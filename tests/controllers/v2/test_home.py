@@ -135,21 +135,24 @@ def test_ping_answers_without_words(api: LaterApi, method: str) -> None:
 # ---------------------------------------------------------------- health
 
 
+@both_versions
 @pytest.mark.parametrize(
     'roles', [None, '', 'member', 'administrator', 'not-admin,member', 'no admin']
 )
 def test_health_is_for_admins_only(api: LaterApi, roles: str | None) -> None:
-    response = api.get('/v2/health', headers={} if roles is None else {'X-Roles': roles})
+    sent = {} if roles is None else {'X-Roles': roles}
+    response = api.get(f'{api.version}/health', headers=sent)
 
     assert refusal(response) == (403, 'Not authorized')
 
 
+@both_versions
 @pytest.mark.parametrize('roles', ['admin', 'member,admin', 'admin,member', 'member, admin'])
 def test_health_tells_an_admin_what_works_and_how_much_there_is(api: LaterApi, roles: str) -> None:
     api.post_messages('a', 'b', 'c')
     api.claim(limit=1)
 
-    response = api.get('/v2/health', headers={'X-Roles': roles})
+    response = api.get(f'{api.version}/health', headers={'X-Roles': roles})
 
     assert response.status_int == 200
     document = response.json
@@ -179,6 +182,8 @@ def test_health_counts_the_messages_that_are_there_and_none_of_its_own(
     api.claim(limit=1)
     api.post_messages('delayed', delay=100)
     api.post_messages('of a neighbour', project='neighbour')
+    [parked] = api.post_messages('parked')
+    assert api.post(f'{parked}/park').status_int == 204
 
     for _ in range(2):
         document = api.get('/v2/health', headers={'X-Roles': 'admin'}).json
