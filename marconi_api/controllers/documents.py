@@ -84,11 +84,14 @@ def posted_location(path: str, ids: list[str]) -> str:
 
 
 def stats_document(queue_href: str, stats: Stats) -> dict[str, Any]:
-    """How many messages a queue has, and the ends of the line (contract v1, 4.7)."""
+    """How many messages a queue has, and the ends of the line (contract v1, 4.7).
+
+    Parked ones are left out, as nobody is handed them: they would be the oldest for ever.
+    """
     counts: dict[str, Any] = {
         'free': stats.free,
         'claimed': stats.claimed,
-        'total': stats.free + stats.claimed + stats.parked,
+        'total': stats.free + stats.claimed,
     }
     if stats.oldest and stats.newest:
         counts['oldest'] = _summary(queue_href, stats.oldest)

@@ -48,7 +48,7 @@ class MessageSummary:
 
 @dataclass(frozen=True)
 class Stats:
-    """How many live messages there are, and the oldest and newest of them.
+    """How many live messages there are, and the oldest and newest of those that are not parked.
 
     ``free`` ones can be claimed, now or when their delay is over.
     """
@@ -252,12 +252,11 @@ _LIST = f"""
      ORDER BY name LIMIT %(limit)s
 """
 
-#: Free, claimed and all messages, of all queues.
+#: Free and claimed messages, of all queues. Parked ones count as neither.
 VOLUME = f"""
-    SELECT count(*) FILTER (WHERE NOT {IS_CLAIMED} AND NOT {IS_PARKED}),
-           count(*) FILTER (WHERE {IS_CLAIMED}), count(*)
+    SELECT count(*) FILTER (WHERE NOT {IS_CLAIMED}), count(*) FILTER (WHERE {IS_CLAIMED})
       FROM message_states JOIN queues USING (queue_id)
-     WHERE expires_at > now() AND coalesce(moved_in, id) >= floor
+     WHERE expires_at > now() AND NOT {IS_PARKED} AND coalesce(moved_in, id) >= floor
 """
 
 _COUNT_QUEUES = f"""
@@ -275,7 +274,7 @@ def _end_of_line(order: str) -> str:
         SELECT id, {age} AS age,
                to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS created
           FROM (SELECT id FROM message_states
-                 WHERE queue_id = %(queue_id)s AND {IS_ALIVE}
+                 WHERE queue_id = %(queue_id)s AND {IS_ALIVE} AND NOT {IS_PARKED}
                  ORDER BY id {order} LIMIT 1) AS state
           JOIN messages USING (id)
          WHERE queue_id = %(queue_id)s)"""

@@ -217,7 +217,7 @@ class PlainStore:
         queue = self.queue(name)
         ends = [
             MessageSummary(message.id, self.since(message.posted_at), ANY)
-            for message in queue.in_order({'ready', 'claimed', 'delayed', 'parked'})
+            for message in queue.in_order({'ready', 'claimed', 'delayed'})
         ]
         return Stats(
             free=len(queue.in_order({'ready', 'delayed'})),

@@ -134,6 +134,7 @@ class StatsController(v1_1.StatsController):
         """With the parked messages, which are neither free nor claimed."""
         document = super().document(queue, stats)
         document['messages']['parked'] = stats.parked
+        document['messages']['total'] += stats.parked
         return document
 
 

@@ -199,3 +199,39 @@ def test_a_queue_without_project_is_seen_by_version_1_only(client_of: Callable[[
 
     for version in LATER_VERSIONS:
         assert client_of(version).get(f'{version}/queues').json['queues'] == []
+
+
+@pytest.mark.parametrize('reader', VERSIONS)
+def test_statistics_leave_out_what_is_parked_but_for_a_count_of_its_own(
+    client_of: Callable[[str], Api], reader: str, age: Callable[[int], None]
+) -> None:
+    """It would else be the oldest for ever, and an alarm on the oldest one's age ring for ever."""
+    writer = client_of('/v2')
+    [parked] = writer.post_messages('parked', ttl=3600)
+    age(1000)
+    assert writer.post(f'{parked}/park').status_int == 204
+    writer.post_messages('claimed', 'free')
+    writer.claim(limit=1)
+
+    stats = client_of(reader).get(f'{jobs(reader)}/stats', project=PROJECT).json['messages']
+
+    counted = {name: stats[name] for name in ('free', 'claimed', 'total')}
+    if reader == '/v2':
+        assert stats['parked'] == 1
+        assert counted == {'free': 1, 'claimed': 1, 'total': 3}
+    else:
+        assert counted == {'free': 1, 'claimed': 1, 'total': 2}
+    assert stats['oldest']['age'] < 1000
+
+
+@pytest.mark.parametrize('reader', VERSIONS)
+def test_a_queue_whose_messages_are_all_parked_has_no_oldest(
+    client_of: Callable[[str], Api], reader: str
+) -> None:
+    writer = client_of('/v2')
+    [parked] = writer.post_messages('parked')
+    writer.post(f'{parked}/park')
+
+    stats = client_of(reader).get(f'{jobs(reader)}/stats', project=PROJECT).json['messages']
+
+    assert stats.keys() & {'oldest', 'newest'} == set()
