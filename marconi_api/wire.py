@@ -10,10 +10,12 @@ documents and msgspec reads them; WSME's own parsing is not used, since it takes
 import json
 import re
 import uuid
+from array import array
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from http import HTTPStatus
+from itertools import accumulate
 from typing import Any, TypeVar
 from urllib.parse import parse_qs, quote_plus
 
@@ -131,8 +133,26 @@ def _refuse_integers_beyond_64_bit(content: bytes) -> None:
 
     try:
         json.loads(content, parse_int=check)
-    except (ValueError, RecursionError):
+    except RecursionError:
+        raise InvalidBody(_TOO_DEEP) from None
+    except ValueError:
         raise InvalidBody('The body is not valid JSON.') from None
+
+
+_TOO_DEEP = f'Lists and objects must not be nested more than {limits.MOST_LEVELS} levels deep.'
+# An unfinished string reaches to the end: the parser refuses it.
+_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)
+_STEPS = bytes.maketrans(b'[{]}', bytes((1, 1, 0xFF, 0xFF)))
+_NO_STEPS = bytes({*range(256)} - {*b'[{]}'})
+
+
+def _refuse_deep_nesting(text: str) -> None:
+    # Each level begins with a bracket: few documents have so many, and need the slow look.
+    if text.count('[') + text.count('{') <= limits.MOST_LEVELS:
+        return
+    steps = array('b', _STRING.sub(b'', text.encode()).translate(_STEPS, _NO_STEPS))
+    if max(accumulate(steps), default=0) > limits.MOST_LEVELS:
+        raise InvalidBody(_TOO_DEEP)
 
 
 # ---------------------------------------------------------------- types of values
@@ -226,14 +246,18 @@ class ListOf(Value):
     """A JSON list of documents of one type.
 
     :param at_least: how many there must be, which the action sees to
+    :param at_most: how many there may be, which the action or the model sees to
     """
 
     basetype = list
     name = 'list'
 
-    def __init__(self, element: type[wtypes.Base], at_least: int = 0) -> None:
+    def __init__(
+        self, element: type[wtypes.Base], at_least: int = 0, at_most: int | None = None
+    ) -> None:
         self.element = element
         self.at_least = at_least
+        self.at_most = at_most
 
     @property
     def parsed(self) -> Any:  # noqa: D102 - as the class says
@@ -355,6 +379,7 @@ def read_document(datatype: Any, text: str) -> Any:
     Of a WSME type comes an object with its attributes: what was sent, else the default, else
     ``Unset``. Members that the type does not name are ignored (contract 5.3, 6.1).
     """
+    _refuse_deep_nesting(text)
     if datatype is JsonObject:
         return JsonObject(text)
     if isinstance(datatype, list):
@@ -367,7 +392,7 @@ def _parse(parse: Callable[[str], Any], text: str) -> Any:
         return parse(text)
     except msgspec.ValidationError as error:
         raise InvalidBody(f'The body has not the shape that is due: {error}.') from None
-    except (msgspec.DecodeError, RecursionError) as error:
+    except msgspec.DecodeError as error:
         raise InvalidBody(f'The body is not valid JSON: {error}.') from None
 
 

@@ -120,6 +120,49 @@ def test_a_field_may_be_written_with_escapes(api: Api, queue: str) -> None:
     assert response.status_int == 201
 
 
+def nested(levels: int, text: str = '') -> str:
+    return '[' * levels + text + ']' * levels
+
+
+@pytest.mark.parametrize('levels', [501, 900, 985, 1500, 20_000])
+@pytest.mark.parametrize('long_number', ['', '1' * 19])
+def test_what_is_nested_more_than_500_levels_deep_is_refused_with_the_limit(
+    api: Api, queue: str, levels: int, long_number: str
+) -> None:
+    # The list of messages and the message are two levels; the metadata is one.
+    text = nested(levels - 2, long_number)
+    posted = api.post_text(text)
+    described = api.put(f'{queue}/metadata', f'{{"a": [{text}]}}')
+
+    for response in posted, described:
+        assert refusal(response) == BODY_REFUSED
+        assert '500 levels' in response.json['description']
+    assert api.get(f'{queue}/metadata').json == {}
+
+
+def test_what_is_nested_500_levels_deep_is_taken_and_comes_back(api: Api, queue: str) -> None:
+    text = nested(498)
+    assert api.post_text(text).status_int == 201
+    assert api.put(f'{queue}/metadata', f'{{"a": [{text}]}}').status_int == 204
+
+    assert text in api.get(f'{queue}/messages?echo=true', client_id=CLIENT_ID).text
+    assert text in api.get(f'{queue}/metadata').text
+    assert len(api.claim().messages) == 1
+
+
+@pytest.mark.parametrize('string', ['[' * 5000, '[\\"' * 2000, '\\\\' * 99 + '{' * 5000])
+def test_brackets_in_a_string_are_no_nesting(api: Api, queue: str, string: str) -> None:
+    response = api.post_text(f'["{string}", {{}}]')
+
+    assert response.status_int == 201
+
+
+def test_many_lists_side_by_side_are_no_nesting(api: Api, queue: str) -> None:
+    response = api.post_text('[' + '[],{},' * 10_000 + '0]')
+
+    assert response.status_int == 201
+
+
 @pytest.mark.parametrize('depth', [200, 500, 900, 1500, 5000])
 def test_what_is_taken_can_be_given_back_however_deep(api: Api, queue: str, depth: int) -> None:
     text = '[' * depth + ']' * depth

@@ -73,9 +73,10 @@ def _end(sent: Any) -> datetime:
         if not isinstance(sent, str) or sent.isdigit():
             raise ValueError
         end = datetime.fromisoformat(sent)
-    except ValueError:
+        end = end.astimezone(UTC) if end.tzinfo else end.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        # In UTC, a time of the years 1 or 9999 may have no such year.
         raise OutOfRange('expires must be a time such as 2030-01-31T12:00:00.') from None
-    end = end.astimezone(UTC) if end.tzinfo else end.replace(tzinfo=UTC)
     end = end.replace(microsecond=0)
     if end <= now:
         raise OutOfRange('expires must be in the future.')

@@ -170,6 +170,9 @@ def test_it_ends(share: Share, use: Use, monkeypatch: pytest.MonkeyPatch) -> Non
         {'expires': '2001-01-01T00:00:00'},
         {'expires': 'tomorrow'},
         {'expires': '20300101'},
+        {'expires': '0001-01-01T00:00:00+01:00'},
+        {'expires': '9999-12-31T23:59:59-01:00'},
+        {'expires': '10000-01-01T00:00:00'},
         {'expires': 5},
         [],
     ],
@@ -186,6 +189,20 @@ def test_a_body_is_required(app: TestApp) -> None:
 @pytest.mark.parametrize('expires', ['2999-01-01T00:00:00', '2999-01-01T00:00:00.331882Z'])
 def test_an_end_may_have_a_fraction_which_is_dropped(share: Share, expires: str) -> None:
     assert share(expires=expires)['expires'] == '2999-01-01T00:00:00'
+
+
+def test_a_grant_may_end_in_the_last_second_of_all_years(share: Share, use: Use) -> None:
+    shared = share(expires='9999-12-31T23:59:59')
+
+    assert shared['expires'] == '9999-12-31T23:59:59'
+    assert use(shared).status_int == 200
+
+
+@pytest.mark.parametrize(
+    'end', ['0001-01-01T00:00:00', '9999-12-31T23:59:60', '10000-01-01T00:00:00', '0' * 5000]
+)
+def test_an_end_that_no_clock_shows_opens_nothing(share: Share, use: Use, end: str) -> None:
+    assert use(share(), URL_Expires=end).status_int == 404
 
 
 def test_without_a_key_nothing_is_shared(
