@@ -276,6 +276,13 @@ class StorageUnavailable(MarconiError):
         super().__init__('The storage is out of reach at the moment: please try again.')
 
 
+class Fault(MarconiError):
+    """A fault of ours, which the request could not help."""
+
+    def __init__(self) -> None:
+        super().__init__('Something went wrong on our side; it has been logged.')
+
+
 class QueueCollision(MarconiError):
     """Two queues' names have one 64-bit hash: the second cannot be made."""
 

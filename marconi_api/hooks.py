@@ -13,6 +13,7 @@ from webob.acceptparse import create_accept_header
 from marconi_api import limits, signing
 from marconi_api.errors import (
     EmptyProject,
+    Fault,
     FormEncodedBody,
     InvalidClientId,
     InvalidQueueName,
@@ -137,7 +138,7 @@ class ErrorHook(PecanHook):
         """An answer with ``title`` and, where there is more to say, ``description``."""
         if not isinstance(error, MarconiError):
             log.error('unexpected error', exc_info=error)
-            error = MarconiError('Something went wrong on our side; it has been logged.')
+            error = Fault()
         document = {'title': error.title}
         if str(error):
             document['description'] = str(error)

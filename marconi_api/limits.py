@@ -12,7 +12,19 @@ from typing import Any
 
 from marconi_api.errors import InvalidQueueName, OutOfRange
 
-_QUEUE_NAME = re.compile(r'[A-Za-z0-9_.-]+')
+#: Characters of a queue's name and of a project's id, whatever config.py says: both are kept in
+#: memory for thousands of queues, and an index holds them in one entry.
+MOST_IN_A_NAME = 256
+MOST_IN_A_PROJECT = 1000
+
+_QUEUE_NAME = re.compile(rf'[A-Za-z0-9_.-]{{1,{MOST_IN_A_NAME}}}')
+
+#: Levels of lists and objects within each other in a document. Every parser counts on some
+#: limit: Python's, which all of ours share, is at 1,000 levels of documents and calls together.
+MOST_LEVELS = 500
+
+#: The greatest number of a column of type integer.
+MOST_IN_A_COLUMN = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -142,7 +154,7 @@ class Limits:
     @cached_property
     def kick_size(self) -> Range:
         """Messages that are kicked at once; all if the client does not say."""
-        return Range(1, 2**31 - 1)
+        return Range(1, MOST_IN_A_COLUMN)
 
     def check_park_reason(self, reason: str) -> None:
         """A reason is a remark, not a document; PostgreSQL's text holds no NUL."""
@@ -153,11 +165,17 @@ class Limits:
 
     def check_queue_name(self, name: str) -> None:
         """A queue's name is of the form that all versions ask for."""
-        if not (_QUEUE_NAME.fullmatch(name) and len(name) <= self.max_queue_name_length):
-            raise InvalidQueueName(
-                f'A queue is named with 1 to {self.max_queue_name_length} of the characters '
-                'A-Z a-z 0-9 _ - and dot.'
-            )
+        if not self.is_queue_name(name):
+            raise InvalidQueueName(f'A queue is named with {self.form_of_names}.')
+
+    def is_queue_name(self, name: str) -> bool:
+        """Whether clients can name a queue so."""
+        return can_be_a_name(name) and len(name) <= self.max_queue_name_length
+
+    @property
+    def form_of_names(self) -> str:
+        """What a queue's name is made of, in words."""
+        return f'1 to {self.max_queue_name_length} of the characters A-Z a-z 0-9 _ - and dot'
 
     def check_project(self, project: str) -> None:
         """A project's id is short enough to be kept with each queue."""
@@ -229,9 +247,14 @@ IN_ORDER: tuple[tuple[str | int, ...], ...] = (
     ('max_park_reason',),
     (1, 'max_queues_per_request'),
     (1, 'max_queue_weight'),
-    (1, 'max_queue_name_length'),
-    (1, 'max_project_length'),
+    (1, 'max_queue_name_length', MOST_IN_A_NAME),
+    (1, 'max_project_length', MOST_IN_A_PROJECT),
 )
+
+
+def can_be_a_name(name: str) -> bool:
+    """Whether there can be a queue of that name, whatever config.py says."""
+    return _QUEUE_NAME.fullmatch(name) is not None
 
 
 def contradiction(settings: Any) -> str | None:

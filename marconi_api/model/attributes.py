@@ -9,7 +9,9 @@ is made anew from what is read then.
 import json
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import TypeGuard
 
+from marconi_api import limits
 from marconi_api.model.database import Database
 from marconi_api.model.prepared import Prepared
 from marconi_api.model.tables import IS_THE_QUEUE, QueueKey
@@ -37,14 +39,18 @@ class Attributes:
     def of(cls, metadata: str) -> 'Attributes':
         """The attributes in ``metadata``, the text of a JSON object.
 
-        What has not the type that is due counts as not set, as do zero and less: the wire
-        lets some of that pass.
+        What is not of the type that is due counts as not set, as do zero and less, and a
+        dead-letter queue of a name that no queue can have. The wire refuses most of that, but
+        a dump may bring it, and no statement may fail by it. A number beyond the columns'
+        range counts as the greatest of that.
         """
         members = json.loads(metadata)
 
         def positive(name: str) -> int | None:
             value = members.get(name)
-            return value if type(value) is int and value > 0 else None
+            if type(value) is not int or value <= 0:
+                return None
+            return min(value, limits.MOST_IN_A_COLUMN)
 
         dead_letter_queue = members.get('_dead_letter_queue')
         return cls(
@@ -53,14 +59,13 @@ class Attributes:
             positive('_default_message_ttl'),
             positive('_default_message_delay'),
             positive('_max_claim_count'),
-            dead_letter_queue if _can_be_a_name(dead_letter_queue) else None,
+            dead_letter_queue if _is_queue_name(dead_letter_queue) else None,
             positive('_dead_letter_queue_messages_ttl'),
         )
 
 
-def _can_be_a_name(value: object) -> bool:
-    # PostgreSQL's text holds no NUL.
-    return isinstance(value, str) and '\0' not in value
+def _is_queue_name(value: object) -> TypeGuard[str]:
+    return isinstance(value, str) and limits.can_be_a_name(value)
 
 
 #: Those of a queue that does not exist, or has no metadata.
@@ -68,7 +73,11 @@ NO_ATTRIBUTES = Attributes.of('{}')
 
 
 class KnownAttributes:
-    """The attributes of the queues that this process served lately."""
+    """The attributes of the queues that this process served lately.
+
+    Those of a queue take half a kilobyte at most, since no client's text is among them but a
+    queue's name.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database

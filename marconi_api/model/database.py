@@ -21,7 +21,7 @@ from sqlalchemy import create_engine, make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
-from marconi_api.errors import StorageUnavailable
+from marconi_api.errors import Fault, MarconiError, StorageUnavailable
 from marconi_api.model.prepared import Prepared
 from marconi_api.model.tables import POSITION_BITS, RETIRED
 
@@ -49,6 +49,8 @@ class _Thread(threading.local):
 
 class Database:
     """Runs statements; whatever goes wrong below is a ``StorageUnavailable``.
+
+    Only a value that PostgreSQL refuses is a ``Fault``: no repetition helps against that.
 
     :param url: of SQLAlchemy's form, ``postgresql+psycopg2://…``
     :param connect_timeout: seconds
@@ -256,9 +258,12 @@ def _read_base(connection: Connection, is_stale: bool = False) -> int:
     return int(base)
 
 
-def _unavailable(error: Exception) -> StorageUnavailable:
+def _unavailable(error: Exception) -> MarconiError:
     # What breaks in a failing network or a busy database is a warning; a statement that
     # PostgreSQL refuses is a fault of ours, and wants its traceback.
     expected = isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError)
     log.warning('storage: %s', error, exc_info=None if expected else error)
+    if isinstance(error, psycopg2.DataError):
+        # A value that no column or cast takes will not do the next time either.
+        return Fault()
     return StorageUnavailable()

@@ -75,5 +75,5 @@ def parameters(queue: QueueKey, attributes: Attributes) -> dict[str, Any]:
         'target_name': target.name,
         'target_ttl': attributes.dead_letter_queue_messages_ttl,
         'park_reason': f'claimed {attributes.max_claim_count} times, and there is no queue '
-        + (f'{name[:64]} for dead letters' if name else 'for dead letters'),
+        + (f'{name} for dead letters' if name else 'for dead letters'),
     }

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from marconi_api import model
-from marconi_api.errors import StorageUnavailable
+from marconi_api.errors import Fault, StorageUnavailable
 from marconi_api.model.database import Database
 from marconi_api.model.prepared import Prepared
 from marconi_api.model.tables import POSITION_BITS
@@ -274,10 +274,24 @@ def test_parts_of_a_statement_are_one_transaction(queue, connect, sql):
     )
     given = {'q': 1, 'id': '11111111-2222-4333-8444-555555555555', 'zero': 0}
 
-    with pytest.raises(StorageUnavailable):
+    with pytest.raises(Fault):
         database.rows(twice, given)
 
     assert sql('SELECT * FROM claims') == []
+
+
+@pytest.mark.parametrize(
+    'statement', ['SELECT 2147483648::int', "SELECT 'x'::uuid", "SELECT now() + '999999 years'"]
+)
+def test_a_value_that_postgresql_refuses_is_a_fault_and_no_outage(queue, connect, statement):
+    database = connect()
+
+    with pytest.raises(Fault):
+        database.rows(statement, {})
+    with pytest.raises(Fault), database.transaction() as run:
+        run(statement, {})
+
+    assert database.rows('SELECT 1', {}) == [(1,)]
 
 
 def test_a_statement_whose_plan_is_lost_is_run_over_a_new_connection(queue, connect):

@@ -24,7 +24,8 @@ DEFAULTS: dict[str, Callable[[], Any]] = {
 _RANGES: dict[str, Callable[[], tuple[float, float]]] = {
     '_default_message_ttl': lambda: _message_ttl(),
     '_max_messages_post_size': lambda: (1, limits.in_force.max_messages_post_size),
-    '_max_claim_count': lambda: (-(2**63), 2**63 - 1),
+    # Zero and less mean that there is no limit.
+    '_max_claim_count': lambda: (-limits.MOST_IN_A_COLUMN, limits.MOST_IN_A_COLUMN),
     '_dead_letter_queue_messages_ttl': lambda: _message_ttl(),
     '_default_message_delay': lambda: (0, limits.in_force.max_message_delay),
 }
@@ -43,6 +44,12 @@ def check_attributes(members: Mapping[str, msgspec.Raw]) -> None:
         least, most = bounds()
         if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
             raise OutOfRange(f'{name} must be an integer between {least} and {most}.')
+    dead_letter_queue = attribute(members, '_dead_letter_queue')
+    if not (dead_letter_queue in (None, '') or _is_queue_name(dead_letter_queue)):
+        raise OutOfRange(
+            '_dead_letter_queue must be null or the name of a queue: '
+            f'{limits.in_force.form_of_names}.'
+        )
     encrypt = attribute(members, '_enable_encrypt_messages')
     if not (encrypt is None or isinstance(encrypt, bool)):
         raise OutOfRange('_enable_encrypt_messages must be true or false.')
@@ -53,12 +60,20 @@ def check_attributes(members: Mapping[str, msgspec.Raw]) -> None:
         )
 
 
+def _is_queue_name(value: Any) -> bool:
+    return isinstance(value, str) and limits.in_force.is_queue_name(value)
+
+
 def schema() -> dict[str, Any]:
     """Metadata that :func:`check_attributes` lets pass, as a JSON Schema."""
     properties: dict[str, Any] = {name: {} for name in DEFAULTS}
     for name, bounds in _RANGES.items():
         least, most = bounds()
         properties[name] = {'type': ['integer', 'null'], 'minimum': least, 'maximum': most}
+    properties['_dead_letter_queue'] = {
+        'type': ['string', 'null'],
+        'pattern': f'^[A-Za-z0-9_.-]{{0,{limits.in_force.max_queue_name_length}}}$',
+    }
     properties['_enable_encrypt_messages'] = {'enum': [False, None]}
     return {'type': 'object', 'properties': properties}
 

@@ -79,6 +79,17 @@ def test_without_a_dead_letter_queue_the_message_is_parked_counted_and_readable(
     assert api.stats()['parked'] == 0
 
 
+@pytest.mark.parametrize('limit', [2**31, 2**63 - 1, 10**30])
+def test_a_stored_limit_beyond_what_can_be_counted_is_as_good_as_none(
+    api: LaterApi, sql: Any, limit: int
+) -> None:
+    api.make_queue()
+    sql('UPDATE queues SET metadata = %s', f'{{"_max_claim_count": {limit}}}')
+    api.post_messages('x')
+
+    assert len(api.claim().messages) == 1
+
+
 @pytest.mark.parametrize('limit', [0, -1, None])
 def test_a_limit_that_is_not_positive_is_none(
     api: LaterApi, age: Callable[[int], None], limit: int | None

@@ -118,16 +118,17 @@ def test_metadata_of_a_byte_more_is_refused(api: LaterApi) -> None:
 GOOD = {
     '_default_message_ttl': (60, 3600, 1_209_600),
     '_max_messages_post_size': (1, 262144),
-    '_max_claim_count': (1, 10),
+    '_max_claim_count': (1, 10, -1, 2**31 - 1),
     '_dead_letter_queue_messages_ttl': (60, 1_209_600),
-    '_dead_letter_queue': ('dead',),
+    '_dead_letter_queue': ('dead', 'x' * 64),
     '_default_message_delay': (0, 1, 900),
     '_enable_encrypt_messages': (False,),
 }
 BAD = {
     '_default_message_ttl': ('59', '1209601', '0', '-1', '"60"', '60.5', '[]', '{}', 'true', '""'),
     '_max_messages_post_size': ('0', '262145', '-1', '"1"', '1.5', '[]', '{}'),
-    '_max_claim_count': ('"1"', '1.5', '[1]', '{}'),
+    '_max_claim_count': ('"1"', '1.5', '[1]', '{}', '2147483648', '9223372036854775807'),
+    '_dead_letter_queue': ('5', 'true', '[]', '{}', '"a b"', '"ü"', '"a\\u0000"', f'"{"x" * 65}"'),
     '_dead_letter_queue_messages_ttl': ('59', '1209601', '-1', '"60"', '60.5', '[60]'),
     '_default_message_delay': ('-1', '901', '"1"', '1.5', '[1]'),
     '_enable_encrypt_messages': ('"true"', '1', '[true]', '{}'),
@@ -190,6 +191,43 @@ def test_other_names_with_an_underscore_in_front_are_free(
 
     assert response.status_int == 201
     assert api.get(api.queue).json == shown(api, metadata)
+
+
+@both_versions
+def test_a_dead_letter_queue_that_cannot_be_is_refused_with_what_can(api: LaterApi) -> None:
+    response = api.put(api.queue, {'_dead_letter_queue': 'x' * 60_000})
+
+    assert response.json['description'] == (
+        '_dead_letter_queue must be null or the name of a queue: '
+        '1 to 64 of the characters A-Z a-z 0-9 _ - and dot.'
+    )
+
+
+@pytest.mark.parametrize(
+    ('name', 'value'), [('_dead_letter_queue', 'a b'), ('_max_claim_count', 2**31)]
+)
+def test_a_patch_keeps_the_rules_of_reserved_attributes(
+    api: LaterApi, name: str, value: Any
+) -> None:
+    api.make_queue()
+
+    response = api.change({'op': 'add', 'path': f'/metadata/{name}', 'value': value})
+
+    assert refusal(response)[0] == 400
+    assert api.get(api.queue).json == DEFAULTS
+
+
+@both_versions
+@pytest.mark.parametrize('levels', [500, 501, 985])
+def test_metadata_may_be_nested_500_levels_deep(api: LaterApi, levels: int) -> None:
+    text = '{"a": ' + '[' * (levels - 1) + ']' * (levels - 1) + '}'
+
+    response = api.put(api.queue, text)
+
+    assert response.status_int == (201 if levels == 500 else 400)
+    api.post_messages('x')
+    assert len(api.claim().messages) == 1
+    assert api.queue_names('detailed=true&a=x') == ([] if api.version == '/v2' else ['jobs'])
 
 
 @both_versions
