@@ -112,7 +112,8 @@ class Components:
             return {'type': 'array', 'items': self.schema(element, is_sent)}
         if isinstance(datatype, wire.ListOf):
             list_schema = self.schema([datatype.element], is_sent)
-            return {**list_schema, 'minItems': datatype.at_least}
+            most = {} if datatype.at_most is None else {'maxItems': datatype.at_most}
+            return {**list_schema, 'minItems': datatype.at_least, **most}
         if inspect.isclass(datatype) and issubclass(datatype, wtypes.Base):
             name = _component_name(datatype)
             return self.refer('schemas', name, self._object(datatype, is_sent))

@@ -190,7 +190,10 @@ class Messages:
         """Post by the statement; no ids if it found no such queue, or one purged just now."""
         count = len(batch.bodies)
         if count > MOST_IN_A_POST:
-            raise OutOfRange(f'One request can post {MOST_IN_A_POST} messages at most.')
+            raise OutOfRange(
+                f'One request can post {MOST_IN_A_POST} messages at most, not {count}: '
+                'send them in several requests.'
+            )
         parameters = {
             **queue.parameters,
             **more_parameters,

@@ -163,6 +163,7 @@ class QueueKey(NamedTuple):
 # post, in this many bits: ids grow in the order in which transactions begin, and a reader
 # who stops short of the oldest unfinished transaction (FENCE) misses none.
 POSITION_BITS = 14
+#: Messages that one request can post.
 MOST_IN_A_POST = 2**POSITION_BITS
 
 _PUBLIC_ID = re.compile(r'[0-9a-f]{16}')

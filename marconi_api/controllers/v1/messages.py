@@ -17,7 +17,7 @@ from marconi_api.errors import (
     OutOfRange,
     QueueNotFound,
 )
-from marconi_api.model import READY, Message, QueueKey
+from marconi_api.model import MOST_IN_A_POST, READY, Message, QueueKey
 from marconi_api.wire import (
     EMPTY,
     ByHand,
@@ -112,7 +112,7 @@ class MessagesController:
 
     @expose(
         body=[NewMessage],
-        by_hand=ByHand(body=ListOf(NewMessage, at_least=1)),
+        by_hand=ByHand(body=ListOf(NewMessage, at_least=1, at_most=MOST_IN_A_POST)),
         needs_client_id=True,
         replies={201: Content(types.Posted, 'Location')},
         raises=(QueueNotFound,),

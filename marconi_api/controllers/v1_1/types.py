@@ -7,10 +7,12 @@ from wsme import types as wtypes
 
 from marconi_api.controllers.documents import Link
 from marconi_api.errors import OutOfRange
+from marconi_api.model import MOST_IN_A_POST
 from marconi_api.wire import (
     ListOf,
     NullableInteger,
     any_json,
+    any_object,
     natural,
     nullable_string,
     read_document,
@@ -32,7 +34,7 @@ class NewMessage(wtypes.Base):
 class NewMessages(wtypes.Base):
     """A POST of messages."""
 
-    messages = wtypes.wsattr(ListOf(NewMessage, at_least=1))
+    messages = wtypes.wsattr(ListOf(NewMessage, at_least=1, at_most=MOST_IN_A_POST))
 
 
 class NewClaim(wtypes.Base):
@@ -101,6 +103,15 @@ class Claim(wtypes.Base):
     ttl = wtypes.wsattr(natural, mandatory=True)
     href = wtypes.wsattr(string, mandatory=True)
     messages = wtypes.wsattr([Message], mandatory=True)
+
+
+class Health(wtypes.Base):
+    """What works, how long it takes, and how many messages there are."""
+
+    catalog_reachable = wtypes.wsattr(bool, mandatory=True)
+    storage_reachable = wtypes.wsattr(bool, mandatory=True)
+    operation_status = wtypes.wsattr(any_object, mandatory=True)
+    message_volume = wtypes.wsattr(any_object, mandatory=True)
 
 
 def read_messages(datatype: type[NewMessages], text: str) -> list[NewMessage]:

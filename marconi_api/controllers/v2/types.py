@@ -4,14 +4,13 @@ from wsme import types as wtypes
 
 from marconi_api.controllers import documents
 from marconi_api.controllers.v1_1 import types
-from marconi_api.model import RESULTS, STATES, VERDICTS
+from marconi_api.model import MOST_IN_A_POST, RESULTS, STATES, VERDICTS
 from marconi_api.wire import (
     Json,
     ListOf,
     NullableInteger,
     String,
     any_json,
-    any_object,
     natural,
     nullable_string,
     string,
@@ -29,7 +28,7 @@ class NewMessage(types.NewMessage):
 class NewMessages(types.NewMessages):
     """A POST of messages."""
 
-    messages = wtypes.wsattr(ListOf(NewMessage, at_least=1))
+    messages = wtypes.wsattr(ListOf(NewMessage, at_least=1, at_most=MOST_IN_A_POST))
 
 
 class Operation(wtypes.Base):
@@ -85,15 +84,6 @@ class Statistics(documents.Statistics):
     """The statistics of a queue."""
 
     messages = wtypes.wsattr(Counts, mandatory=True)
-
-
-class Health(wtypes.Base):
-    """What works, how long it takes, and how many messages there are."""
-
-    catalog_reachable = wtypes.wsattr(bool, mandatory=True)
-    storage_reachable = wtypes.wsattr(bool, mandatory=True)
-    operation_status = wtypes.wsattr(any_object, mandatory=True)
-    message_volume = wtypes.wsattr(any_object, mandatory=True)
 
 
 class NewVerdict(wtypes.Base):

@@ -1046,3 +1046,14 @@ def test_a_former_holder_deletes_nothing(
 
     assert refusal(response) == (403 if again else 400, 'Unable to delete')
     assert api.exists(path)
+
+
+@both_versions
+def test_a_post_of_too_many_messages_says_how_many_there_may_be(api: LaterApi) -> None:
+    response = api.post(f'{api.queue}/messages', {'messages': [{'body': 1}] * 16_385})
+
+    assert refusal(response) == OUT_OF_RANGE
+    assert response.json['description'] == (
+        'One request can post 16384 messages at most, not 16385: send them in several requests.'
+    )
+    assert api.stats()['total'] == 0
