@@ -18,6 +18,7 @@ import re
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -44,6 +45,9 @@ LONGEST_SOCKET_PATH = 107
 SOCKET_NAME = '.s.PGSQL.5432'
 
 LOCK_NAME = 'marconi.lock'
+
+# What a shell does not take as it is between double quotes, and where a line ends.
+MEANT_FOR_SHELLS = re.compile(r'["$`\\\r\n]')
 
 
 class EmbeddedPostgresError(Exception):
@@ -219,13 +223,14 @@ class EmbeddedPostgres:
         # A killed initdb leaves half a cluster: it is made aside and renamed when whole.
         unfinished = self.state_dir / 'data.new'
         shutil.rmtree(unfinished, ignore_errors=True)
-        command = [
-            *(programs.initdb, '-D', str(unfinished), '-U', NAME),
+        options = [
+            *('-D', str(unfinished), '-U', NAME),
             *('-A', 'trust', '-E', 'UTF8', '--locale=C'),
         ]
         if not self._durable:
-            command.append('--no-sync')
-        done = user.run(command)
+            options.append('--no-sync')
+        with programs.by_plain_path() as plain:
+            done = user.run([plain.initdb, *options])
         if done.returncode != 0:
             raise EmbeddedPostgresError(
                 f'initdb cannot make a cluster in {self.state_dir}: {_reason(done.stderr)}'
@@ -366,6 +371,26 @@ class _Programs:
     @property
     def postgres(self) -> str:
         return str(self.directory / 'postgres')
+
+    @contextlib.contextmanager
+    def by_plain_path(self) -> Iterator['_Programs']:
+        """The same, for a while by a path that initdb can hand to a shell in double quotes.
+
+        It does so with the path of postgres, which may lead through any directory: a copy
+        beside data of the user's choice, or an environment below it.
+        """
+        if not MEANT_FOR_SHELLS.search(str(self.directory)):
+            yield self
+            return
+        if self.directory.parent.name != 'pginstall':
+            raise EmbeddedPostgresError(
+                f'initdb cannot be run by the path {self.directory}: set MARCONI_PROGRAMS_DIR to '
+                'one without quotes, dollar signs, backquotes and backslashes'
+            )
+        with tempfile.TemporaryDirectory(prefix='marconi-programs-', dir='/tmp') as path:
+            os.chmod(path, 0o755)
+            copy = _copy_of_package(self.directory.parent, Path(path, 'pgbin'))
+            yield _Programs(copy / 'bin', self.major)
 
     @classmethod
     def at(cls, directory: Path, user: '_ServerUser', copies: Path) -> '_Programs | None':

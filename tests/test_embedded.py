@@ -54,6 +54,14 @@ def postmaster_pid(server: EmbeddedPostgres) -> int:
     return int((server.data / 'postmaster.pid').read_text().split()[0])
 
 
+def copy_of_programs(directory: Path) -> Path:
+    """Copy the package's programs below ``directory``; where they are then."""
+    package = next(embedded.program_directories(None)).parents[1]
+    for part in (package, package.with_name(f'{package.name}.libs')):
+        shutil.copytree(part, directory / part.name, ignore=shutil.ignore_patterns('*.a'))
+    return directory / package.name / 'pginstall' / 'bin'
+
+
 def test_an_unused_directory_becomes_a_database(server: EmbeddedPostgres) -> None:
     started_here = server.start()
 
@@ -165,6 +173,17 @@ def test_a_directory_may_have_any_name(open_dir: Path) -> None:
         server.stop()
 
 
+def test_programs_may_lie_in_a_directory_of_any_name(open_dir: Path) -> None:
+    programs = copy_of_programs(open_dir / 'a "b", $c %d `e` \\f')
+    server = EmbeddedPostgres(open_dir / 'state', programs_dir=programs, durable=False)
+
+    server.start()
+    try:
+        assert execute(server, 'SELECT 1') == [(1,)]
+    finally:
+        server.stop()
+
+
 def test_a_cluster_has_one_owner_at_a_time(server: EmbeddedPostgres) -> None:
     server.own()
     another = EmbeddedPostgres(server.state_dir)
@@ -232,12 +251,9 @@ def test_the_package_comes_before_the_programs_of_the_system() -> None:
 
 @as_root
 def test_programs_in_a_closed_directory_are_copied_once(open_dir: Path) -> None:
-    package = next(embedded.program_directories(None)).parents[1]
     closed = open_dir / 'closed'
-    for directory in (package, package.with_name(f'{package.name}.libs')):
-        shutil.copytree(directory, closed / directory.name, ignore=shutil.ignore_patterns('*.a'))
+    programs = copy_of_programs(closed)
     closed.chmod(0o700)
-    programs = closed / package.name / 'pginstall' / 'bin'
     server = EmbeddedPostgres(open_dir / 'state', programs_dir=programs, durable=False)
 
     server.start()
@@ -249,6 +265,22 @@ def test_programs_in_a_closed_directory_are_copied_once(open_dir: Path) -> None:
 
     assert [path.stat().st_ctime_ns for path in (server.state_dir / 'pgbin').iterdir()] == [made]
     assert closed.stat().st_mode & 0o777 == 0o700
+
+
+@as_root
+def test_programs_in_a_closed_directory_serve_data_in_a_directory_of_any_name(
+    open_dir: Path,
+) -> None:
+    closed = open_dir / 'closed'
+    programs = copy_of_programs(closed)
+    closed.chmod(0o700)
+    server = EmbeddedPostgres(open_dir / 'a "b", $c %d', programs_dir=programs, durable=False)
+
+    server.start()
+    try:
+        assert execute(server, 'SELECT 1') == [(1,)]
+    finally:
+        server.stop()
 
 
 @as_root
