@@ -103,9 +103,11 @@ limits = {
 }
 
 signed_urls = {
-    # Keys, separated by commas, for URLs that open a queue to who has no other access
+    # Keys, separated by commas, for URLs that give access to a queue to those who have no other
     # (version 2, "share"): the first signs, all are accepted, so that a key can be replaced
-    # while what the old one signed still holds. Without a key there are no such URLs.
+    # while what the old one signed still holds. When it is empty, a service on the embedded
+    # PostgreSQL makes a key and keeps it with the data; one on a database that you name signs
+    # no URLs.
     'secret_keys': os.environ.get('MARCONI_SIGNING_KEYS') or '',
 }
 

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from marconi_api import embedded, schema
+from marconi_api import embedded, schema, signing
 from marconi_api.installation import config_file, normalise_url
 
 # Seconds.
@@ -72,6 +72,7 @@ def serve(settings: Any) -> None:
         environment = os.environ | {
             'MARCONI_DATABASE_URL': url,
             'MARCONI_CONFIG': str(config_file()),
+            'MARCONI_SIGNING_KEYS': _signing_keys(settings),
         }
         janitor = Janitor(environment)
         started.callback(janitor.stop)
@@ -302,7 +303,7 @@ def _start_database(settings: Any, started: contextlib.ExitStack) -> str:
         return normalise_url(database.url)
     workers = settings.server.processes * settings.server.threads
     server = embedded.EmbeddedPostgres(
-        database.data_dir or embedded.default_state_dir(),
+        _state_dir(settings),
         programs_dir=database.programs_dir,
         options=[f'max_connections={workers + SPARE_CONNECTIONS}'],
     )
@@ -313,6 +314,27 @@ def _start_database(settings: Any, started: contextlib.ExitStack) -> str:
     server.start()
     schema.upgrade(server.url)
     return server.url
+
+
+def _state_dir(settings: Any) -> Path:
+    """Where the embedded PostgreSQL has its data."""
+    return Path(settings.database.data_dir or embedded.default_state_dir())
+
+
+def _signing_keys(settings: Any) -> str:
+    """The keys for pre-signed URLs: those that are set, else one kept with the embedded data.
+
+    A database that is named may serve several Marconis, which must have the same keys.
+    """
+    if settings.signed_urls.secret_keys or settings.database.url:
+        return str(settings.signed_urls.secret_keys)
+    try:
+        return signing.kept_key(_state_dir(settings))
+    except OSError as error:
+        raise ServiceError(
+            f'cannot keep a key for signed URLs: {error.strerror}: {error.filename}: '
+            'mend that, or set MARCONI_SIGNING_KEYS'
+        ) from None
 
 
 def _stop_event() -> threading.Event:

@@ -5,14 +5,21 @@ with this machine's clock: the clocks of several nodes must agree within the min
 which you would let a link live longer or shorter.
 """
 
+import contextlib
 import hashlib
 import hmac
+import os
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 #: How an end is written: UTC, in whole seconds.
 TIME_FORMAT = '%Y-%m-%dT%H:%M:%S'
+
+#: The file beside the embedded PostgreSQL's data that holds a key of the service's own.
+KEY_FILE = 'signing.key'
 
 
 @dataclass(frozen=True)
@@ -76,6 +83,27 @@ class Signer:
 
 def _digest(key: bytes, grant: Grant) -> str:
     return hmac.new(key, grant.text.encode(), hashlib.sha256).hexdigest()
+
+
+def kept_key(directory: Path) -> str:
+    """The key that is kept in ``directory``, for one process at a time; made if there is none.
+
+    :raises OSError: if it can be neither read nor made
+    """
+    path = directory / KEY_FILE
+    with contextlib.suppress(FileNotFoundError):
+        return path.read_text().strip()
+    # A process that is killed midway leaves no half of a key.
+    unfinished = path.with_suffix('.new')
+    unfinished.unlink(missing_ok=True)
+    key = secrets.token_hex(32)
+    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with open(descriptor, 'w') as file:
+        file.write(f'{key}\n')
+        file.flush()
+        os.fsync(descriptor)
+    unfinished.rename(path)
+    return key
 
 
 def now() -> datetime:

@@ -195,6 +195,70 @@ def test_idle_and_slow_clients_do_not_keep_others_waiting(service: Service) -> N
         assert time.monotonic() - before < 2
 
 
+# The key with which it signs URLs.
+
+
+def test_what_is_shared_without_a_key_set_holds_after_a_restart(start: Start) -> None:
+    service = start().wait_until_ready()
+    in_project = {**HEADERS, 'X-Project-Id': 'acme'}
+    status, answer = _request(service, 'POST', '/v2/queues/jobs/share', in_project, '{}')
+    assert status == 200
+    shared = json.loads(answer)
+    signed = in_project | {
+        'URL-Signature': shared['signature'],
+        'URL-Expires': shared['expires'],
+        'URL-Methods': ','.join(shared['methods']),
+        'URL-Paths': ','.join(shared['paths']),
+    }
+    service.end(signal.SIGTERM)
+    again = start().wait_until_ready()
+
+    opened, _ = _request(again, 'GET', '/v2/queues/jobs/messages', signed)
+    forged, _ = _request(
+        again, 'GET', '/v2/queues/jobs/messages', signed | {'URL-Signature': 'f' * 64}
+    )
+    _, err = again.end(signal.SIGTERM)
+
+    key = service.data_dir / 'signing.key'
+    assert (opened, forged) == (200, 404)
+    assert key.stat().st_mode & 0o777 == 0o600
+    assert key.read_text().strip() not in err
+
+
+def test_a_key_that_cannot_be_kept_is_told_in_one_line(start: Start) -> None:
+    service = start().wait_until_ready()
+    service.end(signal.SIGTERM)
+    (service.data_dir / 'signing.key').unlink()
+    (service.data_dir / 'signing.key').mkdir()
+
+    line = refused(start())
+
+    assert f'cannot keep a key for signed URLs: Is a directory: {service.data_dir}' in line
+    assert 'set MARCONI_SIGNING_KEYS' in line
+
+
+def test_on_a_database_that_is_named_urls_are_signed_only_with_a_key_that_is_set(
+    postgres: EmbeddedPostgres, start: Start
+) -> None:
+    service = start(MARCONI_DATABASE_URL=postgres.url).wait_until_ready()
+    in_project = {**HEADERS, 'X-Project-Id': 'acme'}
+
+    status, answer = _request(service, 'POST', '/v2/queues/jobs/share', in_project, '{}')
+
+    assert status == 400
+    assert b'MARCONI_SIGNING_KEYS' in answer
+    assert not service.data_dir.exists()
+
+
+def _request(
+    service: Service, method: str, path: str, headers: dict[str, str], body: str | None = None
+) -> tuple[int, bytes]:
+    with contextlib.closing(service.connect()) as connection:
+        connection.request(method, path, body, headers)
+        response = connection.getresponse()
+        return response.status, response.read()
+
+
 # What it says when it cannot run.
 
 

@@ -27,7 +27,9 @@ class ShareController(Controller):
     def post(self, request: Request, queue: QueueKey, body: JsonObject) -> Reply:
         """Sign what the client may hand on; nothing is stored."""
         if not signing.signer.can_sign:
-            raise OutOfRange('This service signs no URLs: its operator has set no key for that.')
+            raise OutOfRange(
+                'This service signs no URLs: its operator must set MARCONI_SIGNING_KEYS for that.'
+            )
         wanted = json.loads(body.text)
         unknown = set(wanted) - {'paths', 'methods', 'expires'}
         if unknown:

@@ -211,7 +211,9 @@ def test_without_a_key_nothing_is_shared(
     shared = share()
     monkeypatch.setattr(signing, 'signer', signing.Signer([]))
 
-    assert post_share({}).status_int == 400
+    refused = post_share({})
+    assert refused.status_int == 400
+    assert 'MARCONI_SIGNING_KEYS' in refused.json['description']
     assert use(shared).status_int == 404
 
 
