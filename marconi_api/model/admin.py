@@ -1,9 +1,12 @@
 """What an administrator looks at, and mends things with; `pecan shell` calls it ``admin``."""
 
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from marconi_api.errors import QueueNotFound
+from marconi_api.errors import OutOfRange, QueueNotFound
+from marconi_api.limits import Range
 from marconi_api.model.claims import Claims
 from marconi_api.model.database import Database
 from marconi_api.model.expiry import Expiry
@@ -24,7 +27,8 @@ from marconi_api.model.tables import (
 
 #: The states in which a message can be. ``expired`` ones are out of everybody's sight, and
 #: wait for the janitor.
-STATES = ('ready', 'claimed', 'delayed', 'parked', 'expired')
+LIVE_STATES = ('ready', 'claimed', 'delayed', 'parked')
+STATES = (*LIVE_STATES, 'expired')
 
 
 @dataclass(frozen=True)
@@ -54,9 +58,29 @@ class ClaimView:
     holds: int
 
 
+@dataclass(frozen=True)
+class QueueView:
+    """A queue and its live messages; ``project`` is '' where requests name none."""
+
+    name: str
+    project: str
+    ready: int
+    claimed: int
+    delayed: int
+    parked: int
+
+
+class Lines(list[Any]):
+    """A list that the prompt shows with one element a line."""
+
+    def __repr__(self) -> str:
+        return '\n'.join(map(repr, self)) or '[]'
+
+
 class Admin:
     """All projects and queues.
 
+    overview(limit)       the queues of all projects, the one with most messages first
     projects()            the projects that have queues ('' is that of requests without one)
     queues(project)       the names of a project's queues
     queue(name, project)  one queue, to look into and to mend: try help() on it
@@ -78,7 +102,36 @@ class Admin:
         self._expiry = expiry
 
     def __repr__(self) -> str:
-        return '<admin: projects(), queues(project), queue(name, project), expire()>'
+        return '<admin: overview(), projects(), queues(project), queue(name, project), expire()>'
+
+    def overview(self, limit: int = 20) -> list[QueueView]:
+        """The queues of all projects, the one with most messages first; nothing changes by it.
+
+        The time grows with the number of all messages, which are counted a slice at a time.
+        """
+        _LIMIT.check('limit', limit)
+        depths = self._depths()
+        deepest = sorted(depths, key=lambda queue_id: -depths[queue_id].total())[:limit]
+        named = self._database.rows(_NAMES, {'ids': deepest, 'limit': limit})
+        named.sort(key=lambda row: (-depths[row[0]].total(), row[1:]))
+        return Lines(
+            QueueView(name, project, **{state: depths[queue_id][state] for state in LIVE_STATES})
+            for queue_id, project, name in named[:limit]
+        )
+
+    def _depths(self) -> defaultdict[int, Counter[str]]:
+        """How many live messages of each state the queues have, by the queue's id."""
+        depths: defaultdict[int, Counter[str]] = defaultdict(Counter)
+        place: tuple[int, int] | None = _BEFORE_ALL
+        while place:
+            parameters = {'queue_id': place[0], 'id': place[1], 'slice': _SLICE}
+            place = None
+            for queue_id, state, number in self._database.rows(_COUNT_SLICE, parameters):
+                if state == _SLICE_ENDS:
+                    place = (queue_id, number)
+                else:
+                    depths[queue_id][state] += number
+        return depths
 
     def projects(self) -> list[str]:
         """The projects that have queues; '' is that of requests without one."""
@@ -95,8 +148,15 @@ class Admin:
         """One queue, to look into and to mend."""
         key = QueueKey.of(project, name)
         if not self._queues.exists(key):
-            raise QueueNotFound(name, project)
+            raise self._not_found(name, project)
         return QueueAdmin(key, self._database, self._queues, self._messages, self._claims)
+
+    def _not_found(self, name: str, project: str) -> QueueNotFound:
+        error = QueueNotFound(name, project)
+        rows = self._database.rows(_PROJECTS_WITH, {'name': name})
+        for (other,) in rows:
+            error.add_note(f'There is this one: admin.queue({name!r}, {other!r})')
+        return error
 
     def expire(self) -> int:
         """Have the janitor remove what is dead, now; how many messages that were."""
@@ -116,9 +176,12 @@ class QueueAdmin:
     These change it at once, for all clients, and say how many messages they changed:
 
     release(claim)        end a claim: what it holds can be claimed by others
-    requeue(id, ...)      let claimed, delayed or parked messages be claimed now
-    delete(id, ...)       delete messages, claimed or not
+    requeue(message, ...) let claimed, delayed or parked messages be claimed now
+    delete(message, ...)  delete messages, claimed or not
     purge()               delete all messages, claimed or not
+
+    A message or a claim is named by its id, or by what peek() or claims() showed of it; all of
+    a list at once, too: requeue(peek('parked')).
     """
 
     def __init__(
@@ -146,33 +209,36 @@ class QueueAdmin:
         counts.update(self._rows(_COUNT))
         return counts
 
-    def peek(self, state: str | None = None, limit: int = 10) -> list[MessageView]:
+    def peek(self, state: str = 'all', limit: int = 10) -> list[MessageView]:
         """The oldest messages, of one state or of all; nothing changes by it."""
-        if state is not None and state not in STATES:
-            raise ValueError(f'a message is {", ".join(STATES)}, never {state}')
+        if state not in (*STATES, 'all'):
+            raise OutOfRange(f'state must be {", ".join(STATES)} or all, not {state!r}.')
+        _LIMIT.check('limit', limit)
         rows = self._rows(_PEEK, state=state, limit=limit)
         return [MessageView(public_id(row[0]), *row[1:]) for row in rows]
 
     def claims(self, limit: int = 10) -> list[ClaimView]:
         """The live claims, the one that ends first comes first; nothing changes by it."""
+        _LIMIT.check('limit', limit)
         return [ClaimView(*row) for row in self._rows(_CLAIMS, limit=limit)]
 
     def metadata(self) -> str:
         """What the clients stored about the queue: the text of a JSON object."""
         return self._queues.metadata(self._key)
 
-    def release(self, claim: str) -> int:
+    def release(self, claim: str | ClaimView) -> int:
         """End a claim, so that what it holds can be claimed by others."""
-        return self._claims.release(self._key, claim)
+        [claim_id] = _ids_of([claim], ClaimView)
+        return self._claims.release(self._key, claim_id)
 
-    def requeue(self, *messages: str) -> int:
+    def requeue(self, *messages: 'Named') -> int:
         """Let claimed, delayed or parked messages be claimed at once."""
-        ids = [message_id(message) for message in messages]
+        ids = [message_id(message) for message in _ids_of(messages, MessageView)]
         return len(self._rows(_REQUEUE, ids=ids))
 
-    def delete(self, *messages: str) -> int:
+    def delete(self, *messages: 'Named') -> int:
         """Delete messages, claimed or not."""
-        return self._messages.delete_many(self._key, messages)
+        return self._messages.delete_many(self._key, list(_ids_of(messages, MessageView)))
 
     def purge(self) -> int:
         """Delete all messages of the queue, claimed or not."""
@@ -181,6 +247,63 @@ class QueueAdmin:
     def _rows(self, statement: str, **parameters: Any) -> list[tuple[Any, ...]]:
         return self._database.rows(statement, {**self._key.parameters, **parameters})
 
+
+#: How messages are named to a verb: by an id, by what was shown of one, or by a list of these.
+Named = str | MessageView | Iterable['str | MessageView']
+
+
+def _ids_of(named: Any, view: type[MessageView] | type[ClaimView]) -> Iterator[str]:
+    """The ids of what an administrator named, of lists in it, too."""
+    for one in named:
+        if isinstance(one, str):
+            yield one
+        elif isinstance(one, view):
+            yield one.id
+        elif isinstance(one, list | tuple):
+            yield from _ids_of(one, view)
+        else:
+            raise TypeError(f'name it by an id or a {view.__name__}, not by {one!r}')
+
+
+# Of what is shown at once.
+_LIMIT = Range(1, 10_000)
+
+_BEFORE_ALL = (-(2**63), -(2**63))
+
+# Messages that one statement counts, which took 0.15 s on two busy cores.
+_SLICE = 100_000
+
+_PROJECTS_WITH = f"""
+    SELECT project FROM queues WHERE name = %(name)s AND floor < {RETIRED}
+     ORDER BY project LIMIT 3
+"""
+
+_SLICE_ENDS = 'slice ends'
+
+# The live messages after a place, counted by queue and state; then where the slice ends, unless
+# nothing is behind it. (Dead rows are in the slice, too, lest the walk ends at them.)
+_COUNT_SLICE = f"""
+    WITH slice AS MATERIALIZED (
+        SELECT queue_id, id, moved_in, held_until, claim_id, expires_at FROM message_states
+         WHERE (queue_id, id) > (%(queue_id)s, %(id)s)
+         ORDER BY queue_id, id LIMIT %(slice)s)
+    SELECT queue_id, {STATE} AS state, count(*)
+      FROM slice JOIN queues USING (queue_id)
+     WHERE expires_at > now() AND coalesce(moved_in, id) >= floor
+     GROUP BY 1, 2
+     UNION ALL
+    SELECT * FROM (SELECT queue_id, '{_SLICE_ENDS}', id FROM slice OFFSET %(slice)s - 1) AS last
+"""
+
+# Of the queues found, and as many more as could fill a page, which are empty.
+_NAMES = f"""
+    SELECT queue_id, project, name FROM queues
+     WHERE queue_id = ANY (%(ids)s::bigint[]) AND floor < {RETIRED}
+     UNION
+    SELECT * FROM (
+        SELECT queue_id, project, name FROM queues WHERE floor < {RETIRED}
+         ORDER BY project, name LIMIT %(limit)s) AS first_by_name
+"""
 
 _PROJECTS = f'SELECT DISTINCT project FROM queues WHERE floor < {RETIRED} ORDER BY project'
 
@@ -199,7 +322,7 @@ _PEEK = f"""
         SELECT id, {_STATE} AS state, expires_at, claim_count, park_reason,
                CASE WHEN {_STATE} = 'claimed' THEN claim_id::text END AS claim
           FROM message_states
-         WHERE {_IN_IT} AND (%(state)s::text IS NULL OR {_STATE} = %(state)s)
+         WHERE {_IN_IT} AND (%(state)s = 'all' OR {_STATE} = %(state)s)
          ORDER BY id LIMIT %(limit)s)
     SELECT page.id, page.state, {AGE_OF.format('message.created_at')},
            CASE WHEN page.expires_at < 'infinity'

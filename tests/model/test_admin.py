@@ -3,7 +3,9 @@
 import pytest
 
 from marconi_api import model
-from marconi_api.errors import QueueNotFound
+from marconi_api.errors import OutOfRange, QueueNotFound
+from marconi_api.model import admin
+from marconi_api.model.admin import QueueView
 from tests.model.conftest import ids
 
 
@@ -52,9 +54,85 @@ def test_every_state_is_counted_and_shown(jobs, post, claim, sql):
     assert [view.claim for view in jobs.peek('claimed')] == [held.id]
 
 
+def test_all_states_can_be_asked_for_by_that_word(jobs, post, claim):
+    post(3)
+    claim(limit=1)
+
+    assert jobs.peek('all') == jobs.peek()
+    assert len(jobs.peek('all')) == 3
+
+
 def test_an_unknown_state_is_refused_with_those_there_are(jobs):
-    with pytest.raises(ValueError, match='ready, claimed, delayed, parked, expired'):
+    with pytest.raises(OutOfRange, match='ready, claimed, delayed, parked, expired or all, not'):
         jobs.peek('claimd')
+
+
+@pytest.mark.parametrize('limit', [-1, 0, 10**19])
+def test_a_limit_that_means_nothing_is_refused_with_its_range(jobs, limit):
+    for look in (model.admin.overview, jobs.peek, jobs.claims):
+        with pytest.raises(OutOfRange, match=f'limit must be between 1 and 10000, not {limit}'):
+            look(limit=limit)
+
+
+def test_queues_are_shown_the_deepest_first(jobs, queue, post, claim, sql):
+    shallow, empty = (model.QueueKey.of('', name) for name in ('shallow', 'empty'))
+    model.queues.create(shallow)
+    model.queues.create(empty)
+    post(1, to=shallow)
+    parked, delayed, expired, *_ = post(7)
+    claim(limit=20)
+    jobs.requeue(parked, delayed)
+    for message, change in (
+        (delayed, "held_until = now() + '60 s', claim_id = NULL"),
+        (parked, "held_until = 'infinity'"),
+        (expired, 'expires_at = now()'),
+    ):
+        sql(f'UPDATE message_states SET {change} WHERE id = %s', int(message, 16))
+    post(3)
+
+    assert model.admin.overview() == [
+        QueueView('jobs', 'project', ready=3, claimed=4, delayed=1, parked=1),
+        QueueView('shallow', '', ready=1, claimed=0, delayed=0, parked=0),
+        QueueView('empty', '', ready=0, claimed=0, delayed=0, parked=0),
+    ]
+    assert [view.name for view in model.admin.overview(limit=2)] == ['jobs', 'shallow']
+    assert repr(model.admin.overview()).count('\n') == 2
+
+
+def test_an_overview_counts_slice_by_slice(jobs, post, monkeypatch):
+    others = [model.QueueKey.of('', str(number)) for number in range(7)]
+    for number, other in enumerate(others):
+        model.queues.create(other)
+        post(number + 1, to=other)
+    model.queues.delete(others[3])
+    in_one = model.admin.overview()
+
+    for size in (1, 2, 3, 5, 24, 28, 29):
+        monkeypatch.setattr(admin, '_SLICE', size)
+        assert model.admin.overview() == in_one
+
+    assert [view.ready for view in in_one] == [7, 6, 5, 3, 2, 1, 0]
+
+
+def test_an_overview_passes_over_what_was_purged_or_deleted(jobs, queue, post):
+    post(2)
+    jobs.purge()
+    post(1)
+    gone = model.QueueKey.of('', 'gone')
+    model.queues.create(gone)
+    post(5, to=gone)
+    model.queues.delete(gone)
+
+    assert model.admin.overview() == [QueueView('jobs', 'project', 1, 0, 0, 0)]
+
+
+def test_a_queue_of_another_project_is_hinted_at(queue):
+    with pytest.raises(QueueNotFound) as missing:
+        model.admin.queue('jobs')
+
+    assert missing.value.__notes__ == ["There is this one: admin.queue('jobs', 'project')"]
+    jobs = eval(missing.value.__notes__[0].partition(': ')[2], {'admin': model.admin})
+    assert jobs.stats()['ready'] == 0
 
 
 def test_live_claims_are_shown_with_what_they_hold(jobs, queue, post, claim):
@@ -101,6 +179,34 @@ def test_a_claimed_message_is_deleted(jobs, post, claim):
 
     assert jobs.delete(message) == 1
     assert [view.id for view in jobs.peek()] == [kept]
+
+
+def test_verbs_take_what_was_shown(jobs, post, claim, sql):
+    posted = post(4)
+    claim(limit=2)
+
+    [held] = jobs.claims()
+    assert jobs.release(held) == 2
+
+    claim(limit=2)
+    [first, second] = jobs.peek('claimed')
+    assert jobs.requeue(first, second.id) == 2
+    assert jobs.delete(jobs.peek(limit=2)) == 2
+    assert jobs.delete(*jobs.peek(limit=1)) == 1
+    assert [view.id for view in jobs.peek()] == posted[3:]
+
+
+def test_what_names_no_message_is_refused_and_nothing_is_done(jobs, post, claim):
+    [message] = post(1)
+    claim()
+
+    for verb in (jobs.requeue, jobs.delete):
+        with pytest.raises(TypeError, match='name it by an id or a MessageView, not by ClaimView'):
+            verb(message, jobs.claims()[0])
+    with pytest.raises(TypeError, match='name it by an id or a ClaimView, not by MessageView'):
+        jobs.release(jobs.peek()[0])
+
+    assert jobs.stats()['claimed'] == 1
 
 
 def test_a_purge_leaves_an_empty_queue_that_goes_on_working(jobs, queue, post, claim, sql):

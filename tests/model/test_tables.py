@@ -8,10 +8,14 @@ import pytest
 from marconi_api.model.tables import QueueKey, claim_id, message_id, metadata, public_id
 
 DISTRIBUTED = ('messages', 'message_states', 'claims', 'queues')
-# Those that look over all queues by design: a project's list, and the janitor's walk.
+# Those that look over all queues by design: a project's list, the janitor's walk, and what an
+# administrator asks of all projects.
 OVER_ALL_QUEUES = {
     'VOLUME',
     '_PROJECTS',
+    '_PROJECTS_WITH',
+    '_COUNT_SLICE',
+    '_NAMES',
     '_COUNT_QUEUES',
     '_LIST of queues',
     '_LOOK_AT_MESSAGES',
