@@ -1,6 +1,6 @@
 """Messages in versions 1.1 and 2: post, look, pop, delete."""
 
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from typing import Any, ClassVar
 
 from marconi_api import limits, model
@@ -60,6 +60,9 @@ class MessagesController(Controller):
     #: The document of a POST.
     posted_type: ClassVar[type[NewMessages]] = NewMessages
 
+    #: The document of what a GET found.
+    found_type: ClassVar[type[types.Messages]] = types.Messages
+
     #: The parameters of a page; beside ``ids`` they are ignored, even malformed.
     page_parameters: ClassVar[dict[str, Parameter]] = {
         'marker': text_parameter,
@@ -71,7 +74,7 @@ class MessagesController(Controller):
     @expose(
         ids=ListParameter('ids'),
         by_hand=ByHand(query='page_parameters'),
-        replies={200: Content(types.Messages)},
+        replies={200: Content('found_type')},
         raises=(NoneOfThemFound,),
     )
     def get(self, request: Request, queue: QueueKey, ids: list[str] | None = None) -> Reply:
@@ -86,7 +89,7 @@ class MessagesController(Controller):
         return json_reply({'messages': message_documents(self.href(queue), messages)})
 
     def _get_page(self, request: Request, queue: QueueKey, **query: Any) -> Reply:
-        messages = model.messages.list(
+        messages = self.lister(query)(
             queue,
             marker=query.get('marker'),
             limit=limits.in_force.messages_on_page(query.get('limit')),
@@ -95,7 +98,15 @@ class MessagesController(Controller):
         )
         href = self.href(queue)
         links = [next_link(f'{href}/messages', query, marker=messages[-1].id)] if messages else []
-        return json_reply({'messages': message_documents(href, messages), 'links': links})
+        return json_reply({'messages': self.documents(href, messages), 'links': links})
+
+    def lister(self, query: Mapping[str, Any]) -> Callable[..., list[Any]]:
+        """What finds the messages on a page."""
+        return model.messages.list
+
+    def documents(self, queue_href: str, messages: Sequence[Any]) -> list[dict[str, Any]]:
+        """The messages on a page as they are shown."""
+        return message_documents(queue_href, messages)
 
     def states(self, query: Mapping[str, Any]) -> Set[str]:
         """The states of the messages on a page."""

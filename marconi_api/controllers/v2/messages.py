@@ -1,12 +1,12 @@
-"""Messages in version 2: they may be posted with a delay."""
+"""Messages in version 2: they may be posted with a delay, and listed by state."""
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any, ClassVar
 
-from marconi_api import limits
+from marconi_api import limits, model
 from marconi_api.controllers.v1_1 import messages as v1_1
-from marconi_api.controllers.v2.types import NewMessages
-from marconi_api.model import STATES
+from marconi_api.controllers.v2.types import FoundMessages, NewMessages
+from marconi_api.model import STATES, PeekedMessage
 from marconi_api.wire import Parameter, WordParameter, boolean_parameter
 
 state_parameter = WordParameter(*STATES)
@@ -16,6 +16,7 @@ class MessagesController(v1_1.MessagesController):
     """``/v2/queues/{queue}/messages``."""
 
     posted_type = NewMessages
+    found_type = FoundMessages
 
     page_parameters: ClassVar[dict[str, Parameter]] = {
         **v1_1.MessagesController.page_parameters,
@@ -28,6 +29,18 @@ class MessagesController(v1_1.MessagesController):
         if 'state' in query:
             return {query['state']}
         return super().states(query) | ({'delayed'} if query.get('include_delayed') else set())
+
+    def lister(self, query: Mapping[str, Any]) -> Callable[..., list[Any]]:
+        """What finds the messages on a page; of parked ones, also why they are."""
+        return model.messages.peek if query.get('state') == 'parked' else super().lister(query)
+
+    def documents(self, queue_href: str, messages: Sequence[Any]) -> list[dict[str, Any]]:
+        """The messages on a page as they are shown: with the reason, if it was looked for."""
+        shown = super().documents(queue_href, messages)
+        for document, message in zip(shown, messages, strict=True):
+            if isinstance(message, PeekedMessage):
+                document['reason'] = message.reason
+        return shown
 
     def delays(self, messages: Sequence[Any], default: int) -> list[int]:
         """Seconds for which each message waits: its own delay, else the queue's."""

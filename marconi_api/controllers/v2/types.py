@@ -31,6 +31,18 @@ class NewMessages(types.NewMessages):
     messages = wtypes.wsattr(ListOf(NewMessage, at_least=1, at_most=MOST_IN_A_POST))
 
 
+class FoundMessage(types.Message):
+    """A message; with why it is parked, on a page of parked ones."""
+
+    reason = wtypes.wsattr(nullable_string)
+
+
+class FoundMessages(types.Messages):
+    """Messages; those of a page come with a link, unless there are none."""
+
+    messages = wtypes.wsattr([FoundMessage], mandatory=True)
+
+
 class Operation(wtypes.Base):
     """One operation of a JSON patch (contract v2, 5.4)."""
 

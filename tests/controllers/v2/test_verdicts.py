@@ -337,8 +337,20 @@ def test_parked_messages_are_counted_and_listed_on_request(
     assert (counts['free'], counts['parked'], counts['total']) == (15, 5, 20)
     assert [message['id'] for message in api.listed('echo=true&limit=20')] == ids[5:]
     assert states(api)['parked'] == parked
-    [shown, *_] = api.listed('echo=true&state=parked')
-    assert shown.keys() == {'id', 'href', 'ttl', 'age', 'body'}
+
+
+def test_a_page_of_parked_messages_tells_why_they_are(
+    api: LaterApi, ids: list[str], parked: list[str]
+) -> None:
+    api.post(path_of(api, ids[5], 'park'))
+    whole = {'id', 'href', 'ttl', 'age', 'body'}
+
+    page = api.listed('echo=true&state=parked')
+
+    assert [message['reason'] for message in page] == [f'not {id}' for id in parked] + [None]
+    assert all(message.keys() == whole | {'reason'} for message in page)
+    [other, *_] = api.listed('echo=true&state=ready')
+    assert other.keys() == whole
 
 
 def test_all_of_them_are_kicked(api: LaterApi, parked: list[str]) -> None:
