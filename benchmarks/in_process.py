@@ -85,6 +85,8 @@ class Listener:
         self._database = model.database
         with mock.patch.object(psycopg2, 'connect', self._connect):
             call(self._app, Request('GET', '/v1/health'))
+        # pgbench could not reserve more when it has used up what there is.
+        self._database.rows(_RESERVE_PLENTY, {})
 
     def statements(self, request: Request, times: int = 2) -> tuple[list[Sent], str]:
         """What one request sends, and the reply's body.
@@ -96,10 +98,9 @@ class Listener:
         heard = []
         run = self._database._run
 
-        def hear(cursor: Any, statement: str, parameters: Mapping[str, Any]) -> Any:
-            given = {**parameters, 'base': self._database._base}
-            heard.append(Sent(statement, given, cursor.connection))
-            return run(cursor, statement, parameters)
+        def hear(cursor: Any, statement: str, parameters: Mapping[str, Any], base: int) -> Any:
+            heard.append(Sent(statement, {**parameters, 'base': base}, cursor.connection))
+            return run(cursor, statement, parameters, base)
 
         with mock.patch.object(self._database, '_run', hear):
             status, reply = call(self._app, request)
@@ -111,5 +112,9 @@ class Listener:
         self.options = kwargs.get('options', '')
         return _connect(*args, **kwargs)
 
+
+_RESERVE_PLENTY = f"""
+    UPDATE id_epoch SET reserved = reserved + {2**40},
+           written_by = pg_current_xact_id()::text::bigint & 4294967295"""
 
 _connect = psycopg2.connect

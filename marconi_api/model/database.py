@@ -22,8 +22,9 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
 from marconi_api.errors import Fault, MarconiError, StorageUnavailable
+from marconi_api.model import numbering
 from marconi_api.model.prepared import Prepared
-from marconi_api.model.tables import POSITION_BITS, RETIRED
+from marconi_api.model.tables import IS_NUMBERED_AS_KNOWN
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +34,8 @@ Row = tuple[Any, ...]
 _UNDONE = (postgres_errors.DeadlockDetected, postgres_errors.SerializationFailure)
 # A prepared statement is lost, or no longer fits the tables: it did not run.
 _NOT_RUN = (postgres_errors.InvalidSqlStatementName, postgres_errors.FeatureNotSupported)
+# Transactions are numbered otherwise than this process knows (tables.py): it did not run.
+_NUMBERED_OTHERWISE = postgres_errors.DivisionByZero
 _TRIES = 3
 _PAUSE = 0.05  # seconds
 
@@ -63,6 +66,7 @@ class Database:
         self, url: str, connect_timeout: float, statement_timeout: float, prepares: bool = True
     ) -> None:
         self._prepares = prepares
+        self._statement_timeout = statement_timeout
         milliseconds = int(statement_timeout * 1000)
         parsed = make_url(url)
         self._engine = create_engine(
@@ -90,9 +94,10 @@ class Database:
             },
         )
         self._thread = _Thread()
-        # Added to transaction ids to make message ids; see _read_base.
-        self._base = 0
-        #: Called after each connect: what was learned over another connection may not hold.
+        #: Added to transaction ids to number them: see numbering.py.
+        self.base = 0
+        #: Called after each connect, and when transactions are numbered anew: what was learned
+        #: before may not hold.
         self.on_connect: list[Callable[[], None]] = []
 
     def rows(
@@ -112,8 +117,15 @@ class Database:
         for tries_left in reversed(range(_TRIES)):
             try:
                 with self._cursor() as cursor:
+                    # First the base: what was learned under an older one is forgotten before
+                    # there is a new one, so that the two belong together or the statement fails.
+                    base = self.base
                     given = parameters() if callable(parameters) else parameters
-                    return self._run(cursor, statement, given)
+                    return self._run(cursor, statement, given, base)
+            except _NUMBERED_OTHERWISE as error:
+                if not tries_left:
+                    raise _unavailable(error) from error
+                self._learn_base()
             except _UNDONE as error:
                 if not tries_left:
                     raise _unavailable(error) from error
@@ -135,9 +147,14 @@ class Database:
         """Several statements, all or none: yields a function that runs one and returns rows."""
         try:
             with self._cursor() as cursor:
-                cursor.execute('BEGIN')
                 try:
-                    yield partial(self._run, cursor)
+                    cursor.execute(_BEGIN_AS_NUMBERED, {'base': self.base})
+                except _NUMBERED_OTHERWISE:
+                    cursor.execute('ROLLBACK')
+                    self._learn_base()
+                    cursor.execute('BEGIN')
+                try:
+                    yield partial(self._run, cursor, base=self.base)
                     cursor.execute('COMMIT')
                 except BaseException:
                     # What went wrong is told; that the connection is gone, too, is not news.
@@ -148,21 +165,51 @@ class Database:
             raise _unavailable(error) from error
 
     def raise_base(self) -> None:
-        """See that new message ids lie above all there are, as they do but after a restore."""
+        """Number transactions above all ids that are stored: some came from elsewhere.
+
+        To be called only then. No message is numbered meanwhile, which takes milliseconds.
+        """
+        # A statement that is under way ends before that.
+        seconds = self._statement_timeout + 1
         try:
             with self._cursor() as cursor:
-                self._base = _read_base(cursor.connection, is_stale=True)
+                cursor.execute(numbering.END_EPOCH, {'seconds': seconds})
+                for (ended_at,) in cursor.fetchall():
+                    given = {'seconds': seconds, 'ended_at': ended_at}
+                    cursor.execute(numbering.STILL_UNDER_WAY, given)
+                    while cursor.fetchall() != [(0,)]:
+                        time.sleep(_PAUSE)
+                        cursor.execute(numbering.STILL_UNDER_WAY, given)
+                    cursor.execute(numbering.END_REST)
         except psycopg2.Error as error:
-            # It may be amid a transaction that failed.
-            self._discard()
             raise _unavailable(error) from error
+        self._learn_base()
 
     def close(self) -> None:
         """Close this thread's connection."""
         self._discard()
 
-    def _run(self, cursor: Cursor, statement: str, parameters: Mapping[str, Any]) -> list[Row]:
-        given = {**parameters, 'base': self._base}
+    def _learn_base(self) -> None:
+        """Begin a new epoch if one is due, and go by its base from now on."""
+        try:
+            with self._cursor() as cursor:
+                base = _current_base(cursor)
+        except psycopg2.Error as error:
+            # It may be amid a transaction that failed.
+            self._discard()
+            raise _unavailable(error) from error
+        if base != self.base:
+            self._forget()
+            self.base = base
+
+    def _forget(self) -> None:
+        for forget in self.on_connect:
+            forget()
+
+    def _run(
+        self, cursor: Cursor, statement: str, parameters: Mapping[str, Any], base: int
+    ) -> list[Row]:
+        given = {**parameters, 'base': base}
         if self._prepares and isinstance(statement, Prepared):
             self._prepare(cursor, statement)
             cursor.execute(statement.execution(given, cursor.connection))
@@ -207,12 +254,14 @@ class Database:
         self._thread.arrivals = select.poll()
         self._thread.arrivals.register(connection.fileno(), select.POLLIN)
         try:
-            self._base = _read_base(connection)
+            with connection.cursor() as cursor:
+                cursor.execute(numbering.BASE)
+                [base] = cursor.fetchone() or [_current_base(cursor)]
         except BaseException:
             self._discard()
             raise
-        for forget in self.on_connect:
-            forget()
+        self._forget()
+        self.base = base
         return connection
 
     def _discard(self) -> None:
@@ -222,40 +271,17 @@ class Database:
             connection.close()
 
 
-# Transaction ids order message ids, but a dump that is restored into another cluster meets
-# lower ones there. So id_epoch says for which cluster its base holds; whoever connects to
-# another one first raises the base above every id in use.
-_BASE_OF_THIS_CLUSTER = """
-    SELECT base FROM id_epoch
-     WHERE cluster = (SELECT system_identifier FROM pg_control_system())
-"""
-_RAISE_BASE = f"""
-    BEGIN;
-    SET LOCAL statement_timeout = 0;
-    LOCK TABLE id_epoch IN EXCLUSIVE MODE;
-    UPDATE id_epoch
-       SET cluster = (SELECT system_identifier FROM pg_control_system()),
-           base = greatest(
-               base,
-               (SELECT coalesce(max(id), 0) >> {POSITION_BITS} FROM messages)
-                   - pg_current_xact_id()::text::bigint + 1,
-               (SELECT coalesce(max(moved_in), 0) >> {POSITION_BITS} FROM message_states)
-                   - pg_current_xact_id()::text::bigint + 1,
-               (SELECT coalesce(max(floor), 0) >> {POSITION_BITS} FROM queues
-                 WHERE floor < {RETIRED})
-                   - pg_current_xact_id()::text::bigint + 1);
-    COMMIT;
-"""
+_BEGIN_AS_NUMBERED = f'BEGIN; SELECT {IS_NUMBERED_AS_KNOWN}'
 
 
-def _read_base(connection: Connection, is_stale: bool = False) -> int:
-    with connection.cursor() as cursor:
-        cursor.execute(_BASE_OF_THIS_CLUSTER)
-        if is_stale or cursor.rowcount == 0:
-            cursor.execute(_RAISE_BASE)
-            cursor.execute(_BASE_OF_THIS_CLUSTER)
-        [(base,)] = cursor.fetchall()
-    return int(base)
+def _current_base(cursor: Cursor) -> int:
+    cursor.execute(numbering.BEGIN_EPOCH)
+    cursor.execute(numbering.RESERVE)
+    cursor.execute(numbering.BASE)
+    for (base,) in cursor.fetchall():
+        return int(base)
+    # Somebody ended the epoch just now, and statements that know it are still under way.
+    raise psycopg2.OperationalError('transactions are being numbered anew')
 
 
 def _unavailable(error: Exception) -> MarconiError:
@@ -263,7 +289,7 @@ def _unavailable(error: Exception) -> MarconiError:
     # PostgreSQL refuses is a fault of ours, and wants its traceback.
     expected = isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError)
     log.warning('storage: %s', error, exc_info=None if expected else error)
-    if isinstance(error, psycopg2.DataError):
+    if isinstance(error, psycopg2.DataError) and not isinstance(error, _NUMBERED_OTHERWISE):
         # A value that no column or cast takes will not do the next time either.
         return Fault()
     return StorageUnavailable()

@@ -33,8 +33,10 @@ from marconi_api.model.tables import (
     IS_HERE,
     IS_PARKED,
     MOST_IN_A_POST,
+    NEXT_NUMBER,
     POSITION_BITS,
     STATE,
+    THE_NUMBERED_QUEUE,
     THE_QUEUE,
     THE_QUEUE_AS_KNOWN,
     QueueKey,
@@ -138,12 +140,12 @@ class Messages:
         :param client_id: the poster's UUID; for the others see :class:`Batch`
         """
         batch = Batch(ttls, bodies, delays)
-        for tries_made in range(_TRIES):
+        for _ in range(_TRIES_TO_POST):
             if ids := self._post(_POST, queue, client_id, batch, {}):
                 return ids
             if not self._queues.exists(queue):
                 raise QueueNotFound(queue.name, queue.project)
-            self._mend_base(tries_made)
+            self._see_to_floor(queue)
         raise StorageUnavailable
 
     def post_composed(
@@ -156,7 +158,7 @@ class Messages:
         """
         attributes = self._attributes.recall(queue)
         is_current = False
-        for tries_made in range(_TRIES_TO_COMPOSE):
+        for _ in range(_TRIES_TO_POST):
             if attributes is None:
                 attributes, is_current = self._attributes.read(queue), True
             try:
@@ -176,7 +178,7 @@ class Messages:
             before, attributes = attributes, self._attributes.read(queue)
             is_current = True
             if attributes == before:
-                self._mend_base(tries_made)
+                self._see_to_floor(queue)
         raise StorageUnavailable
 
     def _post(
@@ -206,10 +208,10 @@ class Messages:
             return [public_id(first_id + position) for position in range(count)]
         return []
 
-    def _mend_base(self, tries_made: int) -> None:
-        # A post that fails though its queue is there met a purge. If it does so again, the
-        # queue's floor may come from a dump whose ids are ahead of this cluster's.
-        if tries_made:
+    def _see_to_floor(self, queue: QueueKey) -> None:
+        # A post that fails though its queue is there met a purge, or a queue that was made
+        # anew. Or the queue was restored from a dump whose ids are ahead of this cluster's.
+        if self._database.rows(_FLOOR_IS_AHEAD, queue.parameters):
             self._database.raise_base()
 
     def list(
@@ -322,8 +324,8 @@ class Messages:
 
 
 _TRIES = 5
-# More, as somebody may be changing the queue's metadata over and over.
-_TRIES_TO_COMPOSE = 20
+# More, as somebody may be changing the queue's metadata over and over, or the queue itself.
+_TRIES_TO_POST = 20
 _BATCH_SIZE = 1000
 
 
@@ -362,8 +364,14 @@ def _post_statement(the_queue: str) -> str:
     """
 
 
-_POST = Prepared(_post_statement(THE_QUEUE))
+_POST = Prepared(_post_statement(THE_NUMBERED_QUEUE))
 _POST_AS_KNOWN = Prepared(_post_statement(THE_QUEUE_AS_KNOWN))
+
+# A floor is set no higher than the transactions that its statement knew of. A statement that
+# sees such a floor knows of those, too.
+_FLOOR_IS_AHEAD = f"""
+    SELECT 1 FROM id_epoch, ({THE_NUMBERED_QUEUE}) AS the_queue
+     WHERE floor > {NEXT_NUMBER} << {POSITION_BITS}"""
 
 
 def _with_bodies(more: str = '') -> str:
@@ -417,7 +425,7 @@ def _list_statement(states: Set[str], without_own: bool, in_detail: bool) -> str
         wanted = ' OR '.join(STATES[state] for state in STATES if state in states)
         page = first(f'({wanted}) AND {IS_HERE}')
     return f"""
-    WITH the_queue AS MATERIALIZED ({THE_QUEUE}), page AS MATERIALIZED ({page})
+    WITH the_queue AS MATERIALIZED ({THE_NUMBERED_QUEUE}), page AS MATERIALIZED ({page})
     {_with_bodies(', page.state, page.claim_count, page.park_reason' if in_detail else '')}"""
 
 
@@ -474,7 +482,7 @@ _POPPED = {
     'body': 'body.body',
     'claim_count': 'gone.claim_count',
 }
-_POP = Prepared(f"""{find(THE_QUEUE)},
+_POP = Prepared(f"""{find(THE_NUMBERED_QUEUE)},
     gone AS (
         DELETE FROM message_states WHERE {FOUND}
      RETURNING id, ttl, claim_count),

@@ -19,6 +19,7 @@ from marconi_api.model.tables import (
     AGE_OF,
     IS_ALIVE,
     IS_CLAIMED,
+    IS_NUMBERED_AS_KNOWN,
     IS_PARKED,
     IS_THE_QUEUE,
     POSITION_BITS,
@@ -71,7 +72,7 @@ class Queues:
 
         :param metadata: the text of a JSON object
         """
-        for _ in range(3):
+        for _ in range(_TRIES):
             if self.exists(queue):
                 return False
             if self._insert(queue, metadata):
@@ -205,6 +206,9 @@ def _summary(message_id: int | None, age: int, created: str) -> MessageSummary |
     return None if message_id is None else MessageSummary(public_id(message_id), age, created)
 
 
+# As somebody may be deleting and making it over and over.
+_TRIES = 20
+
 _LONGEST_CHAIN = 10
 _ONE_CHAIN_AT_A_TIME = 'SELECT FROM id_epoch FOR UPDATE'
 
@@ -224,7 +228,7 @@ _SET_FLOOR = f"""
                floor,
                (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + %(base)s)
                    << {POSITION_BITS})
-     WHERE {IS_THE_QUEUE}
+     WHERE {IS_THE_QUEUE} AND {IS_NUMBERED_AS_KNOWN}
  RETURNING floor
 """
 

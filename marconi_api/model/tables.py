@@ -122,11 +122,21 @@ claims = Table(
 id_epoch = Table(
     'id_epoch',
     metadata,
-    # There is one row: what is added to transaction ids (see database.py), and the cluster
-    # for which that holds.
+    # There is one row: how the transactions of the running server are numbered (see
+    # numbering.py).
     Column('only_row', Boolean, primary_key=True, server_default=text('true')),
+    # The cluster whose ids are known to lie below these numbers.
     Column('cluster', BigInteger, nullable=False),
+    # What is added to a transaction's id to make its number.
     Column('base', BigInteger, nullable=False),
+    # Only lower numbers may be given out.
+    Column('reserved', BigInteger, nullable=False, server_default=text('0')),
+    # When the server was started for which this holds; null: for none.
+    Column('server_started_at', _timestamp),
+    # The transaction that wrote the row, as its system column xmin has it.
+    Column('written_by', BigInteger),
+    # No new epoch begins before that.
+    Column('rests_until', _timestamp),
     CheckConstraint('only_row', name='id_epoch_has_one_row'),
 )
 
@@ -199,8 +209,31 @@ IS_THE_QUEUE = f"""queue_id = %(queue_id)s AND project = %(project)s AND name = 
 #: The queue that a statement is about: one row if it exists, none else.
 THE_QUEUE = f'SELECT floor FROM queues WHERE {IS_THE_QUEUE}'
 
+# Transactions that may take a number while one statement runs.
+_MARGIN = 2**15
+
+#: The number above all that the statement's snapshot knows of, by the row of id_epoch.
+NEXT_NUMBER = '(pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base)'
+
+#: Whether the row of id_epoch holds for the server that runs.
+IS_EPOCH_OF_THIS_SERVER = """coalesce(
+           server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
+           false)"""
+
+#: Transactions are numbered as this process knows. Else it is an error, by which a process
+#: learns of a new epoch (numbering.py): a division by zero, as there is no other way to raise
+#: one from within a statement.
+IS_NUMBERED_AS_KNOWN = f"""1 / EXISTS (
+           SELECT FROM id_epoch
+            WHERE only_row AND base = %(base)s AND {IS_EPOCH_OF_THIS_SERVER}
+              AND {NEXT_NUMBER} + {_MARGIN} < reserved)::int = 1"""
+
+#: The same, for a statement that numbers messages or relies on their numbers.
+THE_NUMBERED_QUEUE = f"""{THE_QUEUE}
+       AND {IS_NUMBERED_AS_KNOWN}"""
+
 #: The same, only as long as its metadata is what the statement was made for.
-THE_QUEUE_AS_KNOWN = f"""{THE_QUEUE}
+THE_QUEUE_AS_KNOWN = f"""{THE_NUMBERED_QUEUE}
        AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s"""
 
 #: A message of this queue, not of one before it, nor one that was purged.

@@ -173,7 +173,7 @@ def test_a_new_connection_drops_all_hints(queue, post, claim):
     assert model.hints.start(queue.id).hint == Hint()
 
 
-def test_hints_lose_no_message_in_a_crowd(queue, monkeypatch):
+def test_hints_lose_no_message_in_a_crowd(queue, session, monkeypatch):
     """Posts and releases that commit late or not at all, claims that lapse, a pinned snapshot.
 
     Every message that was posted is deleted once, though no hint is ever dropped.
@@ -200,7 +200,7 @@ def test_hints_lose_no_message_in_a_crowd(queue, monkeypatch):
             rows = slow_statement(
                 dice,
                 MESSAGES._POST,
-                {**queue.parameters, 'base': 0, 'client_id': CLIENT}
+                {**queue.parameters, 'base': model.database.base, 'client_id': CLIENT}
                 | {'ttls': [3600] * 5, 'bodies': ['1'] * 5, 'delays': [0] * 5},
             )
             with lock:
@@ -228,10 +228,10 @@ def test_hints_lose_no_message_in_a_crowd(queue, monkeypatch):
                 with lock:
                     deleted.append(int(message.id, 16))
 
-    with ThreadPoolExecutor(9) as pool, model.database.transaction() as pinned:
-        pinned('SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY', {})
-        pinned('SELECT 1', {})
-        pinned('SET idle_in_transaction_session_timeout = 0', {})
+    pinned = session()
+    pinned.execute('SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY')
+    pinned.execute('SELECT 1')
+    with ThreadPoolExecutor(9) as pool:
         threads = [pool.submit(keep_posting, seed) for seed in range(3)]
         threads += [pool.submit(keep_working, seed) for seed in range(3, 9)]
         time.sleep(5)
@@ -255,7 +255,7 @@ def test_the_naive_hint_hides_what_commits_late(queue, post, claim, session, mon
     late = session()
     late.execute(
         MESSAGES._POST,
-        {**queue.parameters, 'base': 0, 'client_id': CLIENT}
+        {**queue.parameters, 'base': model.database.base, 'client_id': CLIENT}
         | {'ttls': [300], 'bodies': ['"late"'], 'delays': [0]},
     )
     post(1)

@@ -88,7 +88,7 @@ def read_around_a_late_commit(queue, post, session):
 def parameters_of_a_post(queue):
     return {
         **queue.parameters,
-        'base': 0,
+        'base': model.database.base,
         'client_id': CLIENT,
         'ttls': [300],
         'bodies': ['1'],

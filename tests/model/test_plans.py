@@ -91,7 +91,7 @@ def explain(options, statement, parameters):
 
 def execution(statement, parameters):
     connection = model.database._cursor().connection
-    return statement.execution({**parameters, 'base': 0}, connection)
+    return statement.execution({**parameters, 'base': model.database.base}, connection)
 
 
 def test_a_plan_that_was_made_when_there_was_nothing_serves_when_there_is_much(

@@ -27,7 +27,7 @@ QUEUES = importlib.import_module('marconi_api.model.queues')
 def parameters_of_a_post(queue):
     return {
         **queue.parameters,
-        'base': 0,
+        'base': model.database.base,
         'client_id': CLIENT,
         'ttls': [60],
         'bodies': ['1'],
@@ -191,7 +191,7 @@ def test_a_maker_that_is_older_than_a_post_still_starts_with_an_empty_queue(queu
     post(1)
     model.queues.delete(queue)
     maker.execute(QUEUES._INSERT, {**queue.parameters, 'metadata': '{}'})
-    maker.execute(QUEUES._SET_FLOOR, {**queue.parameters, 'base': 0})
+    maker.execute(QUEUES._SET_FLOOR, {**queue.parameters, 'base': model.database.base})
     maker.connection.commit()
 
     assert model.queues.stats(queue).free == 0
