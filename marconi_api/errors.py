@@ -283,6 +283,16 @@ class Fault(MarconiError):
         super().__init__('Something went wrong on our side; it has been logged.')
 
 
+class NotFinished(MarconiError):
+    """There is more to do than one request may take: the same request again goes on."""
+
+    status = 503
+    title = 'Not finished'
+
+    def __init__(self, so_far: str) -> None:
+        super().__init__(f'{so_far}: send the same request again to go on.')
+
+
 class QueueCollision(MarconiError):
     """Two queues' names have one 64-bit hash: the second cannot be made."""
 

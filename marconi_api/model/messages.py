@@ -31,9 +31,12 @@ from marconi_api.model.tables import (
     IS_FREE,
     IS_FRESH_HERE,
     IS_HERE,
+    IS_NUMBERED_AS_KNOWN,
     IS_PARKED,
+    IS_THE_QUEUE,
     MOST_IN_A_POST,
     NEXT_NUMBER,
+    NEXT_TRANSACTION,
     POSITION_BITS,
     STATE,
     THE_NUMBERED_QUEUE,
@@ -311,11 +314,17 @@ class Messages:
         return [PoppedMessage(public_id(row[0]), *row[1:5]) for row in taken]
 
     def delete_unclaimed(self, queue: QueueKey) -> None:
-        """Delete all messages that are not under a live claim, a batch at a time."""
-        after: int | None = -1
-        while after is not None:
-            parameters = {**queue.parameters, 'after': after, 'batch_size': _BATCH_SIZE}
-            [(after,)] = self._database.rows(_DELETE_UNCLAIMED, parameters, repeatable=True)
+        """Delete all messages that are not under a live claim; no such queue is no error.
+
+        They are left below the floor, for ``Expiry`` to remove. A post or a claim that is
+        under way may come before or after: what is being claimed at this moment may be gone
+        from under its claim.
+        """
+        with self._database.transaction() as run:
+            # Until the end the queue can neither be purged by others nor be made anew.
+            if run(f'{THE_QUEUE} FOR NO KEY UPDATE', queue.parameters):
+                run(_LOCK_CLAIMED, queue.parameters)
+                run(_PURGE_UNCLAIMED, queue.parameters)
 
     def delete_many(self, queue: QueueKey, messages: Sequence[str]) -> int:
         """Delete those of the messages that there are, claimed or not; how many those were."""
@@ -326,7 +335,6 @@ class Messages:
 _TRIES = 5
 # More, as somebody may be changing the queue's metadata over and over, or the queue itself.
 _TRIES_TO_POST = 20
-_BATCH_SIZE = 1000
 
 
 def _known(messages: Sequence[str]) -> builtins.list[int]:
@@ -492,18 +500,29 @@ _POP = Prepared(f"""{find(THE_NUMBERED_QUEUE)},
      RETURNING id, created_at, body)
     {report(_POPPED, 'gone JOIN body USING (id)')}""")
 
-_DELETE_UNCLAIMED = f"""
+# As in IS_CLAIMED and IS_DELAYED, but by the index on held_until.
+_CLAIMED_HERE = f"""queue_id = %(queue_id)s AND held_until > now() AND held_until < 'infinity'
+           AND claim_id IS NOT NULL AND {IS_ALIVE}"""
+
+# In the order of their ids, as verdicts do. A renewal that is under way is waited for: the
+# next statement, whose snapshot is younger, sees what it made of the message.
+_LOCK_CLAIMED = f"""
     WITH the_queue AS MATERIALIZED ({THE_QUEUE}),
-    batch AS MATERIALIZED (
-        SELECT id, {IS_CLAIMED} AS claimed FROM message_states
-         WHERE queue_id = %(queue_id)s AND id > %(after)s AND {IS_ALIVE}
-         ORDER BY id LIMIT %(batch_size)s),
-    gone AS (
-        DELETE FROM message_states
-         WHERE queue_id = %(queue_id)s
-           AND id = ANY (ARRAY(SELECT id FROM batch WHERE NOT claimed)) AND NOT {IS_CLAIMED}
-     RETURNING id),
-    body AS (
-        DELETE FROM messages
-         WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM gone)))
-    SELECT CASE WHEN count(*) = %(batch_size)s THEN max(id) END FROM batch"""
+    claimed AS MATERIALIZED (
+        SELECT id FROM message_states WHERE {_CLAIMED_HERE} ORDER BY held_until, id)
+    SELECT FROM (SELECT id FROM claimed ORDER BY id) AS claimed,
+           LATERAL (SELECT FROM message_states
+                     WHERE queue_id = %(queue_id)s AND id = claimed.id LIMIT 1 FOR UPDATE) AS state
+"""
+
+# What is claimed survives as what was moved here does: by `moved_in`.
+_PURGE_UNCLAIMED = f"""
+    WITH the_queue AS MATERIALIZED ({THE_QUEUE}),
+    claimed AS MATERIALIZED (
+        SELECT ctid FROM message_states WHERE {_CLAIMED_HERE} ORDER BY held_until, id),
+    kept AS (
+        UPDATE message_states SET moved_in = {NEXT_TRANSACTION}
+         WHERE ctid = ANY (ARRAY(SELECT ctid FROM claimed)))
+    UPDATE queues SET floor = greatest(floor, {NEXT_TRANSACTION})
+     WHERE {IS_THE_QUEUE} AND {IS_NUMBERED_AS_KNOWN}
+"""

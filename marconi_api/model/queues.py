@@ -22,7 +22,7 @@ from marconi_api.model.tables import (
     IS_NUMBERED_AS_KNOWN,
     IS_PARKED,
     IS_THE_QUEUE,
-    POSITION_BITS,
+    NEXT_TRANSACTION,
     RETIRED,
     THE_QUEUE,
     QueueKey,
@@ -224,10 +224,7 @@ _INSERT = """
 # as old as any of them. (The transaction's own id won't do: it may be older than a post.)
 _SET_FLOOR = f"""
     UPDATE queues
-       SET floor = greatest(
-               floor,
-               (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + %(base)s)
-                   << {POSITION_BITS})
+       SET floor = greatest(floor, {NEXT_TRANSACTION})
      WHERE {IS_THE_QUEUE} AND {IS_NUMBERED_AS_KNOWN}
  RETURNING floor
 """

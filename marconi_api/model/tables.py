@@ -55,6 +55,12 @@ queues = Table(
     # deleted before. RETIRED: the queue is being deleted.
     Column('floor', BigInteger, nullable=False),
     Index('queues_by_name', 'project', 'name'),
+    # Those that are being deleted.
+    Index(
+        'queues_retired',
+        'queue_id',
+        postgresql_where=text('floor = 9223372036854775807'),
+    ),
 )
 
 messages = Table(
@@ -272,6 +278,12 @@ OLDEST_UNFINISHED = '(pg_snapshot_xmin(pg_current_snapshot())::text::bigint + %(
 
 #: Messages with lower ids are all there, or never will be: where a listing must stop.
 FENCE = f'({OLDEST_UNFINISHED} << {POSITION_BITS})'
+
+#: The lowest id that a transaction which has not begun yet can give: use it together with
+#: IS_NUMBERED_AS_KNOWN.
+NEXT_TRANSACTION = (
+    f'((pg_snapshot_xmax(pg_current_snapshot())::text::bigint + %(base)s) << {POSITION_BITS})'
+)
 
 #: Seconds since a time, never negative. (Not by extract, whose numeric takes half as long again.)
 AGE_OF = "floor(greatest(0, date_part('epoch', now() - {})))::bigint"

@@ -7,9 +7,9 @@ the same round trip, whose snapshot is younger than the locks: what is judged is
 import builtins
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from marconi_api.errors import ClaimNotFound
+from marconi_api.errors import ClaimNotFound, NotFinished
 from marconi_api.model.database import Database, Row
 from marconi_api.model.prepared import Prepared
 from marconi_api.model.tables import (
@@ -76,6 +76,13 @@ class Outcome:
     state: str
 
 
+class Kicked(NamedTuple):
+    """How many messages were kicked, and whether more that should be are still parked."""
+
+    messages: int
+    has_more: bool
+
+
 class Verdicts:
     """Verdicts on the messages of all queues."""
 
@@ -122,24 +129,45 @@ class Verdicts:
             raise ClaimNotFound(claim, queue.name, queue.project)
         return [Outcome(public_id(row[0]), 'touch', *row[1:]) for row in rows]
 
-    def kick(self, queue: QueueKey, limit: int | None = None) -> int:
-        """Put parked messages back, those that were posted first; how many those were.
+    def kick(self, queue: QueueKey, limit: int | None = None) -> Kicked:
+        """Put parked messages back, those that were posted first; 10,000 at most.
 
         :param limit: how many at most; None for all
         """
-        kicked = 0
-        while limit is None or kicked < limit:
-            batch = _BATCH_SIZE if limit is None else min(_BATCH_SIZE, limit - kicked)
-            count = len(self._rows(_KICK, queue, {'batch_size': batch}))
-            kicked += count
-            if count < batch:
-                break
-        return kicked
+        most = _MOST_AT_ONCE if limit is None else min(_MOST_AT_ONCE, limit)
+        kicked, last = self._in_batches(_KICK, queue, most)
+        has_more = kicked == _MOST_AT_ONCE != limit and self._has_parked(queue, last)
+        return Kicked(kicked, has_more)
 
     def delete_parked(self, queue: QueueKey) -> None:
-        """Delete all parked messages, a batch at a time."""
-        while self._rows(_DELETE_PARKED, queue, {'batch_size': _BATCH_SIZE}):
-            pass
+        """Delete all parked messages; if there are more than 10,000, so many of them.
+
+        Then ``NotFinished`` says so, and the next call goes on.
+        """
+        deleted, last = self._in_batches(_DELETE_PARKED, queue, _MOST_AT_ONCE)
+        if deleted == _MOST_AT_ONCE and self._has_parked(queue, last):
+            raise NotFinished(f'{deleted} parked messages were deleted, and there are more')
+
+    def _in_batches(self, statement: str, queue: QueueKey, most: int) -> tuple[int, int]:
+        """Run a statement on parked messages, batch after batch.
+
+        Each batch goes on behind the one before: the index still holds what is no longer
+        parked, for as long as anybody has an old snapshot.
+
+        :returns: how many messages it changed, and the id of the last
+        """
+        changed, last = 0, _NO_MESSAGE
+        while changed < most:
+            batch = min(_BATCH_SIZE, most - changed)
+            rows = self._rows(statement, queue, {'after': last, 'batch_size': batch})
+            changed += len(rows)
+            last = max((last, *(identity for (identity,) in rows)))
+            if len(rows) < batch:
+                break
+        return changed, last
+
+    def _has_parked(self, queue: QueueKey, after: int) -> bool:
+        return bool(self._rows(_NEXT_PARKED, queue, {'after': after}))
 
     def _rows(
         self, statement: str, queue: QueueKey, parameters: dict[str, Any]
@@ -148,6 +176,8 @@ class Verdicts:
 
 
 _BATCH_SIZE = 1000
+#: So many parked messages one call changes at most, in about half a second.
+_MOST_AT_ONCE = 10_000
 
 
 def _statement(ids: str, asked: str, and_claim: str) -> str:
@@ -260,14 +290,21 @@ _HEARTBEAT = Prepared(
 )
 
 _PARKED = f"""
+         WHERE queue_id = %(queue_id)s AND held_until = 'infinity' AND id > %(after)s
+           AND {IS_ALIVE}
+         ORDER BY held_until, id"""
+
+_NEXT_PARKED = f"""
+    WITH the_queue AS MATERIALIZED ({THE_QUEUE})
+    SELECT id FROM message_states {_PARKED} LIMIT 1"""
+
+_BATCH = f"""
     WITH the_queue AS MATERIALIZED ({THE_QUEUE}),
     batch AS MATERIALIZED (
-        SELECT ctid FROM message_states
-         WHERE queue_id = %(queue_id)s AND held_until = 'infinity' AND {IS_ALIVE}
-         ORDER BY held_until, id LIMIT %(batch_size)s FOR UPDATE SKIP LOCKED)"""
+        SELECT ctid FROM message_states {_PARKED} LIMIT %(batch_size)s FOR UPDATE SKIP LOCKED)"""
 
 # Each gets an instant of its own: hints cannot start within many equal times.
-_KICK = Prepared(f"""{_PARKED},
+_KICK = Prepared(f"""{_BATCH},
     transaction AS MATERIALIZED (SELECT pg_current_xact_id() FROM batch LIMIT 1),
     clock AS MATERIALIZED (SELECT clock_timestamp() AS at FROM transaction),
     places AS MATERIALIZED (
@@ -280,7 +317,7 @@ _KICK = Prepared(f"""{_PARKED},
  RETURNING id
 """)
 
-_DELETE_PARKED = f"""{_PARKED},
+_DELETE_PARKED = f"""{_BATCH},
     gone AS (
         DELETE FROM message_states WHERE ctid = ANY (ARRAY(SELECT ctid FROM batch))
      RETURNING id)

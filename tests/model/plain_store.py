@@ -296,7 +296,11 @@ class PlainStore:
         return len(found)
 
     def delete_unclaimed(self, name: str) -> None:
-        self.delete_many(name, [m.id for m in self.messages(name).values() if not m.holder])
+        unclaimed = [m.id for m in self.messages(name).values() if not m.holder]
+        self.buried += self.delete_many(name, unclaimed)
+        if name in self.queues:
+            self.buried += self.queues[name].expired
+            self.queues[name].expired = 0
 
     # ------------------------------------------------------------ claims
 
@@ -415,12 +419,12 @@ class PlainStore:
             return 'done' if verdict == 'park' else 'not_in_claim'
         return 'expired' if message.claim == claim else 'not_in_claim'
 
-    def kick(self, name: str, limit: int | None) -> int:
+    def kick(self, name: str, limit: int | None) -> tuple[int, bool]:
         parked = self.queues.get(name, PlainQueue()).in_order({'parked'})[:limit]
         for message in parked:
             message.start_anew(self.now)
             message.come_back(self.now)
-        return len(parked)
+        return len(parked), False
 
     def delete_parked(self, name: str) -> None:
         self.delete_many(name, [m.id for m in self.messages(name).values() if m.state == 'parked'])

@@ -17,6 +17,8 @@ from marconi_api.errors import (
 from marconi_api.model import Batch, QueueKey
 from tests.model.conftest import CLIENT, ids
 
+CLAIMS = importlib.import_module('marconi_api.model.claims')
+
 
 def test_a_post_is_one_round_trip(queue, monkeypatch):
     statements = []
@@ -256,3 +258,61 @@ def test_a_post_is_composed_anew_as_often_as_the_attributes_change(queue, monkey
     assert seen == [None, 61, 62, 63, 64, 65]
     assert model.messages.get(queue, posted).ttl == 65
     assert raised == []
+
+
+def test_a_purge_leaves_the_rows_to_the_janitor(queue, post, claim, sql):
+    """It takes as long for a million messages as for one."""
+    post(20)
+    held = claim(limit=2)
+
+    model.messages.delete_unclaimed(queue)
+
+    assert ids(model.claims.get(queue, held.id)) == ids(held)
+    assert model.queues.stats(queue).free == 0
+    assert sql('SELECT count(*) FROM message_states') == [(20,)]
+    assert model.expiry.run_once() == 18
+
+
+def test_a_purge_waits_for_a_renewal_and_keeps_what_it_renewed(queue, post, claim, session):
+    """The renewed row is another version: to mark the one before would mark nothing."""
+    post(3)
+    held = claim(limit=2)
+    renewing = session()
+    terms = {'claim_id': held.id, 'ttl': 300, 'grace': 60, 'base': 0}
+    renewing.execute(CLAIMS._RENEW, {**queue.parameters, **terms})
+
+    with ThreadPoolExecutor(1) as pool:
+        purging = pool.submit(model.messages.delete_unclaimed, queue)
+        with pytest.raises(TimeoutError):
+            purging.result(timeout=0.3)
+        renewing.connection.commit()
+        purging.result()
+
+    assert ids(model.claims.get(queue, held.id)) == ids(held)
+    assert model.queues.stats(queue).free == 0
+
+
+def test_what_survived_a_purge_does_not_survive_its_queue(queue, post, claim):
+    post(3)
+    claim(limit=2)
+    model.messages.delete_unclaimed(queue)
+
+    model.queues.delete(queue)
+    model.queues.create(queue)
+
+    assert model.queues.stats(queue).claimed == 0
+
+
+def test_many_purges_at_once_keep_what_is_claimed(queue, post, claim):
+    post(60)
+    held = [claim(limit=5) for _ in range(4)]
+
+    def renew_and_purge(number):
+        model.claims.renew(queue, held[number % 4].id, 300, 60)
+        model.messages.delete_unclaimed(queue)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(renew_and_purge, range(40)))
+
+    assert [ids(model.claims.get(queue, one.id)) for one in held] == [ids(one) for one in held]
+    assert model.queues.stats(queue).free == 0

@@ -1,14 +1,17 @@
 """A verdict for each message of a claim; what a stale claim says changes nothing."""
 
+import importlib
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from marconi_api import model
-from marconi_api.errors import ClaimNotFound
+from marconi_api.errors import ClaimNotFound, NotFinished
 from marconi_api.model import QueueKey, Verdict
 from tests.model.conftest import CLIENT, ids
+
+VERDICTS = importlib.import_module('marconi_api.model.verdicts')
 
 EVERY_STATE = frozenset(model.STATES)
 
@@ -403,7 +406,7 @@ def test_all_parked_messages_are_kicked_at_once(queue, post, claim, park):
     posted = park(post(30))
     [another] = post(1)
 
-    assert model.verdicts.kick(queue) == 30
+    assert model.verdicts.kick(queue) == (30, False)
 
     assert ids(claim(limit=50)) == [*posted, another]
 
@@ -411,7 +414,7 @@ def test_all_parked_messages_are_kicked_at_once(queue, post, claim, park):
 def test_some_are_kicked_the_oldest_first(queue, post, claim, park):
     posted = park(post(5))
 
-    assert model.verdicts.kick(queue, 2) == 2
+    assert model.verdicts.kick(queue, 2) == (2, False)
 
     assert ids(claim()) == posted[:2]
 
@@ -420,9 +423,50 @@ def test_thousands_are_kicked_in_batches(queue, park, claim):
     messages = model.messages.post(queue, CLIENT, [300] * 2500, ['1'] * 2500)
     park(messages)
 
-    assert model.verdicts.kick(queue) == 2500
-    assert model.verdicts.kick(queue) == 0
+    assert model.verdicts.kick(queue) == (2500, False)
+    assert model.verdicts.kick(queue) == (0, False)
     assert model.queues.stats(queue).free == 2500
+
+
+@pytest.fixture
+def many_parked(queue, sql):
+    """More parked messages than one call changes."""
+    sql(
+        """
+        INSERT INTO message_states (queue_id, id, held_until, expires_at, client_id, ttl)
+        SELECT %s, floor + g, 'infinity', 'infinity', gen_random_uuid(), 60
+          FROM queues, generate_series(1, 10500) AS g;
+        INSERT INTO messages SELECT queue_id, id, now(), '1' FROM message_states""",
+        queue.id,
+    )
+
+
+def test_a_kick_of_very_many_says_that_there_are_more(queue, many_parked):
+    assert model.verdicts.kick(queue) == (10_000, True)
+    assert model.verdicts.kick(queue) == (500, False)
+
+
+def test_a_kick_says_that_there_are_more_only_if_they_were_asked_for(queue, many_parked):
+    assert model.verdicts.kick(queue, 10_400) == (10_000, True)
+    assert model.verdicts.kick(queue, 400) == (400, False)
+
+
+def test_a_deletion_of_very_many_parked_messages_says_that_it_is_not_finished(queue, many_parked):
+    with pytest.raises(NotFinished, match='10000 parked messages were deleted'):
+        model.verdicts.delete_parked(queue)
+
+    model.verdicts.delete_parked(queue)
+    assert model.queues.stats(queue).parked == 0
+
+
+def test_a_batch_of_parked_messages_starts_where_the_last_one_ended(queue, many_parked, sql):
+    """Under an old snapshot the index keeps what was kicked: each batch would walk over it."""
+    [(first,)] = sql('SELECT min(id) FROM message_states')
+    parameters = {**queue.parameters, 'after': first + 99, 'batch_size': 10}
+
+    for statement in (VERDICTS._KICK, VERDICTS._DELETE_PARKED):
+        changed = model.database.rows(statement, parameters)
+        assert min(changed) > (first + 99,)
 
 
 def test_parked_messages_are_deleted_in_bulk_and_no_others(queue, post, claim, park):

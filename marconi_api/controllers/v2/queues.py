@@ -12,7 +12,13 @@ from marconi_api.controllers.v1_1.attributes import with_defaults
 from marconi_api.controllers.v1_1.controller import Controller
 from marconi_api.controllers.v2 import patch
 from marconi_api.controllers.v2.types import Operation, Purge, QueuePage, Statistics
-from marconi_api.errors import DeadLetterCycle, MetadataConflict, OutOfRange, QueueNotFound
+from marconi_api.errors import (
+    DeadLetterCycle,
+    MetadataConflict,
+    NotFinished,
+    OutOfRange,
+    QueueNotFound,
+)
 from marconi_api.model import Queue, QueueKey, Stats
 from marconi_api.wire import (
     EMPTY,
@@ -141,7 +147,7 @@ class StatsController(v1_1.StatsController):
 class PurgeController(Controller):
     """``/v2/queues/{queue}/purge``."""
 
-    @expose(body=Purge, body_is_optional=True, replies={204: EMPTY})
+    @expose(body=Purge, body_is_optional=True, replies={204: EMPTY}, raises=(NotFinished,))
     def post(self, request: Request, queue: QueueKey, body: Purge | None = None) -> Reply:
         """Remove all messages that are not claimed (5.7), or the parked ones alone."""
         purged = json.loads(text_of(body.resource_types)) if body else ['messages']

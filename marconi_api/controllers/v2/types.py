@@ -167,9 +167,10 @@ class Verdicts(wtypes.Base):
 
 
 class Kicked(wtypes.Base):
-    """How many messages went back to the queue."""
+    """How many messages went back to the queue, and whether the next request finds more."""
 
     kicked = wtypes.wsattr(natural, mandatory=True)
+    more = bool
 
 
 class MessageOfQueue(types.Message):

@@ -230,8 +230,9 @@ class KickAllController(Controller):
 
     @expose(body=NewKick, body_is_optional=True, replies={200: Content(Kicked)})
     def post(self, request: Request, queue: QueueKey, body: NewKick | None = None) -> Reply:
-        """Put parked messages back into the queue, the oldest first."""
+        """Put parked messages back into the queue, the oldest first; or say there are more."""
         limit = body.limit if body else None
         if limit is not None:
             limits.in_force.kick_size.check('limit', limit)
-        return json_reply({'kicked': model.verdicts.kick(queue, limit)})
+        kicked, has_more = model.verdicts.kick(queue, limit)
+        return json_reply({'kicked': kicked, 'more': True} if has_more else {'kicked': kicked})

@@ -367,6 +367,39 @@ def test_the_oldest_of_them_are_kicked(api: LaterApi, parked: list[str]) -> None
     assert states(api)['parked'] == parked[2:]
 
 
+def test_a_kick_of_very_many_says_that_there_are_more(
+    api: LaterApi, ids: list[str], sql: Callable[..., Any]
+) -> None:
+    park_many(sql)
+
+    assert api.post(f'{api.queue}/kick').json == {'kicked': 10_000, 'more': True}
+    assert api.post(f'{api.queue}/kick').json == {'kicked': 100}
+
+
+def test_a_purge_of_very_many_parked_messages_says_that_it_is_not_finished(
+    api: LaterApi, ids: list[str], sql: Callable[..., Any]
+) -> None:
+    park_many(sql)
+    parked_ones = {'resource_types': ['parked']}
+
+    unfinished = api.post(f'{api.queue}/purge', parked_ones)
+    assert unfinished.status_int == 503
+    assert 'send the same request again' in unfinished.json['description']
+    assert api.stats()['parked'] == 100
+    assert api.post(f'{api.queue}/purge', parked_ones).status_int == 204
+    assert api.stats()['parked'] == 0
+
+
+def park_many(sql: Callable[..., Any]) -> None:
+    """Park more messages than one request changes, by 100."""
+    sql("""
+        INSERT INTO message_states (queue_id, id, held_until, expires_at, client_id, ttl)
+        SELECT queue_id, floor + g, 'infinity', 'infinity', gen_random_uuid(), 60
+          FROM queues, generate_series(1, 10100) AS g;
+        INSERT INTO messages SELECT queue_id, id, now(), '1' FROM message_states
+            ON CONFLICT DO NOTHING""")
+
+
 def test_a_kick_in_a_queue_that_is_missing_finds_none(api: LaterApi) -> None:
     assert api.post('/v2/queues/none/kick').json == {'kicked': 0}
 
