@@ -1,0 +1,195 @@
+"""No statement reads more rows than it has to, whatever the statistics say.
+
+Each statement of the model runs on a queue of 6,000 messages, and the rows that it looked at
+are counted. PostgreSQL may know nothing of the queue: any burst comes before the next ANALYZE.
+A plan that reads the whole queue is then not to be told from a good one by its time, but by
+its rows.
+"""
+
+import importlib
+import pkgutil
+import re
+from uuid import UUID
+
+import pytest
+
+from marconi_api import model
+from marconi_api.model import QueueKey
+from marconi_api.model.prepared import Prepared
+from tests.model.conftest import CLIENT
+from tests.model.test_plans import parameters_of
+
+MESSAGES = importlib.import_module('marconi_api.model.messages')
+
+#: What a statement with a limit of 10, ten ids or a batch of 20 may look at.
+MOST_ROWS = 250
+
+COUNT = 6000
+CLAIM = '11111111-1111-1111-1111-111111111111'
+
+#: Parts of statements that begin as a statement does.
+PARTS = {'verdicts._BATCH'}
+
+#: Statements whose work is to look at a whole queue, or at all queues.
+COUNTS_ALL = {
+    'admin._COUNT',
+    'admin._NAMES',
+    'admin._PROJECTS_WITH',
+    'admin._PEEK',
+    'admin._PROJECTS',
+    'admin._CLAIMS',
+    'queues._COUNT',
+    'queues._COUNT_QUEUES',
+    'queues._STATS',
+    'queues.VOLUME',
+    # As much as is claimed or delayed.
+    'messages._LOCK_CLAIMED',
+    'messages._PURGE_UNCLAIMED',
+}
+
+#: Pages and claims, whose walks depend on what lies in the way: test_plans.py has their indexes.
+WALKS = ('claims._CREATE', 'messages._LIST', 'messages._PEEK')
+
+
+def statements_of_the_model():
+    """Every statement, by its module and name."""
+    found = {}
+    for module in pkgutil.iter_modules(model.__path__):
+        # Its statements are about a table of one row.
+        if module.name == 'numbering':
+            continue
+        values = vars(importlib.import_module(f'{model.__name__}.{module.name}'))
+        for name, value in values.items():
+            if isinstance(value, dict) and not name.startswith('__'):
+                for key, member in value.items():
+                    if isinstance(member, Prepared):
+                        found[f'{module.name}.{name}[{_shown(key)}]'] = member
+            elif isinstance(value, str) and _STATEMENT.match(value):
+                found[f'{module.name}.{name}'] = value
+    own = {}
+    for name, statement in found.items():
+        if name not in PARTS and statement not in own.values():
+            own[name] = statement
+    return own
+
+
+_STATEMENT = re.compile(r'\s*(BEGIN|DELETE|INSERT|SELECT|UPDATE|WITH)\s')
+
+
+def _shown(key):
+    states, without_own = key
+    return f'{",".join(sorted(states))}{", without own" if without_own else ""}'
+
+
+def fill(sql, queue):
+    """Claimed, delayed, returned, parked and fresh messages, in this order."""
+    sql(
+        f"""
+        INSERT INTO queues VALUES (%(id)s, %(project)s, %(name)s, '{{}}', now(), 0);
+        INSERT INTO message_states (queue_id, id, held_until, expires_at, claim_id, client_id, ttl)
+        SELECT %(id)s, g,
+               CASE WHEN g <= 1500 THEN now() + '1 h'
+                    WHEN g <= 2500 THEN now() - g * interval '1 ms'
+                    WHEN g <= 3000 THEN 'infinity' END,
+               CASE WHEN g BETWEEN 2501 AND 3000 THEN 'infinity' ELSE now() + '2 h' END,
+               CASE WHEN g <= 10 THEN '{CLAIM}'
+                    WHEN g <= 1000 THEN lpad(((g - 1) / 10)::text, 32, '0') END::uuid,
+               '{CLIENT}', 7200
+          FROM generate_series(1, {COUNT}) AS g;
+        INSERT INTO messages
+        SELECT %(id)s, g, now(), '1' FROM generate_series(1, {COUNT}) AS g;
+        INSERT INTO claims
+        SELECT %(id)s, CASE n WHEN 0 THEN '{CLAIM}' ELSE lpad(n::text, 32, '0') END::uuid, now(),
+               now() + '1 h', 60, ARRAY(SELECT generate_series(n * 10 + 1, n * 10 + 10)::bigint)
+          FROM generate_series(0, 99) AS n""".replace('%(id)s', str(queue.id))
+        .replace('%(project)s', f"'{queue.project}'")
+        .replace('%(name)s', f"'{queue.name}'")
+    )
+
+
+@pytest.fixture(params=['of nothing', 'of small queues', 'of all'])
+def full_queue(request, app, sql):
+    """A queue of which PostgreSQL's statistics know nothing, the wrong thing, or all."""
+    if request.param == 'of small queues':
+        sql("""
+            INSERT INTO queues SELECT g, 'other', g, '{}', now(), 0 FROM generate_series(1, 5000) g;
+            INSERT INTO messages SELECT g, g, now(), '' FROM generate_series(1, 5000) g;
+            INSERT INTO message_states SELECT g, g, NULL, now() + '1 h', NULL, gen_random_uuid(), 60
+              FROM generate_series(1, 5000) g;
+            INSERT INTO claims SELECT g, gen_random_uuid(), now(), now() + '1 h', 60, ARRAY[g]
+              FROM generate_series(1, 5000) g""")
+    if request.param != 'of all':
+        sql('VACUUM ANALYZE queues, messages, message_states, claims')
+    queue = QueueKey.of('project', 'jobs')
+    fill(sql, queue)
+    if request.param == 'of all':
+        sql('VACUUM ANALYZE queues, messages, message_states, claims')
+    return queue
+
+
+def rows_looked_at(statement, parameters):
+    """How many rows of tables a statement reads, by which ways, undone afterwards."""
+    looked = 0
+    plans = []
+
+    def walk(node):
+        nonlocal looked
+        if 'Relation Name' in node and 'Scan' in node['Node Type']:
+            rows = sum(node.get(name, 0) for name in _LOOKED_AT) * node['Actual Loops']
+            looked += rows
+            way = node.get('Index Name', node['Node Type'])
+            condition = node.get('Index Cond', node.get('TID Cond', ''))
+            plans.append(f'{rows:.0f} rows of {node["Relation Name"]} by {way} {condition}')
+        for child in node.get('Plans', ()):
+            walk(child)
+
+    with model.database.transaction() as run:
+        run('SAVEPOINT before', {})
+        calls = [statement]
+        if isinstance(statement, Prepared):
+            for definition in statement.definitions.values():
+                run(definition, {})
+            connection = model.database._cursor().connection
+            execution = statement.execution({**parameters, 'base': model.database.base}, connection)
+            calls = execution.replace('%', '%%').split('; ')
+        for call in calls:
+            [[[explained]]] = run(f'EXPLAIN (ANALYZE, FORMAT JSON) {call}', parameters)
+            walk(explained['Plan'])
+        run('ROLLBACK TO before', {})
+        run('DEALLOCATE ALL', {})
+    return looked, plans
+
+
+_LOOKED_AT = ('Actual Rows', 'Rows Removed by Filter', 'Rows Removed by Index Recheck')
+
+
+def test_a_statement_looks_at_few_rows_whatever_the_statistics_say(full_queue):
+    parameters = {
+        **parameters_of(full_queue),
+        **{'claim_id': CLAIM, 'ids': list(range(1, 11)), 'batch_size': 20},
+        **{'client_id': CLIENT, 'ttls': [60], 'bodies': ['1'], 'delays': [0]},
+        **{'metadata': '{}', 'marker': '', 'state': 'parked', 'slice': 20, 'names': ['a']},
+    }
+    model.database.close()
+    too_many = {}
+    for name, statement in statements_of_the_model().items():
+        if name in COUNTS_ALL or name.startswith(WALKS):
+            continue
+        given = dict(parameters)
+        if 'uuid[]' in statement:
+            given['ids'] = [str(UUID(int=n)) for n in range(1, 11)]
+        if '::uuid)' in statement and name.startswith('expiry'):
+            given['id'] = str(UUID(int=0))
+        looked, plans = rows_looked_at(statement, given)
+        if looked > MOST_ROWS:
+            too_many[name] = plans
+    model.database.close()
+
+    assert too_many == {}
+
+
+def test_a_purge_looks_at_what_is_claimed_or_delayed_alone(full_queue):
+    for statement in (MESSAGES._LOCK_CLAIMED, MESSAGES._PURGE_UNCLAIMED):
+        looked, plans = rows_looked_at(statement, full_queue.parameters)
+        # 1,500 are held, and 1,000 of them claimed: looked up once more.
+        assert looked <= 1500 + 1000 + 10, plans
