@@ -9,7 +9,7 @@ from marconi_api import model
 from marconi_api.controllers.documents import Home, relation
 from marconi_api.controllers.v1_1.controller import Controller
 from marconi_api.controllers.v1_1.types import Health
-from marconi_api.errors import NotAuthorized, StorageUnavailable
+from marconi_api.errors import MarconiError, NotAuthorized
 from marconi_api.model import QueueKey
 from marconi_api.wire import (
     EMPTY,
@@ -117,7 +117,7 @@ def _volume() -> dict[str, int]:
     # Counting takes long where there are millions: it may fail alone.
     try:
         return model.message_volume()
-    except StorageUnavailable:
+    except MarconiError:
         return {}
 
 
@@ -140,6 +140,6 @@ def _try(operation: Callable[[], Any]) -> dict[str, Any]:
     started = time.monotonic()
     try:
         operation()
-    except StorageUnavailable as error:
+    except MarconiError as error:
         return {'succeeded': False, 'seconds': time.monotonic() - started, 'ref': str(error)}
     return {'succeeded': True, 'seconds': time.monotonic() - started, 'ref': None}
