@@ -15,6 +15,7 @@ from marconi_api.model.database import Database
 from marconi_api.model.expiry import Expiry
 from marconi_api.model.hints import Hints
 from marconi_api.model.messages import READY, STATES, Batch, Message, Messages, PeekedMessage
+from marconi_api.model.queue_filter import QueueFilter
 from marconi_api.model.queues import VOLUME, MessageSummary, Queue, Queues, Stats
 from marconi_api.model.shares import Share
 from marconi_api.model.tables import MOST_IN_A_POST, QueueKey
@@ -35,6 +36,7 @@ __all__ = [
     'Outcome',
     'PeekedMessage',
     'Queue',
+    'QueueFilter',
     'QueueKey',
     'Share',
     'Stats',

@@ -15,6 +15,7 @@ from marconi_api.errors import (
 from marconi_api.model.attributes import METADATA, Attributes
 from marconi_api.model.database import Database, Row
 from marconi_api.model.prepared import Prepared
+from marconi_api.model.queue_filter import MAY_PASS, QueueFilter
 from marconi_api.model.tables import (
     AGE_OF,
     IS_ALIVE,
@@ -120,24 +121,37 @@ class Queues:
             raise QueueNotFound(queue.name, queue.project)
         return int(counted[0][0])
 
-    def list(
-        self,
-        project: str,
-        marker: str,
-        limit: int,
-        matches: Callable[[Queue], bool] = lambda queue: True,
-    ) -> builtins.list[Queue]:
-        """The project's next queues by name, after the name ``marker``; those that match."""
-        # PostgreSQL's text holds no NUL, and so no name does: this cuts no name off.
-        after = marker.partition('\0')[0]
+    def list(self, project: str, marker: str, limit: int) -> builtins.list[Queue]:
+        """The project's next queues by name, after the name ``marker``."""
+        parameters = {'project': project, 'marker': _known_name(marker), 'limit': limit}
+        return [Queue(*row) for row in self._database.rows(_LIST, parameters, repeatable=True)]
+
+    def search(
+        self, project: str, marker: str, limit: int, wanted: QueueFilter
+    ) -> tuple[builtins.list[Queue], str | None]:
+        """Those of the project's next queues that the filter lets through.
+
+        It looks at 10,000 queues at most, or at fewer with much metadata. So there may be more
+        than are found, though they are fewer than ``limit``.
+
+        :returns: the queues, and the marker from which to go on; None if there are no more
+        """
+        after = _known_name(marker)
         found: builtins.list[Queue] = []
-        while True:
-            parameters = {'project': project, 'marker': after, 'limit': limit}
-            rows = self._database.rows(_LIST, parameters, repeatable=True)
-            found += filter(matches, (Queue(*row) for row in rows))
-            if len(rows) < limit or len(found) >= limit:
-                return found[:limit]
+        for _ in range(_MOST_LOOKS):
+            parameters = {'project': project, 'marker': after, **wanted.parameters}
+            rows = self._database.rows(_SEARCH, parameters, repeatable=True)
+            found += [
+                Queue(name, metadata)
+                for name, metadata, _ in rows
+                if metadata is not None and wanted.lets_through(name, metadata)
+            ]
+            if len(found) >= limit:
+                return found[:limit], found[limit - 1].name
+            if not rows or rows[-1][2]:
+                return found, None
             after = rows[-1][0]
+        return found, after
 
     def metadata(self, queue: QueueKey) -> str:
         """The queue's metadata, as it was set."""
@@ -202,12 +216,22 @@ def _refuse_cycle(
         metadata = rows[0][0] if rows else '{}'
 
 
+def _known_name(name: str) -> str:
+    # PostgreSQL's text holds no NUL, and so no name does: this cuts no name off.
+    return name.partition('\0')[0]
+
+
 def _summary(message_id: int | None, age: int, created: str) -> MessageSummary | None:
     return None if message_id is None else MessageSummary(public_id(message_id), age, created)
 
 
 # As somebody may be deleting and making it over and over.
 _TRIES = 20
+
+# What a search may look at: so many times so many queues, or bytes of metadata.
+_MOST_LOOKS = 10
+_QUEUES_IN_A_LOOK = 1000
+_BYTES_IN_A_LOOK = 128 * 1024
 
 _LONGEST_CHAIN = 10
 _ONE_CHAIN_AT_A_TIME = 'SELECT FROM id_epoch FOR UPDATE'
@@ -258,6 +282,26 @@ VOLUME = f"""
     SELECT count(*) FILTER (WHERE NOT {IS_CLAIMED}), count(*) FILTER (WHERE {IS_CLAIMED})
       FROM message_states JOIN queues USING (queue_id)
      WHERE expires_at > now() AND NOT {IS_PARKED} AND coalesce(moved_in, id) >= floor
+"""
+
+# The queues of one look that may pass the filter, and the last of it: name, metadata (null
+# where it may not pass), and whether nothing is behind it. How long metadata is can be told
+# without reading it.
+_SEARCH = f"""
+    SELECT name, CASE WHEN {MAY_PASS} THEN metadata END,
+           is_last AND place = queues_in_look AND place < {_QUEUES_IN_A_LOOK}
+      FROM (SELECT *, lead(name) OVER (ORDER BY name) IS NULL AS is_last
+              FROM (SELECT *, row_number() OVER (ORDER BY name) AS place,
+                           count(*) OVER () AS queues_in_look,
+                           sum(octet_length(metadata)) OVER (ORDER BY name)
+                               - octet_length(metadata) AS bytes_before
+                      FROM (SELECT name, metadata FROM queues
+                             WHERE project = %(project)s AND name > %(marker)s
+                               AND floor < {RETIRED}
+                             ORDER BY name LIMIT {_QUEUES_IN_A_LOOK}) AS next) AS counted
+             WHERE bytes_before < {_BYTES_IN_A_LOOK}) AS look
+     WHERE is_last OR {MAY_PASS}
+     ORDER BY name
 """
 
 _COUNT_QUEUES = f"""

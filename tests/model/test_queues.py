@@ -17,7 +17,7 @@ from marconi_api.errors import (
     QueueCollision,
     QueueNotFound,
 )
-from marconi_api.model import QueueKey
+from marconi_api.model import QueueFilter, QueueKey
 from tests.model.conftest import CLIENT, ids
 
 POST = importlib.import_module('marconi_api.model.messages')._POST
@@ -300,3 +300,89 @@ def test_a_change_that_fails_leaves_the_metadata(queue):
         model.queues.change_metadata(queue, fail)
 
     assert model.queues.metadata(queue) == '{}'
+
+
+def make_many(sql, count, metadata='{}'):
+    """Queues of the project 'many', by names of six digits."""
+    sql(
+        """
+        INSERT INTO queues
+        SELECT g, 'many', lpad(g::text, 6, '0'), %s, now(), 0 FROM generate_series(1, %s) AS g""",
+        metadata,
+        count,
+    )
+
+
+@pytest.mark.parametrize('limit', [1, 20])
+def test_a_search_looks_at_so_many_queues_and_says_where_it_goes_on(app, sql, monkeypatch, limit):
+    """One that finds nothing made a statement for each queue, and held up all tenants."""
+    make_many(sql, 10_100)
+    model.queues.create(QueueKey.of('many', 'last'), '{"foo": 1}')
+    statements = []
+    rows = model.database.rows
+    monkeypatch.setattr(
+        model.database, 'rows', lambda *args, **kw: statements.append(args) or rows(*args, **kw)
+    )
+    wanted = QueueFilter(metadata={'foo': '1'})
+
+    found, goes_on_after = model.queues.search('many', '', limit, wanted)
+    assert (found, goes_on_after) == ([], '010000')
+    assert len(statements) == 10
+
+    found, goes_on_after = model.queues.search('many', goes_on_after, limit, wanted)
+    assert [queue.name for queue in found] == ['last']
+    assert goes_on_after == ('last' if limit == 1 else None)
+
+
+def test_a_search_stops_at_metadata_that_is_long(app, sql):
+    """It is read from the disk, and by the process."""
+    make_many(sql, 400, json.dumps({'a': 'b' * 60_000}))
+
+    found, goes_on_after = model.queues.search('many', '', 20, QueueFilter(metadata={'a': 'c'}))
+    assert (found, goes_on_after) == ([], '000030')
+
+
+@pytest.mark.parametrize('name', ['2', '02', '000'])
+def test_a_search_misses_nothing_from_page_to_page(app, sql, name):
+    make_many(sql, 2300, '{"foo": 1}')
+    wanted = QueueFilter(name, {'foo': '1'})
+    met, marker = [], ''
+
+    while marker is not None:
+        found, marker = model.queues.search('many', marker, 30, wanted)
+        met += [queue.name for queue in found]
+
+    assert met == [f'{g:06}' for g in range(1, 2301) if name in f'{g:06}']
+
+
+@pytest.mark.parametrize(
+    ('metadata', 'member', 'value', 'is_found'),
+    [
+        (r'{"\u0066oo": 1}', 'foo', '1', True),
+        (r'{"foo": "\u0062ar"}', 'foo', 'bar', True),
+        (r'{"foo": "\u0000"}', 'foo', '\0', True),
+        (r'{"foo": 1, "other": "\u0000"}', 'foo', '1', True),
+        (r'{"a\"b": 1}', 'a"b', '1', True),
+        (r'{"a\\b": "c\/d"}', 'a\\b', 'c/d', True),
+        ('{"foo": 30.0}', 'foo', '30', True),
+        ('{"foo": 3e1}', 'foo', '30', True),
+        ('{"foo": 1e400}', 'foo', '1', False),
+        ('{"foo": 30}', 'foo', '31', False),
+        ('{"foo": "30"}', 'foo', '30', False),
+        ('{"foo": true}', 'foo', '1', False),
+        ('{"foo": "a", "foo": "b"}', 'foo', 'b', True),
+        ('{"foo": "a", "foo": "b"}', 'foo', 'a', False),
+        ('{"deep": {"foo": "b"}}', 'foo', 'b', False),
+        ('{"bar": "foo"}', 'foo', 'foo', False),
+        ('{"ü": "ü"}', 'ü', 'ü', True),
+        (r'{"ü": "\u00fc"}', 'ü', 'ü', True),
+        ('{}', 'foo\0', '\0', False),
+        ('{}', '\udcff', '\udcff', False),
+    ],
+)
+def test_a_search_finds_metadata_however_it_is_written(app, metadata, member, value, is_found):
+    model.queues.create(QueueKey.of('p', 'q'), metadata)
+
+    found, _ = model.queues.search('p', '', 10, QueueFilter(metadata={member: value}))
+
+    assert bool(found) == is_found

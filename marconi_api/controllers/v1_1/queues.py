@@ -44,10 +44,16 @@ class QueuesController(Controller):
         queues = model.queues.list(request.project, query.get('marker', ''), limit)
         return json_reply(self.page(queues, query))
 
-    def page(self, queues: Sequence[Queue], query: Mapping[str, Any]) -> dict[str, Any]:
-        """The document of a page, which may be empty."""
+    def page(
+        self, queues: Sequence[Queue], query: Mapping[str, Any], goes_on_after: str | None = None
+    ) -> dict[str, Any]:
+        """The document of a page, which may be empty.
+
+        :param goes_on_after: the name after which the next page starts, if not the last one here
+        """
         path = f'{self.prefix}/queues'
-        links = [next_link(path, query, marker=queues[-1].name)] if queues else []
+        marker = goes_on_after or (queues[-1].name if queues else None)
+        links = [next_link(path, query, marker=marker)] if marker else []
         return {
             'queues': [self._entry(queue, query.get('detailed', False)) for queue in queues],
             'links': links,

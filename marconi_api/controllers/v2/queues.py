@@ -1,8 +1,6 @@
 """Queues in version 2: attributes with defaults, patches, filters, purges."""
 
 import json
-import re
-from collections.abc import Callable
 from typing import Any
 
 from marconi_api import limits, model
@@ -19,7 +17,7 @@ from marconi_api.errors import (
     OutOfRange,
     QueueNotFound,
 )
-from marconi_api.model import Queue, QueueKey, Stats
+from marconi_api.model import Queue, QueueFilter, QueueKey, Stats
 from marconi_api.wire import (
     EMPTY,
     ByHand,
@@ -44,8 +42,6 @@ PATCH_TYPE = 'application/openstack-messaging-v2.0-json-patch'
 
 _METADATA = Json(attributes.schema_with_defaults)
 
-_INTEGER = re.compile(r'-?[0-9]{1,19}', re.ASCII)
-
 _PARAMETERS: dict[str, Parameter] = {
     'marker': text_parameter,
     'limit': IntegerParameter('queue_page'),
@@ -64,43 +60,28 @@ class QueuesController(v1_1.QueuesController):
         **_PARAMETERS,
     )
     def get(self, request: Request, **query: Any) -> Reply:
-        """A page of the project's queues, of those that the filters let through (5.1)."""
+        """A page of the project's queues, of those that the filters let through (5.1).
+
+        With filters a page may be short, or empty, though there are more: then it has a link.
+        """
         limit = limits.in_force.queues_on_page(query.get('limit'))
-        queues = model.queues.list(
-            request.project,
-            query.get('marker', ''),
-            limit,
-            _filter(query.get('name'), unnamed_parameters(request, _PARAMETERS)),
-        )
-        document = self.page(queues, query)
+        wanted = QueueFilter(query.get('name') or '', unnamed_parameters(request, _PARAMETERS))
+        queues, goes_on_after = self._find(request.project, query.get('marker', ''), limit, wanted)
+        document = self.page(queues, query, goes_on_after)
         if query.get('with_count') and (count := model.queues.count(request.project)):
             document['count'] = count
         return json_reply(document)
 
+    def _find(
+        self, project: str, marker: str, limit: int, wanted: QueueFilter
+    ) -> tuple[list[Queue], str | None]:
+        if wanted:
+            return model.queues.search(project, marker, limit, wanted)
+        return model.queues.list(project, marker, limit), None
+
     def shown(self, metadata: str) -> Any:
         """With the attributes that are not set."""
         return with_defaults(JsonObject(metadata).members)
-
-
-def _filter(name: str | None, wanted: dict[str, str]) -> Callable[[Queue], bool]:
-    """What a queue must be like: its name holds ``name``, its metadata has these values."""
-
-    def matches(queue: Queue) -> bool:
-        if name is not None and name not in queue.name:
-            return False
-        metadata = json.loads(queue.metadata) if wanted else {}
-        return all(
-            key in metadata and _is_meant(value, metadata[key]) for key, value in wanted.items()
-        )
-
-    return matches
-
-
-def _is_meant(sent: str, value: Any) -> bool:
-    """Whether the text of a query means a value: an integer if it can be one, else itself."""
-    if _INTEGER.fullmatch(sent):
-        return not isinstance(value, bool) and bool(int(sent) == value)
-    return bool(sent == value)
 
 
 class QueueController(v1_1.QueueController):

@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from ..client import Api, LaterApi, is_empty, next_of, refusal
+from ..client import PROJECT, Api, LaterApi, is_empty, next_of, refusal
 from .requests import LATER_VERSIONS
 
 both_versions = pytest.mark.parametrize('version', LATER_VERSIONS)
@@ -623,6 +623,26 @@ def filtered(api: LaterApi) -> LaterApi:
 )
 def test_metadata_filters_the_list(filtered: LaterApi, query: str, found: list[str]) -> None:
     assert filtered.queue_names(query) == found
+
+
+def test_a_page_of_a_filter_that_finds_little_is_short_and_has_a_link(
+    api: LaterApi, sql: Callable[..., Any]
+) -> None:
+    sql(
+        """
+        INSERT INTO queues
+        SELECT g, %s, lpad(g::text, 6, '0'), '{}', now(), 0 FROM generate_series(1, 10010) AS g""",
+        PROJECT,
+    )
+    api.make_queue('last', metadata={'foo': 1})
+
+    page = api.get('/v2/queues?foo=1&limit=1')
+
+    assert page.json['queues'] == []
+    target = next_of(page)
+    assert parse_qs(urlsplit(target).query) == {'limit': ['1'], 'marker': ['010000']}
+    [found] = api.get(f'{target}&foo=1').json['queues']
+    assert found['name'] == 'last'
 
 
 def test_next_does_not_repeat_the_filters(filtered: LaterApi) -> None:
