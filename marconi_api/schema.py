@@ -56,16 +56,16 @@ def connection(url: str) -> Iterator[Connection]:
             'the database URL cannot be used: write it as postgresql://user:password@host/name'
         ) from None
     if engine.dialect.name != 'postgresql':
-        raise SchemaError(f'{_shown(url)} is not PostgreSQL, which Marconi needs')
+        raise SchemaError(f'{shown(url)} is not PostgreSQL, which Marconi needs')
     try:
         opened = engine.connect()
     except DBAPIError as error:
-        raise SchemaError(f'cannot reach {_shown(url)}: {_first_line(error)}') from None
+        raise SchemaError(f'cannot reach {shown(url)}: {_first_line(error)}') from None
     with opened:
         try:
             yield opened
         except DBAPIError as error:
-            raise SchemaError(f'cannot use {_shown(url)}: {_first_line(error)}') from None
+            raise SchemaError(f'cannot use {shown(url)}: {_first_line(error)}') from None
 
 
 def upgrade(url: str) -> None:
@@ -78,7 +78,7 @@ def upgrade(url: str) -> None:
     except SchemaError:
         raise
     except CommandError as error:
-        raise SchemaError(f'cannot upgrade the schema of {_shown(url)}: {error}') from None
+        raise SchemaError(f'cannot upgrade the schema of {shown(url)}: {error}') from None
 
 
 def check(url: str) -> None:
@@ -93,12 +93,22 @@ def check(url: str) -> None:
         _check_not_distributed(opened, url)
 
 
+def version(url: str) -> str:
+    """Which PostgreSQL has the database: ``PostgreSQL 18.6``.
+
+    :raises SchemaError: if it is unreachable.
+    """
+    with connection(url) as opened:
+        number = opened.exec_driver_sql('SHOW server_version').scalar_one()
+    return f'PostgreSQL {number}'
+
+
 def _check_version(connection: Connection, url: str) -> None:
     # As a number: 130005 is 13.5.
     version = int(connection.exec_driver_sql('SHOW server_version_num').scalar_one())
     if version < OLDEST_POSTGRESQL * 10000:
         raise SchemaError(
-            f'{_shown(url)} is PostgreSQL {version // 10000}: '
+            f'{shown(url)} is PostgreSQL {version // 10000}: '
             f'Marconi needs {OLDEST_POSTGRESQL} or newer'
         )
 
@@ -107,7 +117,7 @@ def _check_encoding(connection: Connection, url: str) -> None:
     encoding = connection.scalar(text('SHOW server_encoding'))
     if encoding != 'UTF8':
         raise SchemaError(
-            f"{_shown(url)} is encoded in {encoding}: make a database with ENCODING 'UTF8', "
+            f"{shown(url)} is encoded in {encoding}: make a database with ENCODING 'UTF8', "
             'in which every message can be stored'
         )
 
@@ -122,12 +132,12 @@ def _check_revision(connection: Connection, url: str) -> None:
     if not present <= known:
         unknown = ', '.join(sorted(present - known))
         raise SchemaError(
-            f'the schema of {_shown(url)} is at revision {unknown}, which this Marconi does '
+            f'the schema of {shown(url)} is at revision {unknown}, which this Marconi does '
             'not know: it is newer, so upgrade Marconi'
         )
     state = f'is at revision {", ".join(sorted(present))}' if present else 'is not made yet'
     raise SchemaError(
-        f'the schema of {_shown(url)} {state}, but revision {", ".join(sorted(newest))} is '
+        f'the schema of {shown(url)} {state}, but revision {", ".join(sorted(newest))} is '
         f'needed: {_how_to_upgrade(url)}'
     )
 
@@ -149,7 +159,7 @@ def _check_not_distributed(connection: Connection, url: str) -> None:
     ).all()
     if distributed:
         raise SchemaError(
-            f'Citus distributes tables of {_shown(url)} ({", ".join(distributed)}), on which '
+            f'Citus distributes tables of {shown(url)} ({", ".join(distributed)}), on which '
             'claims fail and readers miss messages: make them local by undistribute_table()'
         )
 
@@ -180,7 +190,7 @@ def _alembic_config(url: str) -> Config:
 _SECRETS = ('password', 'sslpassword')
 
 
-def _shown(url: str) -> str:
+def shown(url: str) -> str:
     """The URL as it may be printed: without its password."""
     shown = make_url(normalise_url(url)).set(drivername='postgresql')
     hidden = {name: '***' for name in _SECRETS if name in shown.query}
@@ -188,7 +198,7 @@ def _shown(url: str) -> str:
 
 
 def _hides(url: str) -> bool:
-    """Whether :func:`_shown` leaves something out."""
+    """Whether :func:`shown` leaves something out."""
     parsed = make_url(normalise_url(url))
     return parsed.password is not None or any(name in parsed.query for name in _SECRETS)
 

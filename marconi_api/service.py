@@ -1,17 +1,18 @@
-"""The running service: a database, uwsgi in front of the application, and the janitor.
+"""The running service: a database, the companions, and uwsgi in front of the application.
 
 They are started in this order and stopped in the reverse, whatever happens between.
 """
 
 import collections
 import contextlib
-import ctypes
+import errno
 import http.client
+import logging
+import logging.config
 import os
 import re
 import resource
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -19,20 +20,32 @@ import sysconfig
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
+
+import psycopg2
 
 from marconi_api import embedded, schema, signing
+from marconi_api.children import Companion, Restarts, name_process, start_child, stop_child
+from marconi_api.embedded import ServerUser
 from marconi_api.installation import config_file, normalise_url
+from marconi_api.signals import StopRequest
+
+log = logging.getLogger(__name__)
 
 # Seconds.
 READY_TIMEOUT = 60.0
 POLL_INTERVAL = 0.05
 WATCH_INTERVAL = 0.2
-JANITOR_STOP_TIMEOUT = 5.0
-JANITOR_PAUSE = 5.0
+# A killed predecessor takes a while to be gone from its port.
+PORT_TIMEOUT = 5.0
+
+# Each is a process that works beside those that answer requests: its name, and its command.
+COMPANIONS = {
+    'janitor': [sys.executable, '-m', 'marconi_api.commands', 'expire', '--forever'],
+}
 
 # Connections to an embedded PostgreSQL beside those of the workers: the janitor, alembic,
 # pecan shell, psql, and the three that PostgreSQL keeps for its superuser.
@@ -50,11 +63,20 @@ CLIENT_WENT_AWAY = re.compile(
 # that is just beyond Marconi's own limits is still answered.
 LARGEST_BODY = 16 * 1024 * 1024
 
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# Files and connections that a process may have open.
+MOST_DESCRIPTORS = 65536
+ENOUGH_DESCRIPTORS = 4096
 
 
 class ServiceError(Exception):
     """Marconi cannot run as it is set up; the message is one line that says what to change."""
+
+
+class Part(Protocol):
+    """A part of the running service."""
+
+    def look_after(self) -> None:
+        """Mend it if it has ended unasked; :raises ServiceError: if that cannot be mended."""
 
 
 def serve(settings: Any) -> None:
@@ -62,28 +84,55 @@ def serve(settings: Any) -> None:
 
     :raises ServiceError: if it cannot start, or if uwsgi ended unasked.
     """
-    stop = _stop_event()
-    address = Address.of(settings.server)
-    with contextlib.ExitStack() as started:
-        url = _start_database(settings, started)
-        if stop.is_set():
-            return
-        sockets = started.enter_context(_private_directory())
-        environment = os.environ | {
-            'MARCONI_DATABASE_URL': url,
-            'MARCONI_CONFIG': str(config_file()),
-            'MARCONI_SIGNING_KEYS': _signing_keys(settings),
-        }
-        janitor = Janitor(environment)
-        started.callback(janitor.stop)
-        uwsgi = Uwsgi(settings.server, address, sockets, environment)
-        started.callback(uwsgi.stop)
-        uwsgi.wait_until_ready(stop)
-        if not stop.is_set():
-            print(f'Marconi is ready at http://{address}', flush=True)
-        while not stop.wait(WATCH_INTERVAL):
-            uwsgi.raise_if_ended()
-            janitor.start_if_ended()
+    stop = StopRequest()
+    name_process('marconi')
+    logging.config.dictConfig(settings.logging.to_dict())
+    # It tells each step by itself (see schema.py).
+    logging.getLogger('alembic').setLevel(logging.WARNING)
+    _raise_descriptor_limit()
+    with contextlib.closing(Listener(settings.server, stop)) as listener:
+        database = _database(settings)
+        with contextlib.ExitStack() as started:
+            started.callback(database.stop)
+            database.start(stop)
+            if not stop.is_set():
+                _answer_requests(settings, database, listener, started, stop)
+    log.info('Marconi has stopped; the data stay in %s', database.place)
+
+
+def _answer_requests(
+    settings: Any,
+    database: 'NamedPostgres | KeptPostgres',
+    listener: 'Listener',
+    started: contextlib.ExitStack,
+    stop: StopRequest,
+) -> None:
+    """Start what answers requests, and look after it and the database until asked to stop.
+
+    What is started later is stopped earlier, by ``started``.
+    """
+    environment = os.environ | {
+        'MARCONI_DATABASE_URL': database.url,
+        'MARCONI_CONFIG': str(config_file()),
+        'MARCONI_SIGNING_KEYS': _signing_keys(settings),
+    }
+    log.info('%s keeps the data in %s', schema.version(database.url), database.place)
+    user = _user_of_children(settings, database)
+    parts: list[Part] = [database]
+    for name, command in COMPANIONS.items():
+        companion = Companion(name, command, environment, user)
+        started.callback(companion.stop)
+        parts.append(companion)
+    sockets = started.enter_context(_private_directory(user))
+    uwsgi = Uwsgi(settings.server, listener, sockets, environment, user)
+    started.callback(uwsgi.stop)
+    parts.append(uwsgi)
+    uwsgi.wait_until_ready(stop)
+    if not stop.is_set():
+        print(f'Marconi is ready at http://{listener.address}', flush=True)
+    while not stop.wait(WATCH_INTERVAL):
+        for part in parts:
+            part.look_after()
 
 
 @dataclass(frozen=True)
@@ -93,35 +142,6 @@ class Address:
     host: str
     port: int
     family: int = socket.AF_INET
-
-    @classmethod
-    def of(cls, server: Any) -> 'Address':
-        """The address in the settings, made sure to be free; port 0 becomes a free one."""
-        try:
-            port = int(server.port)
-            if not 0 <= port <= 65535:
-                raise ValueError
-            found = socket.getaddrinfo(
-                server.host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-            )
-        except ValueError:
-            raise ServiceError(f'{server.port} is no port number: change PORT') from None
-        except OSError:
-            raise ServiceError(f'{server.host} is no address of a machine: change HOST') from None
-        family, kind, _, _, name = found[0]
-        try:
-            with socket.socket(family, kind) as probe:
-                # Connections that a former service closed a moment ago are no hindrance.
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                probe.bind(name)
-                probe.listen()
-                host, port = probe.getsockname()[:2]
-        except OSError as error:
-            raise ServiceError(
-                f'cannot listen on {server.host}:{server.port}: {error.strerror}: '
-                'change HOST or PORT'
-            ) from None
-        return cls(host, port, family)
 
     def __str__(self) -> str:
         host = f'[{self.host}]' if self.family == socket.AF_INET6 else self.host
@@ -133,29 +153,202 @@ class Address:
         return {'0.0.0.0': '127.0.0.1', '::': '::1'}.get(self.host, self.host)
 
 
+class Listener:
+    """The socket at which clients arrive; the port is ours from the start, and closed till uwsgi runs.
+
+    We open it, as uwsgi need not be root then to have a port below 1024.
+    """
+
+    def __init__(self, server: Any, stop: StopRequest) -> None:
+        """Take the address in the settings; port 0 becomes a free one.
+
+        A predecessor that was killed a moment ago may still have it.
+        """
+        self._shown = f'{server.host}:{server.port}'
+        family, name = _looked_up(server.host, server.port)
+        self._socket = socket.socket(family, socket.SOCK_STREAM)
+        # Connections that a former service closed a moment ago are no hindrance.
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        deadline = time.monotonic() + PORT_TIMEOUT
+        while not self._bind(name, may_fail=time.monotonic() < deadline):
+            if stop.wait(POLL_INTERVAL):
+                break
+        host, port = self._socket.getsockname()[:2]
+        self.address = Address(host, port, family)
+
+    def fileno(self) -> int:
+        """The descriptor, for a child to inherit."""
+        return self._socket.fileno()
+
+    def open(self) -> None:
+        """Let clients connect; they wait until their connection is accepted."""
+        try:
+            self._socket.listen(min(LISTEN_QUEUE, _longest_listen_queue()))
+        except OSError as error:
+            raise self._refusal(error) from None
+
+    def close(self) -> None:
+        """Close it here; a child that has inherited it goes on."""
+        self._socket.close()
+
+    def _bind(self, name: Any, may_fail: bool) -> bool:
+        try:
+            self._socket.bind(name)
+        except OSError as error:
+            if may_fail and error.errno == errno.EADDRINUSE:
+                return False
+            self.close()
+            raise self._refusal(error) from None
+        return True
+
+    def _refusal(self, error: OSError) -> ServiceError:
+        return ServiceError(
+            f'cannot listen on {self._shown}: {error.strerror}: change HOST or PORT'
+        )
+
+
+def _looked_up(host: str, port: str) -> tuple[int, Any]:
+    """The family of an address, and the address as ``bind`` takes it."""
+    try:
+        number = int(port)
+        if not 0 <= number <= 65535:
+            raise ValueError
+        found = socket.getaddrinfo(host, number, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except ValueError:
+        raise ServiceError(f'{port} is no port number: change PORT') from None
+    except OSError:
+        raise ServiceError(f'{host} is no address of a machine: change HOST') from None
+    family, _, _, _, name = found[0]
+    return family, name
+
+
+class NamedPostgres:
+    """The PostgreSQL that the settings name; others look after it."""
+
+    def __init__(self, settings: Any) -> None:
+        self.url = normalise_url(settings.database.url)
+        self._user_name = settings.server.user
+
+    @property
+    def place(self) -> str:
+        """Where the data lie, as it may be printed."""
+        return schema.shown(self.url)
+
+    @property
+    def user(self) -> ServerUser | None:
+        """As whom Marconi should run, if anybody said so."""
+        return ServerUser.named(self._user_name) if self._user_name else None
+
+    def start(self, stop: StopRequest) -> None:
+        """Make sure that it can be used."""
+        schema.check(self.url)
+
+    def look_after(self) -> None:
+        """Leave that to others."""
+
+    def stop(self) -> None:
+        """Leave it running."""
+
+
+class KeptPostgres:
+    """The embedded PostgreSQL, which is started again whenever it ends unasked."""
+
+    def __init__(self, settings: Any) -> None:
+        """Take the data for ours, before anything is done to a server that runs on them."""
+        workers = settings.server.processes * settings.server.threads
+        self._server = embedded.EmbeddedPostgres(
+            _state_dir(settings),
+            programs_dir=settings.database.programs_dir,
+            options=[f'max_connections={workers + SPARE_CONNECTIONS}'],
+            user=settings.server.user,
+        )
+        self._server.own()
+        self._restarts = Restarts()
+        self._is_down = False
+        self._was_down = False
+
+    @property
+    def url(self) -> str:
+        """The database's URL; the server must be running."""
+        return self._server.url
+
+    @property
+    def place(self) -> str:
+        """Where the data lie, as it may be printed."""
+        return str(self._server.state_dir)
+
+    @property
+    def user(self) -> ServerUser:
+        """As whom it runs."""
+        return self._server.user
+
+    def start(self, stop: StopRequest) -> None:
+        """Start it, with the schema up to date; one that a killed service left is taken over."""
+        self._server.start(give_up=stop.is_set)
+        if not stop.is_set():
+            schema.upgrade(self.url)
+
+    def look_after(self) -> None:
+        """Start it again if it has ended: soon at first, then after pauses that grow.
+
+        A full disk may end it at every start, until there is space again.
+        """
+        self._server.shorten_log()
+        try:
+            if not self._is_down:
+                self._note_readiness()
+            elif self._restarts.is_due():
+                self._server.start_again()
+                self._is_down = False
+        except embedded.EmbeddedPostgresError as error:
+            self._is_down = self._was_down = True
+            log.error('%s; it is started again in %g s', error, self._restarts.note_end())
+
+    def stop(self) -> None:
+        """End it, also one that a killed service left behind and that was taken over."""
+        self._server.stop()
+        self._server.disown()
+
+    def _note_readiness(self) -> None:
+        if self._server.is_ready() and self._was_down:
+            self._was_down = False
+            self._restarts.note_success()
+            log.info('PostgreSQL takes connections again')
+
+
 class Uwsgi:
     """uwsgi's master with its workers and its router, which answer the requests."""
 
     def __init__(
-        self, server: Any, address: Address, sockets: Path, environment: dict[str, str]
+        self,
+        server: Any,
+        listener: Listener,
+        sockets: Path,
+        environment: dict[str, str],
+        user: ServerUser | None,
     ) -> None:
-        self._address = address
+        self._address = listener.address
         self._stop_timeout = server.stop_timeout
         self._is_ready = False
         # What uwsgi says at its start is of interest only if that fails.
         self._held: collections.deque[bytes] = collections.deque(maxlen=1000)
-        self._process = _start_child(
-            _uwsgi_command(server, address, sockets),
+        listener.open()
+        self._process = start_child(
+            _uwsgi_command(server, listener.fileno(), sockets),
             environment,
-            stdin=subprocess.DEVNULL,
+            user,
             prepare=_limit_file_size,
+            pass_fds=[listener.fileno()],
+            stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         )
+        # Else clients could still connect after uwsgi has closed it.
+        listener.close()
         self._reader = threading.Thread(target=self._read, name='uwsgi-output', daemon=True)
         self._reader.start()
 
-    def wait_until_ready(self, stop: threading.Event) -> None:
+    def wait_until_ready(self, stop: StopRequest) -> None:
         """Return when a request is answered, or when ``stop`` is set."""
         deadline = time.monotonic() + READY_TIMEOUT
         while not stop.wait(POLL_INTERVAL):
@@ -167,8 +360,8 @@ class Uwsgi:
             if time.monotonic() > deadline:
                 raise self._failure(f'no healthy answer within {READY_TIMEOUT:.0f} seconds')
 
-    def raise_if_ended(self) -> None:
-        """Tell whether uwsgi still runs, as it must until it is stopped."""
+    def look_after(self) -> None:
+        """Make sure that uwsgi still runs, as it must until it is stopped."""
         if self._process.poll() is not None:
             raise ServiceError(f'uwsgi ended unasked, with code {self._process.returncode}')
 
@@ -176,7 +369,7 @@ class Uwsgi:
         """Let requests in flight finish, for ``server.stop_timeout`` seconds at most."""
         # The master itself would wait for ever; it also takes a while to end after the last
         # of its workers.
-        _stop_child(self._process, self._stop_timeout + 2)
+        stop_child(self._process, self._stop_timeout + 2)
         self._reader.join(timeout=1)
 
     def _failure(self, what: str) -> ServiceError:
@@ -194,29 +387,7 @@ class Uwsgi:
                 _write_to_stderr(line)
 
 
-class Janitor:
-    """The process that removes what has expired; it is replaced if it dies."""
-
-    def __init__(self, environment: dict[str, str]) -> None:
-        self._environment = environment
-        self._start()
-
-    def start_if_ended(self) -> None:
-        """Replace a dead janitor, though not faster than once in a while."""
-        if self._process.poll() is not None and time.monotonic() > self._not_before:
-            self._start()
-
-    def stop(self) -> None:
-        """End it; what it was removing is removed next time."""
-        _stop_child(self._process, JANITOR_STOP_TIMEOUT)
-
-    def _start(self) -> None:
-        self._not_before = time.monotonic() + JANITOR_PAUSE
-        command = [sys.executable, '-m', 'marconi_api.commands', 'expire', '--forever']
-        self._process = _start_child(command, self._environment, stdin=subprocess.DEVNULL)
-
-
-def _uwsgi_command(server: Any, address: Address, sockets: Path) -> list[str]:
+def _uwsgi_command(server: Any, listener: int, sockets: Path) -> list[str]:
     """The program uwsgi and its options.
 
     Two routers stand between clients and workers, so that a worker sees whole requests only.
@@ -227,7 +398,7 @@ def _uwsgi_command(server: Any, address: Address, sockets: Path) -> list[str]:
     every idle connection does. They cost about 50 us of CPU time a request, of 500 or more.
     """
     options = {
-        'http': str(address),
+        'http': f'fd://{listener}',
         'http-keepalive': server.keepalive_timeout,
         # Longer than a worker may take, so that it is never a router that gives up.
         'http-timeout': server.request_timeout + 10,
@@ -295,25 +466,8 @@ def _longest_listen_queue() -> int:
         return 128
 
 
-def _start_database(settings: Any, started: contextlib.ExitStack) -> str:
-    """Have a database with the right schema, and its URL."""
-    database = settings.database
-    if database.url:
-        schema.check(database.url)
-        return normalise_url(database.url)
-    workers = settings.server.processes * settings.server.threads
-    server = embedded.EmbeddedPostgres(
-        _state_dir(settings),
-        programs_dir=database.programs_dir,
-        options=[f'max_connections={workers + SPARE_CONNECTIONS}'],
-    )
-    server.own()
-    started.callback(server.disown)
-    # One that a killed service left behind is taken over, and stopped in the end as well.
-    started.callback(server.stop)
-    server.start()
-    schema.upgrade(server.url)
-    return server.url
+def _database(settings: Any) -> NamedPostgres | KeptPostgres:
+    return NamedPostgres(settings) if settings.database.url else KeptPostgres(settings)
 
 
 def _state_dir(settings: Any) -> Path:
@@ -337,21 +491,58 @@ def _signing_keys(settings: Any) -> str:
         ) from None
 
 
-def _stop_event() -> threading.Event:
-    """An event that is set by the first signal to stop; further ones change nothing.
+def _user_of_children(settings: Any, database: NamedPostgres | KeptPostgres) -> ServerUser | None:
+    """The user as whom requests are answered, if not the one as whom we run.
 
-    A handler, unlike an exception, cannot tear a start or a stop apart midway.
+    As root it is the one that is named, else the one as whom the embedded PostgreSQL runs.
     """
-    stop = threading.Event()
-    for number in STOP_SIGNALS:
-        signal.signal(number, lambda *_: stop.set())
-    return stop
+    user = database.user
+    if user is None and os.geteuid() == 0:
+        log.warning('requests are answered as root: set MARCONI_USER to a plain user')
+    if user is None or not user.is_another:
+        return None
+    closed = [path for path in _files_of_children() if not user.can_read([path])]
+    if not closed:
+        return user
+    refusal = f'user {user.name} cannot read {closed[0]}'
+    if settings.server.user:
+        raise ServiceError(f'{refusal}: let that user read it, or change MARCONI_USER')
+    log.warning('%s, so requests are answered as root: let that user read it', refusal)
+    return None
+
+
+def _files_of_children() -> list[str]:
+    """One file of each installation that must be readable for the workers and companions."""
+    return [
+        sys.executable,
+        str(config_file()),
+        *(found for found in (__file__, os.__file__, psycopg2.__file__) if found),
+    ]
+
+
+def _raise_descriptor_limit() -> None:
+    """Let this process and its children open many files, as each client takes two of the routers'.
+
+    uwsgi keeps tables as long as the limit, so that it should not be the billion that some
+    containers grant.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    granted = MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MOST_DESCRIPTORS)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (granted, hard))
+    if granted < ENOUGH_DESCRIPTORS:
+        log.warning(
+            'only %d descriptors may be open, for about %d clients at once: raise the hard '
+            'limit (ulimit -Hn, or LimitNOFILE of systemd) to %d',
+            *(granted, granted // 2, ENOUGH_DESCRIPTORS),
+        )
 
 
 @contextlib.contextmanager
-def _private_directory() -> Iterator[Path]:
+def _private_directory(user: ServerUser | None) -> Iterator[Path]:
     # Not in $TMPDIR: a socket's path may have 107 bytes only.
     with tempfile.TemporaryDirectory(prefix='marconi-', dir='/tmp') as path:
+        if user is not None:
+            os.chown(path, user.uid, user.gid)
         yield Path(path)
 
 
@@ -366,50 +557,11 @@ def _is_healthy(address: Address) -> bool:
         connection.close()
 
 
-def _start_child(
-    command: list[str],
-    environment: dict[str, str],
-    prepare: Callable[[], None] = lambda: None,
-    **streams: Any,
-) -> subprocess.Popen[bytes]:
-    """Start a process that ends when we do, even when we are killed.
-
-    Its session is its own, so that Ctrl-C reaches us alone and we end it in good order.
-    ``prepare`` is called in it before its program starts.
-    """
-
-    def before_exec() -> None:
-        if sys.platform == 'linux':
-            _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-        prepare()
-
-    return subprocess.Popen(
-        command, env=environment, start_new_session=True, preexec_fn=before_exec, **streams
-    )
-
-
-if sys.platform == 'linux':
-    # Loaded beforehand: between fork and exec a child should do as little as it can.
-    _libc = ctypes.CDLL(None, use_errno=True)
-    _PR_SET_PDEATHSIG = 1
-
-
 def _limit_file_size() -> None:
     # Of the files in which the fastrouter keeps bodies, lest one client fills the disk. The
     # workers lift it for themselves (see wsgi.py).
     _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (LARGEST_BODY, hard))
-
-
-def _stop_child(process: subprocess.Popen[bytes], seconds: float) -> None:
-    """Ask the process to end, and end all of its session after ``seconds``."""
-    process.terminate()
-    try:
-        process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
 
 
 def _write_to_stderr(line: bytes) -> None:

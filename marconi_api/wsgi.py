@@ -15,6 +15,7 @@ from typing import Any
 
 from pecan import load_app
 
+from marconi_api.children import name_process
 from marconi_api.settings import read_settings
 
 try:
@@ -86,7 +87,8 @@ def _drain(environ: dict[str, Any]) -> None:
             pass
 
 
-def _lift_file_size() -> None:
+def _become_worker() -> None:
+    name_process('marconi-worker')
     # A worker keeps no bodies, but the log may be a file.
     _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
@@ -125,6 +127,9 @@ def _listens_for_clients(found: socket.socket) -> bool:
 
 application = BehindRouters(load_app(read_settings().to_dict()))
 if uwsgi is not None:
+    # The master's, and the routers', which it starts later. uwsgi's own option for names
+    # has no effect as a Python module, as which we have it.
+    name_process('marconi-uwsgi')
     _answer_without_delay()
     uwsgi.atexit = application.linger
-    uwsgi.post_fork_hook = _lift_file_size
+    uwsgi.post_fork_hook = _become_worker

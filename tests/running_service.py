@@ -27,16 +27,21 @@ HEADERS = {
 class Service:
     """`marconi serve` on a free port, with a data directory of its own unless told else."""
 
-    def __init__(self, data_dir: Path, **environment: str) -> None:
+    def __init__(self, data_dir: Path, stdin: int = subprocess.DEVNULL, **environment: str) -> None:
         self.data_dir = data_dir
+        # A file, as a pipe that nobody reads would stop it once it is full.
+        err, path = tempfile.mkstemp(prefix='marconi-test-')
+        self.err = Path(path)
         clean = {name: value for name, value in os.environ.items() if 'MARCONI' not in name}
         self.process = subprocess.Popen(
             [sys.executable, '-m', 'marconi_api.commands', 'serve'],
             env=clean | {'PORT': '0', 'MARCONI_DATA_DIR': str(data_dir)} | environment,
+            stdin=stdin,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=err,
             text=True,
         )
+        os.close(err)
         self.port = 0
 
     def wait_until_ready(self) -> 'Service':
@@ -51,7 +56,8 @@ class Service:
         """What it wrote besides the line that it is ready, once it has ended."""
         if number is not None:
             self.process.send_signal(number)
-        return self.process.communicate(timeout=DEADLINE)
+        out, _ = self.process.communicate(timeout=DEADLINE)
+        return out, self.err.read_text()
 
     def connect(self) -> http.client.HTTPConnection:
         return http.client.HTTPConnection('127.0.0.1', self.port, timeout=DEADLINE)
@@ -88,6 +94,16 @@ def refused(service: Service) -> str:
     return err
 
 
+def postmaster(service: Service) -> int:
+    """The process id of its embedded PostgreSQL; 0 while none has written it."""
+    try:
+        lines = (service.data_dir / 'data' / 'postmaster.pid').read_text().splitlines()
+    except FileNotFoundError:
+        return 0
+    # Its last line is written when it is ready.
+    return int(lines[0]) if len(lines) == 8 else 0
+
+
 def is_gone(pid: int) -> bool:
     try:
         return Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[0] == 'Z'
@@ -110,8 +126,10 @@ def services() -> Iterator[Start]:
     with tempfile.TemporaryDirectory(prefix='marconi-test-') as path:
         os.chmod(path, 0o755)
 
-        def start(data_dir: Path | None = None, **environment: str) -> Service:
-            started.append(Service(data_dir or Path(path, 'state'), **environment))
+        def start(
+            data_dir: Path | None = None, stdin: int = subprocess.DEVNULL, **environment: str
+        ) -> Service:
+            started.append(Service(data_dir or Path(path, 'state'), stdin, **environment))
             return started[-1]
 
         try:
@@ -121,6 +139,7 @@ def services() -> Iterator[Start]:
                 if service.process.poll() is None:
                     service.process.terminate()
                 service.process.communicate(timeout=DEADLINE)
+                service.err.unlink()
             for data_dir in {service.data_dir for service in started}:
                 if running_url(data_dir):
                     EmbeddedPostgres(data_dir).stop()

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,9 +14,17 @@ import pytest
 
 from marconi_api import embedded
 from marconi_api.embedded import EmbeddedPostgres, EmbeddedPostgresError, running_url
+from tests.running_service import is_gone, wait_until
 
 # They close directories to the server's user, or become another user.
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason='only root runs PostgreSQL as another user')
+
+NOBODY = 65534
+
+# A statement amid which its process is killed, as by a system short of memory.
+_KILL_ONESELF = """
+    COPY (SELECT 'precious') TO PROGRAM 'kill -9 $PPID'
+"""
 
 # Starts a server, tells whether it was the one who did, and leaves it running.
 START = """
@@ -48,6 +57,23 @@ def execute(server: EmbeddedPostgres, *statements: str) -> list[tuple[object, ..
             for statement in statements:
                 cursor.execute(statement)
             return cursor.fetchall() if cursor.description else []
+
+
+@contextlib.contextmanager
+def busy_session(server: EmbeddedPostgres) -> Iterator[int]:
+    """The process id of a session that does not look up from its work; it must be ended."""
+
+    def work() -> None:
+        with contextlib.suppress(psycopg2.OperationalError):
+            connection.cursor().execute('DO $$ BEGIN LOOP END LOOP; END $$')
+
+    with contextlib.closing(psycopg2.connect(server.url.replace('+psycopg2', ''))) as connection:
+        worker = threading.Thread(target=work)
+        worker.start()
+        running = "SELECT 1 FROM pg_stat_activity WHERE state = 'active' AND query LIKE 'DO%'"
+        wait_until(lambda: execute(server, running) == [(1,)])
+        yield connection.info.backend_pid
+        worker.join()
 
 
 def postmaster_pid(server: EmbeddedPostgres) -> int:
@@ -126,6 +152,32 @@ def test_it_starts_at_once_after_kill_9_and_has_what_was_committed(
     assert execute(server, 'SELECT count(*) FROM kept') == [(9,)]
 
 
+def test_no_session_of_a_killed_server_outlives_the_next_start(server: EmbeddedPostgres) -> None:
+    server.start()
+
+    with busy_session(server) as session:
+        os.kill(postmaster_pid(server), signal.SIGKILL)
+        server.start()
+
+        assert is_gone(session)
+
+
+def test_data_that_a_session_unknown_to_us_still_uses_are_left_alone(open_dir: Path) -> None:
+    # Its sessions have another title than the one by which they are found.
+    server = EmbeddedPostgres(open_dir / 'state', options=['cluster_name=other'], durable=False)
+    server.start()
+
+    with busy_session(server) as session:
+        os.kill(postmaster_pid(server), signal.SIGKILL)
+        with pytest.raises(EmbeddedPostgresError, match='shared memory block'):
+            server.start()
+        os.kill(session, signal.SIGKILL)
+
+    wait_until(lambda: is_gone(session))
+    server.start()
+    server.stop()
+
+
 def test_a_stale_process_id_that_another_process_has_now_does_not_matter(
     server: EmbeddedPostgres,
 ) -> None:
@@ -194,6 +246,77 @@ def test_a_cluster_has_one_owner_at_a_time(server: EmbeddedPostgres) -> None:
     server.disown()
     another.own()
     another.disown()
+
+
+def test_a_statement_that_fails_is_not_in_the_log(server: EmbeddedPostgres) -> None:
+    server.start()
+    execute(server, 'CREATE TABLE bodies (body text UNIQUE CHECK (body LIKE $$a%$$))')
+
+    for body in ("'a precious'", "'a precious'", "'not precious'"):
+        with contextlib.suppress(psycopg2.IntegrityError):
+            execute(server, f'INSERT INTO bodies VALUES ({body})')
+
+    log = server.log.read_text()
+    assert 'violates unique constraint' in log
+    assert 'violates check constraint' in log
+    assert 'precious' not in log
+
+
+def test_a_statement_amid_which_its_process_died_is_not_in_the_log(
+    server: EmbeddedPostgres,
+) -> None:
+    server.start()
+
+    with pytest.raises(psycopg2.OperationalError):
+        execute(server, "SET application_name = 'doomed'", _KILL_ONESELF)
+
+    wait_until(lambda: 'was terminated by signal 9' in server.log.read_text())
+    assert 'precious' not in server.log.read_text()
+
+
+def test_a_long_log_is_put_aside_while_the_server_writes_it(server: EmbeddedPostgres) -> None:
+    server.start()
+    with server.log.open('ab') as log:
+        log.truncate(embedded.LONGEST_LOG + 1)
+
+    server.shorten_log()
+    with contextlib.suppress(psycopg2.ProgrammingError):
+        execute(server, 'SELECT nothing')
+
+    assert server.log.read_text().count('\n') == 1
+    assert 'column "nothing" does not exist' in server.log.read_text()
+    assert server.log.with_name('log.1').stat().st_size > embedded.LONGEST_LOG
+
+
+def test_data_that_are_gone_are_not_replaced_by_new_ones(server: EmbeddedPostgres) -> None:
+    server.start()
+    server.stop()
+    server.data.rename(server.data.with_name('elsewhere'))
+
+    with pytest.raises(EmbeddedPostgresError, match='are gone'):
+        server.start_again()
+
+    assert not server.data.exists()
+
+
+@as_root
+def test_it_runs_as_the_user_that_is_named(open_dir: Path) -> None:
+    server = EmbeddedPostgres(open_dir / 'state', durable=False, user='nobody')
+
+    server.start()
+    server.stop()
+
+    assert (server.state_dir / 'data').stat().st_uid == NOBODY
+
+
+@as_root
+def test_data_of_another_user_than_is_named_are_refused(open_dir: Path) -> None:
+    server = EmbeddedPostgres(open_dir / 'state', durable=False, user='nobody')
+    server.start()
+    server.stop()
+
+    with pytest.raises(EmbeddedPostgresError, match='belongs to another user than daemon'):
+        EmbeddedPostgres(server.state_dir, user='daemon').start()
 
 
 def test_files_of_others_are_left_alone(open_dir: Path) -> None:
@@ -293,7 +416,6 @@ def test_data_below_a_closed_directory_are_refused_in_one_line(open_dir: Path) -
 
 @as_root
 def test_a_plain_user_has_a_server_of_its_own(open_dir: Path) -> None:
-    nobody = 65534
     environment = {'PYTHONPATH': os.pathsep.join(filter(None, sys.path)), 'PATH': os.defpath}
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -301,8 +423,8 @@ def test_a_plain_user_has_a_server_of_its_own(open_dir: Path) -> None:
             [sys.executable, '-c', *arguments],
             capture_output=True,
             text=True,
-            user=nobody,
-            group=nobody,
+            user=NOBODY,
+            group=NOBODY,
             cwd='/',
             env=environment,
         )
@@ -312,7 +434,7 @@ def test_a_plain_user_has_a_server_of_its_own(open_dir: Path) -> None:
     except (PermissionError, subprocess.CalledProcessError):
         # As where Python is installed in root's home: nothing of ours is at fault.
         pytest.skip('this Python, or Marconi, lies where a plain user cannot read it')
-    os.chown(open_dir, nobody, nobody)
+    os.chown(open_dir, NOBODY, NOBODY)
     state_dir = open_dir / 'state'
 
     done = run(START, str(state_dir))
@@ -320,4 +442,4 @@ def test_a_plain_user_has_a_server_of_its_own(open_dir: Path) -> None:
     EmbeddedPostgres(state_dir).stop()
 
     assert (done.stdout, done.stderr) == ('True\n', '')
-    assert owner == nobody
+    assert owner == NOBODY

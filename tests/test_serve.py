@@ -6,9 +6,12 @@ import errno
 import http.client
 import json
 import os
+import re
+import resource
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -18,8 +21,9 @@ from pathlib import Path
 import psycopg2
 import pytest
 
-from marconi_api import schema
-from marconi_api.embedded import EmbeddedPostgres, running_url
+from marconi_api import embedded, schema
+from marconi_api.embedded import LONGEST_LOG, EmbeddedPostgres, running_url
+from marconi_api.service import MOST_DESCRIPTORS
 from tests.running_service import (
     DEADLINE,
     HEADERS,
@@ -27,11 +31,14 @@ from tests.running_service import (
     Service,
     Start,
     is_gone,
+    postmaster,
     refused,
     request,
     services,
     wait_until,
 )
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason='only root becomes another user')
 
 #: The number of the system call that shares another process's file descriptor.
 PIDFD_GETFD = 438
@@ -302,28 +309,6 @@ def test_settings_that_cannot_be_read_are_named(start: Start) -> None:
     assert f'cannot read the settings in {settings.name}: SyntaxError' in line
 
 
-def test_a_file_that_changes_one_setting_is_enough(start: Start) -> None:
-    with tempfile.NamedTemporaryFile('w', suffix='.py') as settings:
-        settings.write("limits = {'max_messages_per_page': 10}")
-        settings.flush()
-        service = start(MARCONI_CONFIG=settings.name).wait_until_ready()
-
-    page = f'/v1/queues/jobs/messages?ids={",".join(["0" * 16] * 11)}'
-    status, answer = service.request('GET', page)
-
-    assert (status, b'between 1 and 10' in answer) == (400, True)
-
-
-def test_contradictory_limits_are_named(start: Start) -> None:
-    with tempfile.NamedTemporaryFile('w', suffix='.py') as settings:
-        settings.write("limits = {'default_claim_ttl': 50}")
-        settings.flush()
-
-        line = refused(start(MARCONI_CONFIG=settings.name))
-
-    assert 'limits.min_claim_ttl (60) must not be above limits.default_claim_ttl (50)' in line
-
-
 def test_a_schema_that_is_behind_is_brought_up_by_the_command_in_the_line(
     postgres: EmbeddedPostgres, start: Start
 ) -> None:
@@ -360,7 +345,7 @@ def test_a_server_that_is_too_old_is_refused(
 # How it ends.
 
 
-@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
 def test_it_ends_when_the_requests_in_flight_are_answered(start: Start, number: int) -> None:
     service = start().wait_until_ready()
     processes = service.processes()
@@ -393,6 +378,44 @@ def test_impatience_leaves_nothing_behind(start: Start) -> None:
     assert running_url(service.data_dir) is None
 
 
+def test_a_hangup_does_not_stop_it(start: Start) -> None:
+    service = start().wait_until_ready()
+
+    service.process.send_signal(signal.SIGHUP)
+    # It may be asked anything as soon as it has seen the signal, and before.
+    answer = service.request('GET', '/v1/health')
+    _, err = service.end(signal.SIGTERM)
+
+    assert answer == (204, b'')
+    assert 'SIGHUP is ignored: restart Marconi' in err
+
+
+def test_a_hangup_of_its_terminal_stops_it(start: Start) -> None:
+    terminal, stdin = os.openpty()
+    service = start(stdin=stdin).wait_until_ready()
+
+    service.end(signal.SIGHUP)
+
+    os.close(terminal)
+    os.close(stdin)
+    assert service.process.returncode == 0
+
+
+def test_it_says_where_the_data_lie_and_which_postgresql_has_them(start: Start) -> None:
+    service = start().wait_until_ready()
+
+    _, err = service.end(signal.SIGTERM)
+
+    assert re.search(rf'PostgreSQL \d+\.\d+ keeps the data in {service.data_dir}\n', err)
+    assert f'Marconi has stopped; the data stay in {service.data_dir}\n' in err
+
+
+def test_its_processes_have_names(service: Service) -> None:
+    names = [Path(f'/proc/{pid}/comm').read_text().strip() for pid in service.processes()]
+
+    assert {'marconi', 'marconi-janitor', 'marconi-uwsgi', 'marconi-worker'} <= set(names)
+
+
 def test_a_signal_during_the_start_leaves_nothing_behind(start: Start) -> None:
     service = start()
     wait_until(lambda: running_url(service.data_dir) is not None)
@@ -401,6 +424,149 @@ def test_a_signal_during_the_start_leaves_nothing_behind(start: Start) -> None:
 
     assert (service.process.returncode, out) == (0, '')
     assert running_url(service.data_dir) is None
+
+
+def test_a_start_waits_for_a_port_that_becomes_free(start: Start) -> None:
+    with socket.create_server(('127.0.0.1', 0)) as predecessor:
+        port = predecessor.getsockname()[1]
+        service = start(PORT=str(port))
+        # Time enough to give up, if it did not wait.
+        time.sleep(1.5)
+        assert service.process.poll() is None
+
+    assert service.wait_until_ready().port == port
+
+
+def test_a_killed_service_leaves_its_port_though_requests_are_in_flight(start: Start) -> None:
+    service = start().wait_until_ready()
+    answers: list[tuple[int, bytes]] = []
+
+    with _held_up(service, answers):
+        service.end(signal.SIGKILL)
+        again = start(PORT=str(service.port)).wait_until_ready()
+
+    assert again.port == service.port
+
+
+def test_the_limit_on_descriptors_is_raised(start: Start) -> None:
+    service = start()
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.prlimit(service.process.pid, resource.RLIMIT_NOFILE, (256, hard))
+
+    service.wait_until_ready()
+
+    limits = [Path(f'/proc/{pid}/limits').read_text() for pid in service.processes()]
+    raised = rf'Max open files +{min(hard, MOST_DESCRIPTORS)} '
+    assert all(re.search(raised, text) for text in limits)
+
+
+def test_an_operator_is_told_of_a_limit_on_descriptors_that_is_low(start: Start) -> None:
+    service = start()
+    resource.prlimit(service.process.pid, resource.RLIMIT_NOFILE, (256, 1024))
+
+    _, err = service.wait_until_ready().end(signal.SIGTERM)
+
+    assert 'only 1024 descriptors may be open, for about 512 clients at once' in err
+
+
+# What ends unasked.
+
+
+def test_a_killed_janitor_is_replaced(start: Start) -> None:
+    service = start().wait_until_ready()
+    [janitor] = _named(service, 'marconi-janitor')
+
+    os.kill(janitor, signal.SIGKILL)
+    wait_until(lambda: _named(service, 'marconi-janitor') not in ([], [janitor]))
+    _, err = service.end(signal.SIGTERM)
+
+    assert 'the janitor ended unasked, by signal 9; it is started again' in err
+
+
+def test_a_killed_postgresql_is_started_again(start: Start) -> None:
+    service = start().wait_until_ready()
+    service.request('PUT', '/v1/queues/kept')
+
+    os.kill(postmaster(service), signal.SIGKILL)
+    wait_until(lambda: service.request('GET', '/v1/queues/kept')[0] == 204)
+    _, err = service.end(signal.SIGTERM)
+
+    assert 'PostgreSQL was ended by signal 9' in err
+
+
+def test_a_postgresql_that_cannot_start_is_tried_again_until_it_can(start: Start) -> None:
+    service = start().wait_until_ready()
+    service.request('PUT', '/v1/queues/kept')
+    control = service.data_dir / 'data' / 'global' / 'pg_control'
+
+    control.rename(control.with_name('away'))
+    os.kill(postmaster(service), signal.SIGKILL)
+    log = service.data_dir / 'log'
+    wait_until(lambda: log.read_text().count('could not find the database system') > 1)
+    control.with_name('away').rename(control)
+
+    wait_until(lambda: service.request('GET', '/v1/queues/kept')[0] == 204)
+
+
+def test_it_can_be_stopped_while_its_postgresql_cannot_start(start: Start) -> None:
+    service = start().wait_until_ready()
+    (service.data_dir / 'data' / 'global' / 'pg_control').unlink()
+
+    os.kill(postmaster(service), signal.SIGKILL)
+    log = service.data_dir / 'log'
+    wait_until(lambda: 'could not find the database system' in log.read_text())
+    service.end(signal.SIGTERM)
+
+    assert service.process.returncode == 0
+
+
+def test_the_log_of_postgresql_is_kept_short_while_it_runs(service: Service) -> None:
+    log = service.data_dir / 'log'
+    with log.open('ab') as file:
+        file.truncate(LONGEST_LOG + 1)
+
+    wait_until(lambda: log.stat().st_size <= LONGEST_LOG)
+
+    assert service.request('GET', '/v1/health') == (204, b'')
+
+
+# As whom it runs.
+
+
+def test_a_user_that_does_not_exist_is_refused(start: Start) -> None:
+    line = refused(start(MARCONI_USER='marconi-nobody-knows'))
+
+    assert 'there is no user marconi-nobody-knows: add it, or change MARCONI_USER' in line
+
+
+@as_root
+def test_as_root_requests_are_answered_by_the_user_of_postgresql(start: Start) -> None:
+    service = start().wait_until_ready()
+    owner = (service.data_dir / 'data').stat().st_uid
+    if not embedded.ServerUser.for_cluster(service.data_dir / 'data').can_read([sys.executable]):
+        # As where Python is installed in root's home: nothing of ours is at fault.
+        pytest.skip('this Python lies where a plain user cannot read it')
+    request_of_200_kb = json.dumps([{'ttl': 300, 'body': 'x' * 200_000}])
+    service.request('PUT', '/v1/queues/large')
+
+    status, _ = service.request('POST', '/v1/queues/large/messages', request_of_200_kb)
+
+    users = {pid: Path(f'/proc/{pid}').stat().st_uid for pid in service.processes()}
+    assert status == 201
+    assert users.pop(service.process.pid) == 0
+    assert set(users.values()) == {owner}
+
+
+def _named(service: Service, name: str) -> list[int]:
+    def is_named(pid: int) -> bool:
+        with contextlib.suppress(FileNotFoundError):
+            return Path(f'/proc/{pid}/comm').read_text() == f'{name}\n'
+        return False
+
+    return [pid for pid in service.processes() if is_named(pid)]
+
+
+# After kill -9.
 
 
 def test_what_was_answered_survives_kill_9_of_every_process(start: Start) -> None:
@@ -486,14 +652,18 @@ def test_what_a_killed_service_leaves_is_taken_over_and_stopped(start: Start) ->
 @contextlib.contextmanager
 def _held_up(service: Service, answers: list[tuple[int, bytes]]) -> Iterator[None]:
     """A request that is being worked on for as long as the block lasts."""
+
+    def put() -> None:
+        # There is no answer if the service is killed.
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            answers.append(service.request('PUT', '/v1/queues/held'))
+
     url = running_url(service.data_dir)
     assert url
     with contextlib.closing(psycopg2.connect(url.replace('+psycopg2', ''))) as connection:
         cursor = connection.cursor()
         cursor.execute('LOCK TABLE queues')
-        client = threading.Thread(
-            target=lambda: answers.append(service.request('PUT', '/v1/queues/held'))
-        )
+        client = threading.Thread(target=put)
         client.start()
         # Its own statement: the janitor may wait for the table as well.
         waiting = (
