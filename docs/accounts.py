@@ -11,17 +11,20 @@ from worker import NotNow, Worker
 
 database = sqlite3.connect('accounts.sqlite', timeout=30)
 database.executescript("""
-    CREATE TABLE IF NOT EXISTS handled (message PRIMARY KEY);
+    CREATE TABLE IF NOT EXISTS handled (job PRIMARY KEY);
     CREATE TABLE IF NOT EXISTS accounts (owner PRIMARY KEY, balance);
 """)
 
 
 def handle(message):
-    """The work, and the note of whose message it was, in one transaction."""
-    owner, amount = message['body']['owner'], message['body']['amount']
+    """The work, and the note that it is done, in one transaction."""
+    body = message['body']
+    owner, amount = body['owner'], body['amount']
+    # A producer that posts a job twice gives it an id of its own.
+    job = body.get('id', message['id'])
     try:
         with database:
-            note = database.execute('INSERT OR IGNORE INTO handled VALUES (?)', [message['id']])
+            note = database.execute('INSERT OR IGNORE INTO handled VALUES (?)', [job])
             if note.rowcount:
                 database.execute('INSERT OR IGNORE INTO accounts VALUES (?, 0)', [owner])
                 change = 'UPDATE accounts SET balance = balance + ? WHERE owner = ?'

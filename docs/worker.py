@@ -3,6 +3,7 @@
 import contextlib
 import http.client
 import json
+import sys
 import threading
 import time
 import urllib.request
@@ -24,7 +25,7 @@ class Worker:
         self.headers = {'X-Project-Id': project, 'Client-ID': str(uuid.uuid4())}
         self.headers['Content-Type'] = 'application/json'
         self.terms = {'queues': queues, 'limit': 10, 'ttl': ttl}
-        self.batch, self.is_stopping = ([], {}), False
+        self.batch, self.missing, self.is_stopping = ([], {}), set(), False
 
     def stop(self, *signal_and_frame):
         """Claim no more, finish the message in hand, give the others back."""
@@ -36,6 +37,7 @@ class Worker:
         while not self.is_stopping:
             end = time.monotonic() + self.ttl
             claimed = self.post('/v2/claims', self.terms, tries=30)
+            self.tell_missing(claimed['missing'])
             held_until = {message['id']: end for message in claimed['messages']}
             self.batch = claimed['claims'], held_until
             for claim in claimed['claims']:
@@ -56,6 +58,13 @@ class Worker:
         except Exception as failure:
             return {'id': message['id'], 'verdict': 'park', 'reason': repr(failure)[:1000]}
         return {'id': message['id'], 'verdict': 'delete'}
+
+    def tell_missing(self, names):
+        """Say once of each queue that it does not exist; a worker may be there before it is."""
+        for name in sorted(set(names) - self.missing):
+            project = self.headers['X-Project-Id']
+            print(f'queue {name} does not exist in project {project}', file=sys.stderr)
+        self.missing.update(names)
 
     def beat(self):
         """Three times in a ttl, hold for another ttl what is still held."""

@@ -4,6 +4,7 @@ import contextlib
 import shutil
 import signal
 import sqlite3
+import subprocess
 import time
 from pathlib import Path
 
@@ -131,6 +132,19 @@ def test_a_worker_does_not_begin_what_it_may_no_longer_hold(workshop: Workshop) 
     by_sleeper = [handling for handling in workshop.handlings() if handling.worker == sleeper.pid]
     assert len(by_sleeper) == 1
     assert workshop.total() == 0
+
+
+def test_a_queue_that_does_not_exist_is_named_once(workshop: Workshop) -> None:
+    workshop.request('DELETE', f'/v2/queues/{workshop.queues[1]}')
+    worker = workshop.start(stderr=subprocess.PIPE)
+
+    for count in (1, 2):
+        workshop.post({})
+        workshop.wait_for(count, 'done')
+    stop(worker)
+
+    assert worker.stderr
+    assert worker.stderr.read() == f'queue {workshop.queues[1]} does not exist in project acme\n'
 
 
 def test_the_work_of_a_worker_that_died_before_its_verdict_is_not_done_again(

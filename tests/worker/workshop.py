@@ -70,18 +70,20 @@ class Workshop:
         messages: list[Any] = self.request('GET', f'/v2/messages?{query}')['messages']
         return messages
 
-    def start(self, heart: str = 'beats') -> subprocess.Popen[str]:
+    def start(self, heart: str = 'beats', stderr: int | None = None) -> subprocess.Popen[str]:
         """A worker that records what it does."""
         program = str(Path(__file__).with_name('recording.py'))
-        return self.run(program, self.address, str(TTL), heart, str(self.record), *self.queues)
+        arguments = self.address, str(TTL), heart, str(self.record), *self.queues
+        return self.run(program, *arguments, stderr=stderr)
 
-    def run(self, *arguments: str) -> subprocess.Popen[str]:
+    def run(self, *arguments: str, stderr: int | None = None) -> subprocess.Popen[str]:
         """A program that may import those of docs/."""
         worker = subprocess.Popen(
             [sys.executable, *arguments],
             cwd=self.record.parent,
             env=os.environ | {'PYTHONPATH': str(DOCS)},
             stdout=subprocess.PIPE,
+            stderr=stderr,
             text=True,
         )
         self._workers.append(worker)
