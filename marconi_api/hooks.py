@@ -25,7 +25,7 @@ from marconi_api.errors import (
     NotGranted,
 )
 from marconi_api.model.tables import QueueKey
-from marconi_api.wire import JSON, Reply, json_reply
+from marconi_api.wire import JSON, RETRY_AFTER, Reply, json_reply
 
 log = logging.getLogger(__name__)
 
@@ -145,6 +145,8 @@ class ErrorHook(PecanHook):
         headers = [('Vary', 'Accept')]
         if isinstance(error, MethodNotAllowed):
             headers.append(('Allow', ', '.join(error.allowed)))
+        if error.status == 503:
+            headers.append(RETRY_AFTER)
         return json_reply(document, error.status, *headers)
 
 

@@ -57,6 +57,7 @@ GLOSSARY = {
     'Content-Location': 'The path and query that the reply was read from.',
     'Cache-Control': 'How long the reply may be kept.',
     'Vary': 'On what the form of the reply depends.',
+    'Retry-After': 'After how many seconds it is worth trying again.',
 }
 
 _ABOUT = """A message queue service: versions 1, 1.1 and 2 of OpenStack's messaging API.
@@ -311,7 +312,7 @@ class Operation:
             'description': '\n'.join(
                 f'* *{title}*: {" ".join(dict.fromkeys(said))}' for title, said in described.items()
             ),
-            'headers': {'Vary': self._reply_header('Vary')},
+            'headers': {name: self._reply_header(name) for name in _headers_of(ways[0].status)},
             'content': {wire.JSON: {'schema': {'allOf': [error, title]}}},
         }
         if self._method == 'HEAD':
@@ -330,6 +331,11 @@ class Operation:
             'schema': {'type': 'string'},
         }
         return self._components.refer('headers', name, header)
+
+
+def _headers_of(status: int) -> tuple[str, ...]:
+    """What a failure's reply has, except for what its body needs."""
+    return ('Vary', wire.RETRY_AFTER[0]) if status == 503 else ('Vary',)
 
 
 #: A class of errors; or an error, where the title is its own.

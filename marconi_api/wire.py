@@ -617,6 +617,10 @@ def empty_reply(status: int = 204, *headers: tuple[str, str]) -> Reply:
     return Reply(status, b'', headers if status == 204 else (('Content-Length', '0'), *headers))
 
 
+#: What a 503 says: in how many seconds to try again.
+RETRY_AFTER = ('Retry-After', '1')
+
+
 def content_location(request: Request) -> tuple[str, str]:
     """The header with which version 1 repeats where a reply was read from (contract 1.6)."""
     return 'Content-Location', request.as_sent

@@ -4,8 +4,19 @@ from typing import Any
 
 from wsme import types as wtypes
 
+from marconi_api import model
 from marconi_api.model import READY, MessageSummary, Stats
-from marconi_api.wire import String, any_object, natural, string
+from marconi_api.wire import (
+    EMPTY,
+    RETRY_AFTER,
+    Content,
+    Reply,
+    String,
+    any_object,
+    empty_reply,
+    natural,
+    string,
+)
 
 #: The states of the messages on a page that includes claimed ones.
 WITH_CLAIMED = READY | {'claimed'}
@@ -113,3 +124,12 @@ def relation(template: str, variables: dict[str, str], *allow: str) -> dict[str,
     if 'POST' in allow:
         hints['accept-post'] = ['application/json']
     return {'href-template': template, 'href-vars': variables, 'hints': hints}
+
+
+#: What :func:`health_reply` can say: for ``wire.expose``.
+HEALTH_REPLIES = {204: EMPTY, 503: Content(None, RETRY_AFTER[0])}
+
+
+def health_reply() -> Reply:
+    """204 if messages can be stored, else 503."""
+    return empty_reply() if model.is_healthy() else empty_reply(503, RETRY_AFTER)

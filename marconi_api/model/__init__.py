@@ -6,6 +6,7 @@
 """
 
 from typing import Any
+from uuid import uuid4
 
 from marconi_api.errors import StorageUnavailable
 from marconi_api.model.admin import Admin
@@ -89,11 +90,32 @@ def init_model(config: Any) -> None:
 
 
 def is_healthy() -> bool:
-    """Whether PostgreSQL answers."""
+    """Whether messages can be stored.
+
+    PostgreSQL is asked each time whether it takes a write, which writes nothing. It does not
+    know beforehand that its disk is full: once a statement of this process has failed for that
+    reason, a message is stored and removed again, until that succeeds.
+    """
     try:
-        return database.rows('SELECT 1', {}, repeatable=True) == [(1,)]
+        database.check_writable()
+        if database.lacks_space:
+            _store_a_message()
+            database.lacks_space = False
     except StorageUnavailable:
         return False
+    return True
+
+
+# Of each process its own, so that nobody else uses it, and one that could not be deleted is
+# used again.
+_TRIAL = f'health-{uuid4()}'
+
+
+def _store_a_message() -> None:
+    queue = QueueKey.of('', _TRIAL)
+    queues.create(queue)
+    messages.post(queue, str(uuid4()), [60], ['null'])
+    queues.delete(queue)
 
 
 def message_volume() -> dict[str, int]:

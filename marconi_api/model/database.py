@@ -1,43 +1,68 @@
 """The connection to PostgreSQL: one for each thread, kept, in autocommit.
 
 A request's work is one statement, so there is nothing to begin or commit, and no pool to
-ask: SQLAlchemy makes a thread's connection once, and psycopg2 sends the statement.
+ask: a thread's connection is made once, and psycopg2 sends the statement.
+
+**What may be sent again** after a failure. Certain is that a statement did not run where
+PostgreSQL says what it refuses: a read-only server (25006), a prepared statement that is not
+there (26000, 42P05), a deadlock. Certain is also that nothing was sent where no connection
+could be made; the server that starts or stops (57P03) says so at that point only. Such a
+statement is repeated, whatever it does.
+
+The end of a session is no such certainty. An administrator who ends it (57P01) may do so while
+the transaction commits: PostgreSQL heeds that at its next message to the log, and with
+log_min_duration_statement = 0 this is after the commit and before the answer (a test shows
+it). A crash (57P02) is told at any moment, and as a mere notice. So after a session's end only
+what is repeatable is repeated, as after a connection that broke without a word.
 """
 
 import logging
-import select
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
-from typing import Any
+from math import inf
+from typing import Any, cast
 
 import psycopg2
 from psycopg2 import errors as postgres_errors
-from psycopg2.extensions import connection as Connection
-from psycopg2.extensions import cursor as Cursor
-from sqlalchemy import create_engine, make_url
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.pool import NullPool
+from sqlalchemy import make_url
 
+from marconi_api.counted import CountRepeats
 from marconi_api.errors import Fault, MarconiError, StorageUnavailable
 from marconi_api.model import numbering
+from marconi_api.model.connection import Connection, Cursor, NoAnswer, NotConnected, connect
 from marconi_api.model.prepared import Prepared
+from marconi_api.model.session_settings import ARRIVED, Settings
 from marconi_api.model.tables import IS_NUMBERED_AS_KNOWN
 
 log = logging.getLogger(__name__)
+log.addFilter(CountRepeats())
 
 Row = tuple[Any, ...]
 
 # The database undid the whole statement, and says that it is worth trying again.
 _UNDONE = (postgres_errors.DeadlockDetected, postgres_errors.SerializationFailure)
-# A prepared statement is lost, or no longer fits the tables: it did not run.
-_NOT_RUN = (postgres_errors.InvalidSqlStatementName, postgres_errors.FeatureNotSupported)
+# A prepared statement no longer fits the tables, or the server has become read-only (another
+# host of the URL may not be): the statement did not run.
+_NOT_RUN = (postgres_errors.FeatureNotSupported, postgres_errors.ReadOnlySqlTransaction)
+# A prepared statement is lost, or is there though we did not prepare it: it did not run.
+_NOT_KEPT = (
+    postgres_errors.InvalidSqlStatementName,
+    postgres_errors.DuplicatePreparedStatement,
+)
+_NO_SPACE = (postgres_errors.DiskFull, postgres_errors.IoError)
 # Transactions are numbered otherwise than this process knows (tables.py): it did not run.
 _NUMBERED_OTHERWISE = postgres_errors.DivisionByZero
 _TRIES = 3
 _PAUSE = 0.05  # seconds
+
+# Seconds for which PostgreSQL may be late with saying that a statement took too long.
+_GRACE = 0.5
+
+# Changes nothing, but a server that is read-only refuses it.
+_WRITE_NOTHING = 'DELETE FROM queues WHERE false'
 
 
 class _Thread(threading.local):
@@ -46,8 +71,6 @@ class _Thread(threading.local):
     connection: Connection | None = None
     #: The names of what is prepared on it.
     prepared: set[str]
-    #: Tells whether PostgreSQL has sent something over it.
-    arrivals: select.poll
 
 
 class Database:
@@ -66,33 +89,32 @@ class Database:
         self, url: str, connect_timeout: float, statement_timeout: float, prepares: bool = True
     ) -> None:
         self._prepares = prepares
+        self._connect_timeout = connect_timeout
         self._statement_timeout = statement_timeout
-        milliseconds = int(statement_timeout * 1000)
+        # PostgreSQL ends a statement itself, and says so; who is silent for longer is gone.
+        self._patience = statement_timeout + _GRACE
         parsed = make_url(url)
-        self._engine = create_engine(
-            parsed,
-            poolclass=NullPool,
-            connect_args={
-                'connect_timeout': max(2, round(connect_timeout)),
-                'application_name': 'marconi',
-                'client_encoding': 'utf8',
-                'target_session_attrs': 'read-write',
-                # Without these a thread would wait minutes for a host that has vanished.
-                'keepalives_idle': 3,
-                'keepalives_interval': 1,
-                'keepalives_count': 3,
-                'tcp_user_timeout': 4000,
-                # What a statement scans is told by its order: an index gives it, and neither
-                # a sequential scan nor another index with a sort. Statistics are of no
-                # use here, since a queue's fill changes faster than they do.
-                'options': f'{parsed.query.get("options", "")}'
-                f' -c statement_timeout={milliseconds} -c lock_timeout={milliseconds}'
-                f' -c idle_in_transaction_session_timeout={milliseconds}'
-                ' -c enable_seqscan=off -c enable_bitmapscan=off -c enable_sort=off'
-                ' -c plan_cache_mode=force_generic_plan -c jit=off -c timezone=UTC'
-                ' -c default_transaction_isolation=read\\ committed',
-            },
-        )
+        _, given = parsed.get_dialect()().create_connect_args(parsed)
+        self._settings = Settings(given.get('options', ''), statement_timeout)
+        self._parameters = {
+            **given,
+            'application_name': 'marconi',
+            'client_encoding': 'utf8',
+            'target_session_attrs': 'read-write',
+            # Without these a thread would wait for a host that has vanished.
+            'keepalives_idle': 3,
+            'keepalives_interval': 1,
+            'keepalives_count': 3,
+            'tcp_user_timeout': 4000,
+            'options': self._settings.as_options(),
+        }
+        #: Whether PostgreSQL was silent when it was last asked something, until it answers.
+        self.is_silent = False
+        self._silences = 0
+        # Held by the one thread that asks meanwhile.
+        self._asking = threading.Lock()
+        #: Whether a statement failed for lack of space; who sees one succeed sets it back.
+        self.lacks_space = False
         self._thread = _Thread()
         #: Added to transaction ids to number them: see numbering.py.
         self.base = 0
@@ -113,10 +135,23 @@ class Database:
         :param repeatable: whether running it twice does what running it once does; then a
             connection that broke under it is replaced and the statement sent again. Else
             its outcome is unknown, and only the client can decide.
+        :raises StorageUnavailable: within ``statement_timeout`` and a second
         """
+        if self.is_silent:
+            with self._alone():
+                return self._rows(statement, parameters, repeatable)
+        return self._rows(statement, parameters, repeatable)
+
+    def _rows(
+        self,
+        statement: str,
+        parameters: Mapping[str, Any] | Callable[[], Mapping[str, Any]],
+        repeatable: bool,
+    ) -> list[Row]:
+        deadline = time.monotonic() + self._patience
         for tries_left in reversed(range(_TRIES)):
             try:
-                with self._cursor() as cursor:
+                with self._cursor(deadline) as cursor:
                     # First the base: what was learned under an older one is forgotten before
                     # there is a new one, so that the two belong together or the statement fails.
                     base = self.base
@@ -126,16 +161,26 @@ class Database:
                 if not tries_left:
                     raise _unavailable(error) from error
                 self._learn_base()
-            except _UNDONE as error:
+            except (*_UNDONE, NotConnected) as error:
                 if not tries_left:
                     raise _unavailable(error) from error
-                # Let the other one have its lock first.
+                # Let the other one have its lock first, and a server that restarts begin.
                 time.sleep(_PAUSE)
             except _NOT_RUN as error:
                 if not tries_left:
                     raise _unavailable(error) from error
                 self._discard()
+            except _NOT_KEPT as error:
+                if not tries_left:
+                    raise _unavailable(error) from error
+                self._discard()
+                if tries_left < _TRIES - 1:
+                    # Lost again, on a connection that was new.
+                    self._stop_preparing()
+            except NoAnswer as error:
+                raise self._silence(error) from error
             except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
+                self.lacks_space |= isinstance(error, _NO_SPACE)
                 if not (repeatable and tries_left and self._lost()):
                     raise _unavailable(error) from error
             except psycopg2.Error as error:
@@ -145,8 +190,14 @@ class Database:
     @contextmanager
     def transaction(self) -> Iterator[Callable[[str, Mapping[str, Any]], list[Row]]]:
         """Several statements, all or none: yields a function that runs one and returns rows."""
+        # What it does cannot be repeated, but to find a server that can be written to can.
+        self.check_writable()
+        with self._alone() if self.is_silent else nullcontext():
+            yield from self._transaction()
+
+    def _transaction(self) -> Iterator[Callable[[str, Mapping[str, Any]], list[Row]]]:
         try:
-            with self._cursor() as cursor:
+            with self._cursor(time.monotonic() + self._patience) as cursor:
                 try:
                     cursor.execute(_BEGIN_AS_NUMBERED, {'base': self.base})
                 except _NUMBERED_OTHERWISE:
@@ -161,8 +212,15 @@ class Database:
                     with suppress(psycopg2.Error):
                         cursor.execute('ROLLBACK')
                     raise
+        except NoAnswer as error:
+            raise self._silence(error) from error
         except psycopg2.Error as error:
+            self.lacks_space |= isinstance(error, _NO_SPACE)
             raise _unavailable(error) from error
+
+    def check_writable(self) -> None:
+        """Raise ``StorageUnavailable`` if no host in reach can be written to; writes nothing."""
+        self.rows(_WRITE_NOTHING, {}, repeatable=True)
 
     def raise_base(self) -> None:
         """Number transactions above all ids that are stored: some came from elsewhere.
@@ -210,7 +268,7 @@ class Database:
         self, cursor: Cursor, statement: str, parameters: Mapping[str, Any], base: int
     ) -> list[Row]:
         given = {**parameters, 'base': base}
-        if self._prepares and isinstance(statement, Prepared):
+        if self._prepares and isinstance(statement, Prepared) and not cursor.connection.settings:
             self._prepare(cursor, statement)
             cursor.execute(statement.execution(given, cursor.connection))
         else:
@@ -224,36 +282,30 @@ class Database:
                 cursor.execute(definition)
                 prepared.add(name)
 
-    def _cursor(self) -> Cursor:
+    def _cursor(self, deadline: float = inf) -> Cursor:
         connection = self._thread.connection
         # Between statements PostgreSQL has nothing to say; if there is something to read, it
         # is its farewell. Seen now, a post can go over a new connection; seen after sending,
         # nobody would know whether it was stored.
-        if connection is None or connection.closed or self._thread.arrivals.poll(0):
-            connection = self._connect()
-        return connection.cursor()
+        if connection is None or connection.closed or connection.has_arrivals():
+            connection = self._connect(deadline)
+        connection.deadline = deadline
+        return cast(Cursor, connection.cursor())
 
     def _lost(self) -> bool:
         """Whether there was a connection, and it broke."""
         connection = self._thread.connection
         return connection is not None and bool(connection.closed)
 
-    def _connect(self) -> Connection:
+    def _connect(self, deadline: float) -> Connection:
         self._discard()
-        try:
-            pooled = self._engine.raw_connection()
-        except DBAPIError as error:
-            # SQLAlchemy's own first look at the server failed.
-            raise error.orig or error from error
-        connection = pooled.driver_connection
-        assert isinstance(connection, Connection)
-        pooled.detach()
-        connection.autocommit = True
+        connection = self._open(deadline)
+        connection.patience = self._patience
+        connection.deadline = deadline
         self._thread.connection = connection
         self._thread.prepared = set()
-        self._thread.arrivals = select.poll()
-        self._thread.arrivals.register(connection.fileno(), select.POLLIN)
         try:
+            self._bring_settings(connection)
             with connection.cursor() as cursor:
                 cursor.execute(numbering.BASE)
                 [base] = cursor.fetchone() or [_current_base(cursor)]
@@ -263,6 +315,60 @@ class Database:
         self._forget()
         self.base = base
         return connection
+
+    def _open(self, deadline: float) -> Connection:
+        try:
+            return connect(self._parameters, self._connect_timeout, deadline)
+        except NotConnected as error:
+            # PgBouncer's word, unless it is told to ignore the parameter.
+            if 'unsupported startup parameter' not in str(error):
+                raise
+        self._parameters = {**self._parameters, 'options': ''}
+        return connect(self._parameters, self._connect_timeout, deadline)
+
+    def _bring_settings(self, connection: Connection) -> None:
+        """Have the settings sent with each transaction if they were dropped on the way.
+
+        Who drops them is a pooler. To set them once would not do behind one that hands on
+        the server's connections: the next statement may run over another one, and the next
+        client would have the settings. What is prepared would be lost likewise.
+        """
+        with connection.cursor() as cursor:
+            cursor.execute(ARRIVED)
+            if cursor.fetchall() == [(True,)]:
+                return
+        connection.settings = self._settings.as_statements()
+        log.warning(
+            'storage: a pooler drops our settings: each transaction sends them, and no statement '
+            'is prepared (docs/poolers.md says what this costs)'
+        )
+
+    def _stop_preparing(self) -> None:
+        self._prepares = False
+        log.warning(
+            'storage: prepared statements get lost, as behind a pooler: none is prepared any '
+            'more (set database.prepare_statements to False; see docs/poolers.md)'
+        )
+
+    def _silence(self, error: NoAnswer) -> MarconiError:
+        self._silences += 1
+        self.is_silent = True
+        return _unavailable(error)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Ask, while PostgreSQL is silent, in one thread only; the others' requests fail at once.
+
+        Else requests would wait in line for threads that all wait for PostgreSQL.
+        """
+        if not self._asking.acquire(blocking=False):
+            raise StorageUnavailable
+        silences = self._silences
+        try:
+            yield
+        finally:
+            self.is_silent = self._silences > silences
+            self._asking.release()
 
     def _discard(self) -> None:
         connection = self._thread.connection
@@ -274,7 +380,7 @@ class Database:
 _BEGIN_AS_NUMBERED = f'BEGIN; SELECT {IS_NUMBERED_AS_KNOWN}'
 
 
-def _current_base(cursor: Cursor) -> int:
+def _current_base(cursor: psycopg2.extensions.cursor) -> int:
     cursor.execute(numbering.BEGIN_EPOCH)
     cursor.execute(numbering.RESERVE)
     cursor.execute(numbering.BASE)

@@ -7,8 +7,9 @@ import pytest
 from webtest import TestResponse
 
 from marconi_api.embedded import EmbeddedPostgres
+from tests.conftest import Sql
 
-from .client import CLIENT_ID, NO_CLAIM, NO_MESSAGE, QUEUE, Api, refusal
+from .client import CLIENT_ID, NO_CLAIM, NO_MESSAGE, PROJECT, QUEUE, Api, refusal
 
 UNAVAILABLE = (503, 'Service temporarily unavailable')
 TERMS = {'ttl': 60, 'grace': 60}
@@ -101,6 +102,36 @@ def test_health_follows_the_storage(mortal_api: Api, other_postgres: EmbeddedPos
     assert mortal_api.head('/v1/health').status_int == 204
     other_postgres.start()
     assert mortal_api.get('/v1/health').status_int == 204
+
+
+def test_health_says_when_nothing_can_be_written(
+    mortal_api: Api, other_postgres: EmbeddedPostgres
+) -> None:
+    administrator = Sql(f'{other_postgres.url}&options=-cdefault_transaction_read_only%3Doff')
+
+    def statuses(read_only: str) -> list[int]:
+        administrator(f'ALTER DATABASE marconi SET default_transaction_read_only = {read_only}')
+        administrator(
+            'SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity '
+            'WHERE datname = current_database() AND pid <> pg_backend_pid()'
+        )
+        paths = ('/v1/health', '/v1.1/ping', '/v2/ping')
+        return [
+            mortal_api.get(path, client_id=CLIENT_ID, project=PROJECT).status_int for path in paths
+        ]
+
+    assert statuses(read_only='on') == [503, 503, 503]
+    assert statuses(read_only='off') == [204, 204, 204]
+    administrator.connection.close()
+
+
+def test_a_503_says_when_to_try_again(mortal_api: Api, other_postgres: EmbeddedPostgres) -> None:
+    other_postgres.stop()
+
+    assert mortal_api.get('/v1/health').headers['Retry-After'] == '1'
+    assert mortal_api.get('/v1/queues').headers['Retry-After'] == '1'
+    ping = mortal_api.get('/v2/ping', client_id=CLIENT_ID, project=PROJECT)
+    assert ping.headers['Retry-After'] == '1'
 
 
 @pytest.mark.parametrize(
@@ -227,6 +258,19 @@ def test_a_post_is_stored_whole_or_not_at_all(
     assert is_unavailable(response)
     assert api.stats()['total'] == 0
     assert sql('SELECT * FROM messages') == sql('SELECT * FROM message_states') == []
+
+
+def test_health_says_that_the_disk_is_full_until_a_message_can_be_stored(
+    api: Api, queue: str, refuse: Callable[[str, str], None], sql: Any
+) -> None:
+    refuse('INSERT', 'messages')
+    api.post(f'{queue}/messages', [{'ttl': 60, 'body': 'a'}], client_id=CLIENT_ID)
+
+    assert api.get('/v1/health').status_int == 503
+    sql('DROP TRIGGER refused ON messages')
+    assert api.get('/v1/health').status_int == 204
+
+    assert sql('SELECT name FROM queues') == [('jobs',)]
 
 
 @pytest.mark.parametrize('how', ['alone', 'in bulk', 'by its claim'])

@@ -6,7 +6,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import psycopg2
 import pytest
-from sqlalchemy.exc import OperationalError
 
 from marconi_api import model
 from marconi_api.errors import Fault, StorageUnavailable
@@ -28,7 +27,7 @@ def kill_sessions_of_the_service(sql):
 def test_a_connection_that_broke_while_idle_is_replaced_before_anything_is_sent(queue, post, sql):
     kill_sessions_of_the_service(sql)
     # PostgreSQL forgets a session before it closes the session's socket.
-    wait_until(lambda: model.database._thread.arrivals.poll(0))
+    wait_until(lambda: model.database._thread.connection.has_arrivals())
 
     assert len(post(1)) == 1
 
@@ -192,21 +191,6 @@ def test_the_isolation_level_is_its_own(postgres, sql):
         database.close()
     finally:
         sql('ALTER DATABASE marconi RESET default_transaction_isolation')
-
-
-def test_a_connection_that_fails_at_its_first_word_is_said_to_be_out_of_reach(
-    postgres, monkeypatch
-):
-    """SQLAlchemy looks at a server before it hands the connection over."""
-    database = Database(postgres.url, connect_timeout=2, statement_timeout=5)
-
-    def look(_):
-        raise OperationalError('a look', {}, psycopg2.OperationalError('gone'))
-
-    monkeypatch.setattr(database._engine.dialect, 'initialize', look)
-
-    with pytest.raises(StorageUnavailable):
-        database.rows('SELECT 1', {})
 
 
 def test_deadlocked_statements_are_tried_again(queue, post, sql, session):

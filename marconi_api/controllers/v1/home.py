@@ -1,7 +1,6 @@
 """``/v1``, the home document, and ``/v1/health``."""
 
-from marconi_api import model
-from marconi_api.controllers.documents import Home, relation
+from marconi_api.controllers.documents import HEALTH_REPLIES, Home, health_reply, relation
 from marconi_api.wire import EMPTY, Content, Reply, Request, empty_reply, expose, json_reply
 
 
@@ -25,10 +24,10 @@ class HomeController:
 class HealthController:
     """``/v1/health``: whether requests can be served (contract 3.3)."""
 
-    @expose(replies={204: EMPTY, 503: EMPTY}, needs_storage=False)
+    @expose(replies=HEALTH_REPLIES, needs_storage=False)
     def get(self, request: Request) -> Reply:
-        """204 if PostgreSQL answers, else 503."""
-        return empty_reply(204 if model.is_healthy() else 503)
+        """204 if messages can be stored, else 503."""
+        return health_reply()
 
     @expose(replies={204: EMPTY}, needs_storage=False)
     def head(self, request: Request) -> Reply:

@@ -6,10 +6,10 @@ from typing import Any
 from uuid import uuid4
 
 from marconi_api import model
-from marconi_api.controllers.documents import Home, relation
+from marconi_api.controllers.documents import HEALTH_REPLIES, Home, health_reply, relation
 from marconi_api.controllers.v1_1.controller import Controller
 from marconi_api.controllers.v1_1.types import Health
-from marconi_api.errors import MarconiError, NotAuthorized
+from marconi_api.errors import MarconiError, NotAuthorized, StorageUnavailable
 from marconi_api.model import QueueKey
 from marconi_api.wire import (
     EMPTY,
@@ -78,10 +78,10 @@ class HomeController(Controller):
 class PingController(Controller):
     """``/ping``: whether requests can be served."""
 
-    @expose(replies={204: EMPTY, 503: EMPTY}, needs_storage=False)
+    @expose(replies=HEALTH_REPLIES, needs_storage=False)
     def get(self, request: Request) -> Reply:
-        """204 if PostgreSQL answers, else 503."""
-        return empty_reply(204 if model.is_healthy() else 503)
+        """204 if messages can be stored, else 503."""
+        return health_reply()
 
     @expose(replies={204: EMPTY}, needs_storage=False)
     def head(self, request: Request) -> Reply:
@@ -139,6 +139,9 @@ def _try_operations() -> dict[str, Any]:
 def _try(operation: Callable[[], Any]) -> dict[str, Any]:
     started = time.monotonic()
     try:
+        # Each operation would wait for it anew.
+        if model.database.is_silent:
+            raise StorageUnavailable
         operation()
     except MarconiError as error:
         return {'succeeded': False, 'seconds': time.monotonic() - started, 'ref': str(error)}

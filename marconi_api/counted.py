@@ -1,0 +1,41 @@
+"""Warnings that come again and again are counted, and not repeated."""
+
+import logging
+import threading
+from collections import OrderedDict
+
+# Kinds of warnings that are told apart; what a client can choose may stand in one.
+_MOST_KINDS = 100
+
+
+class CountRepeats(logging.Filter):
+    """Lets a record pass, and then the next like it after ``interval`` seconds, with their number.
+
+    Records are alike if their messages have the same first line.
+    """
+
+    def __init__(self, interval: float = 60) -> None:
+        super().__init__()
+        self._interval = interval
+        self._lock = threading.Lock()
+        # When a kind passed last, and how many were left out since.
+        self._seen: OrderedDict[str, tuple[float, int]] = OrderedDict()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the record passes; it then says how many like it did not."""
+        message = record.getMessage()
+        kind = message.partition('\n')[0]
+        with self._lock:
+            passed, left_out = self._seen.get(kind, (None, 0))
+            if passed is not None and record.created < passed + self._interval:
+                self._seen[kind] = passed, left_out + 1
+                return False
+            self._seen[kind] = record.created, 0
+            self._seen.move_to_end(kind)
+            if len(self._seen) > _MOST_KINDS:
+                self._seen.popitem(last=False)
+        if passed is not None and left_out:
+            seconds = record.created - passed
+            record.msg = f'{message.rstrip()}\n(and {left_out} times more in {seconds:.0f} seconds)'
+            record.args = None
+        return True
