@@ -29,14 +29,16 @@ def environ(request: Request) -> dict[str, Any]:
     path, _, query = request.path.partition('?')
     headers = {f'HTTP_{name.upper().replace("-", "_")}': text for name, text in HEADERS.items()}
     content_type = headers.pop('HTTP_CONTENT_TYPE')
+    length = {'CONTENT_LENGTH': str(len(request.body.encode()))} if request.body else {}
     return {
         **headers,
+        **length,
         'REQUEST_METHOD': request.method,
         'SCRIPT_NAME': '',
+        'REQUEST_URI': request.path,
         'PATH_INFO': path,
         'QUERY_STRING': query,
         'CONTENT_TYPE': content_type,
-        'CONTENT_LENGTH': str(len(request.body.encode())) if request.body else '',
         'SERVER_NAME': 'bench',
         'SERVER_PORT': '80',
         'SERVER_PROTOCOL': 'HTTP/1.1',

@@ -5,7 +5,7 @@ from typing import Any
 
 from marconi_api import limits, shell, signing
 from marconi_api.dispatch import Marconi
-from marconi_api.hooks import ErrorHook
+from marconi_api.hooks import ErrorHook, SignedUrlHook
 from marconi_api.installation import database_url
 from marconi_api.model import init_model
 from marconi_api.settings import SettingsError, complete
@@ -29,4 +29,4 @@ def setup_app(config: Any) -> Marconi:
     init_model(config)
     signing.init_signing([key for key in config.signed_urls.secret_keys.split(',') if key])
     shell.furnish()
-    return Marconi(config.app.root, hooks=[ErrorHook()])
+    return Marconi(config.app.root, hooks=[SignedUrlHook(), ErrorHook()])

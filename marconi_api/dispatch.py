@@ -1,5 +1,6 @@
 """From a path to a call, and from an error to an answer: all that happens around an action.
 
+0. ``framing.receive`` refuses what is not well formed, before anything of it is believed.
 1. ``RootController._route`` walks the path down the table of resources (contract 1.2,
    step 1: an unknown path is a 404 before any header is looked at).
 2. The ``before`` hooks check the headers and learn who asks (steps 2 to 6).
@@ -20,6 +21,7 @@ from typing import Any
 from pecan.core import PecanBase, RoutingState
 from pecan.hooks import PecanHook
 
+from marconi_api import framing
 from marconi_api.errors import MethodNotAllowed, UnknownPath
 from marconi_api.wire import Reply, Request, empty_reply
 
@@ -121,12 +123,12 @@ class Marconi(PecanBase):
     def find_controller(
         self, state: RoutingState
     ) -> tuple[Callable[..., Reply], list[Any], Mapping[str, Any]]:
-        """Steps 1 to 4 of the way: the action, and what to call it with."""
+        """Steps 0 to 4 of the way: the action, and what to call it with."""
         request = state.request
+        framing.receive(request.environ)
         self.handle_hooks(self.hooks, 'on_route', state)
-        resource, request.path_values = self.root._route(
-            request.environ['PATH_INFO'].split('/')[1:], request
-        )
+        path = framing.path_as_sent(request.environ)
+        resource, request.path_values = self.root._route(framing.segments_of(path), request)
         method = request.environ['REQUEST_METHOD']
         if method == 'OPTIONS':
             allowed = ', '.join((*resource.actions, 'OPTIONS'))

@@ -14,6 +14,13 @@ class MarconiError(Exception):
     title = 'Internal server error'
 
 
+class MalformedRequest(MarconiError):
+    """The request is not well formed as HTTP, or can be read in two ways."""
+
+    status = 400
+    title = 'Malformed request'
+
+
 class InvalidBody(MarconiError):
     """The body is missing, is not JSON, or has not the shape that is due."""
 
@@ -236,6 +243,19 @@ class MethodNotAllowed(MarconiError):
         self.allowed = allowed
 
 
+class BodyTooSlow(MarconiError):
+    """A body in chunks did not arrive in time."""
+
+    status = 408
+    title = 'Request timeout'
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(
+            f'The body in chunks did not arrive within {seconds:.0f} seconds: '
+            'send Content-Length, with which it may take longer.'
+        )
+
+
 class NotAcceptable(MarconiError):
     """The client takes no JSON."""
 
@@ -291,6 +311,19 @@ class NotFinished(MarconiError):
 
     def __init__(self, so_far: str) -> None:
         super().__init__(f'{so_far}: send the same request again to go on.')
+
+
+class TooManySlowBodies(MarconiError):
+    """As many bodies in chunks are being waited for as may be; nothing was done."""
+
+    status = 503
+    title = 'Service temporarily unavailable'
+
+    def __init__(self) -> None:
+        super().__init__(
+            'Too many bodies in chunks arrive slowly at the moment: send Content-Length, or'
+            ' try again.'
+        )
 
 
 class QueueCollision(MarconiError):

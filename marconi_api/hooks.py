@@ -10,7 +10,7 @@ from pecan.core import RoutingState
 from pecan.hooks import PecanHook
 from webob.acceptparse import create_accept_header
 
-from marconi_api import limits, signing
+from marconi_api import framing, limits, signing
 from marconi_api.errors import (
     EmptyProject,
     Fault,
@@ -61,15 +61,13 @@ class IdentityHook(PecanHook):
             raise NotAcceptable
         if request.client_id is None and self.required:
             raise MissingHeader('Client-ID')
-        project = environ.get('HTTP_X_PROJECT_ID')
+        project = request.named_project
         if project is None:
             if self.required:
                 raise MissingProject
         else:
             if not project:
                 raise EmptyProject
-            if '\0' in project:
-                raise InvalidQueueName('X-Project-Id must not hold a NUL character.')
             request.project = project
         if 'queue' in request.path_values:
             name = request.path_values['queue']
@@ -81,29 +79,30 @@ class IdentityHook(PecanHook):
 class SignedUrlHook(PecanHook):
     """Holds a request that bears a signature to what was granted by it (contract v2, 9).
 
-    Whatever is wrong with it, the answer is that there is nothing: 404.
+    It is the application's, and so looks at each request, whatever the path: one that a
+    signature cannot name, such as those of versions 1 and 1.1, does not know it. Whatever is
+    wrong, the answer is that there is nothing: 404.
     """
 
-    priority = 50  # before IdentityHook
-
-    #: What it reads, and how it fails: for ``openapi``.
+    #: What it reads, and how it fails: for ``openapi``, on the paths that can be signed.
     credentials = ('URL-Signature', 'URL-Expires', 'URL-Methods', 'URL-Paths')
     raises = (NotGranted,)
 
-    def before(self, state: RoutingState) -> None:
+    def on_route(self, state: RoutingState) -> None:
         """Refuse a signature that does not allow this request."""
         environ = state.request.environ
         signature = environ.get('HTTP_URL_SIGNATURE')
         if signature is None:
             return
-        grant = _granted(environ)
+        project = state.request.named_project or ''
+        grant = _granted(environ, project)
         if not (
             grant
             and signing.signer.is_signed(grant, signature)
             and grant.allows(
                 environ['REQUEST_METHOD'],
-                environ['PATH_INFO'],
-                environ.get('HTTP_X_PROJECT_ID', ''),
+                framing.path_as_sent(environ),
+                project,
                 signing.now(),
             )
         ):
@@ -113,18 +112,18 @@ class SignedUrlHook(PecanHook):
 _SIGNED = ('HTTP_URL_PATHS', 'HTTP_URL_METHODS', 'HTTP_X_PROJECT_ID', 'HTTP_URL_EXPIRES')
 
 
-def _granted(environ: dict[str, Any]) -> signing.Grant | None:
+def _granted(environ: dict[str, Any], project: str) -> signing.Grant | None:
     """What the headers of a request say was granted; None if they are incomplete."""
     # A backslash belongs to the separators of what is signed: in a part of it, one text
     # could be read as two grants.
-    if any('\\' in environ.get(name, '') for name in _SIGNED):
+    if not project or any('\\' in environ.get(name, '') for name in _SIGNED):
         return None
     try:
         expires = datetime.strptime(environ['HTTP_URL_EXPIRES'], signing.TIME_FORMAT)
         return signing.Grant(
             tuple(environ['HTTP_URL_PATHS'].split(',')),
             tuple(environ['HTTP_URL_METHODS'].split(',')),
-            environ['HTTP_X_PROJECT_ID'],
+            project,
             expires.replace(tzinfo=UTC),
         )
     except (KeyError, ValueError):

@@ -87,6 +87,11 @@ class Limits:
     # The ranges, by the names under which the types of ``wire`` refer to them.
 
     @cached_property
+    def largest_body(self) -> int:
+        """Bytes of a body that may be accepted, whatever it is for."""
+        return max(self.max_messages_post_size, self.max_queue_metadata)
+
+    @cached_property
     def queue_page(self) -> Range:
         """Queues on a page."""
         return Range(1, self.max_queues_per_page, self.default_queue_paging)

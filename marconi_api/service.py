@@ -59,6 +59,9 @@ CLIENT_WENT_AWAY = re.compile(
     rb'^\[uwsgi-(http|fastrouter) .*(Connection reset by peer|Broken pipe)'
 )
 
+# Seconds.
+HEADERS_TIMEOUT = 10
+
 # Bytes of a request's body; the connection of a client that sends more is closed, while one
 # that is just beyond Marconi's own limits is still answered.
 LARGEST_BODY = 16 * 1024 * 1024
@@ -403,6 +406,9 @@ def _uwsgi_command(server: Any, listener: int, sockets: Path) -> list[str]:
         # Longer than a worker may take, so that it is never a router that gives up.
         'http-timeout': server.request_timeout + 10,
         'fastrouter-timeout': server.request_timeout + 10,
+        # Of silence before a request's headers are complete; a connection that was used may
+        # be idle for longer.
+        'http-headers-timeout': HEADERS_TIMEOUT,
         # Clients such as curl wait for "100 Continue" before they send a large body.
         'http-manage-expect': 1,
         # Unix sockets, as who reaches uwsgi's own protocol may run code in the workers.
@@ -432,6 +438,8 @@ def _uwsgi_command(server: Any, listener: int, sockets: Path) -> list[str]:
         # The master loads the application, and then forks: it connects to nothing before it
         # is asked something. With lazy-apps, a worker that is told to stop while it still
         # loads misses that, and the master waits for it for ever.
+        # The routers pass on bodies in chunks as they come; wsgi.py puts them together.
+        'http-chunked-input',
         'need-app',
         'no-orphans',
         'vacuum',

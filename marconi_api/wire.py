@@ -25,11 +25,12 @@ import webob
 from webob.request import BaseRequest
 from wsme import types as wtypes
 
-from marconi_api import limits
+from marconi_api import framing, limits
 from marconi_api.errors import (
     InvalidBody,
     InvalidClientId,
     InvalidParameter,
+    InvalidQueueName,
     MarconiError,
     MissingHeader,
     OutOfRange,
@@ -59,9 +60,24 @@ class Request(BaseRequest):
     @property
     def as_sent(self) -> str:
         """Path and query as the client sent them, for ``Content-Location``."""
-        path, query = self.environ['PATH_INFO'], self.environ.get('QUERY_STRING')
-        # uwsgi lets bare line feeds through; here they would end the header.
-        return _CONTROL.sub('', f'{path}?{query}' if query else path)
+        path, query = framing.path_as_sent(self.environ), self.environ.get('QUERY_STRING')
+        return f'{path}?{query}' if query else path
+
+    @property
+    def named_project(self) -> str | None:
+        """What the client named as its project, without white space around it; None if nothing.
+
+        :raises InvalidQueueName: where that is more than one, or has control characters
+        """
+        sent: str | None = self.environ.get('HTTP_X_PROJECT_ID')
+        if sent is None:
+            return None
+        # A server joins headers of one name by a comma.
+        if ',' in sent or _CONTROL.search(project := sent.strip(' \t')):
+            raise InvalidQueueName(
+                'X-Project-Id must be sent once, and hold no comma or control character.'
+            )
+        return project
 
     @property
     def client_id(self) -> str | None:
@@ -78,10 +94,9 @@ class Request(BaseRequest):
 
     @property
     def content_size(self) -> int:
-        """Bytes of the body. Without a valid ``Content-Length`` there is none (contract 1.6)."""
-        sent = self.environ.get('CONTENT_LENGTH') or '0'
+        """Bytes of the body; ``framing`` has seen to it that they are a number."""
         # Python refuses to read thousands of digits; a dozen say already that it is too much.
-        return int(sent[:12]) if sent.isascii() and sent.isdigit() else 0
+        return int(self.environ.get('CONTENT_LENGTH', '0')[:12])
 
     def read_text(self, at_most: int) -> str:
         """The body, decoded. Refused where it is missing, longer than ``at_most``, not UTF-8."""

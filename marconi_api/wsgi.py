@@ -7,15 +7,19 @@ a worker (see service.py). They look at headers only, and rely on a few things h
 import contextlib
 import os
 import resource
+import select
 import socket
 import stat
+import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from pecan import load_app
 
 from marconi_api.children import name_process
+from marconi_api.errors import BodyTooSlow, MalformedRequest, TooManySlowBodies
+from marconi_api.framing import NEXT_CHUNK, PROTOCOLS, UNRELIABLE
 from marconi_api.settings import read_settings
 
 try:
@@ -30,34 +34,66 @@ DRAINED_AT_ONCE = 65536
 # Seconds that a worker outlives its last answer, so that the routers can pass it on.
 LINGER = 0.5
 
+# Seconds in which a body in chunks must have arrived. The fastrouter keeps bodies until they
+# are whole, but only those with a length: for one in chunks a thread waits.
+CHUNKS_TIMEOUT = 10.0
+
+# Seconds in which it takes no place among those that are waited for. Each comes a moment after
+# its head, even when the client sent both at once.
+CHUNKS_GRACE = 0.1
+
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
 class BehindRouters:
-    """A WSGI application that treats the routers of uwsgi as they want to be treated."""
+    """A WSGI application that treats the routers of uwsgi as they want to be treated.
 
-    def __init__(self, application: Application) -> None:
+    :param threads: how many requests are answered at once; half of them may be waiting for the
+        rest of a body in chunks
+    """
+
+    def __init__(self, application: Application, threads: int) -> None:
         self._application = application
+        self._waiting = threading.BoundedSemaphore(max(1, threads // 2))
         self._last_answer = 0.0
 
     def __call__(
         self, environ: dict[str, Any], start_response: Callable[..., Any]
     ) -> Iterable[bytes]:
         """Answer one request."""
+        head = b''
 
         def start(status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Any:
+            nonlocal head
             # The http router closes the connection after an answer without a length, and takes
             # no account of 204, which by RFC 9110 should have none. All clients that we
             # know of read 204 as empty whatever its headers say.
             if status.startswith('204') and not _has_length(headers):
                 headers = [*headers, ('Content-Length', '0')]
-            return start_response(status, headers, *exc_info)
+            if UNRELIABLE in environ or 'HTTP_TRANSFER_ENCODING' in environ:
+                headers = [*headers, ('Connection', 'close')]
+            if environ['SERVER_PROTOCOL'] in PROTOCOLS:
+                return start_response(status, headers, *exc_info)
+            head = _head(status, headers)
+            return None
 
         try:
-            return self._application(environ, start)
+            with self._chunks_of(environ):
+                answer = self._application(environ, start)
+            return [head, *answer] if head else answer
         finally:
             _drain(environ)
             self._last_answer = time.monotonic()
+
+    @contextlib.contextmanager
+    def _chunks_of(self, environ: dict[str, Any]) -> Iterator[None]:
+        """Let a body in chunks be read."""
+        if uwsgi is None or 'HTTP_TRANSFER_ENCODING' not in environ:
+            yield
+            return
+        with contextlib.closing(Chunks(self._waiting)) as chunks:
+            environ[NEXT_CHUNK] = chunks.next
+            yield
 
     def linger(self) -> None:
         """Wait until the routers have surely passed on the last answer of this worker.
@@ -66,6 +102,76 @@ class BehindRouters:
         the tail of a large answer was lost in half of the trials.
         """
         time.sleep(max(0.0, self._last_answer + LINGER - time.monotonic()))
+
+
+class Chunks:
+    """A body in chunks, as uwsgi reads it from the client, for a while.
+
+    :param waiting: has as many places as there are threads that may wait for such a client
+    """
+
+    def __init__(self, waiting: threading.BoundedSemaphore) -> None:
+        self._waiting = waiting
+        self._is_waiting = False
+        self._free_until = time.monotonic() + CHUNKS_GRACE
+        self._deadline = time.monotonic() + CHUNKS_TIMEOUT
+
+    def next(self) -> bytes:
+        """The next chunk; b'' is the end.
+
+        :raises MalformedRequest: if it is not well formed, or the client has gone
+        :raises BodyTooSlow: when time is over
+        :raises TooManySlowBodies: if it should be waited for, and there is no place
+        """
+        is_open = True
+        while True:
+            _reset_errno()
+            try:
+                chunk: bytes | None = uwsgi.chunked_read_nb()
+            except OSError:
+                is_open, chunk = False, None
+            if chunk is not None:
+                return chunk
+            if not is_open:
+                raise MalformedRequest('A chunk of the body is not well formed, or too large.')
+            is_open = self._wait()
+
+    def close(self) -> None:
+        """Let another one wait."""
+        if self._is_waiting:
+            self._waiting.release()
+
+    def _wait(self) -> bool:
+        """Wait until there is more to read; False if there never will be."""
+        seen = self._look(self._free_until)
+        if not seen and not self._is_waiting:
+            if not self._waiting.acquire(blocking=False):
+                raise TooManySlowBodies
+            self._is_waiting = True
+        seen = seen or self._look(self._deadline)
+        if not seen:
+            raise BodyTooSlow(CHUNKS_TIMEOUT)
+        return not seen & select.POLLHUP
+
+    def _look(self, until: float) -> int:
+        """What happens to the connection until then; 0 is nothing."""
+        poll = select.poll()
+        poll.register(uwsgi.connection_fd(), select.POLLIN)
+        events = poll.poll(max(0.0, until - time.monotonic()) * 1000)
+        return events[0][1] if events else 0
+
+
+def _reset_errno() -> None:
+    # uwsgi goes by errno to tell a chunk that is still to come from one that is not well
+    # formed; in the latter case it is left over from whatever came before.
+    with contextlib.suppress(OSError):
+        os.close(-1)
+
+
+def _head(status: str, headers: list[tuple[str, str]]) -> bytes:
+    """The head of an answer in our own words: uwsgi starts it with those of the client."""
+    lines = [f'HTTP/1.1 {status}', *(f'{name}: {value}' for name, value in headers), '', '']
+    return '\r\n'.join(lines).encode('latin-1')
 
 
 def _has_length(headers: list[tuple[str, str]]) -> bool:
@@ -125,7 +231,10 @@ def _listens_for_clients(found: socket.socket) -> bool:
     )
 
 
-application = BehindRouters(load_app(read_settings().to_dict()))
+application = BehindRouters(
+    load_app(read_settings().to_dict()),
+    threads=int(uwsgi.opt.get('threads', 1)) if uwsgi else 1,
+)
 if uwsgi is not None:
     # The master's, and the routers', which it starts later. uwsgi's own option for names
     # has no effect as a Python module, as which we have it.

@@ -280,6 +280,7 @@ def environ_of(
     environ: dict[str, Any] = {
         'REQUEST_METHOD': method,
         'SCRIPT_NAME': '',
+        'REQUEST_URI': as_received(target),
         'PATH_INFO': unquote_to_bytes(path).decode('latin-1'),
         'QUERY_STRING': as_received(query),
         'SERVER_NAME': 'marconi.example',

@@ -39,7 +39,8 @@ VERSION = {
     'links': [{'href': '/v2/', 'rel': 'self'}],
 }
 
-#: What looks at each request before its action.
+#: What looks at each request before its action. The first has looked at it already, as the
+#: application's hook; it stands here for ``openapi``, since only these paths can be signed.
 HOOKS = (SignedUrlHook(), IdentityHook(required=True))
 
 PREFIX = '/v2'

@@ -1,0 +1,134 @@
+"""What a request must be before it is believed: where it begins and ends, and whom it is for.
+
+The rules are those of RFC 9112. uwsgi's router follows few of them, and hands over what it
+took for a path, a header or a length. What can be read in two ways is refused here, and
+nothing is done: a client must not delete a queue since half of its request was not seen.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from io import BytesIO
+from typing import Any
+from urllib.parse import quote, unquote
+
+from marconi_api import limits
+from marconi_api.errors import MalformedRequest, OutOfRange
+
+#: The protocols that are spoken here.
+PROTOCOLS = frozenset(('HTTP/1.0', 'HTTP/1.1'))
+
+#: The member of a WSGI environment that says that its connection must not be used again.
+UNRELIABLE = 'marconi.unreliable'
+
+#: The member that returns the next chunk of a body, b'' at its end, where the server can do that.
+NEXT_CHUNK = 'marconi.next_chunk'
+
+# Bytes of a body that is too large which are read all the same: a client that still sends
+# when its connection is closed might never see the answer.
+MOST_DISCARDED = 16 * 1024 * 1024
+
+# From the slash on: no control character, no space, no fragment.
+_TARGET = re.compile(r'/[^\x00-\x20\x7f#]*')
+_HOST = re.compile(r'[^\s,]*')
+# A tab is white space in a header.
+_CONTROL = re.compile(r'[\x00-\x08\x0a-\x1f\x7f]')
+_METHODS_WITHOUT_BODY = ('GET', 'HEAD', 'OPTIONS')
+
+
+def receive(environ: dict[str, Any]) -> None:
+    """Refuse what is not well formed; put together a body that comes in chunks.
+
+    :raises MalformedRequest: where it is not well formed
+    :raises OutOfRange: where the chunks are larger than any body may be
+    """
+    try:
+        _check(environ)
+        if 'HTTP_TRANSFER_ENCODING' in environ:
+            if NEXT_CHUNK not in environ:
+                raise MalformedRequest('Bodies in chunks are not read here: send Content-Length.')
+            body = _received(environ[NEXT_CHUNK], limits.in_force.largest_body)
+            environ['wsgi.input'] = BytesIO(body)
+            environ['CONTENT_LENGTH'] = str(len(body))
+    except MalformedRequest:
+        environ[UNRELIABLE] = True
+        raise
+
+
+def path_as_sent(environ: Mapping[str, Any]) -> str:
+    """The path as the client wrote it, with what it encoded.
+
+    ``PATH_INFO`` is not that: uwsgi's router resolves dots in it, merges slashes and drops what
+    it cannot decode, so that many paths would lead to one resource. Servers that do not hand
+    over what was sent have nothing better.
+    """
+    target: str | None = environ.get('REQUEST_URI')
+    if target is None:
+        return quote(environ['PATH_INFO'], encoding='latin-1')
+    return target.partition('?')[0]
+
+
+def segments_of(path: str) -> list[str]:
+    """What stands between the slashes of a path, each decoded once; bytes as in WSGI.
+
+    A ``%`` without two hexadecimal digits stays as it is: no name and no id has one.
+    """
+    segments = path.split('/')[1:]
+    return [unquote(segment, 'latin-1') for segment in segments] if '%' in path else segments
+
+
+def _check(environ: Mapping[str, Any]) -> None:
+    protocol = environ['SERVER_PROTOCOL']
+    if protocol not in PROTOCOLS:
+        raise MalformedRequest(
+            'The request must start with a method, a path without spaces, and HTTP/1.1.'
+        )
+    target = environ.get('REQUEST_URI')
+    if target is not None and not _TARGET.fullmatch(target):
+        raise MalformedRequest(
+            'The path must start with a slash, and hold no space, control character or #:'
+            ' percent-encode them.'
+        )
+    host = environ.get('HTTP_HOST')
+    if (host is None and protocol == 'HTTP/1.1') or (host and not _HOST.fullmatch(host)):
+        raise MalformedRequest('Exactly one header Host is required, with one host.')
+    names = ''.join(environ)
+    if ' ' in names or not (names.isascii() and names.isprintable()):
+        raise MalformedRequest('The name of a header must end with the colon, in one line.')
+    _check_length(environ)
+
+
+def _check_length(environ: Mapping[str, Any]) -> None:
+    length, coding = environ.get('CONTENT_LENGTH'), environ.get('HTTP_TRANSFER_ENCODING')
+    # An empty one was sent as such: servers leave out what was not.
+    if length is not None and not (length.isascii() and length.isdigit()):
+        raise MalformedRequest('Content-Length must be sent once, as a decimal number.')
+    if coding is not None:
+        if length is not None:
+            raise MalformedRequest('Send either Content-Length or Transfer-Encoding, not both.')
+        if coding.lower() != 'chunked' or environ['SERVER_PROTOCOL'] != 'HTTP/1.1':
+            raise MalformedRequest('The only Transfer-Encoding is chunked, in HTTP/1.1.')
+    elif length is None and environ['REQUEST_METHOD'] not in _METHODS_WITHOUT_BODY:
+        _refuse_hidden_headers(environ)
+
+
+def _refuse_hidden_headers(environ: Mapping[str, Any]) -> None:
+    # A line that ends without a carriage return counts as part of the header before it, be it
+    # the Content-Length; and so does one that starts with white space.
+    for name, value in environ.items():
+        if name.startswith('HTTP_') and _CONTROL.search(value):
+            raise MalformedRequest('A header must be one line, and end with CR and LF.')
+
+
+def _received(next_chunk: Callable[[], bytes], at_most: int) -> bytes:
+    """A body that comes in chunks, in one piece."""
+    body = bytearray()
+    received = 0
+    while chunk := next_chunk():
+        received += len(chunk)
+        if received > MOST_DISCARDED:
+            break
+        if received <= at_most:
+            body += chunk
+    if received > at_most:
+        raise OutOfRange(f'The body must not exceed {at_most} bytes.')
+    return bytes(body)
