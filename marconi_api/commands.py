@@ -76,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except StorageUnavailable:
         # The log has the database's own words.
-        print('marconi: the database could not be used: see the line above', file=sys.stderr)
+        print('marconi: the database could not be used: see the log above', file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return _ENDED_BY_CTRL_C

@@ -48,6 +48,21 @@ def test_a_janitor_without_a_schema_says_so_in_one_line(postgres: EmbeddedPostgr
     assert re.fullmatch(r'marconi: the schema of .* is not made yet, .*\n', done.stderr)
 
 
+def test_a_round_that_the_database_refuses_ends_without_a_traceback(
+    postgres: EmbeddedPostgres,
+) -> None:
+    locker = psycopg2.connect(postgres.url.replace('+psycopg2', ''))
+    locker.cursor().execute('LOCK TABLE message_states')
+
+    done = marconi('expire', MARCONI_DATABASE_URL=postgres.url)
+    locker.close()
+
+    assert 'lock timeout' in done.stderr
+    assert 'Traceback' not in done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert last == 'marconi: the database could not be used: see the log above'
+
+
 def test_a_setting_that_is_unknown_is_named_in_one_line(tmp_path: Path) -> None:
     settings = tmp_path / 'settings.py'
     settings.write_text("limits = {'max_verdict': 1}")

@@ -83,8 +83,8 @@ def test_a_secret_in_a_url_s_parameters_is_not_shown(parameter: str) -> None:
 @pytest.mark.parametrize('password', ['', ':secret'])
 def test_the_command_that_upgrades_can_be_pasted(url: str, socket_dir: str, password: str) -> None:
     with schema.connection(url) as connection:
-        connection.execute(text('DROP TABLE alembic_version'))
-        connection.execute(text('DROP TABLE queues, messages, message_states, claims, id_epoch'))
+        connection.execute(text('DROP SCHEMA public CASCADE'))
+        connection.execute(text('CREATE SCHEMA public'))
         connection.commit()
     named = (
         f'postgresql://marconi{password}@{quote(socket_dir, safe="")}/checked?options=-c%20jit=off'

@@ -309,6 +309,28 @@ def test_settings_that_cannot_be_read_are_named(start: Start) -> None:
     assert f'cannot read the settings in {settings.name}: SyntaxError' in line
 
 
+def test_a_file_that_changes_one_setting_is_enough(start: Start) -> None:
+    with tempfile.NamedTemporaryFile('w', suffix='.py') as settings:
+        settings.write("limits = {'max_messages_per_page': 10}")
+        settings.flush()
+        service = start(MARCONI_CONFIG=settings.name).wait_until_ready()
+
+    page = f'/v1/queues/jobs/messages?ids={",".join(["0" * 16] * 11)}'
+    status, answer = service.request('GET', page)
+
+    assert (status, b'between 1 and 10' in answer) == (400, True)
+
+
+def test_contradictory_limits_are_named(start: Start) -> None:
+    with tempfile.NamedTemporaryFile('w', suffix='.py') as settings:
+        settings.write("limits = {'default_claim_ttl': 50}")
+        settings.flush()
+
+        line = refused(start(MARCONI_CONFIG=settings.name))
+
+    assert 'limits.min_claim_ttl (60) must not be above limits.default_claim_ttl (50)' in line
+
+
 def test_a_schema_that_is_behind_is_brought_up_by_the_command_in_the_line(
     postgres: EmbeddedPostgres, start: Start
 ) -> None:

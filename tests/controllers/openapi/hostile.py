@@ -102,16 +102,29 @@ HEADS = [
 _SAMPLES = ['jobs', 'GET', '/metadata/a', *(f'/metadata/{name}' for name in DEFAULTS)]
 
 
-def places(schema: dict[str, Any], at: Place = ()) -> Iterator[Place]:
-    """Each place of a body: the whole, its members, one that nobody knows, and elements."""
+def places(schema: dict[str, Any], at: Place = ()) -> Iterator[tuple[Place, dict[str, Any]]]:
+    """Each place of a body: the whole, its members, one that nobody knows, and elements.
+
+    With the schema of what is due there.
+    """
     schema = resolved(schema)
-    yield at
+    yield at, schema
     if schema.get('type') == 'object':
         for name, member in schema.get('properties', {}).items():
             yield from places(member, (*at, name))
-        yield (*at, 'unknown')
+        yield (*at, 'unknown'), {}
     if schema.get('type') == 'array':
         yield from places(schema['items'], (*at, 0))
+
+
+def edges(schema: dict[str, Any]) -> list[str]:
+    """Where the range of an integer begins and ends, and what is just outside."""
+    return [
+        str(schema[edge] + more)
+        for edge in ('minimum', 'maximum')
+        for more in (-1, 0, 1)
+        if edge in schema
+    ]
 
 
 def choices(schema: dict[str, Any]) -> int:

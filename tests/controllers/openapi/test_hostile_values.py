@@ -19,7 +19,7 @@ from marconi_api import signing
 
 from ..client import CLIENT_ID, PROJECT, LaterApi, id_of
 from .document import OPERATIONS, resolved
-from .hostile import DOCUMENTS, HEADS, choices, places, written
+from .hostile import DOCUMENTS, HEADS, choices, edges, places, written
 
 #: Of several at once, for each operation; a small part of what the profile allows.
 EXAMPLES = hypothesis.settings().max_examples // 10
@@ -45,15 +45,19 @@ class Target:
             [(self.media_type, content)] = body['content'].items()
             self.body = content['schema']
 
-    def names(self, place: str) -> list[str]:
-        """The parameters that stand in the path, the query or a header."""
+    @property
+    def query(self) -> dict[str, dict[str, Any]]:
+        """The schemas of the query's parameters, by their names."""
+        return self._parameters('query')
+
+    def _parameters(self, place: str) -> dict[str, dict[str, Any]]:
         declared = [resolved(parameter) for parameter in self.operation['parameters']]
-        return [parameter['name'] for parameter in declared if parameter['in'] == place]
+        return {found['name']: found['schema'] for found in declared if found['in'] == place}
 
     def headers(self) -> list[str]:
         """The headers that are read."""
         credentials = {name for way in self.operation.get('security', ()) for name in way}
-        return [*self.names('header'), *sorted(credentials), *_OF_HTTP]
+        return [*self._parameters('header'), *sorted(credentials), *_OF_HTTP]
 
     def send(
         self,
@@ -146,9 +150,9 @@ each_with_a_body = pytest.mark.parametrize(
 
 @each_with_a_body
 def test_no_value_of_a_field_is_a_fault_of_ours(target: Target) -> None:
-    for place in places(target.body):
+    for place, schema in places(target.body):
         for choice in range(choices(target.body)):
-            for document in DOCUMENTS:
+            for document in (*DOCUMENTS, *edges(schema)):
                 response = target.send(target.written({place: document}, choice))
                 if response.status_int in (200, 201, 204) and target.writes:
                     go_on(target.api)
@@ -156,9 +160,10 @@ def test_no_value_of_a_field_is_a_fault_of_ours(target: Target) -> None:
 
 @each_operation
 def test_no_value_in_a_head_is_a_fault_of_ours(target: Target) -> None:
-    for value in HEADS:
-        for name in target.names('query'):
+    for name, schema in target.query.items():
+        for value in (*HEADS, *map(str.encode, edges(schema))):
             target.send(query={name: value})
+    for value in HEADS:
         for name in target.headers():
             target.send(headers={name: value})
         for name in re.findall(r'{(\w+)}', target.path):
@@ -167,7 +172,7 @@ def test_no_value_in_a_head_is_a_fault_of_ours(target: Target) -> None:
 
 @each_operation
 def test_no_values_together_are_a_fault_of_ours(target: Target) -> None:
-    in_body = sorted(places(target.body), key=str) if target.body else []
+    in_body = [place for place, _ in places(target.body)] if target.body else []
 
     def some(names: list[str]) -> Any:
         return (
@@ -182,7 +187,7 @@ def test_no_values_together_are_a_fault_of_ours(target: Target) -> None:
         if in_body
         else st.none(),
         choice=st.integers(0, 20),
-        query=some(target.names('query')),
+        query=some([*target.query]),
         headers=some(target.headers()),
     )
     def send(body: Any, choice: int, query: Any, headers: Any) -> None:

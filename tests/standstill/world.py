@@ -1,0 +1,150 @@
+"""A tenant with as much as it may have: many queues, large ones, and large messages, made by SQL."""
+
+import json
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+from uuid import uuid4
+
+from psycopg2.extras import execute_values
+
+from benchmarks.service import connect
+from marconi_api.controllers.v1_1.attributes import DEFAULTS
+from marconi_api.limits import MOST_LEVELS
+from marconi_api.model import QueueKey
+
+#: The tenant who asks for a lot, and the poster of all that lies in its queues.
+PROJECT = 'heavy'
+CLIENT_ID = '3381af92-2b9e-11e3-b191-71861300734c'
+
+#: Bytes of a large message, and of large metadata: what fits into one request.
+LARGE_BODY = 262_000
+LARGE_METADATA = 65_000
+
+_PAST = "now() - interval '1 day' + place * interval '1 ms'"
+_LATER = "now() + interval '5 days'"
+
+
+class Fill(NamedTuple):
+    """What the messages of a queue are like; times as SQL, in which ``place`` numbers them."""
+
+    held_until: str = 'NULL::timestamptz'
+    expires_at: str = _LATER
+    claim_count: int = 0
+    #: Whether each has as large a body as can be; there are then a few hundred at most.
+    is_large: bool = False
+    metadata: Mapping[str, Any] = {}
+
+
+_OFTEN_CLAIMED = {'_max_claim_count': 3, '_dead_letter_queue': 'dlq'}
+
+#: The large queues, by name.
+QUEUES: dict[str, Fill] = {
+    'fresh': Fill(),
+    'returned': Fill(held_until=_PAST),
+    'lapsed': Fill(held_until=_PAST, expires_at="now() - interval '1 s'"),
+    'dead': Fill(held_until=_PAST, claim_count=7, metadata=_OFTEN_CLAIMED),
+    'parked': Fill(held_until="'infinity'", expires_at="'infinity'"),
+    'large': Fill(is_large=True),
+}
+
+_MOST_LARGE = 400
+
+#: Queues whose metadata is as large as can be, first by name, as many as a page has.
+WIDE = [f'0-wide-{number:02}' for number in range(20)]
+#: Queues that pass their dead letters on to one another, with metadata as large.
+CHAIN = [f'0-chain-{number}' for number in range(10)]
+
+
+def large_metadata(**attributes: Any) -> str:
+    """Metadata of many members, one of which is nested as deep as can be."""
+    nested = '[' * (MOST_LEVELS - 1) + ']' * (MOST_LEVELS - 1)
+    members = [json.dumps(attributes)[1:-1]] if attributes else []
+    members += [f'"deep": {nested}', *(f'"m{number}": {number}' for number in range(3500))]
+    text = f'{{{", ".join(members)}}}'
+    assert set(attributes) <= set(DEFAULTS)
+    assert len(text) <= LARGE_METADATA
+    return text
+
+
+class World:
+    """The tables behind a service.
+
+    :param queues: how many small queues there are
+    :param messages: how many messages there are in each large queue
+    """
+
+    def __init__(self, url: str, queues: int, messages: int) -> None:
+        self._connection = connect(url)
+        self._queues = queues
+        self._messages = messages
+
+    def make(self) -> None:
+        """Fill the tables."""
+        for number, name in enumerate(WIDE):
+            self._make_queue(name, large_metadata(_default_message_ttl=60 + number))
+        for name, following in zip(CHAIN, [*CHAIN[1:], 'dlq'], strict=True):
+            self._make_queue(name, large_metadata(_dead_letter_queue=following))
+        self._make_queue('dlq')
+        self._make_small_queues()
+        for name, fill in QUEUES.items():
+            self._make_queue(name, json.dumps(fill.metadata))
+            self._fill(name, fill)
+        self._run('VACUUM ANALYZE')
+
+    def fill_another(self, like: str) -> str:
+        """Make one more queue that is filled as one of QUEUES is; its name."""
+        name = f'{like}-{uuid4()}'
+        self._make_queue(name, json.dumps(QUEUES[like].metadata))
+        self._fill(name, QUEUES[like])
+        self._run('ANALYZE')
+        return name
+
+    def _fill(self, name: str, fill: Fill) -> None:
+        key = QueueKey.of(PROJECT, name)
+        count = min(self._messages, _MOST_LARGE) if fill.is_large else self._messages
+        # Random hexadecimal digits, which PostgreSQL can make half as small.
+        body = (
+            f"""(SELECT '"' || string_agg(md5(place::text || part), '') || '"'
+                   FROM generate_series(1, {LARGE_BODY // 32}) AS part)"""
+            if fill.is_large
+            else "'1'"
+        )
+        self._run(
+            f"""
+            INSERT INTO message_states
+                   (queue_id, id, held_until, expires_at, client_id, ttl, claim_count)
+            SELECT %s, place, {fill.held_until}, {fill.expires_at}, %s::uuid, 86400, %s
+              FROM generate_series(1, {count}) AS place""",
+            key.id,
+            CLIENT_ID,
+            fill.claim_count,
+        )
+        self._run(
+            f"""
+            INSERT INTO messages (queue_id, id, created_at, body)
+            SELECT %s, place, now() - interval '1 hour', {body}
+              FROM generate_series(1, {count}) AS place""",
+            key.id,
+        )
+
+    def close(self) -> None:
+        """End the session."""
+        self._connection.close()
+
+    def _make_small_queues(self) -> None:
+        keys = (QueueKey.of(PROJECT, f'small-{number:06}') for number in range(self._queues))
+        with self._connection.cursor() as cursor:
+            statement = 'INSERT INTO queues (queue_id, project, name, floor) VALUES %s'
+            execute_values(cursor, statement, [(*key, 0) for key in keys], page_size=1000)
+
+    def _make_queue(self, name: str, metadata: str = '{}') -> None:
+        self._run(
+            'INSERT INTO queues (queue_id, project, name, metadata, floor)'
+            ' VALUES (%s, %s, %s, %s, 0)',
+            *QueueKey.of(PROJECT, name),
+            metadata,
+        )
+
+    def _run(self, statement: str, *parameters: Any) -> None:
+        with self._connection.cursor() as cursor:
+            cursor.execute(statement, parameters)
