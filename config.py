@@ -55,7 +55,7 @@ database = {
     # How many seconds a statement may run; must stay below limits.min_claim_ttl.
     'statement_timeout': 5,
     # Whether each connection plans the common statements once, which halves what PostgreSQL
-    # spends on them. False behind a pooler that shares connections between transactions.
+    # spends on them. It has no effect behind a pooler that drops settings: docs/poolers.md.
     'prepare_statements': True,
 }
 

@@ -19,6 +19,7 @@ from webtest import TestApp
 from marconi_api import installation, model, schema
 from marconi_api.app import setup_app
 from marconi_api.embedded import EmbeddedPostgres
+from tests import pooler
 
 # The same examples everywhere, so that nobody's build fails by chance; who wants to look
 # further sets HYPOTHESIS_PROFILE=search.
@@ -54,10 +55,24 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostg
 
 
 @pytest.fixture(scope='session')
-def wsgi_app(postgres: EmbeddedPostgres) -> Any:
+def database_url(postgres: EmbeddedPostgres) -> Iterator[str]:
+    """How the application reaches PostgreSQL: with MARCONI_TEST_POOLER set through a PgBouncer."""
+    if not os.environ.get('MARCONI_TEST_POOLER'):
+        yield postgres.url
+        return
+    # Its socket's path may have 107 bytes.
+    with (
+        tempfile.TemporaryDirectory(prefix='marconi-pooler-', dir='/tmp') as directory,
+        pooler.pgbouncer(postgres.url, Path(directory)) as url,
+    ):
+        yield url
+
+
+@pytest.fixture(scope='session')
+def wsgi_app(database_url: str) -> Any:
     """The application, as uwsgi would serve it."""
     config = conf_from_file(str(installation.OPERATOR_FILES / 'config.py'))
-    config.database.url = postgres.url
+    config.database.url = database_url
     # pytest has the log.
     config.logging = {'version': 1, 'disable_existing_loggers': False}
     return setup_app(config)
