@@ -15,7 +15,7 @@ from marconi_api.model.claims import Claim, Claims
 from marconi_api.model.database import Database
 from marconi_api.model.expiry import Expiry
 from marconi_api.model.hints import Hints
-from marconi_api.model.messages import READY, STATES, Batch, Message, Messages, PeekedMessage
+from marconi_api.model.messages import READY, STATES, Batch, Message, Messages, Page, PeekedMessage
 from marconi_api.model.queue_filter import QueueFilter
 from marconi_api.model.queues import VOLUME, MessageSummary, Queue, Queues, Stats
 from marconi_api.model.shares import Share
@@ -35,6 +35,7 @@ __all__ = [
     'Message',
     'MessageSummary',
     'Outcome',
+    'Page',
     'PeekedMessage',
     'Queue',
     'QueueFilter',

@@ -113,6 +113,7 @@ class Claims:
                 queue,
                 _CREATE_WITHIN_LIMIT if attributes.max_claim_count else _CREATE,
                 {**terms, **_parameters(queue, attributes)},
+                attributes.max_claim_count,
             )
             if taken is not None:
                 return taken
@@ -167,8 +168,10 @@ def _parameters(queue: QueueKey, attributes: Attributes) -> dict[str, Any]:
     return {'digest': attributes.digest}
 
 
-def _create_statement(of_the_returned: str = 'true', put_away: str = '') -> str:
-    return f"""{find(THE_QUEUE_AS_KNOWN, of_the_returned)},{put_away}
+def _create_statement(
+    may_be_claimed: str = 'true', put_away: str = '', first_alive: str = 'NULL'
+) -> str:
+    return f"""{find(THE_QUEUE_AS_KNOWN, may_be_claimed)},{put_away}
     taken AS (
         UPDATE message_states
            SET claim_id = %(claim_id)s::uuid, claim_count = claim_count + 1, {_MARK}
@@ -178,7 +181,7 @@ def _create_statement(of_the_returned: str = 'true', put_away: str = '') -> str:
         INSERT INTO claims (queue_id, id, started_at, expires_at, ttl, message_ids)
         SELECT %(queue_id)s, %(claim_id)s::uuid, now(), {_END}, %(ttl)s, array_agg(id ORDER BY id)
           FROM taken HAVING count(*) > 0)
-    {report(_CLAIMED, _TAKEN)}"""
+    {report(_CLAIMED, _TAKEN, first_alive)}"""
 
 
 _CLAIMED = {
@@ -194,7 +197,9 @@ _TAKEN = """taken,
 
 _CREATE = Prepared(_create_statement())
 _CREATE_WITHIN_LIMIT = Prepared(
-    _create_statement(dead_letters.IS_ALIVE, f'{dead_letters.PUT_AWAY},')
+    _create_statement(
+        dead_letters.MAY_BE_CLAIMED, f'{dead_letters.PUT_AWAY},', dead_letters.FIRST_ALIVE
+    )
 )
 
 _HELD = f"""

@@ -9,14 +9,20 @@ a floor would hide it, so ``moved_in`` stands for its id there.
 from typing import Any
 
 from marconi_api.model.attributes import Attributes
-from marconi_api.model.tables import POSITION_BITS, RETIRED, QueueKey
-from marconi_api.model.taking import RETURNED
+from marconi_api.model.tables import IS_ALIVE, POSITION_BITS, RETIRED, QueueKey
+from marconi_api.model.taking import PLACE, first_place, lock, look_at_returned
 
 #: The condition for a returned message that may be handed out once more. (Fresh ones may.)
-IS_ALIVE = 'claim_count < %(max_claim_count)s'
+MAY_BE_CLAIMED = 'claim_count < %(max_claim_count)s'
 
-# A claim puts away so many at most; the next claims go on.
-_BATCH_SIZE = 1000
+# A claim looks at so many returned messages, and puts the dead letters of them away; the next
+# claims go on. It looks for what it hands out from another hint on, behind the dead letters.
+_LOOK = 1000
+
+#: The place of the first returned message that is alive, a dead letter or not.
+FIRST_ALIVE = first_place('alive_ones', 'is_alive', _LOOK)
+
+_COLUMNS = f'{PLACE}, {IS_ALIVE} AS is_alive, {IS_ALIVE} AND NOT {MAY_BE_CLAIMED} AS is_dead'
 
 #: The part of a claim's statement that puts the others away: into the dead-letter queue, or
 #: out of circulation where there is none. A queue that was purged or made at this very moment
@@ -24,9 +30,9 @@ _BATCH_SIZE = 1000
 #: As for a post, the queue's row is locked, and the clock is read after the transaction has
 #: its id.
 PUT_AWAY = f"""
-    dead AS MATERIALIZED (
-        SELECT ctid FROM message_states {RETURNED} AND NOT {IS_ALIVE}
-         ORDER BY held_until, id LIMIT {_BATCH_SIZE} FOR UPDATE SKIP LOCKED),
+    alive_ones AS MATERIALIZED (
+        {look_at_returned('alive_hint', _LOOK, _COLUMNS)}),
+    dead AS MATERIALIZED ({lock('alive_ones', 'is_dead', str(_LOOK))}),
     target AS MATERIALIZED (
         SELECT floor FROM queues
          WHERE queue_id = %(target_id)s AND project = %(project)s AND name = %(target_name)s
@@ -40,7 +46,7 @@ PUT_AWAY = f"""
         SELECT moved_in, clock_timestamp() AS at FROM numbered WHERE moved_in >= floor),
     gone AS (
         DELETE FROM message_states
-         WHERE ctid = ANY (ARRAY(SELECT ctid FROM dead WHERE EXISTS (SELECT FROM move)))
+         WHERE ctid = ANY (ARRAY(SELECT place FROM dead WHERE EXISTS (SELECT FROM move)))
      RETURNING id, expires_at, client_id, ttl),
     gone_body AS (
         DELETE FROM messages
@@ -60,7 +66,7 @@ PUT_AWAY = f"""
         UPDATE message_states
            SET held_until = 'infinity', expires_at = 'infinity', claim_id = NULL,
                park_reason = %(park_reason)s
-         WHERE ctid = ANY (ARRAY(SELECT ctid FROM dead WHERE NOT EXISTS (SELECT FROM target))))"""
+         WHERE ctid = ANY (ARRAY(SELECT place FROM dead WHERE NOT EXISTS (SELECT FROM target))))"""
 
 
 def parameters(queue: QueueKey, attributes: Attributes) -> dict[str, Any]:

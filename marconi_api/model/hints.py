@@ -10,16 +10,37 @@ snapshot holds. What the snapshot does not hold was posted by a transaction that
 finished then, so its id is not below the snapshot's oldest unfinished transaction; and no
 message becomes fresh again.
 
-*Returned messages*, by ``held_until``. Who writes a ``held_until`` in the past or present
-asks for a transaction id first and reads the clock after it. So let a claim have begun at
-time t and got the transaction id x: whoever read the clock before t has an id below x, and
-when all those have finished, a snapshot taken then holds every ``held_until`` up to t that
-will ever be. Claims themselves write times further ahead than a statement may take.
+*Returned messages*, by ``held_until``, then by id. Who writes a ``held_until`` in the past or
+present asks for a transaction id first and reads the clock after it. So let a claim have
+begun at time t and got the transaction id x: whoever read the clock before t has an id below
+x, and when all those have finished, a snapshot taken then holds every ``held_until`` up to t
+that will ever be. Claims themselves write times further ahead than a statement may take. A
+claim that takes nothing has no transaction id, unless it asks for one; it does so once a
+second, else the hint of a queue that is only polled would stay where it is.
+
+*A look that is cut short.* A claim looks at a bounded number of messages, in the order of the
+key. Of what lies between its start and the last message it looked at, it has seen all that its
+snapshot holds; so where nothing of that can be claimed, the last one takes the place of the
+first claimable one in both arguments. The look must have started at the hint, or below it: one
+that went on from where an earlier look ended knows nothing of what lies between, since its
+snapshot may hold more there than that of the earlier look. It proves nothing.
+
+*What was handed out too often* cannot be claimed where the queue sets a limit. For each limit
+there are hints of their own, which pass such messages over: ``claim_count`` falls only when
+``held_until`` is written anew, and so the argument holds for them, too.
+
+*The clock* must not go back: what is written then may lie below a time that was proved before.
+So each statement is told the latest time that any statement of this process has seen. Where
+its own time is earlier, it disregards the hint for returned messages, and its report drops all
+hints. (A step back that nobody notices until the clock is past that time again costs minutes:
+hints step back, see below.)
 
 Rollbacks change nothing: a plain read still finds what others have changed but not
-committed. A lapse is known beforehand: its time lies above the hint until it is due.
+committed. A lapse is known beforehand: its time lies above the hint until it is due. An expired
+message stays so: whoever prolongs its life holds it, and then ``held_until`` is written, too.
 """
 
+import math
 import threading
 import time
 from collections import OrderedDict, deque
@@ -32,20 +53,50 @@ from marconi_api.model.tables import POSITION_BITS
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 _MOST_QUEUES = 10_000
+_ASK_EVERY = 1.0
 _STEP_BACK_EVERY = 60.0
 _STEPS = 10
 
 
+class Place(NamedTuple):
+    """A place in the order in which messages return; ids are not negative."""
+
+    held_until: datetime
+    id: int
+
+
 class Hint(NamedTuple):
-    """Nothing claimable has a lower id (fresh) or an earlier ``held_until`` (returned)."""
+    """Nothing claimable has a lower id (fresh) or an earlier place (returned)."""
 
     fresh_id: int = 0
     held_until: datetime = LONG_AGO
+    held_id: int = 0
+    #: The latest of the database's times that was known when this was learned. A statement
+    #: whose own time is earlier disregards the place.
+    known_time: datetime = LONG_AGO
+
+    @property
+    def held(self) -> Place:
+        """The place below which no returned message can be claimed."""
+        return Place(self.held_until, self.held_id)
+
+    def or_later(self, fresh_id: int, held: Place, known_time: datetime) -> 'Hint':
+        """What lies further on, for each kind of message."""
+        return Hint(
+            max(self.fresh_id, fresh_id),
+            *max(self.held, held),
+            max(self.known_time, known_time),
+        )
 
     @property
     def parameters(self) -> dict[str, Any]:
         """The hint, for a statement."""
-        return {'fresh_hint': self.fresh_id, 'held_hint': self.held_until}
+        return {
+            'fresh_hint': self.fresh_id,
+            'held_hint': self.held_until,
+            'held_hint_id': self.held_id,
+            'known_time': self.known_time,
+        }
 
 
 _NO_HINT = Hint()
@@ -55,24 +106,27 @@ class Start(NamedTuple):
     """Where a statement starts to scan, and what was known when it set out."""
 
     hint: Hint
-    #: The latest of the database's times that was known.
+    #: The latest of the database's times that was known, of whatever queue.
     known_time: datetime
+    #: Whether the statement is to ask for a transaction id, if it has none.
+    asks: bool
     #: Counts how often all hints were dropped.
     generation: int
 
 
 class Seen(NamedTuple):
-    """What a claim's statement saw, apart from the messages it took."""
+    """What a claim's statement saw that had started at its hint, apart from what it took."""
 
-    #: The lowest id of a fresh message at or above the hint; None if there was none.
+    #: The lowest id, at or above the hint, at which a fresh message may be: that of the first
+    #: one, or of the last message looked at if the look was cut short. None: there is none.
     first_fresh: int | None
-    #: The earliest ``held_until`` of a returned message at or above the hint.
-    first_held: datetime | None
+    #: The first place, at or above the hint, at which a returned message may be; likewise.
+    first_held: Place | None
     #: The statement's time.
     now: datetime
     #: The oldest transaction that was not finished, numbered as message ids are.
     oldest_unfinished: int
-    #: The statement's own transaction, numbered likewise; None if it took nothing.
+    #: The statement's own transaction, numbered likewise; None if it has none.
     transaction: int | None
 
 
@@ -90,12 +144,14 @@ class _Memory:
     confirmed: _Horizon | None = None
     past: deque[Hint] = field(default_factory=lambda: deque([Hint()] * _STEPS))
     stepped_back_at: float = field(default_factory=time.monotonic)
+    asked_at: float = -math.inf
 
-    @property
-    def known_time(self) -> datetime:
-        """The latest of the database's times in here."""
-        horizons = [horizon.time for horizon in (self.pending, self.confirmed) if horizon]
-        return max(self.hint.held_until, *horizons) if horizons else self.hint.held_until
+    def asks(self) -> bool:
+        """Whether a statement should ask for a transaction id now, as a horizon to come."""
+        if self.pending or time.monotonic() - self.asked_at < _ASK_EVERY:
+            return False
+        self.asked_at = time.monotonic()
+        return True
 
     def learn(self, seen: Seen) -> None:
         """Raise the hint as far as ``seen`` alone proves."""
@@ -107,12 +163,12 @@ class _Memory:
         fresh_id = seen.oldest_unfinished << POSITION_BITS
         if seen.first_fresh is not None:
             fresh_id = min(fresh_id, seen.first_fresh)
-        held_until = self.hint.held_until
+        held = self.hint.held
         # Threads report in any order: an older snapshot must not use a horizon that only
         # a later one has confirmed.
         if self.confirmed and seen.oldest_unfinished > self.confirmed.transaction:
-            held_until = min(seen.first_held or seen.now, self.confirmed.time)
-        self.hint = Hint(max(self.hint.fresh_id, fresh_id), max(self.hint.held_until, held_until))
+            held = min(seen.first_held or Place(seen.now, 0), Place(self.confirmed.time, 0))
+        self.hint = self.hint.or_later(fresh_id, held, seen.now)
 
     def step_back(self) -> None:
         """Each minute return to the hint of ten minutes ago.
@@ -122,48 +178,66 @@ class _Memory:
         if time.monotonic() - self.stepped_back_at >= _STEP_BACK_EVERY:
             self.stepped_back_at = time.monotonic()
             self.past.append(self.hint)
-            self.hint = self.past.popleft()
+            self.hint = self.past.popleft()._replace(known_time=self.hint.known_time)
 
 
 class Hints:
-    """The hints of the queues that this process claimed from lately; safe among threads."""
+    """The hints of the queues that this process claimed from lately; safe among threads.
+
+    Each queue has one for what is alive, and one for what may be claimed within a limit, a
+    count of claims, for each limit that it was claimed from with.
+    """
 
     def __init__(self) -> None:
-        self._memories: OrderedDict[int, _Memory] = OrderedDict()
+        self._memories: OrderedDict[tuple[int, int | None], _Memory] = OrderedDict()
         self._lock = threading.Lock()
         self._generation = 0
+        self._known_time = LONG_AGO
 
     def hint(self, queue_id: int) -> Hint:
         """Where a statement may start in a queue; to be asked when its connection stands."""
         # One look at one tuple needs no lock.
-        memory = self._memories.get(queue_id)
+        memory = self._memories.get((queue_id, None))
         return _NO_HINT if memory is None else memory.hint
 
-    def start(self, queue_id: int) -> Start:
-        """The same, for a statement that will tell what it saw."""
+    def start(self, queue_id: int, limit: int | None = None, may_ask: bool = False) -> Start:
+        """The same, for a statement that will tell what it saw.
+
+        :param limit: how often a message may be handed out, if the statement heeds that
+        :param may_ask: whether the statement can ask for a transaction id, and tells it
+        """
         with self._lock:
-            memory = self._memories.get(queue_id)
+            memory = self._memories.get((queue_id, limit))
             if memory is None:
-                return Start(_NO_HINT, LONG_AGO, self._generation)
-            return Start(memory.hint, memory.known_time, self._generation)
+                return Start(_NO_HINT, self._known_time, may_ask, self._generation)
+            return Start(memory.hint, self._known_time, may_ask and memory.asks(), self._generation)
 
     def forget(self) -> None:
         """Drop all: after a reconnect the database may be another, or back in time."""
         with self._lock:
-            self._memories.clear()
-            self._generation += 1
+            self._forget()
 
-    def learn(self, queue_id: int, start: Start, seen: Seen) -> None:
-        """Move a queue's hint by what a claim saw that had set out from ``start``."""
+    def _forget(self) -> None:
+        self._memories.clear()
+        self._generation += 1
+        self._known_time = LONG_AGO
+
+    def learn(self, queue_id: int, start: Start, seen: Seen, limit: int | None = None) -> None:
+        """Move a hint by what a claim saw that had set out from ``start``."""
         with self._lock:
             if start.generation != self._generation:
                 return
-            memory = self._memories.get(queue_id)
             # A clock that was set back makes all times worthless. (That others have learned
             # later times meanwhile is another matter, and common.)
-            if memory is None or seen.now < start.known_time:
-                memory = self._memories[queue_id] = _Memory()
-            self._memories.move_to_end(queue_id)
+            if seen.now < start.known_time:
+                self._forget()
+                return
+            self._known_time = max(self._known_time, seen.now)
+            key = queue_id, limit
+            memory = self._memories.get(key)
+            if memory is None:
+                memory = self._memories[key] = _Memory()
+            self._memories.move_to_end(key)
             memory.learn(seen)
             memory.step_back()
             if len(self._memories) > _MOST_QUEUES:

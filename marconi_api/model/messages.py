@@ -1,9 +1,9 @@
 """Messages: posted, looked at, deleted."""
 
 import builtins
-from collections.abc import Callable, Iterable, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from itertools import chain, combinations, product
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -19,6 +19,7 @@ from marconi_api.errors import (
 from marconi_api.model.attributes import NO_ATTRIBUTES, Attributes, KnownAttributes
 from marconi_api.model.database import Database, Row
 from marconi_api.model.hints import Hints
+from marconi_api.model.patience import Patience
 from marconi_api.model.prepared import Prepared
 from marconi_api.model.queues import Queues
 from marconi_api.model.tables import (
@@ -29,8 +30,6 @@ from marconi_api.model.tables import (
     IS_CLAIMED,
     IS_DELAYED,
     IS_FREE,
-    IS_FRESH_HERE,
-    IS_HERE,
     IS_NUMBERED_AS_KNOWN,
     IS_PARKED,
     IS_THE_QUEUE,
@@ -47,7 +46,7 @@ from marconi_api.model.tables import (
     message_id,
     public_id,
 )
-from marconi_api.model.taking import FOUND, find, report, take
+from marconi_api.model.taking import FOUND, FRESH, find, look_at_returned, report, take
 
 
 # Structs: frozen dataclasses take two and a half times as long to make.
@@ -97,6 +96,21 @@ class PeekedMessage(Message, frozen=True):
     reason: str | None = None
 
 
+M = TypeVar('M', bound=Message)
+
+
+class Page(builtins.list[M]):
+    """Messages in posting order. It may be short, or empty, though it is not the last."""
+
+    #: The marker to read on from; None behind the last message.
+    next: str | None
+
+    def __init__(self, messages: Iterable[M], reached: str | None) -> None:
+        """Take the messages, and the id up to which these are all if it lies behind them."""
+        super().__init__(messages)
+        self.next = reached or (self[-1].id if self else None)
+
+
 #: The condition for each state in which a live message can be.
 STATES = {
     'ready': IS_FREE,
@@ -117,6 +131,14 @@ def _messages_in(rows: Iterable[Row]) -> builtins.list[Message]:
         Message(public_id(identity), ttl, age, body, claim)
         for identity, ttl, age, body, claim in rows
     ]
+
+
+def _up_to_the_end(rows: builtins.list[Row]) -> tuple[builtins.list[Row], int | None]:
+    """The messages up to the row without a ttl, if there is one; and the id of that."""
+    for count, row in enumerate(rows):
+        if row[1] is None:
+            return rows[:count], row[0]
+    return rows, None
 
 
 class Messages:
@@ -224,17 +246,19 @@ class Messages:
         limit: int,
         not_from: str | None = None,
         states: Set[str] = READY,
-    ) -> builtins.list[Message]:
+    ) -> 'Page[Message]':
         """The next messages in posting order, after the one whose id is ``marker``.
 
-        A reader who goes on from the last message of each page sees every message once:
-        one that was posted by a transaction still unfinished is not shown, nor is any
-        that comes after it.
+        A reader who goes on from ``next`` of each page sees every message once: one that was
+        posted by a transaction still unfinished is not shown, nor is any that comes after it.
+        Where much lies in between that is not shown, a page may be short, or even empty, and
+        not the last; before an empty one is returned, more is looked at for a while.
 
         :param not_from: the UUID of a client whose messages are left out
         :param states: those of STATES that are shown
         """
-        return _messages_in(self._page(_LIST, queue, marker, limit, not_from, states))
+        rows, reached = self._page(queue, marker, limit, not_from, states, in_detail=False)
+        return Page(_messages_in(rows), reached)
 
     def peek(
         self,
@@ -243,34 +267,57 @@ class Messages:
         limit: int,
         not_from: str | None = None,
         states: Set[str] = READY,
-    ) -> builtins.list[PeekedMessage]:
-        """The same, with all that is known of each."""
-        rows = self._page(_PEEK, queue, marker, limit, not_from, states)
-        return [PeekedMessage(public_id(row[0]), *row[1:]) for row in rows]
+        walks_on: bool = True,
+    ) -> 'Page[PeekedMessage]':
+        """The same, with all that is known of each.
+
+        :param walks_on: whether more is looked at for a while, before an empty page is returned
+        """
+        rows, reached = self._page(queue, marker, limit, not_from, states, True, walks_on)
+        return Page([PeekedMessage(public_id(row[0]), *row[1:]) for row in rows], reached)
 
     def _page(
         self,
-        statements: dict[tuple[frozenset[str], bool], Prepared],
         queue: QueueKey,
         marker: str | None,
         limit: int,
         not_from: str | None,
         states: Set[str],
-    ) -> builtins.list[Row]:
+        in_detail: bool,
+        walks_on: bool = True,
+    ) -> tuple[builtins.list[Row], str | None]:
+        """The rows of a page; and up to where it tells all, if more may lie behind that."""
+        wanted = frozenset(states), not_from is not None, in_detail
+        parameters = {**queue.parameters, 'limit': limit, 'not_from': not_from}
         after = -1 if marker is None else message_id(marker)
-        if after is None:
-            return []
-        return self._database.rows(
-            statements[frozenset(states), not_from is not None],
-            lambda: {
-                **queue.parameters,
-                **self._hints.hint(queue.id).parameters,
-                'after': after,
-                'limit': limit,
-                'not_from': not_from,
-            },
-            repeatable=True,
-        )
+        patience = Patience(_PATIENCE if walks_on else 0)
+        rows: builtins.list[Row] = []
+        while after is not None and not rows:
+            rows, after = self._look(wanted, queue, {**parameters, 'after': after})
+            if patience.is_over:
+                break
+        return rows, None if after is None else public_id(after)
+
+    def _look(
+        self,
+        wanted: tuple[frozenset[str], bool, bool],
+        queue: QueueKey,
+        parameters: Mapping[str, Any],
+    ) -> tuple[builtins.list[Row], int | None]:
+        """What one statement finds of a page; and the last id it came to if it was cut short.
+
+        :param wanted: a key of _LIST
+        """
+        if wanted[0] == READY:
+            rows = self._database.rows(
+                _LIST_READY[wanted[1:]],
+                lambda: {**parameters, **self._hints.hint(queue.id).parameters},
+                repeatable=True,
+            )
+            if not rows or rows[0][0] != _MANY:
+                return _up_to_the_end(rows)
+        rows = self._database.rows(_LIST[wanted], parameters, repeatable=True)
+        return _up_to_the_end(rows)
 
     def get(self, queue: QueueKey, message: str) -> Message:
         """One message, claimed or not."""
@@ -382,74 +429,134 @@ _FLOOR_IS_AHEAD = f"""
      WHERE floor > {NEXT_NUMBER} << {POSITION_BITS}"""
 
 
-def _with_bodies(more: str = '') -> str:
-    """The body and age of each row of `page`.
+def _with_bodies(in_detail: bool = False) -> str:
+    """The body and age of each row of `page`, in its order; a row that is no message has none.
 
     LATERAL with a LIMIT is always a nested loop, one look-up a message, whatever the
     statistics say.
     """
+    details = ', page.state, page.claim_count, page.park_reason' if in_detail else ''
     return f"""
     SELECT page.id, page.ttl, {AGE_OF.format('message.created_at')}, message.body, page.claim
-           {more}
-      FROM page,
-           LATERAL (SELECT created_at, body FROM messages
-                     WHERE queue_id = %(queue_id)s AND id = page.id LIMIT 1) AS message
-     ORDER BY page.id
-    """
+           {details}
+      FROM page
+           LEFT JOIN LATERAL (SELECT created_at, body FROM messages
+                               WHERE queue_id = %(queue_id)s AND id = page.id LIMIT 1) AS message
+                  ON true"""
 
 
-_CLAIM = f'CASE WHEN {IS_CLAIMED} THEN claim_id::text END AS claim'
+_CLAIM = f'CASE WHEN {IS_CLAIMED} THEN claim_id::text END'
+
+
+# Messages that a statement looks at.
+_LOOK = 5000
+# Returned messages that are all read and put in order. With more of them, the walk over the
+# messages of all states soon has a page together, where most of what it meets has returned.
+_FEW = 1000
+# The id of no message: tells that the returned ones are not few.
+_MANY = -1
+# Seconds after which an empty page is returned, though there may be more.
+_PATIENCE = 0.25
 
 
 def _list_statement(states: Set[str], without_own: bool, in_detail: bool) -> str:
-    details = f', {STATE} AS state, claim_count, park_reason' if in_detail else ''
+    """A statement that walks the messages of all states; parked ones by their own index.
 
-    def following(id: str) -> str:
-        return f"""expires_at > now() AND {id} > %(after)s AND {id} < {FENCE}
-           {'AND client_id <> %(not_from)s::uuid' if without_own else ''}"""
-
-    def first(condition: str, id: str = 'id', order: str = 'id') -> str:
-        return f"""
-        SELECT id, ttl, {_CLAIM} {details} FROM message_states
-         WHERE queue_id = %(queue_id)s AND {condition} AND {following(id)}
-         ORDER BY {order} LIMIT %(limit)s"""
-
-    if states == READY:
-        fresh = f'held_until IS NULL AND {FRESH_ID} >= %(fresh_hint)s AND {IS_FRESH_HERE}'
-        # In the order of the index on held_until, so that none but this one will do.
-        page = f"""
-        SELECT * FROM ({first(fresh, FRESH_ID, FRESH_ID)}) AS fresh
-         UNION ALL
-        SELECT * FROM (
-            SELECT id, ttl, NULL {details} FROM message_states
-             WHERE queue_id = %(queue_id)s
-               AND held_until >= %(held_hint)s AND held_until <= now()
-               AND {IS_HERE} AND {following('id')}
-             ORDER BY held_until, id OFFSET 0) AS returned
-         ORDER BY id LIMIT %(limit)s"""
-    elif states == {'parked'}:
-        page = first(f"held_until = 'infinity' AND {IS_HERE}", order='held_until, id')
-    else:
-        wanted = ' OR '.join(STATES[state] for state in STATES if state in states)
-        page = first(f'({wanted}) AND {IS_HERE}')
+    It goes as far as the page needs it, within a bound. If it comes to that first, the last row
+    of the page is the last one that it came to, without a ttl.
+    """
+    claim = _CLAIM if 'claimed' in states else 'NULL::text'
+    wanted = ' OR '.join(STATES[state] for state in STATES if state in states)
+    shown = f'{IS_ALIVE} AND ({wanted}) {_IS_OTHERS if without_own else ""}'
+    is_parked = states == {'parked'}
     return f"""
-    WITH the_queue AS MATERIALIZED ({THE_NUMBERED_QUEUE}), page AS MATERIALIZED ({page})
-    {_with_bodies(', page.state, page.claim_count, page.park_reason' if in_detail else '')}"""
+    WITH the_queue AS MATERIALIZED ({THE_NUMBERED_QUEUE}),
+    walked AS MATERIALIZED (
+        SELECT {_columns(in_detail, claim)}, {shown} AS is_shown FROM message_states
+         WHERE queue_id = %(queue_id)s AND {_following('id', FENCE)} AND EXISTS (SELECT FROM the_queue)
+               {"AND held_until = 'infinity'" if is_parked else ''}
+         ORDER BY {'held_until, id' if is_parked else 'id'} LIMIT {_LOOK}),
+    page AS MATERIALIZED ({_shown_of_walked(in_detail)})
+    {_with_bodies(in_detail)}"""
+
+
+def _list_ready_statement(without_own: bool, in_detail: bool) -> str:
+    """The same for ready messages: it walks the fresh ones, and reads those that returned.
+
+    If these are not few, the page may lack some, and its first row is ``_MANY``.
+    """
+    others = _IS_OTHERS if without_own else ''
+    columns, names = _columns(in_detail), _names(in_detail)
+    # The fence stands in a query of its own, as it would be reckoned for each message else.
+    is_shown = f'{IS_ALIVE} AND {_following("id", f"(SELECT {FENCE})")} {others}'
+    return f"""
+    WITH the_queue AS MATERIALIZED ({THE_NUMBERED_QUEUE}),
+    returned AS MATERIALIZED (
+        {look_at_returned('held_hint', _FEW + 1, f'{columns}, {is_shown} AS is_shown')}),
+    walked AS MATERIALIZED (
+        SELECT {columns}, expires_at > now() {others} AS is_shown FROM message_states
+         WHERE {FRESH} AND {_following(FRESH_ID, FENCE)}
+         ORDER BY {FRESH_ID} LIMIT {_LOOK}),
+    page AS MATERIALIZED (
+        SELECT * FROM ({_shown_of_walked(in_detail)}) AS fresh
+         UNION ALL
+        SELECT {names} FROM returned WHERE is_shown
+         UNION ALL
+        (SELECT {_MANY}, {_nulls(in_detail)} FROM returned OFFSET {_FEW} LIMIT 1)
+         ORDER BY id LIMIT %(limit)s)
+    {_with_bodies(in_detail)}"""
+
+
+def _shown_of_walked(in_detail: bool) -> str:
+    """The rows of a page; the last one tells the end of the walk, if that is where it was cut.
+
+    PostgreSQL comes to the second part only if the first has not filled the page.
+    """
+    return f"""
+        SELECT * FROM (
+            SELECT {_names(in_detail)} FROM walked WHERE is_shown
+             UNION ALL
+            (SELECT id, {_nulls(in_detail)} FROM walked OFFSET {_LOOK - 1} LIMIT 1)) AS shown
+         LIMIT %(limit)s"""
+
+
+_IS_OTHERS = 'AND client_id <> %(not_from)s::uuid'
+
+
+def _following(id: str, fence: str) -> str:
+    return f'{id} > %(after)s AND {id} < {fence}'
+
+
+def _columns(in_detail: bool, claim: str = 'NULL::text') -> str:
+    details = f', {STATE} AS state, claim_count, park_reason' if in_detail else ''
+    return f'id, ttl, {claim} AS claim{details}'
+
+
+def _names(in_detail: bool) -> str:
+    return f'id, ttl, claim{", state, claim_count, park_reason" if in_detail else ""}'
+
+
+def _nulls(in_detail: bool) -> str:
+    """What stands for the names behind the id in a row that is no message."""
+    return f'NULL, NULL{", NULL, NULL, NULL" if in_detail else ""}'
 
 
 _CHOICES_OF_STATES = map(
     frozenset, chain.from_iterable(combinations(STATES, count) for count in (1, 2, 3, 4))
 )
-_CHOICES = list(product(_CHOICES_OF_STATES, (False, True)))
-_LIST = {choice: Prepared(_list_statement(*choice, in_detail=False)) for choice in _CHOICES}
-_PEEK = {choice: Prepared(_list_statement(*choice, in_detail=True)) for choice in _CHOICES}
+_CHOICES = list(product(_CHOICES_OF_STATES, (False, True), (False, True)))
+#: By the states, whether messages of one's own are left out, and whether details are told.
+_LIST = {choice: Prepared(_list_statement(*choice)) for choice in _CHOICES}
+_LIST_READY = {
+    choice: Prepared(_list_ready_statement(*choice)) for choice in product((False, True), repeat=2)
+}
 
 _GET = Prepared(f"""
     WITH the_queue AS MATERIALIZED ({THE_QUEUE}),
     page AS MATERIALIZED (
-        SELECT id, ttl, {_CLAIM} FROM message_states
+        SELECT id, ttl, {_CLAIM} AS claim FROM message_states
          WHERE queue_id = %(queue_id)s AND id = ANY(%(ids)s::bigint[]) AND {IS_ALIVE})
-    {_with_bodies()}""")
+    {_with_bodies()} ORDER BY id""")
 
 
 def _delete_statement(condition: str) -> str:

@@ -1,54 +1,146 @@
 """How free messages are taken: what a claim and a pop have in common.
 
-The rows to take are found by key, locked, and then named by their place (ctid), which holds
+The rows to take are looked for by key, locked, and then named by their place (ctid), which holds
 good within the statement: what somebody changed between its snapshot and the lock has another
 place now, and is left out. Nothing but the place: with `queue_id` beside it, the planner would
 walk the keys of a queue that it takes for a small one.
+
+A statement looks at a bounded number of messages, and what it looks at is read as far as it is
+needed: PostgreSQL fills a materialized part when somebody asks for its rows. Where all that it
+looked at was dead, the hint moves behind it, and the next look goes on from there.
 """
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
 
 from marconi_api.model.database import Database, Row
-from marconi_api.model.hints import Hints, Seen, Start
-from marconi_api.model.tables import FRESH_ID, IS_ALIVE, IS_FRESH_HERE, OLDEST_UNFINISHED, QueueKey
+from marconi_api.model.hints import LONG_AGO, Hints, Place, Seen
+from marconi_api.model.patience import Patience
+from marconi_api.model.tables import (
+    FRESH_ID,
+    IS_ALIVE,
+    IS_FREE,
+    IS_FRESH_HERE,
+    OLDEST_UNFINISHED,
+    QueueKey,
+)
 
 _TRIES = 5
-
-#: Returned messages, from the hint on; those that were returned first come first.
-RETURNED = f"""
-         WHERE queue_id = %(queue_id)s AND held_until >= %(held_hint)s AND held_until <= now()
-           AND {IS_ALIVE}"""
-_FRESH = f"""
-         WHERE queue_id = %(queue_id)s AND held_until IS NULL AND {FRESH_ID} >= %(fresh_hint)s
-           AND expires_at > now() AND {IS_FRESH_HERE}"""
+# Messages that a statement looks at, of each kind.
+_LOOK = 5000
+# Seconds after which a claim looks no further. A hundred statements look at half a million.
+_PATIENCE = 0.5
 
 
-def find(the_queue: str, of_the_returned: str = 'true') -> str:
-    """The start of a statement that takes: finds and locks up to ``limit`` free messages.
+#: What a statement needs of a returned message that it looks at.
+PLACE = 'ctid AS place, held_until, id'
 
-    :param of_the_returned: the condition for those returned messages that may be taken
+
+def returned_from(hint: str) -> str:
+    """The condition for returned messages from a hint on, in the order of (held_until, id).
+
+    :param hint: the name of the hint among the parameters
+
+    A hint is disregarded where the clock was set back: see hints.py.
+    """
+    return f"""queue_id = %(queue_id)s AND held_until <= now()
+           AND (held_until, id) >= (
+               CASE WHEN now() >= %(known_time)s THEN %({hint})s::timestamptz
+                    ELSE '-infinity' END,
+               %({hint}_id)s::bigint)"""
+
+
+FRESH = f"""queue_id = %(queue_id)s AND held_until IS NULL
+           AND {FRESH_ID} >= %(fresh_hint)s AND {IS_FRESH_HERE}"""
+
+
+def look_at_returned(hint: str, count: int, columns: str) -> str:
+    """The first ``count`` returned messages from a hint on, alive or not.
+
+    :param columns: what to tell of each, as in SELECT
     """
     return f"""
+        SELECT {columns} FROM message_states
+         WHERE {returned_from(hint)}
+         ORDER BY held_until, id LIMIT {count}"""
+
+
+def lock(looked_at: str, condition: str, limit: str) -> str:
+    """Lock the first ``limit`` of what was looked at and meets the condition."""
+    return f"""
+        SELECT locked.place
+          FROM {looked_at} AS looked,
+               LATERAL (SELECT ctid AS place FROM message_states
+                         WHERE ctid = looked.place AND {IS_FREE}
+                           FOR UPDATE SKIP LOCKED) AS locked
+         WHERE {condition} LIMIT {limit}"""
+
+
+def first_id(looked_at: str, condition: str, count: int) -> str:
+    """The id of the first that meets the condition, as a value.
+
+    If none does, and the look was cut short, the id of the last that was looked at, negated.
+    """
+    return f"""coalesce(
+               (SELECT id FROM {looked_at} WHERE {condition} LIMIT 1),
+               (SELECT -id FROM {looked_at} OFFSET {count - 1} LIMIT 1))"""
+
+
+def first_place(looked_at: str, condition: str, count: int) -> str:
+    """The same with the place: an array of held_until, in microseconds, and the id."""
+    microseconds = "(date_part('epoch', held_until) * 1000000)::bigint"
+    return f"""coalesce(
+               (SELECT ARRAY[{microseconds}, id] FROM {looked_at} WHERE {condition} LIMIT 1),
+               (SELECT ARRAY[{microseconds}, -id] FROM {looked_at} OFFSET {count - 1} LIMIT 1))"""
+
+
+def find(the_queue: str, may_be_claimed: str = 'true') -> str:
+    """The start of a statement that takes: finds and locks up to ``limit`` free messages.
+
+    :param may_be_claimed: the condition for those returned messages that may be taken
+    """
+    returned_ones = look_at_returned(
+        'held_hint', _LOOK, f'{PLACE}, {IS_ALIVE} AND {may_be_claimed} AS is_free'
+    )
+    return f"""
     WITH the_queue AS MATERIALIZED ({the_queue}),
-    returned AS MATERIALIZED (
-        SELECT ctid FROM message_states {RETURNED} AND {of_the_returned}
-         ORDER BY held_until, id LIMIT %(limit)s FOR UPDATE SKIP LOCKED),
+    returned_ones AS MATERIALIZED ({returned_ones}),
+    fresh_ones AS MATERIALIZED (
+        SELECT ctid AS place, id, expires_at > now() AS is_free FROM message_states
+         WHERE {FRESH}
+         ORDER BY {FRESH_ID} LIMIT {_LOOK}),
+    returned AS MATERIALIZED ({lock('returned_ones', 'is_free', '%(limit)s')}),
     fresh AS MATERIALIZED (
-        SELECT ctid FROM message_states {_FRESH}
-         ORDER BY {FRESH_ID} LIMIT %(limit)s - (SELECT count(*) FROM returned)
-           FOR UPDATE SKIP LOCKED),
-    seen AS MATERIALIZED (
-        SELECT (SELECT id FROM message_states {_FRESH} ORDER BY {FRESH_ID} LIMIT 1) AS first_fresh,
-               (SELECT held_until FROM message_states {RETURNED}
-                 ORDER BY held_until, id LIMIT 1) AS first_held)"""
+        {lock('fresh_ones', 'is_free', '%(limit)s - (SELECT count(*) FROM returned)')})"""
 
 
 #: The condition for the rows that were found.
-FOUND = 'ctid = ANY (ARRAY(SELECT ctid FROM returned UNION ALL SELECT ctid FROM fresh))'
+FOUND = 'ctid = ANY (ARRAY(SELECT place FROM returned UNION ALL SELECT place FROM fresh))'
 
 
-def report(columns: Mapping[str, str], taken: str) -> str:
+class _Sight(NamedTuple):
+    """What a statement saw, apart from the messages it took; see Seen."""
+
+    #: As of :func:`first_id` and :func:`first_place`.
+    first_fresh: int | None
+    first_held: list[int] | None
+    now: datetime
+    oldest_unfinished: int
+    transaction: int | None
+    is_queue: bool
+    #: As ``first_held``, for the messages that are alive, whether or not they can be taken.
+    first_alive: list[int] | None
+
+    @property
+    def is_any_free(self) -> bool:
+        """Whether there was a message to take, if only for others."""
+        return (self.first_fresh is not None and self.first_fresh > 0) or (
+            self.first_held is not None and self.first_held[1] > 0
+        )
+
+
+def report(columns: Mapping[str, str], taken: str, first_alive: str = 'NULL') -> str:
     """The end of a statement that takes: a row of what it saw, then one for each message.
 
     What it saw, in the last columns, are the first rows that its snapshot holds, for the hints,
@@ -57,25 +149,27 @@ def report(columns: Mapping[str, str], taken: str) -> str:
 
     :param columns: what to tell of a message, by name; the first is ``id``
     :param taken: where they are, as in FROM
+    :param first_alive: the place of the first returned message that is alive, if that may be
+        another one than the first that can be taken
     """
     described = ', '.join(f'{expression} AS {name}' for name, expression in columns.items())
+    nothing = ', '.join(f'NULL AS {name}' for name in _Sight._fields)
     # What is taken stands first, as the transaction has no id before it has locked something:
     # PostgreSQL runs the parts of a union in order. (Else it would tell no id, and the hint for
-    # returned messages would stay where it is.)
+    # returned messages would stay where it is.) An id without a change costs no flush.
     return f"""
     SELECT * FROM (
-        SELECT {described}, NULL AS first_fresh{', NULL' * (_COLUMNS_SEEN - 1)}
-          FROM {taken}
+        SELECT {described}, {nothing} FROM {taken}
          UNION ALL
         SELECT {', '.join(['NULL'] * len(columns))},
-               seen.first_fresh, seen.first_held, now(), {OLDEST_UNFINISHED},
-               pg_current_xact_id_if_assigned()::text::bigint + %(base)s,
-               EXISTS (SELECT FROM the_queue)
-          FROM seen) AS reply
+               {first_id('fresh_ones', 'is_free', _LOOK)},
+               {first_place('returned_ones', 'is_free', _LOOK)},
+               now(), {OLDEST_UNFINISHED},
+               CASE WHEN %(asks)s AND EXISTS (SELECT FROM the_queue) THEN pg_current_xact_id()
+                    ELSE pg_current_xact_id_if_assigned() END::text::bigint + %(base)s,
+               EXISTS (SELECT FROM the_queue),
+               {first_alive}) AS reply
      ORDER BY id NULLS FIRST"""
-
-
-_COLUMNS_SEEN = len(Seen._fields) + 1
 
 
 def take(
@@ -84,27 +178,87 @@ def take(
     queue: QueueKey,
     statement: str,
     parameters: Mapping[str, Any],
+    limit_on_claims: int | None = None,
 ) -> list[Row] | None:
     """Run a statement that takes, until it took something or there was nothing to take.
 
+    Where very much is dead it gives up after a while, and takes nothing: the next go on.
+
     :param statement: starts with :func:`find` and ends with :func:`report`
+    :param limit_on_claims: how often a message may be handed out, if the statement heeds that
     :returns: the rows of what was taken, which begin with the ``columns`` of the report; None
         if there is no such queue
     """
-    start: Start
-
-    def with_start() -> dict[str, Any]:
-        nonlocal start
-        start = hints.start(queue.id)
-        return {**queue.parameters, **start.hint.parameters, **parameters}
-
-    for _ in range(_TRIES):
-        saw, *taken = database.rows(statement, with_start)
-        *seen_values, is_queue = saw[-_COLUMNS_SEEN:]
-        if not is_queue:
+    search = _Search(hints, queue, limit_on_claims)
+    patience = Patience(_PATIENCE)
+    races_lost = 0
+    while races_lost < _TRIES:
+        saw, *taken = database.rows(statement, lambda: {**search.start(), **parameters})
+        sight = _Sight(*saw[-len(_Sight._fields) :])
+        if not sight.is_queue:
             return None
-        seen = Seen(*seen_values)
-        hints.learn(queue.id, start, seen)
-        if taken or (seen.first_fresh is None and seen.first_held is None):
+        search.learn(sight)
+        if taken or (sight.first_fresh is None and sight.first_held is None):
             return taken
+        if sight.is_any_free:
+            races_lost += 1
+        elif patience.is_over:
+            break
     return []
+
+
+class _Search:
+    """The looks of one claim: where each starts, and what the hints learn of it."""
+
+    def __init__(self, hints: Hints, queue: QueueKey, limit_on_claims: int | None) -> None:
+        self._hints = hints
+        self._queue = queue
+        self._limit = limit_on_claims
+        # Where the look before was cut short.
+        self._fresh_end = 0
+        self._held_end = _BEFORE_ALL
+
+    def start(self) -> dict[str, Any]:
+        """The parameters of a look that goes on from the one before."""
+        start = self._hints.start(self._queue.id, self._limit, may_ask=True)
+        self._start = start
+        self._from = start.hint.or_later(self._fresh_end, self._held_end, start.known_time)
+        parameters = {**self._queue.parameters, **self._from.parameters, 'asks': start.asks}
+        if self._limit is not None:
+            self._alive_start = self._hints.start(self._queue.id)
+            alive = self._alive_start.hint
+            parameters |= {'alive_hint': alive.held_until, 'alive_hint_id': alive.held_id}
+        return parameters
+
+    def learn(self, sight: _Sight) -> None:
+        """Move the hints, and the start of the next look."""
+        fresh = sight.first_fresh
+        if fresh is not None and fresh < 0:
+            fresh = self._fresh_end = -fresh
+        held = _place(sight.first_held)
+        if held and sight.first_held and sight.first_held[1] < 0:
+            self._held_end = held
+        # A look that started above the hint proves nothing.
+        hint = self._start.hint
+        seen = Seen(
+            fresh if self._from.fresh_id == hint.fresh_id else hint.fresh_id,
+            held if self._from.held == hint.held else hint.held,
+            sight.now,
+            sight.oldest_unfinished,
+            sight.transaction,
+        )
+        self._hints.learn(self._queue.id, self._start, seen, self._limit)
+        if self._limit is not None:
+            seen = seen._replace(first_held=_place(sight.first_alive))
+            self._hints.learn(self._queue.id, self._alive_start, seen)
+
+
+_BEFORE_ALL = Place(LONG_AGO, 0)
+
+
+def _place(first: Sequence[int] | None) -> Place | None:
+    """The place that :func:`first_place` gave, whether it is of a message or an end."""
+    if first is None:
+        return None
+    microseconds, id = first
+    return Place(LONG_AGO + timedelta(microseconds=microseconds), abs(id))

@@ -10,6 +10,7 @@ import pytest
 from marconi_api import model
 from marconi_api.embedded import EmbeddedPostgres
 from marconi_api.model import QueueKey
+from marconi_api.model.tables import public_id
 
 CLIENT = '3381af92-2b9e-11e3-b191-71861300734c'
 OTHER_CLIENT = '30387f00-3972-11e3-8f6c-8b1a5c1d3f2e'
@@ -45,6 +46,40 @@ def claim(queue: QueueKey) -> Callable[..., Any]:
         return model.claims.create(queue, ttl, grace, limit)
 
     return claim_messages
+
+
+@pytest.fixture
+def fill(queue: QueueKey, sql: Any) -> Callable[..., list[str]]:
+    """Puts thousands of messages behind those there are, each state as SQL; returns their ids.
+
+    ``g`` counts them from 1 in the expressions.
+    """
+
+    def fill_queue(
+        how_many: int,
+        held_until: str = 'NULL',
+        expires_at: str = "now() + interval '1 day'",
+        client: str = CLIENT,
+        claim_count: int = 0,
+    ) -> list[str]:
+        # Ids that were given out: from that of a transaction of now on, and some are used up.
+        [(transaction,)] = sql('SELECT pg_current_xact_id()::text::bigint')
+        first = (transaction + model.database.base) << 14
+        for _ in range(how_many // 2**14 + 2):
+            sql('SELECT pg_current_xact_id()')
+        sql(
+            f"""
+            INSERT INTO message_states
+                   (queue_id, id, held_until, expires_at, client_id, ttl, claim_count)
+            SELECT {queue.id}, {first} + g, {held_until}, {expires_at}, '{client}', 86400,
+                   {claim_count}
+              FROM generate_series(1, {how_many}) AS g;
+            INSERT INTO messages (queue_id, id, created_at, body)
+            SELECT {queue.id}, {first} + g, now(), '0' FROM generate_series(1, {how_many}) AS g"""
+        )
+        return [public_id(first + g) for g in range(1, how_many + 1)]
+
+    return fill_queue
 
 
 @pytest.fixture

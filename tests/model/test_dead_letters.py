@@ -432,3 +432,41 @@ def test_a_chain_that_is_too_long_is_refused(queue):
 
 def limit_by_patch(queue, to):
     model.queues.change_metadata(queue, lambda _: json.dumps({'_dead_letter_queue': to}))
+
+
+PAST = "now() - interval '1 hour' + g * interval '1 ms'"
+
+
+def test_a_claim_hands_out_what_returned_behind_thousands_of_dead_letters(queue, dead, fill, claim):
+    limit(queue, 2)
+    fill(12_000, PAST, claim_count=2)
+    [alive] = fill(1, "now() - interval '1 minute'", claim_count=1)
+
+    assert ids(claim()) == [alive]
+
+
+def test_a_claim_puts_a_bounded_number_of_dead_letters_away_and_the_next_go_on(
+    queue, dead, fill, claim, sql
+):
+    limit(queue, 2)
+    fill(2500, PAST, claim_count=2)
+
+    moved = []
+    for _ in range(3):
+        assert claim() is None
+        moved += sql('SELECT count(*) FROM message_states WHERE queue_id = %s', dead.id)
+
+    assert moved == [(1000,), (2000,), (2500,)]
+
+
+def test_hints_do_not_pass_over_what_may_be_claimed_when_the_limit_is_raised(
+    queue, dead, fill, claim
+):
+    limit(queue, 2)
+    spent = fill(2500, PAST, claim_count=2)
+    for _ in range(2):
+        claim()
+
+    limit(queue, 3)
+
+    assert ids(claim(limit=500)) == spent[2000:]

@@ -8,13 +8,16 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from uuid import uuid4
 
+import pytest
+
 from marconi_api import model
 from marconi_api.model.attributes import NO_ATTRIBUTES
-from marconi_api.model.hints import LONG_AGO, Hint, Hints, Seen
+from marconi_api.model.hints import LONG_AGO, Hint, Hints, Place, Seen
 from marconi_api.model.tables import POSITION_BITS
 from tests.model.conftest import CLIENT, ids
 
 HINTS = importlib.import_module('marconi_api.model.hints')
+TAKING = importlib.import_module('marconi_api.model.taking')
 CLAIMS = importlib.import_module('marconi_api.model.claims')
 MESSAGES = importlib.import_module('marconi_api.model.messages')
 
@@ -26,7 +29,8 @@ def at(seconds):
 
 
 def seen(first_fresh=None, first_held=None, now=0, oldest_unfinished=100, transaction=None):
-    return Seen(first_fresh, first_held, at(now), oldest_unfinished, transaction)
+    place = None if first_held is None else Place(first_held, 0)
+    return Seen(first_fresh, place, at(now), oldest_unfinished, transaction)
 
 
 def test_an_unknown_queue_is_scanned_from_its_beginning():
@@ -73,9 +77,10 @@ def test_the_held_hint_stops_at_the_first_returned_message():
 def test_a_report_that_comes_late_does_not_use_what_only_a_newer_snapshot_proved():
     known = Hints()
     known.learn(QUEUE, known.start(QUEUE), seen(now=5, oldest_unfinished=100, transaction=105))
+    early = known.start(QUEUE)
     known.learn(QUEUE, known.start(QUEUE), seen(now=6, oldest_unfinished=106, first_held=at(4)))
 
-    known.learn(QUEUE, known.start(QUEUE), seen(now=5, oldest_unfinished=101, first_held=None))
+    known.learn(QUEUE, early, seen(now=5, oldest_unfinished=101, first_held=None))
 
     assert known.start(QUEUE).hint.held_until == at(4)
 
@@ -107,6 +112,47 @@ def test_a_clock_that_was_set_back_drops_what_was_not_yet_a_hint():
     known.learn(QUEUE, known.start(QUEUE), seen(now=6, oldest_unfinished=106))
 
     assert known.start(QUEUE).hint.held_until == LONG_AGO
+
+
+def test_a_clock_that_was_set_back_drops_the_hints_of_all_queues():
+    known = Hints()
+    known.learn(QUEUE, known.start(QUEUE), seen(now=5, oldest_unfinished=100, transaction=105))
+    known.learn(QUEUE, known.start(QUEUE), seen(now=6, oldest_unfinished=106))
+
+    known.learn(8, known.start(8), seen(now=2, oldest_unfinished=107))
+
+    assert known.start(QUEUE).hint == Hint()
+
+
+def test_a_claim_asks_for_a_transaction_id_where_none_is_known_and_then_once_a_second(monkeypatch):
+    known = Hints()
+    asked = [known.start(QUEUE, may_ask=True).asks]
+    known.learn(QUEUE, known.start(QUEUE), seen(now=1, oldest_unfinished=100, transaction=105))
+    known.learn(QUEUE, known.start(QUEUE), seen(now=2, oldest_unfinished=106))
+    asked += [known.start(QUEUE, may_ask=True).asks for _ in range(2)]
+    now = time.monotonic()
+    monkeypatch.setattr(HINTS.time, 'monotonic', lambda: now + 1.1)
+    asked += [known.start(QUEUE, may_ask=True).asks for _ in range(2)]
+
+    assert asked == [True, True, False, True, False]
+
+
+def test_a_claim_does_not_ask_while_an_id_waits_for_others_to_end(monkeypatch):
+    known = Hints()
+    known.learn(QUEUE, known.start(QUEUE), seen(now=1, oldest_unfinished=100, transaction=105))
+    now = time.monotonic()
+    monkeypatch.setattr(HINTS.time, 'monotonic', lambda: now + 1.1)
+
+    assert not known.start(QUEUE, may_ask=True).asks
+
+
+def test_each_limit_on_claims_has_a_hint_of_its_own():
+    known = Hints()
+
+    known.learn(QUEUE, known.start(QUEUE, 3), seen(first_fresh=42), 3)
+
+    hints = [known.start(QUEUE, limit).hint.fresh_id for limit in (None, 2, 3)]
+    assert hints == [0, 0, 42]
 
 
 def test_a_report_that_comes_late_is_not_taken_for_a_clock_that_was_set_back():
@@ -284,9 +330,125 @@ def test_a_claim_reads_little_though_dead_rows_cannot_be_removed(queue, post, cl
 def blocks_read_by_a_claim(queue, hint):
     terms = {'claim_id': str(uuid4()), 'ttl': 60, 'grace': 60, 'limit': 5}
     terms['digest'] = NO_ATTRIBUTES.digest
-    start = {'fresh_hint': hint.fresh_id, 'held_hint': hint.held_until}
+    start = {**hint.parameters, 'asks': False}
     [[[plan]]] = model.database.rows(
         f'EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {CLAIMS._CREATE}',
         {**queue.parameters, **terms, **start},
     )
     return plan['Plan']['Shared Hit Blocks'] + plan['Plan']['Shared Read Blocks']
+
+
+def test_polls_of_a_drained_queue_read_little_though_dead_rows_cannot_be_removed(
+    queue, post, claim, session
+):
+    """All that was released came back after the last claim that got an id without asking."""
+    pinned = session()
+    pinned.execute('SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY')
+    pinned.execute('SELECT 1')
+    posted = post(4000)
+    model.claims.release(queue, claim(limit=4000).id)
+    model.messages.delete_many(queue, posted)
+
+    for _ in range(3):
+        assert claim() is None
+
+    with_hint = blocks_read_by_a_claim(queue, model.hints.start(queue.id).hint)
+    without = blocks_read_by_a_claim(queue, Hint())
+    assert with_hint * 5 < without
+
+
+@pytest.fixture
+def clock_set_back(queue):
+    """The clock was an hour ahead until now, and a claim saw it then."""
+    [(ahead, unfinished)] = model.database.rows(
+        "SELECT now() + interval '1 hour', pg_snapshot_xmin(pg_current_snapshot())::text::bigint",
+        {},
+    )
+    for number in range(2):
+        known = Seen(None, None, ahead, unfinished + number, unfinished)
+        model.hints.learn(queue.id, model.hints.start(queue.id), known)
+    assert model.hints.start(queue.id).hint.held_until == ahead
+
+
+def test_a_list_shows_what_was_released_since_the_clock_was_set_back(
+    queue, post, claim, clock_set_back
+):
+    posted = post(1)
+    release_elsewhere(queue)
+
+    assert ids(model.messages.list(queue, None, 10)) == posted
+
+
+def test_a_claim_finds_what_was_released_since_the_clock_was_set_back(
+    queue, post, claim, clock_set_back
+):
+    posted = post(1)
+    release_elsewhere(queue)
+
+    assert ids(claim()) == posted
+
+
+def release_elsewhere(queue):
+    """What another process does, whose hints are its own: claim and release."""
+    database = model.database
+    claims = type(model.claims)(database, Hints(), model.claims._attributes)
+    claims.release(queue, claims.create(queue, 60, 60, 10).id)
+
+
+PAST = "now() - interval '1 hour' + g * interval '1 ms'"
+GONE = "now() - interval '1 second'"
+
+
+@pytest.mark.parametrize('held_until', ['NULL', PAST], ids=['fresh', 'returned'])
+def test_a_claim_finds_what_is_alive_behind_thousands_that_have_expired(
+    queue, fill, claim, held_until
+):
+    fill(12_000, held_until, expires_at=GONE)
+    [alive] = fill(1, held_until="now() - interval '1 minute'")
+
+    assert ids(claim()) == [alive]
+
+
+@pytest.mark.parametrize('held_until', ['NULL', PAST], ids=['fresh', 'returned'])
+def test_so_it_does_while_the_hints_have_to_wait_for_an_unfinished_transaction(
+    queue, fill, claim, held_until, session
+):
+    session().execute('SELECT pg_current_xact_id()')
+    fill(12_000, held_until, expires_at=GONE)
+    [alive] = fill(1, held_until="now() - interval '1 minute'")
+
+    assert ids(claim()) == [alive]
+
+
+def test_a_look_that_started_above_the_hint_does_not_move_it(queue, fill, claim, session):
+    """What the looks before it passed over may hold what their snapshots did not see."""
+    unfinished = session()
+    unfinished.execute('SELECT pg_current_xact_id()')
+    fill(12_000, PAST, expires_at=GONE)
+
+    assert claim() is None
+    hint = model.hints.start(queue.id).hint
+    unfinished.connection.rollback()
+
+    assert hint.held_until == LONG_AGO
+    assert claim() is None
+    assert claim() is None
+    assert model.hints.start(queue.id).hint.held_until > LONG_AGO
+
+
+def test_hints_pass_over_thousands_that_returned_at_one_instant(queue, fill, claim):
+    fill(12_000, "now() - interval '1 hour'", expires_at=GONE)
+    [alive] = fill(1, held_until="now() - interval '1 minute'")
+
+    assert ids(claim()) == [alive]
+
+
+def test_a_claim_gives_up_after_a_while_and_the_next_goes_on(queue, fill, claim, monkeypatch):
+    monkeypatch.setattr(TAKING, '_PATIENCE', 0)
+    fill(12_000, PAST, expires_at=GONE)
+    [alive] = fill(1, held_until="now() - interval '1 minute'")
+
+    claims = [claim() for _ in range(5)]
+
+    assert claims[0] is None
+    assert [ids(found) for found in claims if found] == [[alive]]

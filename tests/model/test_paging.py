@@ -71,6 +71,80 @@ def test_a_reader_need_not_see_its_own_messages(queue, post):
     assert ids(model.messages.list(queue, None, 20, not_from=CLIENT)) == others
 
 
+PAST = "now() - interval '1 hour' + g * interval '1 ms'"
+
+
+def follow(queue, **query):
+    """Everything that the pages have to which one leads the other."""
+    seen, marker = [], None
+    while (page := model.messages.list(queue, marker, **query)).next:
+        seen += ids(page)
+        marker = page.next
+    assert page == []
+    return seen
+
+
+def test_what_is_posted_by_others_is_found_behind_thousands_of_ones_own(queue, fill):
+    fill(12_000)
+    others = fill(1, client=OTHER_CLIENT)
+
+    assert ids(model.messages.list(queue, None, 10, not_from=CLIENT)) == others
+
+
+def test_a_page_that_passed_over_too_much_is_short_and_leads_on(queue, fill, monkeypatch):
+    monkeypatch.setattr(MESSAGES, '_PATIENCE', 0)
+    first = fill(1, client=OTHER_CLIENT)
+    own = fill(12_000)
+    last = fill(1, client=OTHER_CLIENT)
+
+    pages = [model.messages.list(queue, None, 10, not_from=CLIENT)]
+    while pages[-1].next:
+        pages.append(model.messages.list(queue, pages[-1].next, 10, not_from=CLIENT))
+
+    assert [ids(page) for page in pages] == [first, [], last, []]
+    assert [page.next for page in pages] == [own[4998], own[9998], *last, None]
+
+
+def test_returned_messages_do_not_fill_a_page_before_its_walk_has_come_to_them(
+    queue, fill, monkeypatch
+):
+    monkeypatch.setattr(MESSAGES, '_PATIENCE', 0)
+    fill(6000)
+    others = fill(1, client=OTHER_CLIENT) + fill(20, PAST, client=OTHER_CLIENT)
+
+    assert follow(queue, limit=10, not_from=CLIENT) == others
+
+
+def test_thousands_of_returned_messages_are_listed_in_order_with_the_others(queue, fill):
+    backwards = "now() - g * interval '1 ms'"
+    listed = fill(2000, backwards)
+    fill(500, "now() + interval '1 hour'")
+    listed += fill(500) + fill(1000, backwards)
+    fill(6000, "'infinity'")
+    listed += fill(10)
+
+    assert follow(queue, limit=700) == listed
+
+
+@pytest.mark.parametrize('state', ['claimed', 'delayed', 'parked'])
+def test_what_is_in_a_state_is_found_behind_thousands_that_are_not(queue, fill, post, claim, state):
+    fill(12_000, expires_at="now() - interval '1 minute'")
+    [posted] = post(1)
+    if state == 'parked':
+        fill(12_000, "'infinity'", client=CLIENT)
+        [posted] = fill(1, "'infinity'", client=OTHER_CLIENT)
+    elif state == 'claimed':
+        assert ids(claim()) == [posted]
+    else:
+        [posted] = fill(1, "now() + interval '1 hour'")
+
+    page = model.messages.peek(
+        queue, None, 10, states={state}, not_from=CLIENT if state == 'parked' else None
+    )
+
+    assert [(message.id, message.state) for message in page] == [(posted, state)]
+
+
 def read_around_a_late_commit(queue, post, session):
     """Two posts, of which the first commits last; a reader looks before that and after."""
     late = session()
@@ -107,9 +181,9 @@ def naive_marker(monkeypatch):
     """The marker that this service must not have: it heeds no unfinished transactions."""
     naive = {
         key: statement.replace('pg_snapshot_xmin(pg_current_snapshot())', "'9000000000'")
-        for key, statement in MESSAGES._LIST.items()
+        for key, statement in MESSAGES._LIST_READY.items()
     }
-    monkeypatch.setattr(MESSAGES, '_LIST', naive)
+    monkeypatch.setattr(MESSAGES, '_LIST_READY', naive)
 
 
 def test_the_naive_marker_would_pass_it_by(queue, post, session, naive_marker):

@@ -16,10 +16,10 @@ import pytest
 
 from marconi_api import model
 from marconi_api.model import READY, dead_letters
-from marconi_api.model.attributes import Attributes
+from marconi_api.model.attributes import NO_ATTRIBUTES, Attributes
 from marconi_api.model.hints import Hint
 from marconi_api.model.prepared import Prepared
-from tests.model.conftest import CLIENT
+from tests.model.conftest import CLIENT, OTHER_CLIENT
 
 CLAIMS = importlib.import_module('marconi_api.model.claims')
 EXPIRY = importlib.import_module('marconi_api.model.expiry')
@@ -49,7 +49,8 @@ def parameters_of(queue):
     """Parameters for any statement."""
     return {
         **queue.parameters,
-        **{'fresh_hint': Hint().fresh_id, 'held_hint': Hint().held_until},
+        **Hint().parameters,
+        **{'alive_hint': Hint().held_until, 'alive_hint_id': 0, 'asks': False},
         **{'claim_id': str(uuid4()), 'ttl': 60, 'grace': 60, 'limit': 10},
         **{'after': -1, 'not_from': CLIENT, 'id': 1, 'ids': [1, 2, 3]},
         **{'verdicts': ['touch'], 'seconds': [60], 'graces': [60], 'reasons': [None]},
@@ -104,7 +105,7 @@ def test_a_plan_that_was_made_when_there_was_nothing_serves_when_there_is_much(
     model.claims.release(queue, claim(limit=100).id)
     parameters = parameters_of(queue)
     plans = {}
-    for statement in (CLAIMS._CREATE, MESSAGES._LIST[READY, False], MESSAGES._DELETE_MANY):
+    for statement in (CLAIMS._CREATE, MESSAGES._LIST_READY[False, False], MESSAGES._DELETE_MANY):
         model.database.rows(statement, parameters)
         explain_it = f'EXPLAIN (FORMAT JSON) {execution(statement, parameters)}'
         [[[explained]]] = model.database.rows(explain_it, {})
@@ -113,7 +114,7 @@ def test_a_plan_that_was_made_when_there_was_nothing_serves_when_there_is_much(
     for index in ('message_states_fresh', 'message_states_held', 'Tid Scan'):
         assert index in plans[CLAIMS._CREATE]
     assert 'message_states_pkey' not in plans[CLAIMS._CREATE]
-    assert 'message_states_pkey' not in plans[MESSAGES._LIST[READY, False]]
+    assert 'message_states_pkey' not in plans[MESSAGES._LIST_READY[False, False]]
     assert re.search(r'"Index Cond": "[^"]*\bid = ANY', plans[MESSAGES._DELETE_MANY])
     assert len(held.messages) == 1000
 
@@ -124,8 +125,8 @@ def test_a_claim_finds_by_index_and_updates_by_place(queue, statistics):
     assert [index for index, _ in found] == [
         'message_states_held',
         'message_states_fresh',
-        'message_states_fresh',
-        'message_states_held',
+        'Tid Scan',
+        'Tid Scan',
         'Tid Scan',
     ]
 
@@ -134,8 +135,8 @@ def test_a_claim_that_puts_dead_letters_away_touches_them_by_place(queue, statis
     found = scans_of(queue, CLAIMS._CREATE_WITHIN_LIMIT)
 
     by_index = [index for index, _ in found if index != 'Tid Scan']
-    assert Counter(by_index) == {'message_states_fresh': 2, 'message_states_held': 3}
-    assert len(found) - len(by_index) == 3
+    assert Counter(by_index) == {'message_states_fresh': 1, 'message_states_held': 2}
+    assert len(found) - len(by_index) == 6
     for index, condition in scans_of(queue, CLAIMS._CREATE_WITHIN_LIMIT, 'messages'):
         assert index == 'messages_pkey'
         assert re.search(r'\bid = ', condition)
@@ -150,19 +151,19 @@ def test_a_pop_finds_by_index_and_deletes_by_place(queue, statistics):
 
 @pytest.mark.parametrize('without_own', [False, True])
 def test_a_list_walks_the_fresh_and_the_returned(queue, statistics, without_own):
-    found = scans_of(queue, MESSAGES._LIST[READY, without_own])
+    found = scans_of(queue, MESSAGES._LIST_READY[without_own, False])
 
-    assert [index for index, _ in found] == ['message_states_fresh', 'message_states_held']
+    assert [index for index, _ in found] == ['message_states_held', 'message_states_fresh']
 
 
 def test_a_list_with_claimed_messages_walks_the_key(queue, statistics):
-    found = scans_of(queue, MESSAGES._LIST[READY | {'claimed'}, False])
+    found = scans_of(queue, MESSAGES._LIST[READY | {'claimed'}, False, False])
 
     assert [index for index, _ in found] == ['message_states_pkey']
 
 
 def test_a_list_of_parked_messages_walks_those_alone(queue, statistics):
-    found = scans_of(queue, MESSAGES._LIST[frozenset({'parked'}), False])
+    found = scans_of(queue, MESSAGES._LIST[frozenset({'parked'}), False, False])
 
     assert [index for index, _ in found] == ['message_states_held']
 
@@ -250,3 +251,77 @@ def test_a_queue_that_was_filled_since_the_last_analyze_is_not_walked(queue, pos
     sql('UPDATE message_states SET expires_at = now() WHERE id < %s', ids[-1] + 500)
     expired = [ids[-1] + place for place in range(1, 400)]
     assert removed_by(EXPIRY._REMOVE_MESSAGES, ids=expired) < 1000
+
+
+PAST = "now() - interval '1 hour' + g * interval '1 ms'"
+GONE = "now() - interval '1 second'"
+OTHERS = {'not_from': OTHER_CLIENT}
+
+
+def rows_looked_at(queue, statement, **parameters):
+    """The rows of message_states that a statement reads, whether or not it has a use for them."""
+    given = {**parameters_of(queue), 'digest': NO_ATTRIBUTES.digest, **parameters}
+    [[[explained]]] = explain('ANALYZE, FORMAT JSON', statement, given)
+
+    def count(node):
+        found = sum(map(count, node.get('Plans', ())))
+        if node.get('Relation Name') == 'message_states' and 'Scan' in node['Node Type']:
+            read = node['Actual Rows'] + node.get('Rows Removed by Filter', 0)
+            found += read * node['Actual Loops']
+        return found
+
+    return count(explained['Plan'])
+
+
+@pytest.mark.parametrize('without_own', [False, True])
+def test_a_page_of_returned_messages_does_not_read_all_of_them(queue, fill, without_own):
+    fill(20_000, held_until=PAST)
+
+    statements = [
+        MESSAGES._LIST_READY[without_own, False],
+        MESSAGES._LIST[READY, without_own, False],
+    ]
+
+    assert sum(rows_looked_at(queue, statement, **OTHERS) for statement in statements) < 1500
+
+
+@pytest.mark.parametrize(
+    'contents',
+    [{}, {'held_until': PAST}, {'expires_at': GONE}, {'held_until': PAST, 'expires_at': GONE}],
+    ids=['own', 'own, returned', 'expired', 'expired, returned'],
+)
+def test_a_page_passes_over_a_bounded_number_of_messages(queue, fill, contents):
+    fill(20_000, **contents)
+
+    for statement in (MESSAGES._LIST_READY[True, False], MESSAGES._LIST[READY, True, False]):
+        assert rows_looked_at(queue, statement) <= 6001
+
+
+@pytest.mark.parametrize('state', ['claimed', 'delayed', 'parked'])
+def test_a_page_by_state_passes_over_a_bounded_number_of_messages(queue, fill, state):
+    fill(20_000, held_until="'infinity'" if state == 'parked' else 'NULL')
+
+    statement = MESSAGES._LIST[frozenset({state}), True, False]
+
+    assert rows_looked_at(queue, statement) == 5000
+
+
+@pytest.mark.parametrize('statement', [CLAIMS._CREATE, MESSAGES._POP], ids=['claim', 'pop'])
+@pytest.mark.parametrize('held_until', ['NULL', PAST], ids=['fresh', 'returned'])
+def test_what_takes_passes_over_a_bounded_number_of_expired_messages(
+    queue, fill, statement, held_until
+):
+    fill(20_000, held_until, expires_at=GONE)
+
+    assert rows_looked_at(queue, statement) == 5000
+
+
+@pytest.mark.parametrize('claim_count', [0, 7], ids=['none is', 'all are'])
+def test_a_claim_looks_at_a_bounded_number_of_messages_for_dead_letters(queue, fill, claim_count):
+    model.queues.set_metadata(queue, '{"_max_claim_count": 2}')
+    fill(20_000, held_until=PAST, claim_count=claim_count)
+
+    digest = Attributes.of('{"_max_claim_count": 2}').digest
+
+    # 5,000 looked at, 1,000 for dead letters, and these locked and changed by place.
+    assert rows_looked_at(queue, CLAIMS._CREATE_WITHIN_LIMIT, digest=digest) <= 8000

@@ -47,8 +47,8 @@ COUNTS_ALL = {
     'messages._PURGE_UNCLAIMED',
 }
 
-#: Pages and claims, whose walks depend on what lies in the way: test_plans.py has their indexes.
-WALKS = ('claims._CREATE', 'messages._LIST', 'messages._PEEK')
+#: Pages and claims, whose walks depend on what lies in the way: test_plans.py has their bounds.
+WALKS = ('claims._CREATE', 'messages._LIST')
 
 
 def statements_of_the_model():
@@ -77,8 +77,9 @@ _STATEMENT = re.compile(r'\s*(BEGIN|DELETE|INSERT|SELECT|UPDATE|WITH)\s')
 
 
 def _shown(key):
-    states, without_own = key
-    return f'{",".join(sorted(states))}{", without own" if without_own else ""}'
+    return ', '.join(
+        ','.join(sorted(part)) if isinstance(part, frozenset) else str(part) for part in key
+    )
 
 
 def fill(sql, queue):

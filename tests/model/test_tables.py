@@ -85,7 +85,7 @@ def test_every_statement_names_its_queue_wherever_it_names_a_table(name, stateme
         return
     scans = re.findall(
         rf'(?:FROM|UPDATE|JOIN)\s+(?:{"|".join(DISTRIBUTED)})\b'
-        r'.*?\b(?:queue_id = (?:%\(queue_id\)s|batch.queue_id|%\(target_id\)s)|ctid = (?:ANY|\w+\.at))',
+        r'.*?\b(?:queue_id = (?:%\(queue_id\)s|batch.queue_id|%\(target_id\)s)|ctid = (?:ANY|\w+\.(?:at|place)))',
         statement,
         re.DOTALL,
     )

@@ -101,12 +101,12 @@ class MessagesController:
             not_from=None if query.get('echo') else client_id,
             states=WITH_CLAIMED if query.get('include_claimed') else READY,
         )
-        if not messages:
+        if messages.next is None:
             return empty_reply(204, content_location(request))
         path = f'{queue_href(queue)}/messages'
         page = {
             'messages': message_documents(queue, messages),
-            'links': [next_link(path, query, marker=messages[-1].id)],
+            'links': [next_link(path, query, marker=messages.next)],
         }
         return json_reply(page, 200, content_location(request))
 

@@ -16,7 +16,7 @@ from marconi_api.errors import (
     OutOfRange,
     QueueCollision,
 )
-from marconi_api.model import READY, Attributes, Batch, Message, QueueKey
+from marconi_api.model import READY, Attributes, Batch, Message, Page, QueueKey
 from marconi_api.wire import (
     EMPTY,
     ByHand,
@@ -97,10 +97,12 @@ class MessagesController(Controller):
             states=self.states(query),
         )
         href = self.href(queue)
-        links = [next_link(f'{href}/messages', query, marker=messages[-1].id)] if messages else []
+        links = (
+            [next_link(f'{href}/messages', query, marker=messages.next)] if messages.next else []
+        )
         return json_reply({'messages': self.documents(href, messages), 'links': links})
 
-    def lister(self, query: Mapping[str, Any]) -> Callable[..., list[Any]]:
+    def lister(self, query: Mapping[str, Any]) -> Callable[..., Page[Any]]:
         """What finds the messages on a page."""
         return model.messages.list
 

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 from marconi_api import limits, model
 from marconi_api.controllers.v1_1 import messages as v1_1
 from marconi_api.controllers.v2.types import FoundMessages, NewMessages
-from marconi_api.model import STATES, PeekedMessage
+from marconi_api.model import STATES, Page, PeekedMessage
 from marconi_api.wire import Parameter, WordParameter, boolean_parameter
 
 state_parameter = WordParameter(*STATES)
@@ -30,7 +30,7 @@ class MessagesController(v1_1.MessagesController):
             return {query['state']}
         return super().states(query) | ({'delayed'} if query.get('include_delayed') else set())
 
-    def lister(self, query: Mapping[str, Any]) -> Callable[..., list[Any]]:
+    def lister(self, query: Mapping[str, Any]) -> Callable[..., Page[Any]]:
         """What finds the messages on a page; of parked ones, also why they are."""
         return model.messages.peek if query.get('state') == 'parked' else super().lister(query)
 

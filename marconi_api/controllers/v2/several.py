@@ -103,7 +103,7 @@ class MessagesOfQueuesController(Controller):
         places = [place.partition(':') for place in queue]
         keys = _keys(request.project, [name for name, _, _ in places])
         markers = {key: marker for key, (_, _, marker) in zip(keys, places, strict=True)}
-        documents, missing = [], []
+        documents, missing, is_end = [], [], True
         for key in keys:
             page = model.messages.peek(
                 key,
@@ -111,6 +111,7 @@ class MessagesOfQueuesController(Controller):
                 limits.in_force.messages_on_page(query.get('limit')),
                 None if query.get('echo') else request.require_client_id(),
                 {query.get('state', 'ready')},
+                walks_on=False,
             )
             documents += [
                 {
@@ -124,14 +125,14 @@ class MessagesOfQueuesController(Controller):
                     page, message_documents(self.href(key), page), strict=True
                 )
             ]
-            if page:
-                markers[key] = page[-1].id
+            if page.next:
+                markers[key], is_end = page.next, False
             elif not model.queues.exists(key):
                 missing.append(key.name)
         return json_reply(
             {
                 'messages': documents,
-                'links': [self._next(query, markers)] if documents else [],
+                'links': [] if is_end else [self._next(query, markers)],
                 'missing': missing,
             }
         )
