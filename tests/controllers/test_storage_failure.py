@@ -8,6 +8,7 @@ from webtest import TestResponse
 
 from marconi_api.embedded import EmbeddedPostgres
 from tests.conftest import Sql
+from tests.running_service import wait_until
 
 from .client import CLIENT_ID, NO_CLAIM, NO_MESSAGE, PROJECT, QUEUE, Api, refusal
 
@@ -110,19 +111,26 @@ def test_health_says_when_nothing_can_be_written(
     administrator = Sql(f'{other_postgres.url}&options=-cdefault_transaction_read_only%3Doff')
 
     def statuses(read_only: str) -> list[int]:
-        administrator(f'ALTER DATABASE marconi SET default_transaction_read_only = {read_only}')
-        administrator(
-            'SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity '
-            'WHERE datname = current_database() AND pid <> pg_backend_pid()'
-        )
+        # The connections of the service are kept, and learn it.
+        administrator(f'ALTER SYSTEM SET default_transaction_read_only = {read_only}')
+        administrator('SELECT pg_reload_conf()')
+        wait_until(lambda: _of_new_session(other_postgres) == read_only)
         paths = ('/v1/health', '/v1.1/ping', '/v2/ping')
         return [
             mortal_api.get(path, client_id=CLIENT_ID, project=PROJECT).status_int for path in paths
         ]
 
+    assert statuses(read_only='off') == [204, 204, 204]
     assert statuses(read_only='on') == [503, 503, 503]
     assert statuses(read_only='off') == [204, 204, 204]
     administrator.connection.close()
+
+
+def _of_new_session(server: EmbeddedPostgres) -> str:
+    session = Sql(server.url)
+    [(read_only,)] = session('SHOW default_transaction_read_only')
+    session.connection.close()
+    return str(read_only)
 
 
 def test_a_503_says_when_to_try_again(mortal_api: Api, other_postgres: EmbeddedPostgres) -> None:
