@@ -14,7 +14,7 @@ from uuid import UUID
 import pytest
 
 from marconi_api import model
-from marconi_api.model import QueueKey
+from marconi_api.model import QueueFilter, QueueKey
 from marconi_api.model.prepared import Prepared
 from tests.model.conftest import CLIENT
 from tests.model.test_plans import parameters_of
@@ -169,7 +169,8 @@ def test_a_statement_looks_at_few_rows_whatever_the_statistics_say(full_queue):
         **parameters_of(full_queue),
         **{'claim_id': CLAIM, 'ids': list(range(1, 11)), 'batch_size': 20},
         **{'client_id': CLIENT, 'ttls': [60], 'bodies': ['1'], 'delays': [0]},
-        **{'metadata': '{}', 'marker': '', 'state': 'parked', 'slice': 20, 'names': ['a']},
+        **{'metadata': '{}', 'marker': '', 'state': 'parked', 'slice': 20},
+        **QueueFilter('a', {'a': '1'}).parameters,
     }
     model.database.close()
     too_many = {}
