@@ -6,10 +6,13 @@ everybody's sight at once. So it may come late, run many times at once, or be ki
 
 import logging
 import threading
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+from uuid import uuid4
 
 from marconi_api.errors import StorageUnavailable
 from marconi_api.model.database import Database
+from marconi_api.model.quiet_stretches import LONGEST, QuietStretches
 from marconi_api.model.tables import RETIRED
 
 log = logging.getLogger(__name__)
@@ -28,42 +31,63 @@ class Expiry:
         self._database = database
         self._interval = interval
         self._batch_size = batch_size
+        self._quiet = QuietStretches()
+        self._name = str(uuid4())
 
     def run_once(self) -> int:
         """Walk all queues once; return how many messages were removed."""
-        self._remove(_REMOVE_QUEUES, {})
-        removed = self._remove_messages()
-        # Afterwards, since a claim on nothing but dead messages is as good as dead.
-        self._remove_claims()
-        return removed
+        self._quiet.forget()
+        return self._run_round()
 
     def run_forever(self, stop: threading.Event | None = None) -> None:
-        """Walk all queues every ``interval`` seconds, until ``stop`` is set."""
+        """Walk all queues every ``interval`` seconds, until ``stop`` is set.
+
+        Of several that run at once one does it, for as long as it does. It passes over the
+        stretches of long queues in which nothing can have died since it was there.
+        """
         stop = stop or threading.Event()
         while not stop.is_set():
             try:
-                removed = self.run_once()
+                removed = self._run_round() if self._is_our_turn() else 0
                 if removed:
                     log.info('removed %d expired messages', removed)
             except StorageUnavailable:
                 log.warning('could not look for what is dead; next try in %g s', self._interval)
             stop.wait(self._interval)
 
-    def _remove_messages(self) -> int:
+    def _is_our_turn(self) -> bool:
+        parameters = {'me': self._name, 'patience': _ROUNDS_MISSED * self._interval}
+        return bool(self._database.rows(_TAKE_TURN, parameters))
+
+    def _run_round(self) -> int:
+        self._remove(_REMOVE_QUEUES, {})
+        floors = self._database.rows(_FLOORS, {'ids': self._quiet.queues}, repeatable=True)
+        self._quiet.keep({queue_id: floor for queue_id, floor in floors})
         removed = 0
-        place: tuple[int, Any] | None = (_BEFORE_ALL, _BEFORE_ALL)
-        while place:
-            place, dead = self._walk(_LOOK_AT_MESSAGES, place)
-            for queue_id, ids in dead:
-                removed += self._remove(_REMOVE_MESSAGES, {'queue_id': queue_id, 'ids': ids})
+        for start, looks in self._walk(_LOOK_AT_MESSAGES, _BEFORE_ALL):
+            for look in looks:
+                if look.dead:
+                    dead = {'queue_id': look.queue_id, 'ids': look.dead}
+                    gone = self._remove(_REMOVE_MESSAGES, dead)
+                    removed += gone
+                    if gone < len(look.dead):
+                        break
+            else:
+                self._learn(start, looks)
+        # Afterwards, since a claim on nothing but dead messages is as good as dead.
+        for _, looks in self._walk(_LOOK_AT_CLAIMS, _BEFORE_ALL_CLAIMS):
+            for look in looks:
+                if look.dead:
+                    self._remove(_REMOVE_CLAIMS, {'queue_id': look.queue_id, 'ids': look.dead})
         return removed
 
-    def _remove_claims(self) -> None:
-        place: tuple[int, Any] | None = (_BEFORE_ALL, _BEFORE_ALL_CLAIMS)
-        while place:
-            place, dead = self._walk(_LOOK_AT_CLAIMS, place)
-            for queue_id, ids in dead:
-                self._remove(_REMOVE_CLAIMS, {'queue_id': queue_id, 'ids': ids})
+    def _learn(self, start: '_Place', looks: list['_Look']) -> None:
+        # What lies between two queues, or at the end of one, may get new messages.
+        [look, *others] = looks
+        if not others and look.queue_id == start.queue_id and look.rows == self._batch_size:
+            self._quiet.remember(
+                look.queue_id, look.floor, start.id, look.last, look.seconds_to_next_death
+            )
 
     def _remove(self, statement: str, parameters: dict[str, Any]) -> int:
         """How many rows one batch removed; one that fails is left for the next round."""
@@ -73,21 +97,72 @@ class Expiry:
             log.warning('could not remove what is dead: %s', parameters.get('queue_id', 'queues'))
             return 0
 
-    def _walk(
-        self, statement: str, place: tuple[int, Any]
-    ) -> tuple[tuple[int, Any] | None, list[tuple[int, list[Any]]]]:
-        """Look at the rows after ``place``: where the walk goes on, and each queue's dead."""
-        queue_id, last_id = place
-        rows = self._database.rows(
-            statement,
-            {'queue_id': queue_id, 'id': last_id, 'batch_size': self._batch_size},
-            repeatable=True,
-        )
-        dead = [(queue, ids) for queue, _, _, ids in rows if ids]
-        if sum(count for _, _, count, _ in rows) < self._batch_size:
-            return None, dead
-        return (rows[-1][0], rows[-1][1]), dead
+    def _walk(self, statement: str, before_all: Any) -> Iterator[tuple['_Place', list['_Look']]]:
+        """Look at all rows, batch after batch; yields where a look started, and what it saw."""
+        place: _Place | None = _Place(_BEFORE_ALL, before_all)
+        while place:
+            if statement is _LOOK_AT_MESSAGES:
+                place = place._replace(id=self._quiet.end_of(*place))
+            parameters = {**place._asdict(), 'batch_size': self._batch_size}
+            try:
+                rows = self._database.rows(statement, parameters, repeatable=True)
+            except StorageUnavailable:
+                log.warning('looking for what is dead takes too long after %s', place)
+                place = self._behind(place, before_all)
+                continue
+            looks = [_Look(*row) for row in rows]
+            if looks:
+                yield place, looks
+            is_end = sum(look.rows for look in looks) < self._batch_size
+            place = None if is_end else _Place(looks[-1].queue_id, looks[-1].last)
 
+    def _behind(self, place: '_Place', before_all: Any) -> '_Place | None':
+        """Where to go on when a look fails: at the next queue.
+
+        An old snapshot may keep millions of rows that are deleted, and a look passes over them
+        all. They may belong to that next queue; then its look fails, and this goes on behind it.
+        """
+        for (queue_id,) in self._database.rows(_NEXT_QUEUE, place._asdict(), repeatable=True):
+            return _Place(queue_id, before_all)
+        return None
+
+
+class _Place(NamedTuple):
+    """A row, which need not exist: a walk goes on after it."""
+
+    queue_id: int
+    id: Any
+
+
+class _Look(NamedTuple):
+    """What a batch holds of one queue."""
+
+    queue_id: int
+    last: Any
+    rows: int
+    #: The ids of what is dead.
+    dead: list[Any] | None
+    #: Of a look at messages, the queue's, if there is one.
+    floor: int = 0
+    #: Of a look at messages: when the next of the living expires, ten minutes at most.
+    seconds_to_next_death: float = 0
+
+
+# If whoever did the last round does not come for so many, another does it.
+_ROUNDS_MISSED = 3
+
+# (A round in the future: the clock was set back.)
+_TAKE_TURN = """
+    UPDATE janitor SET name = %(me)s::uuid, round_at = now()
+     WHERE name IS NOT DISTINCT FROM %(me)s::uuid
+        OR coalesce(abs(date_part('epoch', now() - round_at)) > %(patience)s, true)
+ RETURNING round_at
+"""
+
+_FLOORS = 'SELECT queue_id, floor FROM queues WHERE queue_id = ANY (%(ids)s::bigint[])'
+
+_NEXT_QUEUE = """
+    SELECT queue_id FROM queues WHERE queue_id > %(queue_id)s ORDER BY queue_id LIMIT 1"""
 
 # Queues whose deletion was broken off after its first step.
 _REMOVE_QUEUES = f'DELETE FROM queues WHERE floor = {RETIRED} RETURNING queue_id'
@@ -96,16 +171,19 @@ _BEFORE_ALL_CLAIMS = '00000000-0000-0000-0000-000000000000'
 
 # A message is dead when it has expired, when its queue is gone, or when it belonged to an
 # earlier queue of that name.
-_LOOK_AT_MESSAGES = """
+_LOOK_AT_MESSAGES = f"""
     WITH batch AS MATERIALIZED (
         SELECT queue_id, id, expires_at, moved_in FROM message_states
          WHERE (queue_id, id) > (%(queue_id)s, %(id)s)
          ORDER BY queue_id, id LIMIT %(batch_size)s)
     SELECT queue_id, max(id), count(*),
            array_agg(id) FILTER (
-               WHERE expires_at <= now() OR floor IS NULL OR coalesce(moved_in, id) < floor)
+               WHERE expires_at <= now() OR floor IS NULL OR coalesce(moved_in, id) < floor),
+           coalesce(floor, 0),
+           date_part('epoch', least(min(expires_at) FILTER (WHERE expires_at > now()),
+                                    now() + {LONGEST} * interval '1 second') - now())
       FROM batch LEFT JOIN queues USING (queue_id)
-     GROUP BY queue_id ORDER BY queue_id
+     GROUP BY queue_id, floor ORDER BY queue_id
 """
 
 _REMOVE_MESSAGES = f"""

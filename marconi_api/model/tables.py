@@ -146,6 +146,16 @@ id_epoch = Table(
     CheckConstraint('only_row', name='id_epoch_has_one_row'),
 )
 
+janitor = Table(
+    'janitor',
+    metadata,
+    # There is one row: which process looks for what is dead, and when it last began to.
+    Column('only_row', Boolean, primary_key=True, server_default=text('true')),
+    Column('name', PostgresUuid),
+    Column('round_at', _timestamp),
+    CheckConstraint('only_row', name='janitor_has_one_row'),
+)
+
 
 # ---------------------------------------------------------------- what identifies a row
 

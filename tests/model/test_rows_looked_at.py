@@ -169,7 +169,14 @@ def test_a_statement_looks_at_few_rows_whatever_the_statistics_say(full_queue):
         **parameters_of(full_queue),
         **{'claim_id': CLAIM, 'ids': list(range(1, 11)), 'batch_size': 20},
         **{'client_id': CLIENT, 'ttls': [60], 'bodies': ['1'], 'delays': [0]},
-        **{'metadata': '{}', 'marker': '', 'state': 'parked', 'slice': 20},
+        **{
+            'metadata': '{}',
+            'marker': '',
+            'state': 'parked',
+            'slice': 20,
+            'me': CLAIM,
+            'patience': 90,
+        },
         **QueueFilter('a', {'a': '1'}).parameters,
     }
     model.database.close()
