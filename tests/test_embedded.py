@@ -61,7 +61,7 @@ def execute(server: EmbeddedPostgres, *statements: str) -> list[tuple[object, ..
 
 @contextlib.contextmanager
 def busy_session(server: EmbeddedPostgres) -> Iterator[int]:
-    """The process id of a session that does not look up from its work; it must be ended."""
+    """The process id of a session that does not look up from its work till the block ends."""
 
     def work() -> None:
         with contextlib.suppress(psycopg2.OperationalError):
@@ -72,8 +72,12 @@ def busy_session(server: EmbeddedPostgres) -> Iterator[int]:
         worker.start()
         running = "SELECT 1 FROM pg_stat_activity WHERE state = 'active' AND query LIKE 'DO%'"
         wait_until(lambda: execute(server, running) == [(1,)])
-        yield connection.info.backend_pid
-        worker.join()
+        try:
+            yield connection.info.backend_pid
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(connection.info.backend_pid, signal.SIGKILL)
+            worker.join()
 
 
 def postmaster_pid(server: EmbeddedPostgres) -> int:
@@ -171,7 +175,6 @@ def test_data_that_a_session_unknown_to_us_still_uses_are_left_alone(open_dir: P
         os.kill(postmaster_pid(server), signal.SIGKILL)
         with pytest.raises(EmbeddedPostgresError, match='shared memory block'):
             server.start()
-        os.kill(session, signal.SIGKILL)
 
     wait_until(lambda: is_gone(session))
     server.start()
