@@ -4,15 +4,17 @@ Each command is one function; what it promises is its docstring, which ``--help`
 """
 
 import argparse
+import contextlib
 import importlib.metadata
 import inspect
 import logging.config
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
-from marconi_api import model, schema, service
+from marconi_api import embedded, model, schema, service
 from marconi_api.children import name_process
 from marconi_api.embedded import EmbeddedPostgresError
 from marconi_api.errors import StorageUnavailable
@@ -53,17 +55,33 @@ def expire(arguments: argparse.Namespace) -> None:
 
 
 def paths(arguments: argparse.Namespace) -> None:
-    """Print where the settings and alembic's files are.
+    """Print where the settings and alembic's files are, and what the embedded PostgreSQL has.
+
+    data is its data directory, in which its socket is, too; programs is the directory of the
+    programs that fit it, such as pg_dump.
 
     For example: pecan shell "$(marconi paths config)"
     or: alembic -c "$(marconi paths alembic)" upgrade head
     """
-    found = {'config': config_file(), 'alembic': ALEMBIC_INI}
     if arguments.which:
-        print(found[arguments.which])
+        print(_PATHS[arguments.which]())
         return
-    for name, path in found.items():
-        print(f'{name}: {path}')
+    for name, find in _PATHS.items():
+        # There are no programs before it has run once.
+        with contextlib.suppress(EmbeddedPostgresError):
+            print(f'{name}: {find()}')
+
+
+def _data_dir() -> Path:
+    return Path(read_settings().database.data_dir or embedded.default_state_dir()).resolve()
+
+
+_PATHS: dict[str, Callable[[], Path]] = {
+    'config': config_file,
+    'alembic': lambda: ALEMBIC_INI,
+    'data': _data_dir,
+    'programs': lambda: embedded.programs_of(_data_dir()),
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -107,7 +125,7 @@ def _parser() -> argparse.ArgumentParser:
 
     add(serve)
     add(expire).add_argument('--forever', action='store_true', help='go on until stopped')
-    add(paths).add_argument('which', nargs='?', choices=('config', 'alembic'))
+    add(paths).add_argument('which', nargs='?', choices=tuple(_PATHS))
     return parser
 
 

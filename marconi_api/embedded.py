@@ -89,6 +89,23 @@ def running_url(state_dir: str | Path) -> str | None:
     return _url(postmaster.socket_dir) if postmaster and postmaster.is_alive() else None
 
 
+def programs_of(state_dir: str | Path) -> Path:
+    """The directory of the programs by which ``state_dir`` was last served; it has pg_dump, too.
+
+    :raises EmbeddedPostgresError: if it was not served yet, or cannot be read
+    """
+    file = Path(state_dir, 'data', 'postmaster.opts')
+    try:
+        command = file.read_text()
+    except OSError as error:
+        raise EmbeddedPostgresError(
+            f'no PostgreSQL has run on {state_dir} as far as can be seen: {error.strerror}: {file}: '
+            'start Marconi on it, or set MARCONI_DATA_DIR'
+        ) from None
+    # The program, and then its options between double quotes.
+    return Path(command.partition(' "')[0]).parent
+
+
 class EmbeddedPostgres:
     """The cluster in ``state_dir`` and its server.
 

@@ -29,6 +29,25 @@ def test_it_tells_its_version() -> None:
     assert marconi('--version').stdout == f'marconi {version("marconi-api")}\n'
 
 
+def test_the_programs_of_the_embedded_postgresql_are_found(postgres: EmbeddedPostgres) -> None:
+    data_dir = str(postgres.state_dir)
+
+    programs = marconi('paths', 'programs', MARCONI_DATA_DIR=data_dir).stdout.strip()
+    everything = marconi('paths', MARCONI_DATA_DIR=data_dir).stdout
+
+    version_of = subprocess.run([f'{programs}/pg_dump', '--version'], capture_output=True, text=True)
+    assert (postgres.data / 'PG_VERSION').read_text().strip() in version_of.stdout
+    assert f'data: {data_dir}\nprograms: {programs}\n' in everything
+
+
+def test_where_no_postgresql_has_run_its_programs_are_not_known(tmp_path: Path) -> None:
+    done = marconi('paths', 'programs', MARCONI_DATA_DIR=str(tmp_path))
+
+    assert (done.returncode, done.stdout) == (1, '')
+    assert re.fullmatch(r'marconi: no PostgreSQL has run on .*\n', done.stderr)
+    assert marconi('paths', MARCONI_DATA_DIR=str(tmp_path)).stdout.endswith(f'data: {tmp_path}\n')
+
+
 def test_a_janitor_that_may_not_connect_says_so_in_one_line(postgres: EmbeddedPostgres) -> None:
     url = postgres.url.replace('marconi@', 'nobody:secret@')
 

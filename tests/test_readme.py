@@ -1,5 +1,6 @@
 """The README's tour and transcript do what they show, line by line."""
 
+import contextlib
 import itertools
 import json
 import os
@@ -10,8 +11,11 @@ import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg2
 import pytest
 
+from marconi_api import schema
+from marconi_api.embedded import running_url
 from marconi_api.installation import CHECKOUT, config_file
 from tests.running_service import HEADERS, Service, services
 from tests.tours import blocks, take_tour, what_varies_masked
@@ -30,7 +34,17 @@ def service() -> Iterator[Service]:
 # The commands of the document are run as they stand there.
 @pytest.mark.skipif(shutil.which('curl') is None, reason='the tour is made with curl')
 def test_the_tour_shows_what_happens(service: Service, tmp_path: Path) -> None:
-    assert take_tour(README, service, tmp_path) == 7
+    assert take_tour(README, service, tmp_path) == 8
+
+
+def test_the_tour_is_that_of_the_current_version() -> None:
+    [tour] = re.findall(r'^## A tour .*?(?=^## )', README, re.MULTILINE | re.DOTALL)
+
+    assert set(re.findall(r'127\.0\.0\.1:8888/(v[\d.]+)/', tour)) == {'v2'}
+
+
+def test_the_first_screen_says_that_nobody_is_authenticated() -> None:
+    assert 'There is no authentication yet' in README.partition('\n## ')[0]
 
 
 def test_the_transcript_of_the_shell_shows_what_happens(service: Service) -> None:
@@ -41,8 +55,11 @@ def test_the_transcript_of_the_shell_shows_what_happens(service: Service) -> Non
     [transcript] = blocks('pycon', README)
     statements = re.findall(r'^>>> (.*)$', transcript, re.MULTILINE)
 
+    [command] = indented(r'\.venv/bin/pecan shell .*')
     done = subprocess.run(
-        [SCRIPTS / 'pecan', 'shell', str(config_file())],
+        as_typed(command),
+        shell=True,
+        cwd=CHECKOUT,
         input='\n'.join(statements),
         env=environment,
         capture_output=True,
@@ -52,6 +69,47 @@ def test_the_transcript_of_the_shell_shows_what_happens(service: Service) -> Non
     said = done.stdout.partition('>>> ')[2].replace('>>> ', '')
     shown = re.sub(r'^>>> .*\n', '', transcript, flags=re.MULTILINE)
     assert what_varies_masked(said) == what_varies_masked(shown)
+
+
+def indented(pattern: str) -> list[str]:
+    """The README's commands of that form, which stand indented on lines of their own."""
+    return re.findall(rf'^    ({pattern})$', README, re.MULTILINE)
+
+
+def as_typed(command: str) -> str:
+    """The command with the programs of this environment, which may lie elsewhere."""
+    return command.replace('.venv/bin/', f'{SCRIPTS}/')
+
+
+def test_the_schema_is_made_as_the_dba_is_told(service: Service, tmp_path: Path) -> None:
+    url = running_url(service.data_dir)
+    assert url
+    with contextlib.closing(psycopg2.connect(url.replace('+psycopg2', ''))) as connection:
+        connection.autocommit = True
+        connection.cursor().execute('CREATE DATABASE named')
+    [named] = indented(r'export MARCONI_DATABASE_URL=.*')
+    [upgrade] = indented(r'\.venv/bin/alembic upgrade head')
+
+    done = subprocess.run(
+        as_typed(f"{named.partition('=')[0]}='{url.replace('/marconi?', '/named?')}'; {upgrade}"),
+        shell=True,
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert all(line.startswith('schema upgraded to ') for line in done.stdout.splitlines())
+    schema.check(url.replace('/marconi?', '/named?'))
+
+
+@pytest.mark.skipif(shutil.which('make') is None, reason='it is about make')
+def test_make_serve_is_what_these_tests_serve_with() -> None:
+    done = subprocess.run(
+        ['make', '--dry-run', 'serve'], cwd=CHECKOUT, capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout.splitlines()[-1] == 'exec .venv/bin/marconi serve'
 
 
 def fill_as_the_transcript_expects(service: Service) -> None:
