@@ -35,7 +35,9 @@ def test_the_programs_of_the_embedded_postgresql_are_found(postgres: EmbeddedPos
     programs = marconi('paths', 'programs', MARCONI_DATA_DIR=data_dir).stdout.strip()
     everything = marconi('paths', MARCONI_DATA_DIR=data_dir).stdout
 
-    version_of = subprocess.run([f'{programs}/pg_dump', '--version'], capture_output=True, text=True)
+    version_of = subprocess.run(
+        [f'{programs}/pg_dump', '--version'], capture_output=True, text=True
+    )
     assert (postgres.data / 'PG_VERSION').read_text().strip() in version_of.stdout
     assert f'data: {data_dir}\nprograms: {programs}\n' in everything
 

@@ -280,7 +280,9 @@ def test_the_proxy_lets_nobody_in_without_a_password(proxy: int) -> None:
 
 
 @with_nginx
-def test_behind_the_proxy_a_client_cannot_choose_its_project(shared_service: Service, proxy: int) -> None:
+def test_behind_the_proxy_a_client_cannot_choose_its_project(
+    shared_service: Service, proxy: int
+) -> None:
     told = {'X-Project-Id': 'other', 'X_Project_Id': 'other', 'X-Roles': 'admin'}
 
     assert ask(proxy, 'PUT', '/v2/queues/of-alice', **by('alice'), **told)[0] == 201
@@ -293,7 +295,9 @@ def test_behind_the_proxy_a_client_cannot_choose_its_project(shared_service: Ser
 
 
 @with_nginx
-def test_the_proxy_passes_a_path_and_a_body_on_as_they_are(shared_service: Service, proxy: int) -> None:
+def test_the_proxy_passes_a_path_and_a_body_on_as_they_are(
+    shared_service: Service, proxy: int
+) -> None:
     body = {'messages': [{'body': 'x' * 300_000}]}
 
     too_large = ask(proxy, 'POST', '/v2/queues/by-proxy/messages', body, **by('alice'))
