@@ -290,13 +290,14 @@ class Messages:
         wanted = frozenset(states), not_from is not None, in_detail
         parameters = {**queue.parameters, 'limit': limit, 'not_from': not_from}
         after = -1 if marker is None else message_id(marker)
-        patience = Patience(_PATIENCE if walks_on else 0)
-        rows: builtins.list[Row] = []
-        while after is not None and not rows:
-            rows, after = self._look(wanted, queue, {**parameters, 'after': after})
-            if patience.is_over:
-                break
-        return rows, None if after is None else public_id(after)
+        if after is None:
+            return [], None
+        rows, reached = self._look(wanted, queue, {**parameters, 'after': after})
+        if walks_on and not rows and reached is not None:
+            patience = Patience(_PATIENCE)
+            while not (rows or reached is None or patience.is_over):
+                rows, reached = self._look(wanted, queue, {**parameters, 'after': reached})
+        return rows, None if reached is None else public_id(reached)
 
     def _look(
         self,

@@ -220,10 +220,16 @@ class _Search:
 
     def start(self) -> dict[str, Any]:
         """The parameters of a look that goes on from the one before."""
-        start = self._hints.start(self._queue.id, self._limit, may_ask=True)
-        self._start = start
-        self._from = start.hint.or_later(self._fresh_end, self._held_end, start.known_time)
-        parameters = {**self._queue.parameters, **self._from.parameters, 'asks': start.asks}
+        self._start = start = self._hints.start(self._queue.id, self._limit, may_ask=True)
+        self._from = start.hint
+        if self._fresh_end or self._held_end is not _BEFORE_ALL:
+            self._from = start.hint.or_later(self._fresh_end, self._held_end, start.known_time)
+        parameters = {
+            **self._queue.parameters,
+            **self._from.parameters,
+            'known_time': start.known_time,
+            'asks': start.asks,
+        }
         if self._limit is not None:
             self._alive_start = self._hints.start(self._queue.id)
             alive = self._alive_start.hint
@@ -240,9 +246,10 @@ class _Search:
             self._held_end = held
         # A look that started above the hint proves nothing.
         hint = self._start.hint
+        is_at_hint = self._from is hint
         seen = Seen(
-            fresh if self._from.fresh_id == hint.fresh_id else hint.fresh_id,
-            held if self._from.held == hint.held else hint.held,
+            fresh if is_at_hint or self._from.fresh_id == hint.fresh_id else hint.fresh_id,
+            held if is_at_hint or self._from.held == hint.held else hint.held,
             sight.now,
             sight.oldest_unfinished,
             sight.transaction,
