@@ -6,6 +6,7 @@ They are started in this order and stopped in the reverse, whatever happens betw
 import collections
 import contextlib
 import errno
+import functools
 import http.client
 import logging
 import logging.config
@@ -31,6 +32,7 @@ from marconi_api import embedded, schema, signing
 from marconi_api.children import Companion, Restarts, name_process, start_child, stop_child
 from marconi_api.embedded import ServerUser
 from marconi_api.installation import config_file, normalise_url
+from marconi_api.limits import Limits
 from marconi_api.signals import StopRequest
 
 log = logging.getLogger(__name__)
@@ -62,9 +64,13 @@ CLIENT_WENT_AWAY = re.compile(
 # Seconds.
 HEADERS_TIMEOUT = 10
 
-# Bytes of a request's body; the connection of a client that sends more is closed, while one
-# that is just beyond Marconi's own limits is still answered.
-LARGEST_BODY = 16 * 1024 * 1024
+# Seconds in which clients learn from an answer that their connection is about to be closed: a
+# proxy that uses one at the moment at which it ends has to tell its client of an error.
+FAREWELL = 0.5
+
+# How many times as large as it may be a body can be to be answered, with 400. The connection of
+# a client that sends more is closed: it would be kept on disk until it is whole.
+OVERSIZE_ANSWERED = 4
 
 # Files and connections that a process may have open.
 MOST_DESCRIPTORS = 65536
@@ -127,7 +133,7 @@ def _answer_requests(
         started.callback(companion.stop)
         parts.append(companion)
     sockets = started.enter_context(_private_directory(user))
-    uwsgi = Uwsgi(settings.server, listener, sockets, environment, user)
+    uwsgi = Uwsgi(settings, listener, sockets, environment, user)
     started.callback(uwsgi.stop)
     parts.append(uwsgi)
     uwsgi.wait_until_ready(stop)
@@ -189,6 +195,13 @@ class Listener:
             self._socket.listen(min(LISTEN_QUEUE, _longest_listen_queue()))
         except OSError as error:
             raise self._refusal(error) from None
+
+    def refuse(self) -> None:
+        """Let no further client connect, also where a child has inherited it."""
+        # It is not connected, or closed already.
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self.close()
 
     def close(self) -> None:
         """Close it here; a child that has inherited it goes on."""
@@ -324,30 +337,32 @@ class Uwsgi:
 
     def __init__(
         self,
-        server: Any,
+        settings: Any,
         listener: Listener,
         sockets: Path,
         environment: dict[str, str],
         user: ServerUser | None,
     ) -> None:
         self._address = listener.address
-        self._stop_timeout = server.stop_timeout
+        self._stop_timeout = settings.server.stop_timeout
+        kept = OVERSIZE_ANSWERED * Limits.from_config(settings.limits).largest_body
         self._is_ready = False
         # What uwsgi says at its start is of interest only if that fails.
         self._held: collections.deque[bytes] = collections.deque(maxlen=1000)
+        self._listener = listener
+        self._farewell = sockets / 'farewell'
+        self._farewell.write_bytes(b'\0')
         listener.open()
         self._process = start_child(
-            _uwsgi_command(server, listener.fileno(), sockets),
-            environment,
+            _uwsgi_command(settings.server, listener.fileno(), sockets, kept),
+            environment | {'MARCONI_FAREWELL': str(self._farewell)},
             user,
-            prepare=_limit_file_size,
+            prepare=functools.partial(_limit_file_size, kept),
             pass_fds=[listener.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         )
-        # Else clients could still connect after uwsgi has closed it.
-        listener.close()
         self._reader = threading.Thread(target=self._read, name='uwsgi-output', daemon=True)
         self._reader.start()
 
@@ -369,7 +384,12 @@ class Uwsgi:
             raise ServiceError(f'uwsgi ended unasked, with code {self._process.returncode}')
 
     def stop(self) -> None:
-        """Let requests in flight finish, for ``server.stop_timeout`` seconds at most."""
+        """Take no new clients; let requests in flight finish, for ``server.stop_timeout`` seconds."""
+        self._listener.refuse()
+        if self._is_ready and self._process.poll() is None:
+            with self._farewell.open('r+b') as farewell:
+                farewell.write(b'\1')
+            time.sleep(FAREWELL)
         # The master itself would wait for ever; it also takes a while to end after the last
         # of its workers.
         stop_child(self._process, self._stop_timeout + 2)
@@ -390,8 +410,10 @@ class Uwsgi:
                 _write_to_stderr(line)
 
 
-def _uwsgi_command(server: Any, listener: int, sockets: Path) -> list[str]:
+def _uwsgi_command(server: Any, listener: int, sockets: Path, kept: int) -> list[str]:
     """The program uwsgi and its options.
+
+    :param kept: bytes of the largest body that is kept until it is whole
 
     Two routers stand between clients and workers, so that a worker sees whole requests only.
     The http router keeps the clients' connections and reads the headers, the fastrouter then
@@ -409,8 +431,9 @@ def _uwsgi_command(server: Any, listener: int, sockets: Path) -> list[str]:
         # Of silence before a request's headers are complete; a connection that was used may
         # be idle for longer.
         'http-headers-timeout': HEADERS_TIMEOUT,
-        # Clients such as curl wait for "100 Continue" before they send a large body.
-        'http-manage-expect': 1,
+        # Clients such as curl wait for "100 Continue" before they send a large body; to one that
+        # is larger than this the answer is 413.
+        'http-manage-expect': kept,
         # Unix sockets, as who reaches uwsgi's own protocol may run code in the workers.
         'http-to': sockets / 'router.sock',
         'fastrouter': sockets / 'router.sock',
@@ -565,11 +588,11 @@ def _is_healthy(address: Address) -> bool:
         connection.close()
 
 
-def _limit_file_size() -> None:
+def _limit_file_size(size: int) -> None:
     # Of the files in which the fastrouter keeps bodies, lest one client fills the disk. The
     # workers lift it for themselves (see wsgi.py).
     _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (LARGEST_BODY, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
 
 
 def _write_to_stderr(line: bytes) -> None:

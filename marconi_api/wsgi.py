@@ -5,6 +5,7 @@ a worker (see service.py). They look at headers only, and rely on a few things h
 """
 
 import contextlib
+import mmap
 import os
 import resource
 import select
@@ -50,10 +51,12 @@ class BehindRouters:
 
     :param threads: how many requests are answered at once; half of them may be waiting for the
         rest of a body in chunks
+    :param farewell: a byte that is not 0 once the service is about to stop
     """
 
-    def __init__(self, application: Application, threads: int) -> None:
+    def __init__(self, application: Application, threads: int, farewell: bytes | mmap.mmap) -> None:
         self._application = application
+        self._farewell = farewell
         self._waiting = threading.BoundedSemaphore(max(1, threads // 2))
         self._last_answer = 0.0
 
@@ -70,7 +73,7 @@ class BehindRouters:
             # know of read 204 as empty whatever its headers say.
             if status.startswith('204') and not _has_length(headers):
                 headers = [*headers, ('Content-Length', '0')]
-            if UNRELIABLE in environ or 'HTTP_TRANSFER_ENCODING' in environ:
+            if self._farewell[0] or UNRELIABLE in environ or 'HTTP_TRANSFER_ENCODING' in environ:
                 headers = [*headers, ('Connection', 'close')]
             if environ['SERVER_PROTOCOL'] in PROTOCOLS:
                 return start_response(status, headers, *exc_info)
@@ -231,9 +234,19 @@ def _listens_for_clients(found: socket.socket) -> bool:
     )
 
 
+def _farewell() -> bytes | mmap.mmap:
+    """What service.py writes to when it stops, as all workers see it at once."""
+    path = os.environ.get('MARCONI_FAREWELL')
+    if path is None:
+        return b'\0'
+    with open(path, 'rb') as file:
+        return mmap.mmap(file.fileno(), 1, access=mmap.ACCESS_READ)
+
+
 application = BehindRouters(
     load_app(read_settings().to_dict()),
     threads=int(uwsgi.opt.get('threads', 1)) if uwsgi else 1,
+    farewell=_farewell(),
 )
 if uwsgi is not None:
     # The master's, and the routers', which it starts later. uwsgi's own option for names

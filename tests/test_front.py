@@ -243,6 +243,27 @@ def test_clients_that_hang_in_chunks_do_not_keep_others_waiting(
     assert len(messages_of(client)) == 1
 
 
+# Bodies that are too large.
+
+
+@pytest.mark.parametrize('size', [300_000, 900_000])
+def test_a_body_somewhat_too_large_is_refused_with_an_answer(client: Client, size: int) -> None:
+    posted = {'messages': [{'body': 'x' * size}]}
+
+    status, body = client.request('POST', f'{QUEUE}/messages', posted)
+
+    assert (status, json.loads(body)['title']) == (400, 'Invalid API request')
+
+
+def test_who_asks_whether_to_send_a_body_far_too_large_is_told_not_to(client: Client) -> None:
+    status, _ = client.raw(
+        f'POST {QUEUE}/messages HTTP/1.1\r\n{HEAD}Content-Length: 5000000\r\n'
+        'Expect: 100-continue\r\n\r\n'
+    )
+
+    assert status == 413
+
+
 # What is taken for a request.
 
 

@@ -137,8 +137,9 @@ def test_a_body_that_would_fill_the_disk_is_cut_off(service: Service) -> None:
     with socket.create_connection(('127.0.0.1', service.port), timeout=DEADLINE) as client:
         client.sendall(UNFINISHED.replace(b'Length: 100', b'Length: 1000000000'))
 
+        # 256 KiB are allowed.
         with pytest.raises((ConnectionResetError, BrokenPipeError)):
-            client.sendall(b' ' * 2**26)
+            client.sendall(b' ' * 2**23)
 
     assert service.request('GET', '/v1/health') == (204, b'')
 
@@ -384,6 +385,26 @@ def test_it_ends_when_the_requests_in_flight_are_answered(start: Start, number: 
     assert (service.process.returncode, out) == (0, '')
     assert 'Traceback' not in err
     assert all(is_gone(pid) for pid in processes)
+
+
+def test_who_keeps_a_connection_is_told_before_it_ends(start: Start) -> None:
+    service = start().wait_until_ready()
+    with contextlib.closing(service.connect()) as connection:
+        request(connection, 'GET', '/v1/health')
+        service.process.send_signal(signal.SIGTERM)
+
+        closes = False
+        while not closes:
+            connection.request('GET', '/v1/health')
+            response = connection.getresponse()
+            response.read()
+            assert response.status == 204
+            closes = response.headers.get('Connection') == 'close'
+    with pytest.raises(ConnectionRefusedError):
+        service.request('GET', '/v1/health')
+    service.end()
+
+    assert service.process.returncode == 0
 
 
 def test_impatience_leaves_nothing_behind(start: Start) -> None:
