@@ -68,15 +68,17 @@ def busy_session(server: EmbeddedPostgres) -> Iterator[int]:
             connection.cursor().execute('DO $$ BEGIN LOOP END LOOP; END $$')
 
     with contextlib.closing(psycopg2.connect(server.url.replace('+psycopg2', ''))) as connection:
+        # Asked for now, as it would be 0 once the connection is broken.
+        session = connection.info.backend_pid
         worker = threading.Thread(target=work)
         worker.start()
         running = "SELECT 1 FROM pg_stat_activity WHERE state = 'active' AND query LIKE 'DO%'"
         wait_until(lambda: execute(server, running) == [(1,)])
         try:
-            yield connection.info.backend_pid
+            yield session
         finally:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(connection.info.backend_pid, signal.SIGKILL)
+                os.kill(session, signal.SIGKILL)
             worker.join()
 
 
