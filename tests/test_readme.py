@@ -168,5 +168,14 @@ def test_every_setting_has_a_sentence() -> None:
 
 def test_all_links_lead_somewhere() -> None:
     for document in (CHECKOUT / 'README.md', *(CHECKOUT / 'docs').glob('*.md')):
-        for target in re.findall(r'\]\(([^)#:]+)\)', document.read_text()):
-            assert (document.parent / target).exists(), f'{document.name}: {target}'
+        links = re.findall(r'\]\(([^)#:]*)(?:#([^)]*))?\)', document.read_text())
+        for target, anchor in links:
+            led_to = document.parent / target if target else document
+            assert led_to.exists(), f'{document.name}: {target}'
+            assert not anchor or anchor in anchors(led_to), f'{document.name}: {target}#{anchor}'
+
+
+def anchors(document: Path) -> set[str]:
+    """The names by which links lead to a document's headings, as GitHub makes them."""
+    headings = re.findall('^#+ (.*)$', document.read_text(), re.MULTILINE)
+    return {re.sub('[^a-z0-9 _-]', '', heading.lower()).replace(' ', '-') for heading in headings}
