@@ -15,9 +15,11 @@ from marconi_api.model.taking import PLACE, first_place, lock, look_at_returned
 #: The condition for a returned message that may be handed out once more. (Fresh ones may.)
 MAY_BE_CLAIMED = 'claim_count < %(max_claim_count)s'
 
-# A claim looks at so many returned messages, and puts the dead letters of them away; the next
-# claims go on. It looks for what it hands out from another hint on, behind the dead letters.
+# The first look of a claim goes to so many returned messages, and puts the dead letters of them
+# away; the next claims go on. All looks of a claim search for what it hands out from another hint
+# on, behind the dead letters.
 _LOOK = 1000
+_MOST = f'CASE WHEN %(is_first_look)s THEN {_LOOK} ELSE 0 END'
 
 #: The place of the first returned message that is alive, a dead letter or not.
 FIRST_ALIVE = first_place('alive_ones', 'is_alive', _LOOK)
@@ -32,7 +34,7 @@ _COLUMNS = f'{PLACE}, {IS_ALIVE} AS is_alive, {IS_ALIVE} AND NOT {MAY_BE_CLAIMED
 PUT_AWAY = f"""
     alive_ones AS MATERIALIZED (
         {look_at_returned('alive_hint', _LOOK, _COLUMNS)}),
-    dead AS MATERIALIZED ({lock('alive_ones', 'is_dead', str(_LOOK))}),
+    dead AS MATERIALIZED ({lock('alive_ones', 'is_dead', _MOST)}),
     target AS MATERIALIZED (
         SELECT floor FROM queues
          WHERE queue_id = %(target_id)s AND project = %(project)s AND name = %(target_name)s

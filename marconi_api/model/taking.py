@@ -214,6 +214,7 @@ class _Search:
         self._hints = hints
         self._queue = queue
         self._limit = limit_on_claims
+        self._is_first = True
         # Where the look before was cut short.
         self._fresh_end = 0
         self._held_end = _BEFORE_ALL
@@ -233,7 +234,12 @@ class _Search:
         if self._limit is not None:
             self._alive_start = self._hints.start(self._queue.id)
             alive = self._alive_start.hint
-            parameters |= {'alive_hint': alive.held_until, 'alive_hint_id': alive.held_id}
+            parameters |= {
+                'alive_hint': alive.held_until,
+                'alive_hint_id': alive.held_id,
+                'is_first_look': self._is_first,
+            }
+            self._is_first = False
         return parameters
 
     def learn(self, sight: _Sight) -> None:

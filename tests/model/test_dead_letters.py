@@ -459,6 +459,15 @@ def test_a_claim_puts_a_bounded_number_of_dead_letters_away_and_the_next_go_on(
     assert moved == [(1000,), (2000,), (2500,)]
 
 
+def test_a_claim_that_looks_far_puts_no_more_of_them_away(queue, dead, fill, claim, sql):
+    limit(queue, 2)
+    fill(12_000, PAST, claim_count=2)
+
+    assert claim() is None
+
+    assert sql('SELECT count(*) FROM message_states WHERE queue_id = %s', dead.id) == [(1000,)]
+
+
 def test_hints_do_not_pass_over_what_may_be_claimed_when_the_limit_is_raised(
     queue, dead, fill, claim
 ):

@@ -50,7 +50,12 @@ def parameters_of(queue):
     return {
         **queue.parameters,
         **Hint().parameters,
-        **{'alive_hint': Hint().held_until, 'alive_hint_id': 0, 'asks': False},
+        **{
+            'alive_hint': Hint().held_until,
+            'alive_hint_id': 0,
+            'is_first_look': True,
+            'asks': False,
+        },
         **{'claim_id': str(uuid4()), 'ttl': 60, 'grace': 60, 'limit': 10},
         **{'after': -1, 'not_from': CLIENT, 'id': 1, 'ids': [1, 2, 3]},
         **{'verdicts': ['touch'], 'seconds': [60], 'graces': [60], 'reasons': [None]},
