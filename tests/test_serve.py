@@ -486,9 +486,16 @@ def test_a_killed_service_leaves_its_port_though_requests_are_in_flight(start: S
 
     with _held_up(service, answers):
         service.end(signal.SIGKILL)
-        again = start(PORT=str(service.port)).wait_until_ready()
+        wait_until(lambda: not _listens(service.port))
+    again = start(PORT=str(service.port)).wait_until_ready()
 
+    assert answers == []
     assert again.port == service.port
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(('127.0.0.1', port)) == 0
 
 
 def test_the_limit_on_descriptors_is_raised(start: Start) -> None:
