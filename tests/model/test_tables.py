@@ -18,6 +18,8 @@ OVER_ALL_QUEUES = {
     '_NAMES',
     '_COUNT_QUEUES',
     '_LIST of queues',
+    '_SEARCH',
+    '_NEXT_QUEUE',
     '_LOOK_AT_MESSAGES',
     '_LOOK_AT_CLAIMS',
 }
