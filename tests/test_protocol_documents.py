@@ -302,3 +302,13 @@ def test_each_link_leads_to_a_heading_that_is_there(document: Path) -> None:
     for target, name in links:
         linked = document.parent / target if target else document
         assert name in anchors(linked.read_text()), f'{document.name}: {target}#{name}'
+
+
+# ---------------------------------------------------------------- the glossary
+
+
+def test_the_glossary_explains_each_word_once() -> None:
+    words = re.findall(r'^\| \*\*(.+?)\*\*', text_of('glossary.md'), re.MULTILINE)
+
+    assert words
+    assert len(set(words)) == len(words)
