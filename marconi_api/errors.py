@@ -313,6 +313,16 @@ class NotFinished(MarconiError):
         super().__init__(f'{so_far}: send the same request again to go on.')
 
 
+class CountUnderWay(MarconiError):
+    """Many messages of another queue are being counted; one count runs at a time."""
+
+    status = 503
+    title = 'Service temporarily unavailable'
+
+    def __init__(self) -> None:
+        super().__init__('Another count is under way: please try again.')
+
+
 class TooManySlowBodies(MarconiError):
     """As many bodies in chunks are being waited for as may be; nothing was done."""
 

@@ -53,7 +53,7 @@ class EndOfLine(wtypes.Base):
 
 
 class Counts(wtypes.Base):
-    """How many messages a queue has, and the ends of the line if it has any."""
+    """Messages of a queue by state; used again for a while if counting takes over 0.1 s."""
 
     free = wtypes.wsattr(natural, mandatory=True)
     claimed = wtypes.wsattr(natural, mandatory=True)

@@ -17,7 +17,7 @@ from marconi_api.model.expiry import Expiry
 from marconi_api.model.hints import Hints
 from marconi_api.model.messages import READY, STATES, Batch, Message, Messages, Page, PeekedMessage
 from marconi_api.model.queue_filter import QueueFilter
-from marconi_api.model.queues import VOLUME, MessageSummary, Queue, Queues, Stats
+from marconi_api.model.queues import MessageSummary, Queue, Queues, Stats
 from marconi_api.model.shares import Share
 from marconi_api.model.tables import MOST_IN_A_POST, QueueKey
 from marconi_api.model.verdicts import RESULTS, VERDICTS, Outcome, Verdict, Verdicts
@@ -50,7 +50,6 @@ __all__ = [
     'hints',
     'init_model',
     'is_healthy',
-    'message_volume',
     'messages',
     'queues',
     'verdicts',
@@ -117,12 +116,3 @@ def _store_a_message() -> None:
     queues.create(queue)
     messages.post(queue, str(uuid4()), [60], ['null'])
     queues.delete(queue)
-
-
-def message_volume() -> dict[str, int]:
-    """How many live messages there are in all queues, parked ones left out.
-
-    The time grows with their number.
-    """
-    [(free, claimed)] = database.rows(VOLUME, {}, repeatable=True)
-    return {'free': free, 'claimed': claimed, 'total': free + claimed}

@@ -13,6 +13,7 @@ from marconi_api.errors import (
     StorageUnavailable,
 )
 from marconi_api.model.attributes import METADATA, Attributes
+from marconi_api.model.counts import Counts
 from marconi_api.model.database import Database, Row
 from marconi_api.model.prepared import Prepared
 from marconi_api.model.queue_filter import MAY_PASS, QueueFilter
@@ -67,6 +68,7 @@ class Queues:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._counts = Counts()
 
     def create(self, queue: QueueKey, metadata: str = '{}') -> bool:
         """Make a queue; False if it existed, and then nothing changes.
@@ -190,11 +192,28 @@ class Queues:
         return int(self._database.rows(_COUNT_QUEUES, {'project': project}, repeatable=True)[0][0])
 
     def stats(self, queue: QueueKey) -> Stats:
-        """Count the queue's live messages; the time it takes grows with their number."""
+        """Count the queue's live messages, when ``Counts`` lets it.
+
+        So the figures of many messages may be those of a short time ago.
+        """
+        for (floor,) in self._database.rows(THE_QUEUE, queue.parameters, repeatable=True):
+            # A queue that is made anew has another floor.
+            return self._counts.of((queue, floor), lambda: self._count(queue))
+        raise QueueNotFound(queue.name, queue.project)
+
+    def volume(self) -> dict[str, int]:
+        """Count the live messages of all queues but parked ones, when ``Counts`` lets it."""
+        return self._counts.of('all queues', self._count_all)
+
+    def _count(self, queue: QueueKey) -> Stats:
         rows = self._database.rows(_STATS, queue.parameters, repeatable=True)
         for free, claimed, parked, *ends in rows:
             return Stats(free, claimed, parked, _summary(*ends[:3]), _summary(*ends[3:]))
         raise QueueNotFound(queue.name, queue.project)
+
+    def _count_all(self) -> dict[str, int]:
+        [(free, claimed)] = self._database.rows(_VOLUME, {}, repeatable=True)
+        return {'free': free, 'claimed': claimed, 'total': free + claimed}
 
 
 def _refuse_cycle(
@@ -277,8 +296,8 @@ _LIST = f"""
      ORDER BY name LIMIT %(limit)s
 """
 
-#: Free and claimed messages, of all queues. Parked ones count as neither.
-VOLUME = f"""
+# Free and claimed messages, of all queues. Parked ones count as neither.
+_VOLUME = f"""
     SELECT count(*) FILTER (WHERE NOT {IS_CLAIMED}), count(*) FILTER (WHERE {IS_CLAIMED})
       FROM message_states JOIN queues USING (queue_id)
      WHERE expires_at > now() AND NOT {IS_PARKED} AND coalesce(moved_in, id) >= floor

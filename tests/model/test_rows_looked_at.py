@@ -41,7 +41,7 @@ COUNTS_ALL = {
     'queues._COUNT',
     'queues._COUNT_QUEUES',
     'queues._STATS',
-    'queues.VOLUME',
+    'queues._VOLUME',
     # As much as is claimed or delayed.
     'messages._LOCK_CLAIMED',
     'messages._PURGE_UNCLAIMED',

@@ -11,7 +11,7 @@ DISTRIBUTED = ('messages', 'message_states', 'claims', 'queues')
 # Those that look over all queues by design: a project's list, the janitor's walk, and what an
 # administrator asks of all projects.
 OVER_ALL_QUEUES = {
-    'VOLUME',
+    '_VOLUME',
     '_PROJECTS',
     '_PROJECTS_WITH',
     '_COUNT_SLICE',

@@ -4,7 +4,7 @@ from typing import Any
 
 from marconi_api import limits, model
 from marconi_api.controllers.documents import QueuePage, Statistics, stats_document
-from marconi_api.errors import OutOfRange, QueueCollision, QueueNotFound
+from marconi_api.errors import CountUnderWay, OutOfRange, QueueCollision, QueueNotFound
 from marconi_api.model import Queue, QueueKey
 from marconi_api.wire import (
     EMPTY,
@@ -120,7 +120,10 @@ class MetadataController:
 class StatsController:
     """``/v1/queues/{queue}/stats``."""
 
-    @expose(replies={200: Content(Statistics, 'Content-Location')}, raises=(QueueNotFound,))
+    @expose(
+        replies={200: Content(Statistics, 'Content-Location')},
+        raises=(QueueNotFound, CountUnderWay),
+    )
     def get(self, request: Request, queue: QueueKey) -> Reply:
         """How many messages are there, and the ends of the line (contract 4.7)."""
         document = stats_document(queue_href(queue), model.queues.stats(queue))

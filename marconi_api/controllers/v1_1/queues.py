@@ -8,7 +8,7 @@ from marconi_api.controllers.documents import QueuePage, Statistics, stats_docum
 from marconi_api.controllers.v1_1 import attributes
 from marconi_api.controllers.v1_1.attributes import check_attributes
 from marconi_api.controllers.v1_1.controller import Controller
-from marconi_api.errors import DeadLetterCycle, QueueCollision, QueueNotFound
+from marconi_api.errors import CountUnderWay, DeadLetterCycle, QueueCollision, QueueNotFound
 from marconi_api.model import Queue, QueueKey, Stats
 from marconi_api.wire import (
     EMPTY,
@@ -106,7 +106,7 @@ class StatsController(Controller):
     #: The type of the reply's document.
     shown_type: ClassVar[type[Statistics]] = Statistics
 
-    @expose(replies={200: Content('shown_type')})
+    @expose(replies={200: Content('shown_type')}, raises=(CountUnderWay,))
     def get(self, request: Request, queue: QueueKey) -> Reply:
         """How many messages are there; none in a queue that does not exist."""
         try:

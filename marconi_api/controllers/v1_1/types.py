@@ -106,7 +106,7 @@ class Claim(wtypes.Base):
 
 
 class Health(wtypes.Base):
-    """What works, how long it takes, and how many messages there are."""
+    """What works, how long it takes, and the messages there are or were a short time ago."""
 
     catalog_reachable = wtypes.wsattr(bool, mandatory=True)
     storage_reachable = wtypes.wsattr(bool, mandatory=True)

@@ -87,7 +87,7 @@ class QueuePage(documents.QueuePage):
 
 
 class Counts(documents.Counts):
-    """The same with the parked messages, which are neither free nor claimed."""
+    """Parked ones, too; used again for a while if counting takes over 0.1 s."""
 
     parked = wtypes.wsattr(natural, mandatory=True)
 
