@@ -4,11 +4,11 @@ import logging.config
 from typing import Any
 
 from marconi_api import limits, shell, signing
-from marconi_api.dispatch import Marconi
 from marconi_api.hooks import ErrorHook, SignedUrlHook
 from marconi_api.installation import database_url
 from marconi_api.model import init_model
 from marconi_api.settings import SettingsError, complete
+from marconi_api.wire.routes import Marconi
 
 
 def setup_app(config: Any) -> Marconi:

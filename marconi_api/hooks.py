@@ -10,22 +10,21 @@ from pecan.core import RoutingState
 from pecan.hooks import PecanHook
 from webob.acceptparse import create_accept_header
 
-from marconi_api import framing, limits, signing
-from marconi_api.errors import (
+from marconi_api import limits, signing
+from marconi_api.errors import Fault, InvalidQueueName, MarconiError
+from marconi_api.model.tables import QueueKey
+from marconi_api.wire import framing
+from marconi_api.wire.failures import (
     EmptyProject,
-    Fault,
     FormEncodedBody,
     InvalidClientId,
-    InvalidQueueName,
-    MarconiError,
     MethodNotAllowed,
     MissingHeader,
     MissingProject,
     NotAcceptable,
     NotGranted,
 )
-from marconi_api.model.tables import QueueKey
-from marconi_api.wire import JSON, RETRY_AFTER, Reply, json_reply
+from marconi_api.wire.replies import JSON, RETRY_AFTER, Reply, json_reply
 
 log = logging.getLogger(__name__)
 

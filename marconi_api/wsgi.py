@@ -19,9 +19,9 @@ from typing import Any
 from pecan import load_app
 
 from marconi_api.children import name_process
-from marconi_api.errors import BodyTooSlow, MalformedRequest, TooManySlowBodies
-from marconi_api.framing import NEXT_CHUNK, PROTOCOLS, UNRELIABLE
 from marconi_api.settings import read_settings
+from marconi_api.wire.failures import BodyTooSlow, MalformedRequest, TooManySlowBodies
+from marconi_api.wire.framing import NEXT_CHUNK, PROTOCOLS, UNRELIABLE
 
 try:
     import uwsgi

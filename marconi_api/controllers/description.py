@@ -6,9 +6,12 @@ from importlib.metadata import version
 
 import msgspec
 
-from marconi_api import openapi
-from marconi_api.dispatch import Resource
-from marconi_api.wire import Content, JsonObject, Raw, Reply, Request, expose, json_reply
+from marconi_api.wire import openapi
+from marconi_api.wire.actions import Content, expose
+from marconi_api.wire.documents import JsonObject
+from marconi_api.wire.replies import Raw, Reply, json_reply
+from marconi_api.wire.requests import Request
+from marconi_api.wire.routes import Resource
 
 
 class DescriptionController:

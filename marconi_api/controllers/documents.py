@@ -6,17 +6,9 @@ from wsme import types as wtypes
 
 from marconi_api import model
 from marconi_api.model import READY, MessageSummary, Stats
-from marconi_api.wire import (
-    EMPTY,
-    RETRY_AFTER,
-    Content,
-    Reply,
-    String,
-    any_object,
-    empty_reply,
-    natural,
-    string,
-)
+from marconi_api.wire.actions import EMPTY, Content
+from marconi_api.wire.replies import RETRY_AFTER, Reply, empty_reply
+from marconi_api.wire.values import String, any_object, natural, string
 
 #: The states of the messages on a page that includes claimed ones.
 WITH_CLAIMED = READY | {'claimed'}

@@ -4,9 +4,11 @@ The status is 404, as Zaqar's where it is installed without them: clients take t
 failure, while some of them take 405 or 501 for success (contract v2, 13.1).
 """
 
-from marconi_api.errors import NotOffered
 from marconi_api.model import QueueKey
-from marconi_api.wire import Reply, Request, expose
+from marconi_api.wire.actions import expose
+from marconi_api.wire.failures import NotOffered
+from marconi_api.wire.replies import Reply
+from marconi_api.wire.requests import Request
 
 _SUBSCRIPTIONS = 'subscriptions: list or claim the messages instead'
 _TOPICS = 'topics: use queues'

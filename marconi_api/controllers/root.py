@@ -6,8 +6,10 @@ from typing import Any
 from marconi_api.controllers import v1, v1_1, v2
 from marconi_api.controllers.description import DescriptionController
 from marconi_api.controllers.documents import Versions
-from marconi_api.dispatch import Resource, Routes
-from marconi_api.wire import Content, Reply, Request, expose, json_reply
+from marconi_api.wire.actions import Content, expose
+from marconi_api.wire.replies import Reply, json_reply
+from marconi_api.wire.requests import Request
+from marconi_api.wire.routes import Resource, Routes
 
 
 class RootController:

@@ -6,17 +6,10 @@ from marconi_api.controllers.v1.queues import queue_href
 from marconi_api.controllers.v1.types import Claim, ClaimRenewal, Message, NewClaim
 from marconi_api.errors import ClaimNotFound
 from marconi_api.model import QueueKey
-from marconi_api.wire import (
-    EMPTY,
-    Content,
-    IntegerParameter,
-    Reply,
-    Request,
-    content_location,
-    empty_reply,
-    expose,
-    json_reply,
-)
+from marconi_api.wire.actions import EMPTY, Content, expose
+from marconi_api.wire.replies import Reply, content_location, empty_reply, json_reply
+from marconi_api.wire.requests import Request
+from marconi_api.wire.values import IntegerParameter
 
 
 class ClaimsController:

@@ -12,30 +12,27 @@ from marconi_api.errors import (
     ClaimDoesNotHold,
     MessageIsClaimed,
     MessageNotFound,
-    MissingHeader,
-    MissingParameter,
     OutOfRange,
     QueueNotFound,
 )
 from marconi_api.model import MOST_IN_A_POST, READY, Message, QueueKey
-from marconi_api.wire import (
-    EMPTY,
-    ByHand,
-    Content,
+from marconi_api.wire.actions import EMPTY, ByHand, Content, expose, read_query
+from marconi_api.wire.documents import text_of
+from marconi_api.wire.failures import MissingHeader, MissingParameter
+from marconi_api.wire.replies import (
+    Raw,
+    Reply,
+    content_location,
+    empty_reply,
+    json_reply,
+    next_link,
+)
+from marconi_api.wire.requests import Request
+from marconi_api.wire.values import (
     IntegerParameter,
     ListOf,
     ListParameter,
-    Raw,
-    Reply,
-    Request,
     boolean_parameter,
-    content_location,
-    empty_reply,
-    expose,
-    json_reply,
-    next_link,
-    read_query,
-    text_of,
     text_parameter,
 )
 

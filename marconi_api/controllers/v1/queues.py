@@ -6,24 +6,18 @@ from marconi_api import limits, model
 from marconi_api.controllers.documents import QueuePage, Statistics, stats_document
 from marconi_api.errors import CountUnderWay, OutOfRange, QueueCollision, QueueNotFound
 from marconi_api.model import Queue, QueueKey
-from marconi_api.wire import (
-    EMPTY,
-    ByHand,
-    Content,
-    IntegerParameter,
-    Json,
-    JsonObject,
+from marconi_api.wire.actions import EMPTY, ByHand, Content, expose
+from marconi_api.wire.documents import JsonObject
+from marconi_api.wire.replies import (
     Raw,
     Reply,
-    Request,
-    boolean_parameter,
     content_location,
     empty_reply,
-    expose,
     json_reply,
     next_link,
-    text_parameter,
 )
+from marconi_api.wire.requests import Request
+from marconi_api.wire.values import IntegerParameter, Json, boolean_parameter, text_parameter
 
 
 def queue_href(queue: QueueKey) -> str:

@@ -6,16 +6,10 @@ from marconi_api.controllers.v1_1.messages import message_documents
 from marconi_api.controllers.v1_1.types import Claim, ClaimedMessages, ClaimRenewal, NewClaim
 from marconi_api.errors import ClaimNotFound
 from marconi_api.model import QueueKey
-from marconi_api.wire import (
-    EMPTY,
-    Content,
-    IntegerParameter,
-    Reply,
-    Request,
-    empty_reply,
-    expose,
-    json_reply,
-)
+from marconi_api.wire.actions import EMPTY, Content, expose
+from marconi_api.wire.replies import Reply, empty_reply, json_reply
+from marconi_api.wire.requests import Request
+from marconi_api.wire.values import IntegerParameter
 
 
 def terms(body: NewClaim) -> tuple[int, int]:

@@ -9,18 +9,12 @@ from marconi_api import model
 from marconi_api.controllers.documents import HEALTH_REPLIES, Home, health_reply, relation
 from marconi_api.controllers.v1_1.controller import Controller
 from marconi_api.controllers.v1_1.types import Health
-from marconi_api.errors import MarconiError, NotAuthorized, StorageUnavailable
+from marconi_api.errors import MarconiError, StorageUnavailable
 from marconi_api.model import QueueKey
-from marconi_api.wire import (
-    EMPTY,
-    ByHand,
-    Content,
-    Reply,
-    Request,
-    empty_reply,
-    expose,
-    json_reply,
-)
+from marconi_api.wire.actions import EMPTY, ByHand, Content, expose
+from marconi_api.wire.failures import NotAuthorized
+from marconi_api.wire.replies import Reply, empty_reply, json_reply
+from marconi_api.wire.requests import Request
 
 _QUEUE = {'queue_name': 'param/queue_name'}
 _MESSAGE = {**_QUEUE, 'message_id': 'param/message_id'}

@@ -17,23 +17,15 @@ from marconi_api.errors import (
     QueueCollision,
 )
 from marconi_api.model import READY, Attributes, Batch, Message, Page, QueueKey
-from marconi_api.wire import (
-    EMPTY,
-    ByHand,
-    Content,
+from marconi_api.wire.actions import EMPTY, ByHand, Content, expose, read_query
+from marconi_api.wire.documents import text_of
+from marconi_api.wire.replies import Raw, Reply, empty_reply, json_reply, next_link
+from marconi_api.wire.requests import Request
+from marconi_api.wire.values import (
     IntegerParameter,
     ListParameter,
     Parameter,
-    Raw,
-    Reply,
-    Request,
     boolean_parameter,
-    empty_reply,
-    expose,
-    json_reply,
-    next_link,
-    read_query,
-    text_of,
     text_parameter,
 )
 

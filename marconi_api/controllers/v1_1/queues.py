@@ -10,23 +10,11 @@ from marconi_api.controllers.v1_1.attributes import check_attributes
 from marconi_api.controllers.v1_1.controller import Controller
 from marconi_api.errors import CountUnderWay, DeadLetterCycle, QueueCollision, QueueNotFound
 from marconi_api.model import Queue, QueueKey, Stats
-from marconi_api.wire import (
-    EMPTY,
-    ByHand,
-    Content,
-    IntegerParameter,
-    Json,
-    JsonObject,
-    Raw,
-    Reply,
-    Request,
-    boolean_parameter,
-    empty_reply,
-    expose,
-    json_reply,
-    next_link,
-    text_parameter,
-)
+from marconi_api.wire.actions import EMPTY, ByHand, Content, expose
+from marconi_api.wire.documents import JsonObject
+from marconi_api.wire.replies import Raw, Reply, empty_reply, json_reply, next_link
+from marconi_api.wire.requests import Request
+from marconi_api.wire.values import IntegerParameter, Json, boolean_parameter, text_parameter
 
 
 class QueuesController(Controller):

@@ -8,14 +8,14 @@ from wsme import types as wtypes
 from marconi_api.controllers.documents import Link
 from marconi_api.errors import OutOfRange
 from marconi_api.model import MOST_IN_A_POST
-from marconi_api.wire import (
+from marconi_api.wire.documents import read_document
+from marconi_api.wire.values import (
     ListOf,
     NullableInteger,
     any_json,
     any_object,
     natural,
     nullable_string,
-    read_document,
     string,
 )
 

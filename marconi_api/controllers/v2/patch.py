@@ -9,8 +9,9 @@ from wsme.types import Unset
 from marconi_api import limits
 from marconi_api.controllers.v1_1.attributes import DEFAULTS, check_attributes
 from marconi_api.controllers.v2.types import Operation
-from marconi_api.errors import InvalidBody, MetadataConflict, OutOfRange
-from marconi_api.wire import JsonObject
+from marconi_api.errors import MetadataConflict, OutOfRange
+from marconi_api.wire.documents import JsonObject
+from marconi_api.wire.failures import InvalidBody
 
 _PATH = re.compile(r'/([^/]*)/([^/]+)')
 

@@ -18,24 +18,17 @@ from marconi_api.errors import (
     QueueNotFound,
 )
 from marconi_api.model import Queue, QueueFilter, QueueKey, Stats
-from marconi_api.wire import (
-    EMPTY,
-    ByHand,
-    Content,
+from marconi_api.wire.actions import EMPTY, ByHand, Content, expose, unnamed_parameters
+from marconi_api.wire.documents import JsonObject, text_of
+from marconi_api.wire.replies import Reply, empty_reply, json_reply
+from marconi_api.wire.requests import Request
+from marconi_api.wire.values import (
     IntegerParameter,
     Json,
-    JsonObject,
     OtherParameters,
     Parameter,
-    Reply,
-    Request,
     boolean_parameter,
-    empty_reply,
-    expose,
-    json_reply,
-    text_of,
     text_parameter,
-    unnamed_parameters,
 )
 
 PATCH_TYPE = 'application/openstack-messaging-v2.0-json-patch'

@@ -13,19 +13,13 @@ from marconi_api.controllers.v2.types import (
     NewShare,
     PeekedMessages,
 )
-from marconi_api.errors import InvalidQueueName, MissingParameter, OutOfRange
+from marconi_api.errors import InvalidQueueName, OutOfRange
 from marconi_api.model import QueueKey, Share
-from marconi_api.wire import (
-    Content,
-    IntegerParameter,
-    ListParameter,
-    Reply,
-    Request,
-    boolean_parameter,
-    expose,
-    json_reply,
-    next_link,
-)
+from marconi_api.wire.actions import Content, expose
+from marconi_api.wire.failures import MissingParameter
+from marconi_api.wire.replies import Reply, json_reply, next_link
+from marconi_api.wire.requests import Request
+from marconi_api.wire.values import IntegerParameter, ListParameter, boolean_parameter
 
 
 def _keys(project: str, names: list[str]) -> list[QueueKey]:

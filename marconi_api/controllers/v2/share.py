@@ -9,7 +9,10 @@ from marconi_api.controllers.v1_1.controller import Controller
 from marconi_api.controllers.v2.types import Grant, NewGrant
 from marconi_api.errors import OutOfRange
 from marconi_api.model import QueueKey
-from marconi_api.wire import ByHand, Content, JsonObject, Reply, Request, expose, json_reply
+from marconi_api.wire.actions import ByHand, Content, expose
+from marconi_api.wire.documents import JsonObject
+from marconi_api.wire.replies import Reply, json_reply
+from marconi_api.wire.requests import Request
 
 _SHAREABLE = ('messages', 'claims', 'subscriptions')
 _LIFE = timedelta(days=1)

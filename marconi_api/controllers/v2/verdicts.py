@@ -22,20 +22,14 @@ from marconi_api.errors import (
     ClaimNotFound,
     MessageIsNotParked,
     MessageNotFound,
-    MissingParameter,
     OutOfRange,
 )
 from marconi_api.model import VERDICTS, Outcome, QueueKey, Verdict
-from marconi_api.wire import (
-    EMPTY,
-    Content,
-    Reply,
-    Request,
-    empty_reply,
-    expose,
-    json_reply,
-    text_parameter,
-)
+from marconi_api.wire.actions import EMPTY, Content, expose
+from marconi_api.wire.failures import MissingParameter
+from marconi_api.wire.replies import Reply, empty_reply, json_reply
+from marconi_api.wire.requests import Request
+from marconi_api.wire.values import text_parameter
 
 #: The members that go with each verdict, beside ``id`` and ``verdict``.
 _TERMS = {

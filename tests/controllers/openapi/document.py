@@ -6,9 +6,10 @@ from jsonschema import Draft202012Validator
 from pecan.configuration import conf_from_file
 from webtest import TestResponse
 
-from marconi_api import installation, limits, openapi
+from marconi_api import installation, limits
 from marconi_api.controllers.root import RootController
-from marconi_api.dispatch import Resource
+from marconi_api.wire import openapi
+from marconi_api.wire.routes import Resource
 
 METHODS = ('get', 'head', 'post', 'put', 'patch', 'delete')
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from marconi_api.openapi import GLOSSARY
+from marconi_api.wire.openapi import GLOSSARY
 
 from ..client import Api
 from .document import DOCUMENT, METHODS, OPERATIONS, RESOURCES

@@ -1,7 +1,7 @@
 """The document at ``/openapi.json``: what the table of resources says of itself, as OpenAPI 3.1.
 
 Nothing is described twice. Paths and methods are those of the table; what an action reads and
-replies, and how it fails, is what it told ``wire.expose``; headers are those that its hooks
+replies, and how it fails, is what it told ``expose``; headers are those that its hooks
 read, ranges those of ``limits``, statuses and titles those of ``errors``, and prose is the first
 line of a docstring. Only what a name means, the same in all versions, is said here.
 """
@@ -16,16 +16,28 @@ from typing import Any
 
 from wsme import types as wtypes
 
-from marconi_api import limits, wire
-from marconi_api.dispatch import Resource
-from marconi_api.errors import (
-    InvalidBody,
-    InvalidParameter,
-    MarconiError,
-    MissingHeader,
-    OutOfRange,
-    StorageUnavailable,
-    WrongContentType,
+from marconi_api import limits
+from marconi_api.errors import MarconiError, OutOfRange, StorageUnavailable
+from marconi_api.wire.actions import Content, Declaration
+from marconi_api.wire.documents import JsonObject
+from marconi_api.wire.failures import InvalidBody, InvalidParameter, MissingHeader, WrongContentType
+from marconi_api.wire.replies import JSON, RETRY_AFTER
+from marconi_api.wire.routes import Resource
+from marconi_api.wire.values import (
+    BooleanParameter,
+    Integer,
+    IntegerParameter,
+    Json,
+    ListOf,
+    ListParameter,
+    Natural,
+    NullableInteger,
+    NullableString,
+    OtherParameters,
+    Parameter,
+    String,
+    TextParameter,
+    WordParameter,
 )
 
 #: What is meant by a name in paths, queries and headers.
@@ -111,14 +123,14 @@ class Components:
         if isinstance(datatype, list | wtypes.ArrayType):
             [element] = datatype if isinstance(datatype, list) else [datatype.item_type]
             return {'type': 'array', 'items': self.schema(element, is_sent)}
-        if isinstance(datatype, wire.ListOf):
+        if isinstance(datatype, ListOf):
             list_schema = self.schema([datatype.element], is_sent)
             most = {} if datatype.at_most is None else {'maxItems': datatype.at_most}
             return {**list_schema, 'minItems': datatype.at_least, **most}
         if inspect.isclass(datatype) and issubclass(datatype, wtypes.Base):
             name = _component_name(datatype)
             return self.refer('schemas', name, self._object(datatype, is_sent))
-        if datatype is wire.JsonObject:
+        if datatype is JsonObject:
             return {'type': 'object'}
         if datatype is bool:
             return {'type': 'boolean'}
@@ -154,7 +166,7 @@ class Operation:
         self._resource = resource
         self._components = components
         self._action: Any = resource.actions[method]
-        self._declared: wire.Declaration = self._action.declaration
+        self._declared: Declaration = self._action.declaration
 
     def describe(self) -> Schema:
         """The whole."""
@@ -219,7 +231,7 @@ class Operation:
         kind = '' if required else 'optional-'
         return self._components.refer('parameters', f'{kind}{name}', parameter)
 
-    def _query(self) -> dict[str, wire.Parameter]:
+    def _query(self) -> dict[str, Parameter]:
         query = self._own(self._declared.by_hand.query) or {}
         return {**self._declared.query, **query}
 
@@ -231,7 +243,7 @@ class Operation:
                 'description': meaning_of(name),
                 'schema': schema_of(datatype),
             }
-            if isinstance(datatype, wire.ListParameter):
+            if isinstance(datatype, ListParameter):
                 parameter.update(explode=False, required=datatype.required)
             yield parameter
 
@@ -244,7 +256,7 @@ class Operation:
         return {
             'required': not self._declared.body_is_optional,
             'description': f'At most {most} bytes.',
-            'content': {self._declared.media_type or wire.JSON: content},
+            'content': {self._declared.media_type or JSON: content},
         }
 
     def _body_type(self) -> Any:
@@ -277,7 +289,7 @@ class Operation:
             responses[status] = self._failure(ways)
         return {str(status): responses[status] for status in sorted(responses)}
 
-    def _reply(self, status: int, content: wire.Content) -> Schema:
+    def _reply(self, status: int, content: Content) -> Schema:
         response: Schema = {'description': HTTPStatus(status).phrase}
         if content.headers:
             response['headers'] = {name: self._reply_header(name) for name in content.headers}
@@ -289,7 +301,7 @@ class Operation:
     def _failures(self) -> Iterable['Failure']:
         query, body = self._query().values(), self._body_type()
         failures = [*self._of_hooks('raises'), *self._declared.raises]
-        if not all(isinstance(parameter, wire.TextParameter) for parameter in query):
+        if not all(isinstance(parameter, TextParameter) for parameter in query):
             failures += [InvalidParameter, OutOfRange]
         if self._declared.needs_client_id:
             failures.append(MissingHeader)
@@ -313,7 +325,7 @@ class Operation:
                 f'* *{title}*: {" ".join(dict.fromkeys(said))}' for title, said in described.items()
             ),
             'headers': {name: self._reply_header(name) for name in _headers_of(ways[0].status)},
-            'content': {wire.JSON: {'schema': {'allOf': [error, title]}}},
+            'content': {JSON: {'schema': {'allOf': [error, title]}}},
         }
         if self._method == 'HEAD':
             del response['content']
@@ -335,7 +347,7 @@ class Operation:
 
 def _headers_of(status: int) -> tuple[str, ...]:
     """What a failure's reply has, except for what its body needs."""
-    return ('Vary', wire.RETRY_AFTER[0]) if status == 503 else ('Vary',)
+    return ('Vary', RETRY_AFTER[0]) if status == 503 else ('Vary',)
 
 
 #: A class of errors; or an error, where the title is its own.
@@ -359,57 +371,57 @@ def schema_of(datatype: object) -> Schema:
 
 
 @schema_of.register
-def _(datatype: wire.Integer) -> Schema:
+def _(datatype: Integer) -> Schema:
     return {'type': 'integer', **_range_named(datatype.within)}
 
 
 @schema_of.register
-def _(datatype: wire.NullableInteger) -> Schema:
+def _(datatype: NullableInteger) -> Schema:
     return {'type': ['integer', 'null'], **_range_named(datatype.within)}
 
 
 @schema_of.register
-def _(datatype: wire.Natural) -> Schema:
+def _(datatype: Natural) -> Schema:
     return {'type': 'integer', 'minimum': 0}
 
 
 @schema_of.register
-def _(datatype: wire.String) -> Schema:
+def _(datatype: String) -> Schema:
     return {'type': 'string', **datatype.schema}
 
 
 @schema_of.register
-def _(datatype: wire.NullableString) -> Schema:
+def _(datatype: NullableString) -> Schema:
     return {'type': ['string', 'null']}
 
 
 @schema_of.register
-def _(datatype: wire.Json) -> Schema:
+def _(datatype: Json) -> Schema:
     return dict(datatype.schema)
 
 
 @schema_of.register
-def _(datatype: wire.TextParameter) -> Schema:
+def _(datatype: TextParameter) -> Schema:
     return {'type': 'string'}
 
 
 @schema_of.register
-def _(datatype: wire.IntegerParameter) -> Schema:
+def _(datatype: IntegerParameter) -> Schema:
     return {'type': 'integer', **_range_named(datatype.within)}
 
 
 @schema_of.register
-def _(datatype: wire.WordParameter) -> Schema:
+def _(datatype: WordParameter) -> Schema:
     return {'enum': list(datatype.words)}
 
 
 @schema_of.register
-def _(datatype: wire.BooleanParameter) -> Schema:
+def _(datatype: BooleanParameter) -> Schema:
     return {'type': 'boolean', 'default': False}
 
 
 @schema_of.register
-def _(datatype: wire.ListParameter) -> Schema:
+def _(datatype: ListParameter) -> Schema:
     number = _range(datatype.within)
     return {
         'type': 'array',
@@ -420,7 +432,7 @@ def _(datatype: wire.ListParameter) -> Schema:
 
 
 @schema_of.register
-def _(datatype: wire.OtherParameters) -> Schema:
+def _(datatype: OtherParameters) -> Schema:
     return {'type': 'object', 'additionalProperties': {'type': 'string'}}
 
 

@@ -21,9 +21,10 @@ from typing import Any
 from pecan.core import PecanBase, RoutingState
 from pecan.hooks import PecanHook
 
-from marconi_api import framing
-from marconi_api.errors import MethodNotAllowed, UnknownPath
-from marconi_api.wire import Reply, Request, empty_reply
+from marconi_api.wire import framing
+from marconi_api.wire.failures import MethodNotAllowed, UnknownPath
+from marconi_api.wire.replies import Reply, empty_reply
+from marconi_api.wire.requests import Request
 
 #: The methods of HTTP that a controller may answer, by the name of the action that does.
 METHODS = ('GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE')

@@ -12,7 +12,8 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 from marconi_api import limits
-from marconi_api.errors import MalformedRequest, OutOfRange
+from marconi_api.errors import OutOfRange
+from marconi_api.wire.failures import MalformedRequest
 
 #: The protocols that are spoken here.
 PROTOCOLS = frozenset(('HTTP/1.0', 'HTTP/1.1'))

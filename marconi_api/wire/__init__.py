@@ -1,0 +1,1 @@
+"""HTTP, for any protocol: nothing here knows a queue."""

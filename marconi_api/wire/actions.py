@@ -1,0 +1,153 @@
+"""What an action of the API reads and replies: one declaration, which feeds parsing and OpenAPI."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, TypeVar
+from urllib.parse import parse_qs
+
+import pecan
+
+from marconi_api import limits
+from marconi_api.errors import MarconiError
+from marconi_api.wire.documents import read_document
+from marconi_api.wire.failures import InvalidParameter, WrongContentType
+from marconi_api.wire.replies import JSON, Reply
+from marconi_api.wire.requests import Request
+from marconi_api.wire.values import Parameter
+
+Action = TypeVar('Action', bound=Callable[..., 'Reply'])
+
+
+class Content:
+    """What a reply holds: a document of a type such as ``body``'s, or none; and its headers.
+
+    A tuple of types says that it is a document of one of them; a text names the attribute of
+    the controller that has the type, where versions differ in it.
+    """
+
+    def __init__(self, document: Any = None, *headers: str, media_type: str = JSON) -> None:
+        self.document = document
+        self.headers = headers
+        self.media_type = media_type
+
+
+#: A reply with neither.
+EMPTY = Content()
+
+
+@dataclass(frozen=True)
+class ByHand:
+    """What an action reads by itself, for others to know. A text is as in :class:`Content`."""
+
+    body: Any = None
+    query: Mapping[str, Parameter] | str | None = None
+    headers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """All that :func:`expose` was told of an action; ``openapi`` writes it down."""
+
+    body: Any
+    at_most: str
+    media_type: str | None
+    needs_client_id: bool
+    body_is_optional: bool
+    by_hand: ByHand
+    replies: Mapping[int, Content] | None
+    raises: tuple[type[MarconiError], ...]
+    needs_storage: bool
+    query: Mapping[str, Parameter]
+
+
+def expose(
+    body: Any = None,
+    at_most: str = 'max_messages_post_size',
+    media_type: str | None = None,
+    needs_client_id: bool = False,
+    body_is_optional: bool = False,
+    by_hand: ByHand = ByHand(),
+    replies: Mapping[int, Content] | None = {},
+    raises: tuple[type[MarconiError], ...] = (),
+    needs_storage: bool = True,
+    **query: Parameter,
+) -> Callable[[Action], Action]:
+    """Make a method of a controller an action of the API; say what it reads and replies.
+
+    :param body: the type of its document (see :func:`read_document`), handed over as ``body``
+    :param at_most: the name of the limit on the body's bytes
+    :param media_type: the only ``Content-Type`` that the body may have, if there is one
+    :param needs_client_id: whether ``Client-ID`` must be there
+    :param body_is_optional: whether ``body`` may be left out, and is then not handed over
+    :param by_hand: what it reads by itself; this and the next three are for ``openapi`` alone
+    :param replies: what it replies, by the status; None if it refuses whatever is asked, and
+        so is as good as not there
+    :param raises: how it can fail, beyond what ``openapi`` knows from the above and the hooks
+    :param needs_storage: whether it fails while there is no storage
+    :param query: the query parameters that it takes, by name; one that the client left
+        out or left empty is not handed over, one that is not named here is ignored
+
+    ``pecan.expose`` marks it for Pecan; ``dispatch.Marconi`` calls ``read_arguments``.
+    """
+
+    def decorate(action: Action) -> Action:
+        def read_arguments(request: Request) -> dict[str, Any]:
+            arguments = read_query(request, query) if query else {}
+            if needs_client_id:
+                request.require_client_id()
+            if body is not None and not (body_is_optional and not request.content_size):
+                if media_type and request.environ.get('CONTENT_TYPE') != media_type:
+                    raise WrongContentType(media_type)
+                size = getattr(limits.in_force, at_most)
+                arguments['body'] = read_document(body, request.read_text(size))
+            return arguments
+
+        exposed: Any = pecan.expose(content_type=JSON)(action)
+        exposed.read_arguments = read_arguments
+        exposed.declaration = Declaration(
+            body,
+            at_most,
+            media_type,
+            needs_client_id,
+            body_is_optional,
+            by_hand,
+            replies,
+            raises,
+            needs_storage,
+            query,
+        )
+        return action
+
+    return decorate
+
+
+def read_query(request: Request, declared: Mapping[str, Parameter]) -> dict[str, Any]:
+    """The declared parameters that the client sent a value for."""
+    query = request.environ.get('QUERY_STRING')
+    if not query:
+        return {}
+    values = {}
+    for name, sent in _parse_query(query).items():
+        if name in declared:
+            try:
+                values[name] = declared[name].validate(sent)
+            except ValueError as error:
+                raise InvalidParameter(f'{name}: {error}, not {sent[-1][:80]!r}.') from None
+    return values
+
+
+def _parse_query(query: str) -> Mapping[str, list[str]]:
+    # Most clients ask for the same limit over and over. What is remembered must be short.
+    return _remembered_query(query) if len(query) < 100 else parse_qs(query)
+
+
+@lru_cache(maxsize=1024)
+def _remembered_query(query: str) -> Mapping[str, list[str]]:
+    return parse_qs(query)
+
+
+def unnamed_parameters(request: Request, declared: Mapping[str, Any]) -> dict[str, str]:
+    """The parameters that the client sent beyond those that an action declares."""
+    query = _parse_query(request.environ.get('QUERY_STRING', ''))
+    return {name: sent[-1] for name, sent in query.items() if name not in declared}

@@ -1,0 +1,84 @@
+"""How a document is read.
+
+A request's body is parsed once: a type from ``types.py`` says which members the API names
+and what they are, and what belongs to the client, the body of a message or the metadata of
+a queue, goes to the database and back as the text that was sent. WSME's types describe the
+documents and msgspec reads them; WSME's own parsing is not used, since it takes ``"5"`` and
+``true`` for integers, answers a misplaced list with a 500, and is twenty times slower.
+"""
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import msgspec
+
+from marconi_api.wire.failures import InvalidBody
+
+_parse_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+class JsonObject:
+    """A JSON object of the client's own: its text, and the text of each member by its name."""
+
+    __slots__ = ('members', 'text')
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.members: dict[str, msgspec.Raw] = _parse(_parse_object, text)
+
+
+def read_document(datatype: Any, text: str) -> Any:
+    """The JSON ``text`` as what ``datatype`` says: a WSME type, [a WSME type] or JsonObject.
+
+    Of a WSME type comes an object with its attributes: what was sent, else the default, else
+    ``Unset``. Members that the type does not name are ignored (contract 5.3, 6.1).
+    """
+    if datatype is JsonObject:
+        return JsonObject(text)
+    if isinstance(datatype, list):
+        return _parse(_parser_of_list(datatype[0]), text)
+    return _parse(_parser_of(datatype), text)
+
+
+def _parse(parse: Callable[[str], Any], text: str) -> Any:
+    try:
+        return parse(text)
+    except msgspec.ValidationError as error:
+        raise InvalidBody(f'The body has not the shape that is due: {error}.') from None
+    except msgspec.DecodeError as error:
+        raise InvalidBody(f'The body is not valid JSON: {error}.') from None
+
+
+@cache
+def _parser_of(datatype: Any) -> Callable[[str], Any]:
+    return msgspec.json.Decoder(_struct_of(datatype)).decode
+
+
+@cache
+def _parser_of_list(element: Any) -> Callable[[str], Any]:
+    return msgspec.json.Decoder(list[_struct_of(element)]).decode  # type: ignore[misc]
+
+
+@cache
+def _struct_of(datatype: Any) -> Any:
+    """What a WSME type says of a document, for msgspec to read one in a single pass.
+
+    WSME's own objects check each value as it is set: ten messages took it 100 us, against 5.
+    """
+    return msgspec.defstruct(
+        datatype.__name__,
+        [
+            (attribute.key, attribute.datatype.parsed)
+            if attribute.mandatory
+            else (attribute.key, attribute.datatype.parsed, attribute.default)
+            for attribute in datatype._wsme_attributes
+        ],
+        rename={attribute.key: attribute.name for attribute in datatype._wsme_attributes},
+        kw_only=True,
+    )
+
+
+def text_of(value: msgspec.Raw) -> str:
+    """A JSON value's text."""
+    return str(value, 'utf-8')

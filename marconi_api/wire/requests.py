@@ -1,0 +1,144 @@
+"""A request, and what every action needs to know of it."""
+
+import json
+import re
+import uuid
+from array import array
+from collections.abc import Mapping
+from functools import lru_cache
+from itertools import accumulate
+from typing import Any
+
+from webob.request import BaseRequest
+
+from marconi_api import limits
+from marconi_api.errors import InvalidQueueName, OutOfRange
+from marconi_api.wire import framing
+from marconi_api.wire.failures import InvalidBody, InvalidClientId, MissingHeader
+
+
+class Request(BaseRequest):
+    """WebOb's request, and what every action of Marconi needs to know of it.
+
+    ``project`` is the tenant, '' where none was named; ``path_values`` is what the path's
+    placeholders stand for, in the path's order. ``hooks.IdentityHook`` completes both.
+    """
+
+    # Declared here, WebOb keeps them as plain attributes; it would otherwise put each
+    # into a dictionary inside the WSGI environment.
+    context: Any = None
+    pecan: Any = None
+    project = ''
+    path_values: Mapping[str, Any] = {}
+    _content: bytes | None = None
+
+    @property
+    def as_sent(self) -> str:
+        """Path and query as the client sent them, for ``Content-Location``."""
+        path, query = framing.path_as_sent(self.environ), self.environ.get('QUERY_STRING')
+        return f'{path}?{query}' if query else path
+
+    @property
+    def named_project(self) -> str | None:
+        """What the client named as its project, without white space around it; None if nothing.
+
+        :raises InvalidQueueName: where that is more than one, or has control characters
+        """
+        sent: str | None = self.environ.get('HTTP_X_PROJECT_ID')
+        if sent is None:
+            return None
+        # A server joins headers of one name by a comma.
+        if ',' in sent or _CONTROL.search(project := sent.strip(' \t')):
+            raise InvalidQueueName(
+                'X-Project-Id must be sent once, and hold no comma or control character.'
+            )
+        return project
+
+    @property
+    def client_id(self) -> str | None:
+        """The client's UUID in its canonical spelling; None where the header is absent."""
+        sent = self.environ.get('HTTP_CLIENT_ID')
+        return None if sent is None else canonical_uuid(sent)
+
+    def require_client_id(self) -> str:
+        """The client's UUID; without one the request is refused."""
+        client_id = self.client_id
+        if client_id is None:
+            raise MissingHeader('Client-ID')
+        return client_id
+
+    @property
+    def content_size(self) -> int:
+        """Bytes of the body; ``framing`` has seen to it that they are a number."""
+        # Python refuses to read thousands of digits; a dozen say already that it is too much.
+        return int(self.environ.get('CONTENT_LENGTH', '0')[:12])
+
+    def read_text(self, at_most: int) -> str:
+        """The body, decoded. Refused where it is missing, longer than ``at_most``, not UTF-8."""
+        size = self.content_size
+        if size > at_most:
+            raise OutOfRange(f'The body must not exceed {at_most} bytes; this one has {size}.')
+        if self._content is None:
+            self._content = self.environ['wsgi.input'].read(size) if size else b''
+        content = self._content
+        if not content or len(content) < size:
+            raise InvalidBody('A JSON document is required as the body, with its Content-Length.')
+        alike = content.translate(_MADE_ALIKE)
+        if alike.count(b'[') > limits.MOST_LEVELS:
+            _refuse_deep_nesting(content)
+        if _LONG_NUMBER in alike:
+            _refuse_integers_beyond_64_bit(content)
+        try:
+            return content.decode()
+        except UnicodeDecodeError:
+            raise InvalidBody('The body must be encoded in UTF-8.') from None
+
+
+_CONTROL = re.compile(r'[\x00-\x1f\x7f]')
+
+
+def canonical_uuid(text: str) -> str:
+    """Any spelling that ``uuid.UUID`` takes, in its one canonical spelling (contract 1.1)."""
+    # Some spellings have thousands of braces: nothing to remember.
+    return _canonical_uuid(text) if len(text) < 64 else _canonical_uuid.__wrapped__(text)
+
+
+@lru_cache(maxsize=4096)
+def _canonical_uuid(text: str) -> str:
+    try:
+        return str(uuid.UUID(text))
+    except ValueError:
+        raise InvalidClientId from None
+
+
+# 2^63 has nineteen digits: a document without a run of nineteen cannot exceed 64 bit. And each
+# level of a nested one begins with a bracket. Both are found without parsing, by a search in
+# what the table makes of the document; few documents need the slow look.
+_MADE_ALIKE = bytes.maketrans(b'123456789{', b'000000000[')
+_LONG_NUMBER = b'0' * 19
+_INT64 = range(-(2**63), 2**63)
+
+
+def _refuse_integers_beyond_64_bit(content: bytes) -> None:
+    def check(digits: str) -> None:
+        # int() itself refuses thousands of digits, with a ValueError of its own.
+        if len(digits) > 20 or int(digits) not in _INT64:
+            raise InvalidBody(f'{digits[:24]} is beyond 64 bit: send such numbers as strings.')
+
+    try:
+        json.loads(content, parse_int=check)
+    except (ValueError, RecursionError):
+        raise InvalidBody('The body is not valid JSON.') from None
+
+
+_TOO_DEEP = f'Lists and objects must not be nested more than {limits.MOST_LEVELS} levels deep.'
+# An unfinished string reaches to the end: the parser refuses it.
+_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)
+_STEPS = bytes.maketrans(b'[{]}', bytes((1, 1, 0xFF, 0xFF)))
+_NO_STEPS = bytes({*range(256)} - {*b'[{]}'})
+
+
+def _refuse_deep_nesting(content: bytes) -> None:
+    steps = array('b', _STRING.sub(b'', content).translate(_STEPS, _NO_STEPS))
+    if max(accumulate(steps), default=0) > limits.MOST_LEVELS:
+        raise InvalidBody(_TOO_DEEP)
