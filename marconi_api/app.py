@@ -3,8 +3,9 @@
 import logging.config
 from typing import Any
 
-from marconi_api import limits, shell, signing
-from marconi_api.hooks import ErrorHook, SignedUrlHook
+from marconi_api import limits, shell
+from marconi_api.controllers.openstack import signed_urls
+from marconi_api.controllers.openstack.hooks import ErrorHook, SignedUrlHook
 from marconi_api.installation import database_url
 from marconi_api.model import init_model
 from marconi_api.settings import SettingsError, complete
@@ -27,6 +28,6 @@ def setup_app(config: Any) -> Marconi:
     if config.database.url is None:
         raise SystemExit('no PostgreSQL is running: set MARCONI_DATABASE_URL, or make serve')
     init_model(config)
-    signing.init_signing([key for key in config.signed_urls.secret_keys.split(',') if key])
+    signed_urls.init_signing([key for key in config.signed_urls.secret_keys.split(',') if key])
     shell.furnish()
     return Marconi(config.app.root, hooks=[SignedUrlHook(), ErrorHook()])

@@ -28,8 +28,9 @@ from typing import Any, Protocol
 
 import psycopg2
 
-from marconi_api import embedded, schema, signing
+from marconi_api import embedded, schema
 from marconi_api.children import Companion, Restarts, name_process, start_child, stop_child
+from marconi_api.controllers.openstack import signed_urls
 from marconi_api.embedded import ServerUser
 from marconi_api.installation import config_file, normalise_url
 from marconi_api.limits import Limits
@@ -514,7 +515,7 @@ def _signing_keys(settings: Any) -> str:
     if settings.signed_urls.secret_keys or settings.database.url:
         return str(settings.signed_urls.secret_keys)
     try:
-        return signing.kept_key(_state_dir(settings))
+        return signed_urls.kept_key(_state_dir(settings))
     except OSError as error:
         raise ServiceError(
             f'cannot keep a key for signed URLs: {error.strerror}: {error.filename}: '

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from marconi_api.controllers import v1, v1_1, v2
-from marconi_api.controllers.description import DescriptionController
-from marconi_api.controllers.documents import Versions
+from marconi_api.controllers.openstack import v1, v1_1, v2
+from marconi_api.controllers.openstack.documents import Versions
+from marconi_api.controllers.service.description import DescriptionController
 from marconi_api.wire.actions import Content, expose
 from marconi_api.wire.replies import Reply, json_reply
 from marconi_api.wire.requests import Request

@@ -8,7 +8,7 @@ from uuid import uuid4
 from psycopg2.extras import execute_values
 
 from benchmarks.service import connect
-from marconi_api.controllers.v1_1.attributes import DEFAULTS
+from marconi_api.controllers.openstack.v1_1.attributes import DEFAULTS
 from marconi_api.limits import MOST_LEVELS
 from marconi_api.model import QueueKey
 

@@ -6,7 +6,7 @@ placeholders stand for these unless an example says otherwise.
 
 from typing import Any, NamedTuple
 
-from marconi_api.controllers.v2.queues import PATCH_TYPE
+from marconi_api.controllers.openstack.v2.queues import PATCH_TYPE
 
 from ..client import NO_CLAIM, NO_MESSAGE
 

@@ -8,7 +8,7 @@ from urllib.parse import parse_qs
 import pytest
 from webtest import TestApp, TestResponse
 
-from marconi_api import signing
+from marconi_api.controllers.openstack import signed_urls
 from marconi_api.model import QueueKey
 
 from ..client import CLIENT_ID, OTHER_CLIENT_ID, PROJECT, Api, LaterApi, id_of
@@ -43,7 +43,7 @@ ALL = list(all_examples())
 
 @pytest.fixture(autouse=True)
 def keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(signing, 'signer', signing.Signer(['key']))
+    monkeypatch.setattr(signed_urls, 'signer', signed_urls.Signer(['key']))
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def circumstances(request: pytest.FixtureRequest, usual: dict[str, str], sql: An
     if given == 'no storage':
         api: Api = request.getfixturevalue('api_without_storage')
         # The service reads its keys from a file that has none.
-        signing.init_signing(['key'])
+        signed_urls.init_signing(['key'])
         return api
     if given == 'no messages':
         sql('TRUNCATE messages, message_states, claims')

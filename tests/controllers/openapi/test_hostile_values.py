@@ -15,7 +15,7 @@ from hypothesis import HealthCheck
 from hypothesis import strategies as st
 from webtest import TestApp, TestResponse
 
-from marconi_api import signing
+from marconi_api.controllers.openstack import signed_urls
 
 from ..client import CLIENT_ID, PROJECT, LaterApi, id_of
 from .document import OPERATIONS, resolved
@@ -93,10 +93,10 @@ class Target:
 
 def signed(path: str, method: str) -> dict[str, str]:
     """The headers of a request that bears a good signature."""
-    grant = signing.Grant((path,), (method,), PROJECT, signing.now().replace(year=9999))
+    grant = signed_urls.Grant((path,), (method,), PROJECT, signed_urls.now().replace(year=9999))
     return {
-        'URL-Signature': signing.signer.sign(grant),
-        'URL-Expires': grant.expires.strftime(signing.TIME_FORMAT),
+        'URL-Signature': signed_urls.signer.sign(grant),
+        'URL-Expires': grant.expires.strftime(signed_urls.TIME_FORMAT),
         'URL-Methods': method,
         'URL-Paths': path,
     }
@@ -124,7 +124,7 @@ def go_on(api: LaterApi) -> None:
 @pytest.fixture
 def target(request: pytest.FixtureRequest, app: TestApp, monkeypatch: Any) -> Iterator[Target]:
     """An operation on a queue with messages, of which one is claimed."""
-    monkeypatch.setattr(signing, 'signer', signing.Signer(['key']))
+    monkeypatch.setattr(signed_urls, 'signer', signed_urls.Signer(['key']))
     method, path = request.param
     api = LaterApi(app, '/v2')
     api.make_queue()

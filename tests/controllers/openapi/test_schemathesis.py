@@ -21,7 +21,7 @@ from schemathesis.specs.openapi.checks import (
 )
 from webtest import TestApp
 
-from marconi_api import signing
+from marconi_api.controllers.openstack import signed_urls
 
 from ..client import CLIENT_ID, JSON_PATCH, PROJECT, LaterApi, id_of
 from .document import OPERATIONS
@@ -44,7 +44,7 @@ schemathesis.serializer.alias(JSON_PATCH, 'application/json')
 @pytest.fixture
 def known(app: TestApp, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """What the placeholders of paths may stand for."""
-    monkeypatch.setattr(signing, 'signer', signing.Signer(['key']))
+    monkeypatch.setattr(signed_urls, 'signer', signed_urls.Signer(['key']))
     api = LaterApi(app, '/v2')
     api.make_queue()
     api.post_messages('held', 'free')

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from webtest import TestApp, TestResponse
 
-from marconi_api import signing
+from marconi_api.controllers.openstack import signed_urls
 
 from ..client import CLIENT_ID
 
@@ -20,7 +20,7 @@ Use = Callable[..., TestResponse]
 
 @pytest.fixture(autouse=True)
 def keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(signing, 'signer', signing.Signer(['new key', 'old key']))
+    monkeypatch.setattr(signed_urls, 'signer', signed_urls.Signer(['new key', 'old key']))
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def test_a_signature_of_the_old_key_still_holds(
     share: Share, use: Use, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as before:
-        before.setattr(signing, 'signer', signing.Signer(['old key']))
+        before.setattr(signed_urls, 'signer', signed_urls.Signer(['old key']))
         shared = share()
 
     assert use(shared).status_int == 200
@@ -102,7 +102,7 @@ def test_a_signature_of_a_key_that_was_dropped_opens_nothing(
     share: Share, use: Use, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shared = share()
-    monkeypatch.setattr(signing, 'signer', signing.Signer(['another key']))
+    monkeypatch.setattr(signed_urls, 'signer', signed_urls.Signer(['another key']))
 
     assert use(shared).status_int == 404
 
@@ -152,7 +152,7 @@ def test_it_ends(share: Share, use: Use, monkeypatch: pytest.MonkeyPatch) -> Non
     shared = share(expires=in_a_minute.isoformat())
     assert use(shared).status_int == 200
 
-    monkeypatch.setattr(signing, 'now', lambda: in_a_minute + timedelta(seconds=1))
+    monkeypatch.setattr(signed_urls, 'now', lambda: in_a_minute + timedelta(seconds=1))
 
     assert use(shared).status_int == 404
 
@@ -209,7 +209,7 @@ def test_without_a_key_nothing_is_shared(
     post_share: Callable[[Any], TestResponse], use: Use, share: Share, monkeypatch: Any
 ) -> None:
     shared = share()
-    monkeypatch.setattr(signing, 'signer', signing.Signer([]))
+    monkeypatch.setattr(signed_urls, 'signer', signed_urls.Signer([]))
 
     refused = post_share({})
     assert refused.status_int == 400
@@ -219,10 +219,12 @@ def test_without_a_key_nothing_is_shared(
 
 def test_the_signature_is_the_documented_one(share: Share) -> None:
     """So that others can make or check it: HMAC-SHA256, as the contract has it."""
-    grant = signing.Grant(('/v2/queues/q/messages',), ('GET', 'POST'), 'p1', datetime(2026, 1, 1))
+    grant = signed_urls.Grant(
+        ('/v2/queues/q/messages',), ('GET', 'POST'), 'p1', datetime(2026, 1, 1)
+    )
 
     assert grant.text == r'/v2/queues/q/messages\nGET,POST\np1\n2026-01-01T00:00:00'
-    assert signing.Signer(['key']).sign(grant) == (
+    assert signed_urls.Signer(['key']).sign(grant) == (
         '0856de432794352a72edaeb023b0ad836d58358266adc5a7b845bc3d90d357e7'
     )
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from marconi_api import limits, model
-from marconi_api.controllers.documents import QueuePage, Statistics, stats_document
+from marconi_api.controllers.openstack.documents import QueuePage, Statistics, stats_document
 from marconi_api.errors import CountUnderWay, OutOfRange, QueueCollision, QueueNotFound
 from marconi_api.model import Queue, QueueKey
 from marconi_api.wire.actions import EMPTY, ByHand, Content, expose

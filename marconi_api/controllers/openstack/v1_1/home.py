@@ -6,9 +6,9 @@ from typing import Any
 from uuid import uuid4
 
 from marconi_api import model
-from marconi_api.controllers.documents import HEALTH_REPLIES, Home, health_reply, relation
-from marconi_api.controllers.v1_1.controller import Controller
-from marconi_api.controllers.v1_1.types import Health
+from marconi_api.controllers.openstack.documents import HEALTH_REPLIES, Home, health_reply, relation
+from marconi_api.controllers.openstack.v1_1.controller import Controller
+from marconi_api.controllers.openstack.v1_1.types import Health
 from marconi_api.errors import MarconiError, StorageUnavailable
 from marconi_api.model import QueueKey
 from marconi_api.wire.actions import EMPTY, ByHand, Content, expose

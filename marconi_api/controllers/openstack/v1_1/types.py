@@ -5,7 +5,7 @@ It reads those called New… and ClaimRenewal; the others say what it writes.
 
 from wsme import types as wtypes
 
-from marconi_api.controllers.documents import Link
+from marconi_api.controllers.openstack.documents import Link
 from marconi_api.errors import OutOfRange
 from marconi_api.model import MOST_IN_A_POST
 from marconi_api.wire.documents import read_document

@@ -10,7 +10,8 @@ from pecan.core import RoutingState
 from pecan.hooks import PecanHook
 from webob.acceptparse import create_accept_header
 
-from marconi_api import limits, signing
+from marconi_api import limits
+from marconi_api.controllers.openstack import signed_urls
 from marconi_api.errors import Fault, InvalidQueueName, MarconiError
 from marconi_api.model.tables import QueueKey
 from marconi_api.wire import framing
@@ -97,12 +98,12 @@ class SignedUrlHook(PecanHook):
         grant = _granted(environ, project)
         if not (
             grant
-            and signing.signer.is_signed(grant, signature)
+            and signed_urls.signer.is_signed(grant, signature)
             and grant.allows(
                 environ['REQUEST_METHOD'],
                 framing.path_as_sent(environ),
                 project,
-                signing.now(),
+                signed_urls.now(),
             )
         ):
             raise NotGranted
@@ -111,15 +112,15 @@ class SignedUrlHook(PecanHook):
 _SIGNED = ('HTTP_URL_PATHS', 'HTTP_URL_METHODS', 'HTTP_X_PROJECT_ID', 'HTTP_URL_EXPIRES')
 
 
-def _granted(environ: dict[str, Any], project: str) -> signing.Grant | None:
+def _granted(environ: dict[str, Any], project: str) -> signed_urls.Grant | None:
     """What the headers of a request say was granted; None if they are incomplete."""
     # A backslash belongs to the separators of what is signed: in a part of it, one text
     # could be read as two grants.
     if not project or any('\\' in environ.get(name, '') for name in _SIGNED):
         return None
     try:
-        expires = datetime.strptime(environ['HTTP_URL_EXPIRES'], signing.TIME_FORMAT)
-        return signing.Grant(
+        expires = datetime.strptime(environ['HTTP_URL_EXPIRES'], signed_urls.TIME_FORMAT)
+        return signed_urls.Grant(
             tuple(environ['HTTP_URL_PATHS'].split(',')),
             tuple(environ['HTTP_URL_METHODS'].split(',')),
             project,

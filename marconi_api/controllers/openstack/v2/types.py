@@ -2,8 +2,8 @@
 
 from wsme import types as wtypes
 
-from marconi_api.controllers import documents
-from marconi_api.controllers.v1_1 import types
+from marconi_api.controllers.openstack import documents
+from marconi_api.controllers.openstack.v1_1 import types
 from marconi_api.model import MOST_IN_A_POST, RESULTS, STATES, VERDICTS
 from marconi_api.wire.values import (
     Json,

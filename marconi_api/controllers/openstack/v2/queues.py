@@ -4,12 +4,12 @@ import json
 from typing import Any
 
 from marconi_api import limits, model
-from marconi_api.controllers.v1_1 import attributes
-from marconi_api.controllers.v1_1 import queues as v1_1
-from marconi_api.controllers.v1_1.attributes import with_defaults
-from marconi_api.controllers.v1_1.controller import Controller
-from marconi_api.controllers.v2 import patch
-from marconi_api.controllers.v2.types import Operation, Purge, QueuePage, Statistics
+from marconi_api.controllers.openstack.v1_1 import attributes
+from marconi_api.controllers.openstack.v1_1 import queues as v1_1
+from marconi_api.controllers.openstack.v1_1.attributes import with_defaults
+from marconi_api.controllers.openstack.v1_1.controller import Controller
+from marconi_api.controllers.openstack.v2 import patch
+from marconi_api.controllers.openstack.v2.types import Operation, Purge, QueuePage, Statistics
 from marconi_api.errors import (
     DeadLetterCycle,
     MetadataConflict,

@@ -1,15 +1,19 @@
 """Version 1.1 of the API: the table of its resources. Version 2 grew out of it."""
 
-from marconi_api.controllers.not_offered import pools_and_flavors
-from marconi_api.controllers.v1_1.claims import ClaimController, ClaimsController
-from marconi_api.controllers.v1_1.home import HealthController, HomeController, PingController
-from marconi_api.controllers.v1_1.messages import MessageController, MessagesController
-from marconi_api.controllers.v1_1.queues import (
+from marconi_api.controllers.openstack.hooks import IdentityHook
+from marconi_api.controllers.openstack.not_offered import pools_and_flavors
+from marconi_api.controllers.openstack.v1_1.claims import ClaimController, ClaimsController
+from marconi_api.controllers.openstack.v1_1.home import (
+    HealthController,
+    HomeController,
+    PingController,
+)
+from marconi_api.controllers.openstack.v1_1.messages import MessageController, MessagesController
+from marconi_api.controllers.openstack.v1_1.queues import (
     QueueController,
     QueuesController,
     StatsController,
 )
-from marconi_api.hooks import IdentityHook
 
 #: How ``GET /`` presents this version (contract v1, 3.1).
 VERSION = {

@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from typing import Any, ClassVar
 
 from marconi_api import limits, model
-from marconi_api.controllers.documents import WITH_CLAIMED, posted_location
-from marconi_api.controllers.v1_1 import types
-from marconi_api.controllers.v1_1.controller import Controller
-from marconi_api.controllers.v1_1.types import NewMessage, NewMessages, read_messages
+from marconi_api.controllers.openstack.documents import WITH_CLAIMED, posted_location
+from marconi_api.controllers.openstack.v1_1 import types
+from marconi_api.controllers.openstack.v1_1.controller import Controller
+from marconi_api.controllers.openstack.v1_1.types import NewMessage, NewMessages, read_messages
 from marconi_api.errors import (
     ClaimDoesNotHold,
     MessageIsClaimed,

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from marconi_api.controllers.documents import relation
-from marconi_api.controllers.v1_1 import home as v1_1
+from marconi_api.controllers.openstack.documents import relation
+from marconi_api.controllers.openstack.v1_1 import home as v1_1
 
 _QUEUE = {'queue_name': 'param/queue_name'}
 _MESSAGE = {**_QUEUE, 'message_id': 'param/message_id'}

@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any, ClassVar
 
 from marconi_api import limits, model
-from marconi_api.controllers.v1_1 import messages as v1_1
-from marconi_api.controllers.v2.types import FoundMessages, NewMessages
+from marconi_api.controllers.openstack.v1_1 import messages as v1_1
+from marconi_api.controllers.openstack.v2.types import FoundMessages, NewMessages
 from marconi_api.model import STATES, Page, PeekedMessage
 from marconi_api.wire.values import Parameter, WordParameter, boolean_parameter
 

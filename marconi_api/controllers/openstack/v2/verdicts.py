@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from marconi_api import limits, model
-from marconi_api.controllers.v1_1.claims import terms
-from marconi_api.controllers.v1_1.controller import Controller
-from marconi_api.controllers.v1_1.types import ClaimRenewal, NewClaim
-from marconi_api.controllers.v2.types import (
+from marconi_api.controllers.openstack.v1_1.claims import terms
+from marconi_api.controllers.openstack.v1_1.controller import Controller
+from marconi_api.controllers.openstack.v1_1.types import ClaimRenewal, NewClaim
+from marconi_api.controllers.openstack.v2.types import (
     Kicked,
     NewKick,
     NewParking,

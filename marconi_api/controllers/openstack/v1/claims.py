@@ -1,9 +1,9 @@
 """``/v1/queues/{queue}/claims``: reserve messages, keep them, give them back."""
 
 from marconi_api import limits, model
-from marconi_api.controllers.v1.messages import message_documents
-from marconi_api.controllers.v1.queues import queue_href
-from marconi_api.controllers.v1.types import Claim, ClaimRenewal, Message, NewClaim
+from marconi_api.controllers.openstack.v1.messages import message_documents
+from marconi_api.controllers.openstack.v1.queues import queue_href
+from marconi_api.controllers.openstack.v1.types import Claim, ClaimRenewal, Message, NewClaim
 from marconi_api.errors import ClaimNotFound
 from marconi_api.model import QueueKey
 from marconi_api.wire.actions import EMPTY, Content, expose

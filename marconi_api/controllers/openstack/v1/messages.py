@@ -4,10 +4,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from marconi_api import limits, model
-from marconi_api.controllers.documents import WITH_CLAIMED, posted_location
-from marconi_api.controllers.v1 import types
-from marconi_api.controllers.v1.queues import queue_href
-from marconi_api.controllers.v1.types import NewMessage
+from marconi_api.controllers.openstack.documents import WITH_CLAIMED, posted_location
+from marconi_api.controllers.openstack.v1 import types
+from marconi_api.controllers.openstack.v1.queues import queue_href
+from marconi_api.controllers.openstack.v1.types import NewMessage
 from marconi_api.errors import (
     ClaimDoesNotHold,
     MessageIsClaimed,

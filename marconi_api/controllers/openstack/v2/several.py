@@ -3,11 +3,11 @@
 from typing import Any
 
 from marconi_api import limits, model
-from marconi_api.controllers.v1_1.claims import terms
-from marconi_api.controllers.v1_1.controller import Controller
-from marconi_api.controllers.v1_1.messages import message_documents
-from marconi_api.controllers.v2.messages import state_parameter
-from marconi_api.controllers.v2.types import (
+from marconi_api.controllers.openstack.v1_1.claims import terms
+from marconi_api.controllers.openstack.v1_1.controller import Controller
+from marconi_api.controllers.openstack.v1_1.messages import message_documents
+from marconi_api.controllers.openstack.v2.messages import state_parameter
+from marconi_api.controllers.openstack.v2.types import (
     ClaimedOverQueues,
     NewClaimOverQueues,
     NewShare,

@@ -1,9 +1,14 @@
 """Claims in versions 1.1 and 2."""
 
 from marconi_api import limits, model
-from marconi_api.controllers.v1_1.controller import Controller
-from marconi_api.controllers.v1_1.messages import message_documents
-from marconi_api.controllers.v1_1.types import Claim, ClaimedMessages, ClaimRenewal, NewClaim
+from marconi_api.controllers.openstack.v1_1.controller import Controller
+from marconi_api.controllers.openstack.v1_1.messages import message_documents
+from marconi_api.controllers.openstack.v1_1.types import (
+    Claim,
+    ClaimedMessages,
+    ClaimRenewal,
+    NewClaim,
+)
 from marconi_api.errors import ClaimNotFound
 from marconi_api.model import QueueKey
 from marconi_api.wire.actions import EMPTY, Content, expose

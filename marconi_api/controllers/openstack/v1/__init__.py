@@ -1,15 +1,15 @@
 """Version 1 of the API, frozen since 2014: the table of its resources."""
 
-from marconi_api.controllers.v1.claims import ClaimController, ClaimsController
-from marconi_api.controllers.v1.home import HealthController, HomeController
-from marconi_api.controllers.v1.messages import MessageController, MessagesController
-from marconi_api.controllers.v1.queues import (
+from marconi_api.controllers.openstack.hooks import IdentityHook
+from marconi_api.controllers.openstack.v1.claims import ClaimController, ClaimsController
+from marconi_api.controllers.openstack.v1.home import HealthController, HomeController
+from marconi_api.controllers.openstack.v1.messages import MessageController, MessagesController
+from marconi_api.controllers.openstack.v1.queues import (
     MetadataController,
     QueueController,
     QueuesController,
     StatsController,
 )
-from marconi_api.hooks import IdentityHook
 
 #: How ``GET /`` presents this version (contract 3.1).
 VERSION = {

@@ -1,23 +1,27 @@
 """Version 2 of the API, which today's clients speak: the table of its resources."""
 
-from marconi_api.controllers.not_offered import pools_and_flavors, subscriptions_and_topics
-from marconi_api.controllers.v1_1.claims import ClaimController, ClaimsController
-from marconi_api.controllers.v1_1.home import HealthController, PingController
-from marconi_api.controllers.v1_1.messages import MessageController
-from marconi_api.controllers.v2.home import HomeController
-from marconi_api.controllers.v2.messages import MessagesController
-from marconi_api.controllers.v2.queues import (
+from marconi_api.controllers.openstack.hooks import IdentityHook, SignedUrlHook
+from marconi_api.controllers.openstack.not_offered import (
+    pools_and_flavors,
+    subscriptions_and_topics,
+)
+from marconi_api.controllers.openstack.v1_1.claims import ClaimController, ClaimsController
+from marconi_api.controllers.openstack.v1_1.home import HealthController, PingController
+from marconi_api.controllers.openstack.v1_1.messages import MessageController
+from marconi_api.controllers.openstack.v2.home import HomeController
+from marconi_api.controllers.openstack.v2.messages import MessagesController
+from marconi_api.controllers.openstack.v2.queues import (
     PurgeController,
     QueueController,
     QueuesController,
     StatsController,
 )
-from marconi_api.controllers.v2.several import (
+from marconi_api.controllers.openstack.v2.several import (
     ClaimsOverQueuesController,
     MessagesOfQueuesController,
 )
-from marconi_api.controllers.v2.share import ShareController
-from marconi_api.controllers.v2.verdicts import (
+from marconi_api.controllers.openstack.v2.share import ShareController
+from marconi_api.controllers.openstack.v2.verdicts import (
     HeartbeatController,
     KickAllController,
     KickController,
@@ -26,7 +30,6 @@ from marconi_api.controllers.v2.verdicts import (
     TouchController,
     VerdictsController,
 )
-from marconi_api.hooks import IdentityHook, SignedUrlHook
 
 #: How ``GET /`` presents this version (contract v1, 3.1).
 VERSION = {

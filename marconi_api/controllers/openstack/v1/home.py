@@ -1,6 +1,6 @@
 """``/v1``, the home document, and ``/v1/health``."""
 
-from marconi_api.controllers.documents import HEALTH_REPLIES, Home, health_reply, relation
+from marconi_api.controllers.openstack.documents import HEALTH_REPLIES, Home, health_reply, relation
 from marconi_api.wire.actions import EMPTY, Content, expose
 from marconi_api.wire.replies import Reply, empty_reply, json_reply
 from marconi_api.wire.requests import Request

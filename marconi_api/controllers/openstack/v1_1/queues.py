@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from marconi_api import limits, model
-from marconi_api.controllers.documents import QueuePage, Statistics, stats_document
-from marconi_api.controllers.v1_1 import attributes
-from marconi_api.controllers.v1_1.attributes import check_attributes
-from marconi_api.controllers.v1_1.controller import Controller
+from marconi_api.controllers.openstack.documents import QueuePage, Statistics, stats_document
+from marconi_api.controllers.openstack.v1_1 import attributes
+from marconi_api.controllers.openstack.v1_1.attributes import check_attributes
+from marconi_api.controllers.openstack.v1_1.controller import Controller
 from marconi_api.errors import CountUnderWay, DeadLetterCycle, QueueCollision, QueueNotFound
 from marconi_api.model import Queue, QueueKey, Stats
 from marconi_api.wire.actions import EMPTY, ByHand, Content, expose

@@ -4,9 +4,9 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from marconi_api import signing
-from marconi_api.controllers.v1_1.controller import Controller
-from marconi_api.controllers.v2.types import Grant, NewGrant
+from marconi_api.controllers.openstack import signed_urls
+from marconi_api.controllers.openstack.v1_1.controller import Controller
+from marconi_api.controllers.openstack.v2.types import Grant, NewGrant
 from marconi_api.errors import OutOfRange
 from marconi_api.model import QueueKey
 from marconi_api.wire.actions import ByHand, Content, expose
@@ -29,7 +29,7 @@ class ShareController(Controller):
     )
     def post(self, request: Request, queue: QueueKey, body: JsonObject) -> Reply:
         """Sign what the client may hand on; nothing is stored."""
-        if not signing.signer.can_sign:
+        if not signed_urls.signer.can_sign:
             raise OutOfRange(
                 'This service signs no URLs: its operator must set MARCONI_SIGNING_KEYS for that.'
             )
@@ -42,7 +42,7 @@ class ShareController(Controller):
             raise OutOfRange(f'paths must be among {", ".join(_SHAREABLE)}.')
         if '\\' in request.project:
             raise OutOfRange('A project with a backslash in its name cannot share.')
-        grant = signing.Grant(
+        grant = signed_urls.Grant(
             tuple(f'{self.href(queue)}/{path}' for path in paths),
             _texts('methods', wanted.get('methods', ['GET'])),
             request.project,
@@ -53,8 +53,8 @@ class ShareController(Controller):
                 'paths': grant.paths,
                 'methods': grant.methods,
                 'project': grant.project,
-                'expires': grant.expires.strftime(signing.TIME_FORMAT),
-                'signature': signing.signer.sign(grant),
+                'expires': grant.expires.strftime(signed_urls.TIME_FORMAT),
+                'signature': signed_urls.signer.sign(grant),
             }
         )
 
@@ -70,7 +70,7 @@ def _texts(name: str, value: Any) -> tuple[str, ...]:
 
 def _end(sent: Any) -> datetime:
     """When a grant ends: UTC, whole seconds, in the future."""
-    now = signing.now()
+    now = signed_urls.now()
     if sent is None:
         return (now + _LIFE).replace(microsecond=0)
     try:

@@ -7,8 +7,8 @@ import msgspec
 from wsme.types import Unset
 
 from marconi_api import limits
-from marconi_api.controllers.v1_1.attributes import DEFAULTS, check_attributes
-from marconi_api.controllers.v2.types import Operation
+from marconi_api.controllers.openstack.v1_1.attributes import DEFAULTS, check_attributes
+from marconi_api.controllers.openstack.v2.types import Operation
 from marconi_api.errors import MetadataConflict, OutOfRange
 from marconi_api.wire.documents import JsonObject
 from marconi_api.wire.failures import InvalidBody

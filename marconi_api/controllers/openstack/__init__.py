@@ -1,0 +1,1 @@
+"""OpenStack's messaging API: its versions, and what they share."""
