@@ -7,7 +7,7 @@ from psycopg2.extensions import connection as Connection
 from psycopg2.extras import execute_values
 
 from benchmarks.operations import PROJECT
-from marconi_api.model.tables import MOST_IN_A_POST, POSITION_BITS, QueueKey
+from marconi_api.model.postgres.tables import MOST_IN_A_POST, POSITION_BITS, QueueKey
 
 _BATCH = f"""
     WITH base AS MATERIALIZED (

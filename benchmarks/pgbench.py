@@ -17,7 +17,7 @@ from psycopg2.extensions import AsIs
 from benchmarks.in_process import Listener
 from benchmarks.operations import Request, claimed
 from marconi_api.embedded import NAME, program_directories
-from marconi_api.model.prepared import Prepared
+from marconi_api.model.postgres.prepared import Prepared
 
 CLIENTS = 8
 

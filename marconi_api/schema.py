@@ -21,7 +21,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.pool import NullPool
 
 from marconi_api.installation import ALEMBIC_INI, normalise_url
-from marconi_api.model.tables import metadata
+from marconi_api.model.postgres.tables import metadata
 
 OLDEST_POSTGRESQL = 13
 

@@ -15,7 +15,7 @@ from sqlalchemy import text
 
 from marconi_api import schema
 from marconi_api.installation import database_url
-from marconi_api.model.tables import metadata
+from marconi_api.model.postgres.tables import metadata
 from marconi_api.settings import SettingsError, read_settings
 
 # A migration that cannot get its lock gives up, rather than make all requests wait in line

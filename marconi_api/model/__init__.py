@@ -12,14 +12,14 @@ from marconi_api.errors import StorageUnavailable
 from marconi_api.model.admin import Admin
 from marconi_api.model.attributes import Attributes, KnownAttributes
 from marconi_api.model.claims import Claim, Claims
-from marconi_api.model.database import Database
-from marconi_api.model.expiry import Expiry
-from marconi_api.model.hints import Hints
+from marconi_api.model.janitor import Expiry
 from marconi_api.model.messages import READY, STATES, Batch, Message, Messages, Page, PeekedMessage
+from marconi_api.model.postgres.database import Database
+from marconi_api.model.postgres.hints import Hints
+from marconi_api.model.postgres.tables import MOST_IN_A_POST, QueueKey
 from marconi_api.model.queue_filter import QueueFilter
 from marconi_api.model.queues import MessageSummary, Queue, Queues, Stats
 from marconi_api.model.shares import Share
-from marconi_api.model.tables import MOST_IN_A_POST, QueueKey
 from marconi_api.model.verdicts import RESULTS, VERDICTS, Outcome, Verdict, Verdicts
 
 __all__ = [

@@ -8,11 +8,10 @@ from typing import Any
 from marconi_api.errors import OutOfRange, QueueNotFound
 from marconi_api.limits import Range
 from marconi_api.model.claims import Claims
-from marconi_api.model.database import Database
-from marconi_api.model.expiry import Expiry
+from marconi_api.model.janitor import Expiry
 from marconi_api.model.messages import Messages
-from marconi_api.model.queues import Queues
-from marconi_api.model.tables import (
+from marconi_api.model.postgres.database import Database
+from marconi_api.model.postgres.tables import (
     AGE_OF,
     IS_ALIVE,
     IS_HERE,
@@ -24,6 +23,7 @@ from marconi_api.model.tables import (
     message_id,
     public_id,
 )
+from marconi_api.model.queues import Queues
 
 #: The states in which a message can be. ``expired`` ones are out of everybody's sight, and
 #: wait for the janitor.

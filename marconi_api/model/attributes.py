@@ -12,9 +12,9 @@ from hashlib import sha256
 from typing import TypeGuard
 
 from marconi_api import limits
-from marconi_api.model.database import Database
-from marconi_api.model.prepared import Prepared
-from marconi_api.model.tables import IS_THE_QUEUE, QueueKey
+from marconi_api.model.postgres.database import Database
+from marconi_api.model.postgres.prepared import Prepared
+from marconi_api.model.postgres.tables import IS_THE_QUEUE, QueueKey
 
 _MOST_QUEUES = 10_000
 

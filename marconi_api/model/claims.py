@@ -8,12 +8,12 @@ from uuid import uuid4
 from marconi_api.errors import ClaimNotFound, Fault, StorageUnavailable
 from marconi_api.model import dead_letters
 from marconi_api.model.attributes import Attributes, KnownAttributes
-from marconi_api.model.database import Database, Row
-from marconi_api.model.hints import Hints
 from marconi_api.model.messages import Message, messages_under
-from marconi_api.model.prepared import Prepared
-from marconi_api.model.shares import Share, divide
-from marconi_api.model.tables import (
+from marconi_api.model.postgres.database import Database, Row
+from marconi_api.model.postgres.dequeue import FOUND, find, report, take
+from marconi_api.model.postgres.hints import Hints
+from marconi_api.model.postgres.prepared import Prepared
+from marconi_api.model.postgres.tables import (
     AGE_OF,
     IS_ALIVE,
     IS_CLAIMED,
@@ -22,7 +22,7 @@ from marconi_api.model.tables import (
     QueueKey,
     claim_id,
 )
-from marconi_api.model.taking import FOUND, find, report, take
+from marconi_api.model.shares import Share, divide
 
 _TRIES = 5
 

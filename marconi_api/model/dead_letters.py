@@ -9,8 +9,8 @@ a floor would hide it, so ``moved_in`` stands for its id there.
 from typing import Any
 
 from marconi_api.model.attributes import Attributes
-from marconi_api.model.tables import IS_ALIVE, POSITION_BITS, RETIRED, QueueKey
-from marconi_api.model.taking import PLACE, first_place, lock, look_at_returned
+from marconi_api.model.postgres.dequeue import PLACE, first_place, lock, look_at_returned
+from marconi_api.model.postgres.tables import IS_ALIVE, POSITION_BITS, RETIRED, QueueKey
 
 #: The condition for a returned message that may be handed out once more. (Fresh ones may.)
 MAY_BE_CLAIMED = 'claim_count < %(max_claim_count)s'

@@ -17,12 +17,12 @@ from marconi_api.errors import (
     StorageUnavailable,
 )
 from marconi_api.model.attributes import NO_ATTRIBUTES, Attributes, KnownAttributes
-from marconi_api.model.database import Database, Row
-from marconi_api.model.hints import Hints
-from marconi_api.model.patience import Patience
-from marconi_api.model.prepared import Prepared
-from marconi_api.model.queues import Queues
-from marconi_api.model.tables import (
+from marconi_api.model.postgres.database import Database, Row
+from marconi_api.model.postgres.dequeue import FOUND, FRESH, find, look_at_returned, report, take
+from marconi_api.model.postgres.hints import Hints
+from marconi_api.model.postgres.patience import Patience
+from marconi_api.model.postgres.prepared import Prepared
+from marconi_api.model.postgres.tables import (
     AGE_OF,
     FENCE,
     FRESH_ID,
@@ -46,7 +46,7 @@ from marconi_api.model.tables import (
     message_id,
     public_id,
 )
-from marconi_api.model.taking import FOUND, FRESH, find, look_at_returned, report, take
+from marconi_api.model.queues import Queues
 
 
 # Structs: frozen dataclasses take two and a half times as long to make.

@@ -14,10 +14,9 @@ from marconi_api.errors import (
 )
 from marconi_api.model.attributes import METADATA, Attributes
 from marconi_api.model.counts import Counts
-from marconi_api.model.database import Database, Row
-from marconi_api.model.prepared import Prepared
-from marconi_api.model.queue_filter import MAY_PASS, QueueFilter
-from marconi_api.model.tables import (
+from marconi_api.model.postgres.database import Database, Row
+from marconi_api.model.postgres.prepared import Prepared
+from marconi_api.model.postgres.tables import (
     AGE_OF,
     IS_ALIVE,
     IS_CLAIMED,
@@ -30,6 +29,7 @@ from marconi_api.model.tables import (
     QueueKey,
     public_id,
 )
+from marconi_api.model.queue_filter import MAY_PASS, QueueFilter
 
 
 @dataclass(frozen=True)

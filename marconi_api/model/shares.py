@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from marconi_api.model.tables import QueueKey
+from marconi_api.model.postgres.tables import QueueKey
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from marconi_api.errors import ClaimNotFound, NotFinished
-from marconi_api.model.database import Database, Row
-from marconi_api.model.prepared import Prepared
-from marconi_api.model.tables import (
+from marconi_api.model.postgres.database import Database, Row
+from marconi_api.model.postgres.prepared import Prepared
+from marconi_api.model.postgres.tables import (
     IS_ALIVE,
     STATE,
     THE_QUEUE,

@@ -17,7 +17,16 @@ from marconi_api.embedded import EmbeddedPostgres
 
 from .client import Api
 
-_REPOSITORIES = ('database', 'hints', 'queues', 'messages', 'claims', 'verdicts', 'expiry', 'admin')
+_REPOSITORIES = (
+    'database',
+    'hints',
+    'queues',
+    'messages',
+    'claims',
+    'verdicts',
+    'janitor',
+    'admin',
+)
 
 
 @pytest.fixture

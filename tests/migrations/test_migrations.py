@@ -13,8 +13,8 @@ import pytest
 from marconi_api import model
 from marconi_api.embedded import EmbeddedPostgres
 from marconi_api.installation import OPERATOR_FILES
-from marconi_api.model.database import Database
-from marconi_api.model.tables import metadata
+from marconi_api.model.postgres.database import Database
+from marconi_api.model.postgres.tables import metadata
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from marconi_api import schema
 from marconi_api.counted import CountRepeats
 from marconi_api.embedded import EmbeddedPostgres
 from marconi_api.errors import StorageUnavailable
-from marconi_api.model.database import Database
+from marconi_api.model.postgres.database import Database
 from tests.conftest import Sql
 from tests.running_service import wait_until
 
@@ -319,7 +319,7 @@ def test_a_warning_that_comes_again_is_not_written_again(
         with pytest.raises(StorageUnavailable):
             database.rows('SELECT 1', {})
 
-    assert [record.name for record in caplog.records] == ['marconi_api.model.database']
+    assert [record.name for record in caplog.records] == ['marconi_api.model.postgres.database']
 
 
 def _record(at: float, text: str = 'the storage is gone') -> logging.LogRecord:

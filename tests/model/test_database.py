@@ -9,9 +9,9 @@ import pytest
 
 from marconi_api import model
 from marconi_api.errors import Fault, StorageUnavailable
-from marconi_api.model.database import Database
-from marconi_api.model.prepared import Prepared
-from marconi_api.model.tables import POSITION_BITS
+from marconi_api.model.postgres.database import Database
+from marconi_api.model.postgres.prepared import Prepared
+from marconi_api.model.postgres.tables import POSITION_BITS
 from tests.model.conftest import ids
 from tests.running_service import wait_until
 

@@ -8,12 +8,12 @@ import pytest
 
 from marconi_api import model
 from marconi_api.model import QueueKey
-from marconi_api.model.database import Database
-from marconi_api.model.expiry import Expiry
+from marconi_api.model.janitor import Expiry
+from marconi_api.model.postgres.database import Database
 from marconi_api.model.quiet_stretches import QuietStretches
 from tests.model.conftest import CLIENT
 
-EXPIRY = importlib.import_module('marconi_api.model.expiry')
+EXPIRY = importlib.import_module('marconi_api.model.janitor')
 
 
 @pytest.fixture(autouse=True)

@@ -12,12 +12,12 @@ import pytest
 
 from marconi_api import model
 from marconi_api.model.attributes import NO_ATTRIBUTES
-from marconi_api.model.hints import LONG_AGO, Hint, Hints, Place, Seen
-from marconi_api.model.tables import POSITION_BITS
+from marconi_api.model.postgres.hints import LONG_AGO, Hint, Hints, Place, Seen
+from marconi_api.model.postgres.tables import POSITION_BITS
 from tests.model.conftest import CLIENT, ids
 
-HINTS = importlib.import_module('marconi_api.model.hints')
-TAKING = importlib.import_module('marconi_api.model.taking')
+HINTS = importlib.import_module('marconi_api.model.postgres.hints')
+TAKING = importlib.import_module('marconi_api.model.postgres.dequeue')
 CLAIMS = importlib.import_module('marconi_api.model.claims')
 MESSAGES = importlib.import_module('marconi_api.model.messages')
 

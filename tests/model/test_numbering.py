@@ -15,10 +15,10 @@ import pytest
 from marconi_api import model, schema
 from marconi_api.embedded import EmbeddedPostgres, program_directories
 from marconi_api.errors import StorageUnavailable
-from marconi_api.model import numbering
-from marconi_api.model.database import Database
 from marconi_api.model.messages import _POST, Batch
-from marconi_api.model.tables import POSITION_BITS
+from marconi_api.model.postgres import numbering
+from marconi_api.model.postgres.database import Database
+from marconi_api.model.postgres.tables import POSITION_BITS
 from tests.conftest import Sql
 from tests.model.conftest import CLIENT, ids
 from tests.running_service import wait_until

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from marconi_api import model
-from marconi_api.model.tables import public_id
+from marconi_api.model.postgres.tables import public_id
 from tests.model.conftest import CLIENT, OTHER_CLIENT, ids
 
 # `model.messages` is the repository; this is the module of its statements.

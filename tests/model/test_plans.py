@@ -17,12 +17,12 @@ import pytest
 from marconi_api import model
 from marconi_api.model import READY, dead_letters
 from marconi_api.model.attributes import NO_ATTRIBUTES, Attributes
-from marconi_api.model.hints import Hint
-from marconi_api.model.prepared import Prepared
+from marconi_api.model.postgres.hints import Hint
+from marconi_api.model.postgres.prepared import Prepared
 from tests.model.conftest import CLIENT, OTHER_CLIENT
 
 CLAIMS = importlib.import_module('marconi_api.model.claims')
-EXPIRY = importlib.import_module('marconi_api.model.expiry')
+EXPIRY = importlib.import_module('marconi_api.model.janitor')
 MESSAGES = importlib.import_module('marconi_api.model.messages')
 VERDICTS = importlib.import_module('marconi_api.model.verdicts')
 

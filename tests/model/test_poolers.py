@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from marconi_api.embedded import EmbeddedPostgres
-from marconi_api.model.database import Database
-from marconi_api.model.prepared import Prepared
+from marconi_api.model.postgres.database import Database
+from marconi_api.model.postgres.prepared import Prepared
 from tests import pooler
 
 pytestmark = pytest.mark.skipif(not pooler.PROGRAM, reason='pgbouncer is not installed')

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from marconi_api.model.database import Database
-from marconi_api.model.prepared import Prepared
+from marconi_api.model.postgres.database import Database
+from marconi_api.model.postgres.prepared import Prepared
 
 #: All that PostgreSQL's text can hold.
 TEXTS = st.text(st.characters(exclude_characters='\0', exclude_categories=['Cs'])) | st.text(

@@ -15,7 +15,7 @@ import pytest
 
 from marconi_api import model
 from marconi_api.model import QueueFilter, QueueKey
-from marconi_api.model.prepared import Prepared
+from marconi_api.model.postgres.prepared import Prepared
 from tests.model.conftest import CLIENT
 from tests.model.test_plans import parameters_of
 

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from marconi_api.model.tables import QueueKey, claim_id, message_id, metadata, public_id
+from marconi_api.model.postgres.tables import QueueKey, claim_id, message_id, metadata, public_id
 
 DISTRIBUTED = ('messages', 'message_states', 'claims', 'queues')
 # Those that look over all queues by design: a project's list, the janitor's walk, and what an
@@ -27,7 +27,7 @@ OVER_ALL_QUEUES = {
 
 def statements():
     """Every statement of the repositories, by name."""
-    for module in ('queues', 'messages', 'claims', 'verdicts', 'expiry', 'admin'):
+    for module in ('queues', 'messages', 'claims', 'verdicts', 'janitor', 'admin'):
         for name, value in vars(importlib.import_module(f'marconi_api.model.{module}')).items():
             if isinstance(value, dict) and name.isupper():
                 for place, statement in enumerate(value.values()):

@@ -13,7 +13,7 @@ from webob.acceptparse import create_accept_header
 from marconi_api import limits
 from marconi_api.controllers.openstack import signed_urls
 from marconi_api.errors import Fault, InvalidQueueName, MarconiError
-from marconi_api.model.tables import QueueKey
+from marconi_api.model.postgres.tables import QueueKey
 from marconi_api.wire import framing
 from marconi_api.wire.failures import (
     EmptyProject,

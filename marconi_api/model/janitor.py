@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 from uuid import uuid4
 
 from marconi_api.errors import StorageUnavailable
-from marconi_api.model.database import Database
+from marconi_api.model.postgres.database import Database
+from marconi_api.model.postgres.tables import RETIRED
 from marconi_api.model.quiet_stretches import LONGEST, QuietStretches
-from marconi_api.model.tables import RETIRED
 
 log = logging.getLogger(__name__)
 

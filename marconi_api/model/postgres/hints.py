@@ -48,7 +48,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from marconi_api.model.tables import POSITION_BITS
+from marconi_api.model.postgres.tables import POSITION_BITS
 
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 

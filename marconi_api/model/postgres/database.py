@@ -31,11 +31,17 @@ from sqlalchemy import make_url
 
 from marconi_api.counted import CountRepeats
 from marconi_api.errors import Fault, MarconiError, StorageUnavailable
-from marconi_api.model import numbering
-from marconi_api.model.connection import Connection, Cursor, NoAnswer, NotConnected, connect
-from marconi_api.model.prepared import Prepared
-from marconi_api.model.session_settings import ARRIVED, Settings
-from marconi_api.model.tables import IS_NUMBERED_AS_KNOWN
+from marconi_api.model.postgres import numbering
+from marconi_api.model.postgres.connection import (
+    Connection,
+    Cursor,
+    NoAnswer,
+    NotConnected,
+    connect,
+)
+from marconi_api.model.postgres.prepared import Prepared
+from marconi_api.model.postgres.session_settings import ARRIVED, Settings
+from marconi_api.model.postgres.tables import IS_NUMBERED_AS_KNOWN
 
 log = logging.getLogger(__name__)
 log.addFilter(CountRepeats())

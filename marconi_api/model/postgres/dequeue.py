@@ -14,10 +14,10 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from marconi_api.model.database import Database, Row
-from marconi_api.model.hints import LONG_AGO, Hints, Place, Seen
-from marconi_api.model.patience import Patience
-from marconi_api.model.tables import (
+from marconi_api.model.postgres.database import Database, Row
+from marconi_api.model.postgres.hints import LONG_AGO, Hints, Place, Seen
+from marconi_api.model.postgres.patience import Patience
+from marconi_api.model.postgres.tables import (
     FRESH_ID,
     IS_ALIVE,
     IS_FREE,

@@ -32,7 +32,12 @@ dumped. It goes on for a day. The dump is restored on the 2nd of May: its ids st
 higher than those of the 1st, while the former server has used some millions of them.
 """
 
-from marconi_api.model.tables import IS_EPOCH_OF_THIS_SERVER, NEXT_NUMBER, POSITION_BITS, RETIRED
+from marconi_api.model.postgres.tables import (
+    IS_EPOCH_OF_THIS_SERVER,
+    NEXT_NUMBER,
+    POSITION_BITS,
+    RETIRED,
+)
 
 _A_SECOND = 2**17
 # Numbers that are reserved beyond those in use.
