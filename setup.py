@@ -10,7 +10,7 @@ from setuptools.command.build_py import build_py
 class BuildWithOperatorFiles(build_py):
     """Carry config.py, alembic.ini and migrations/ inside the package.
 
-    So an installed Marconi works from any directory; marconi_api/installation.py finds
+    So an installed Marconi works from any directory; marconi_api/processes/installation.py finds
     them. In a checkout, and so in an editable installation, they stand beside it.
     """
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from benchmarks.children import START_TIMEOUT, free_port, listens, program, running
 from benchmarks.environments import Unavailable, environment
 from benchmarks.service import connect
-from marconi_api.embedded import NAME, EmbeddedPostgres
+from marconi_api.processes.embedded.cluster import NAME, EmbeddedPostgres
 
 CLIENTS = 8
 

@@ -12,7 +12,7 @@ from pecan.configuration import conf_from_file
 from benchmarks.operations import HEADERS, Request
 from marconi_api import model
 from marconi_api.app import setup_app
-from marconi_api.installation import OPERATOR_FILES
+from marconi_api.processes.installation import OPERATOR_FILES
 
 
 def application(url: str) -> Any:

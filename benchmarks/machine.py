@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 
 from benchmarks.processes import output
-from marconi_api.embedded import program_directories
+from marconi_api.processes.embedded.programs import program_directories
 
 
 def facts() -> dict[str, str]:

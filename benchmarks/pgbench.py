@@ -16,8 +16,9 @@ from psycopg2.extensions import AsIs
 
 from benchmarks.in_process import Listener
 from benchmarks.operations import Request, claimed
-from marconi_api.embedded import NAME, program_directories
 from marconi_api.model.postgres.prepared import Prepared
+from marconi_api.processes.embedded.cluster import NAME
+from marconi_api.processes.embedded.programs import program_directories
 
 CLIENTS = 8
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import psycopg2
 
 from benchmarks.processes import command_line, cpu_seconds, family
-from marconi_api.embedded import running_url
+from marconi_api.processes.embedded.cluster import running_url
 
 
 class Service:

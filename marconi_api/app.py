@@ -3,12 +3,13 @@
 import logging.config
 from typing import Any
 
-from marconi_api import limits, shell
+from marconi_api import limits
 from marconi_api.controllers.openstack import signed_urls
 from marconi_api.controllers.openstack.hooks import ErrorHook, SignedUrlHook
-from marconi_api.installation import database_url
 from marconi_api.model import init_model
-from marconi_api.settings import SettingsError, complete
+from marconi_api.processes import shell
+from marconi_api.processes.installation import database_url
+from marconi_api.processes.settings import SettingsError, complete
 from marconi_api.wire.routes import Marconi
 
 

@@ -13,10 +13,10 @@ from alembic.script import Script
 from alembic.util import CommandError
 from sqlalchemy import text
 
-from marconi_api import schema
-from marconi_api.installation import database_url
 from marconi_api.model.postgres.tables import metadata
-from marconi_api.settings import SettingsError, read_settings
+from marconi_api.processes import schema
+from marconi_api.processes.installation import database_url
+from marconi_api.processes.settings import SettingsError, read_settings
 
 # A migration that cannot get its lock gives up, rather than make all requests wait in line
 # behind it. It is safe to run again.

@@ -16,9 +16,10 @@ import pytest
 from pecan.configuration import conf_from_file
 from webtest import TestApp
 
-from marconi_api import installation, model, schema
+from marconi_api import model
 from marconi_api.app import setup_app
-from marconi_api.embedded import EmbeddedPostgres
+from marconi_api.processes import installation, schema
+from marconi_api.processes.embedded.cluster import EmbeddedPostgres
 from tests import pooler
 
 # The same examples everywhere, so that nobody's build fails by chance; who wants to look

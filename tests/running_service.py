@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from marconi_api.embedded import EmbeddedPostgres, running_url
+from marconi_api.processes.embedded.cluster import EmbeddedPostgres, running_url
 
 DEADLINE = 60.0
 UNFINISHED = (

@@ -12,7 +12,7 @@ from typing import Any
 
 import psycopg2
 
-from marconi_api.embedded import EmbeddedPostgres
+from marconi_api.processes.embedded.cluster import EmbeddedPostgres
 from tests.running_service import wait_until
 
 

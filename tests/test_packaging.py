@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from marconi_api.installation import CHECKOUT
+from marconi_api.processes.installation import CHECKOUT
 
 # What a clone would not have.
 NOT_CLONED = shutil.ignore_patterns(

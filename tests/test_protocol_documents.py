@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import pytest
 from webtest import TestApp, TestResponse
 
-from marconi_api import signing
-from marconi_api.installation import CHECKOUT
+from marconi_api.controllers.openstack import signed_urls
+from marconi_api.processes.installation import CHECKOUT
 from tests.controllers.openapi.document import DOCUMENT, OPERATIONS, resolved
 from tests.tours import ID, blocks, what_varies_masked
 
@@ -212,7 +212,7 @@ def _headers(lines: list[str]) -> dict[str, str]:
 def test_the_examples_do_what_they_show(
     app: TestApp, page: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(signing, 'signer', signing.Signer(['key']))
+    monkeypatch.setattr(signed_urls, 'signer', signed_urls.Signer(['key']))
     ids: dict[str, str] = {}
 
     for example in examples(page):

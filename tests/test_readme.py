@@ -14,9 +14,9 @@ from pathlib import Path
 import psycopg2
 import pytest
 
-from marconi_api import schema
-from marconi_api.embedded import running_url
-from marconi_api.installation import CHECKOUT, config_file
+from marconi_api.processes import schema
+from marconi_api.processes.embedded.cluster import running_url
+from marconi_api.processes.installation import CHECKOUT, config_file
 from tests.running_service import HEADERS, Service, services
 from tests.tours import blocks, take_tour, what_varies_masked
 

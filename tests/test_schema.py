@@ -10,9 +10,9 @@ import psycopg2
 import pytest
 from sqlalchemy import text
 
-from marconi_api import schema
-from marconi_api.embedded import EmbeddedPostgres, running_url
-from marconi_api.installation import normalise_url
+from marconi_api.processes import schema
+from marconi_api.processes.embedded.cluster import EmbeddedPostgres, running_url
+from marconi_api.processes.installation import normalise_url
 
 
 @pytest.fixture

@@ -21,9 +21,10 @@ from pathlib import Path
 import psycopg2
 import pytest
 
-from marconi_api import embedded, schema
-from marconi_api.embedded import LONGEST_LOG, EmbeddedPostgres, running_url
-from marconi_api.service import MOST_DESCRIPTORS
+from marconi_api.processes import schema
+from marconi_api.processes.embedded.cluster import LONGEST_LOG, EmbeddedPostgres, running_url
+from marconi_api.processes.embedded.server_user import ServerUser
+from marconi_api.processes.supervisor import MOST_DESCRIPTORS
 from tests.running_service import (
     DEADLINE,
     HEADERS,
@@ -593,7 +594,7 @@ def test_a_user_that_does_not_exist_is_refused(start: Start) -> None:
 def test_as_root_requests_are_answered_by_the_user_of_postgresql(start: Start) -> None:
     service = start().wait_until_ready()
     owner = (service.data_dir / 'data').stat().st_uid
-    if not embedded.ServerUser.for_cluster(service.data_dir / 'data').can_read([sys.executable]):
+    if not ServerUser.for_cluster(service.data_dir / 'data').can_read([sys.executable]):
         # As where Python is installed in root's home: nothing of ours is at fault.
         pytest.skip('this Python lies where a plain user cannot read it')
     request_of_200_kb = json.dumps([{'ttl': 300, 'body': 'x' * 200_000}])

@@ -10,8 +10,8 @@ import pytest
 from pecan.configuration import conf_from_file
 
 from marconi_api import limits
-from marconi_api.installation import OPERATOR_FILES
-from marconi_api.settings import SettingsError, read_settings
+from marconi_api.processes.installation import OPERATOR_FILES
+from marconi_api.processes.settings import SettingsError, read_settings
 
 Read = Callable[[str], Any]
 

@@ -9,7 +9,7 @@ import pytest
 # of them end.
 WAITERS = """
 import os, select, signal, sys
-from marconi_api.signals import StopRequest
+from marconi_api.processes.signals import StopRequest
 
 def wait_for_stop(started):
     stop = StopRequest()

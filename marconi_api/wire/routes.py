@@ -6,7 +6,7 @@
 2. The ``before`` hooks check the headers and learn who asks (steps 2 to 6).
 3. The method names the action, a method of the controller with that name (step 7: 405).
 4. The action's declaration (``wire.expose``) reads query and body; the action is called
-   and returns a :class:`~marconi_api.wire.Reply` (step 8).
+   and returns a :class:`~marconi_api.wire.replies.Reply` (step 8).
 5. Whatever was raised on the way becomes an answer in ``hooks.ErrorHook.on_error``.
 
 The life of a request is Pecan's: request, response, hooks and errors pass through

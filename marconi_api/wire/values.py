@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from wsme import types as wtypes
 
-from marconi_api.wire.documents import _struct_of
+from marconi_api.wire.documents import struct_of
 
 
 class Value(wtypes.UserType):
@@ -113,7 +113,7 @@ class ListOf(Value):
 
     @property
     def parsed(self) -> Any:  # noqa: D102 - as the class says
-        return list[_struct_of(self.element)]  # type: ignore[misc, arg-type]
+        return list[struct_of(self.element)]  # type: ignore[misc, arg-type]
 
 
 class Parameter(wtypes.UserType):

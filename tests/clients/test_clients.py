@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from marconi_api.installation import CHECKOUT
+from marconi_api.processes.installation import CHECKOUT
 from tests.running_service import Service
 
 HERE = Path(__file__).parent

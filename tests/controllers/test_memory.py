@@ -23,7 +23,7 @@ from .client import CLIENT_ID, PROJECT, LaterApi
 MOST_IN_AN_ENTRY = 4096
 
 #: The caches that are bounded by what there is in the program: types of documents.
-OF_TYPES = {'_parser_of', '_parser_of_list', '_struct_of'}
+OF_TYPES = {'_parser_of', '_parser_of_list', 'struct_of'}
 
 CLIENTS = 20
 
@@ -31,7 +31,7 @@ CLIENTS = 20
 def function_caches() -> Iterator[tuple[str, Any]]:
     """Every ``lru_cache`` of the package, by its name."""
     for found in pkgutil.walk_packages(marconi_api.__path__, 'marconi_api.'):
-        if found.name == 'marconi_api.wsgi':
+        if found.name == 'marconi_api.processes.wsgi':
             # It makes the application when it is loaded.
             continue
         module = import_module(found.name)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from webtest import TestResponse
 
-from marconi_api.embedded import EmbeddedPostgres
+from marconi_api.processes.embedded.cluster import EmbeddedPostgres
 from tests.conftest import Sql
 from tests.running_service import wait_until
 

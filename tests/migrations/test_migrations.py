@@ -11,10 +11,10 @@ import psycopg2
 import pytest
 
 from marconi_api import model
-from marconi_api.embedded import EmbeddedPostgres
-from marconi_api.installation import OPERATOR_FILES
 from marconi_api.model.postgres.database import Database
 from marconi_api.model.postgres.tables import metadata
+from marconi_api.processes.embedded.cluster import EmbeddedPostgres
+from marconi_api.processes.installation import OPERATOR_FILES
 
 
 @pytest.fixture

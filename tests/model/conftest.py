@@ -8,9 +8,9 @@ import psycopg2
 import pytest
 
 from marconi_api import model
-from marconi_api.embedded import EmbeddedPostgres
 from marconi_api.model import QueueKey
 from marconi_api.model.postgres.tables import public_id
+from marconi_api.processes.embedded.cluster import EmbeddedPostgres
 
 CLIENT = '3381af92-2b9e-11e3-b191-71861300734c'
 OTHER_CLIENT = '30387f00-3972-11e3-8f6c-8b1a5c1d3f2e'

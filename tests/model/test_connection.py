@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from marconi_api import schema
-from marconi_api.counted import CountRepeats
-from marconi_api.embedded import EmbeddedPostgres
 from marconi_api.errors import StorageUnavailable
+from marconi_api.model.postgres.counted import CountRepeats
 from marconi_api.model.postgres.database import Database
+from marconi_api.processes import schema
+from marconi_api.processes.embedded.cluster import EmbeddedPostgres
 from tests.conftest import Sql
 from tests.running_service import wait_until
 

@@ -12,13 +12,15 @@ from types import SimpleNamespace
 import psycopg2
 import pytest
 
-from marconi_api import model, schema
-from marconi_api.embedded import EmbeddedPostgres, program_directories
+from marconi_api import model
 from marconi_api.errors import StorageUnavailable
 from marconi_api.model.messages import _POST, Batch
 from marconi_api.model.postgres import numbering
 from marconi_api.model.postgres.database import Database
 from marconi_api.model.postgres.tables import POSITION_BITS
+from marconi_api.processes import schema
+from marconi_api.processes.embedded.cluster import EmbeddedPostgres
+from marconi_api.processes.embedded.programs import program_directories
 from tests.conftest import Sql
 from tests.model.conftest import CLIENT, ids
 from tests.running_service import wait_until

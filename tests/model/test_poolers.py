@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from marconi_api.embedded import EmbeddedPostgres
 from marconi_api.model.postgres.database import Database
 from marconi_api.model.postgres.prepared import Prepared
+from marconi_api.processes.embedded.cluster import EmbeddedPostgres
 from tests import pooler
 
 pytestmark = pytest.mark.skipif(not pooler.PROGRAM, reason='pgbouncer is not installed')

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from marconi_api.installation import config_file
+from marconi_api.processes.installation import config_file
 from tests.running_service import Service, services
 from tests.worker.workshop import TTL, Workshop
 

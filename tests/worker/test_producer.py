@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from marconi_api import schema
-from marconi_api.embedded import EmbeddedPostgres
+from marconi_api.processes import schema
+from marconi_api.processes.embedded.cluster import EmbeddedPostgres
 from tests.running_service import DEADLINE, Service, services, wait_until
 from tests.tours import take_tour
 from tests.worker.test_worker import balance

@@ -10,7 +10,7 @@ import uuid
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from marconi_api.installation import CHECKOUT
+from marconi_api.processes.installation import CHECKOUT
 from tests.running_service import DEADLINE, HEADERS, Service, wait_until
 
 DOCS = CHECKOUT / 'docs'

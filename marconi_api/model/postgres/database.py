@@ -29,7 +29,6 @@ import psycopg2
 from psycopg2 import errors as postgres_errors
 from sqlalchemy import make_url
 
-from marconi_api.counted import CountRepeats
 from marconi_api.errors import Fault, MarconiError, StorageUnavailable
 from marconi_api.model.postgres import numbering
 from marconi_api.model.postgres.connection import (
@@ -39,6 +38,7 @@ from marconi_api.model.postgres.connection import (
     NotConnected,
     connect,
 )
+from marconi_api.model.postgres.counted import CountRepeats
 from marconi_api.model.postgres.prepared import Prepared
 from marconi_api.model.postgres.session_settings import ARRIVED, Settings
 from marconi_api.model.postgres.tables import IS_NUMBERED_AS_KNOWN

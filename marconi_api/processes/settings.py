@@ -11,7 +11,7 @@ from typing import Any
 from pecan.configuration import Config, conf_from_file
 
 from marconi_api import limits
-from marconi_api.installation import OPERATOR_FILES, config_file
+from marconi_api.processes.installation import OPERATOR_FILES, config_file
 
 # A section for Python's own logging.config: its members belong together, and have any name.
 _TAKEN_WHOLE = 'logging'

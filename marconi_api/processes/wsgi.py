@@ -18,8 +18,8 @@ from typing import Any
 
 from pecan import load_app
 
-from marconi_api.children import name_process
-from marconi_api.settings import read_settings
+from marconi_api.processes.children import name_process
+from marconi_api.processes.settings import read_settings
 from marconi_api.wire.failures import BodyTooSlow, MalformedRequest, TooManySlowBodies
 from marconi_api.wire.framing import NEXT_CHUNK, PROTOCOLS, UNRELIABLE
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
-from marconi_api import embedded
+from marconi_api.processes.embedded.cluster import default_state_dir, running_url
 
-PACKAGE = Path(__file__).resolve().parent
+PACKAGE = Path(__file__).resolve().parent.parent
 CHECKOUT = PACKAGE.parent
 
 #: The directory that holds config.py, alembic.ini and migrations/.
@@ -33,7 +33,7 @@ def database_url(settings: Any) -> str | None:
     """
     if settings.database.url:
         return normalise_url(settings.database.url)
-    return embedded.running_url(settings.database.data_dir or embedded.default_state_dir())
+    return running_url(settings.database.data_dir or default_state_dir())
 
 
 # The parts of a URL before its path; in a password none but @ and % must be encoded.

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from marconi_api.embedded import ServerUser
+from marconi_api.processes.embedded.server_user import ServerUser
 
 log = logging.getLogger(__name__)
 

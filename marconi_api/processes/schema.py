@@ -20,8 +20,8 @@ from sqlalchemy import Connection, create_engine, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.pool import NullPool
 
-from marconi_api.installation import ALEMBIC_INI, normalise_url
 from marconi_api.model.postgres.tables import metadata
+from marconi_api.processes.installation import ALEMBIC_INI, normalise_url
 
 OLDEST_POSTGRESQL = 13
 

@@ -1,0 +1,1 @@
+"""A real PostgreSQL of our own, where the user names none."""

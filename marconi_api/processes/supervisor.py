@@ -1,0 +1,174 @@
+"""The running service: a database, uwsgi in front of the application, and its companions.
+
+They are started in this order and stopped in the reverse, whatever happens between.
+"""
+
+import contextlib
+import logging
+import logging.config
+import os
+import resource
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import psycopg2
+
+from marconi_api.controllers.openstack import signed_urls
+from marconi_api.processes import schema
+from marconi_api.processes.children import Companion, name_process
+from marconi_api.processes.databases import KeptPostgres, NamedPostgres, database_of, state_dir_of
+from marconi_api.processes.embedded.server_user import ServerUser
+from marconi_api.processes.failures import ServiceError
+from marconi_api.processes.installation import config_file
+from marconi_api.processes.listener import Listener
+from marconi_api.processes.signals import StopRequest
+from marconi_api.processes.web_server import Uwsgi
+
+log = logging.getLogger(__name__)
+WATCH_INTERVAL = 0.2
+
+# Each is a process that works beside those that answer requests: its name, and its command.
+COMPANIONS = {
+    'janitor': [sys.executable, '-m', 'marconi_api.commands', 'expire', '--forever'],
+}
+
+# Files and connections that a process may have open.
+MOST_DESCRIPTORS = 65536
+ENOUGH_DESCRIPTORS = 4096
+
+
+class Part(Protocol):
+    """A part of the running service."""
+
+    def look_after(self) -> None:
+        """Mend it if it has ended unasked; :raises ServiceError: if that cannot be mended."""
+
+
+def serve(settings: Any) -> None:
+    """Run Marconi until a signal asks to stop; then let requests in flight finish.
+
+    :raises ServiceError: if it cannot start, or if uwsgi ended unasked.
+    """
+    stop = StopRequest()
+    name_process('marconi')
+    logging.config.dictConfig(settings.logging.to_dict())
+    # It tells each step by itself (see schema.py).
+    logging.getLogger('alembic').setLevel(logging.WARNING)
+    _raise_descriptor_limit()
+    with contextlib.closing(Listener(settings.server, stop)) as listener:
+        database = database_of(settings)
+        with contextlib.ExitStack() as started:
+            started.callback(database.stop)
+            database.start(stop)
+            if not stop.is_set():
+                _answer_requests(settings, database, listener, started, stop)
+    log.info('Marconi has stopped; the data stay in %s', database.place)
+
+
+def _answer_requests(
+    settings: Any,
+    database: 'NamedPostgres | KeptPostgres',
+    listener: 'Listener',
+    started: contextlib.ExitStack,
+    stop: StopRequest,
+) -> None:
+    """Start what answers requests, and look after it and the database until asked to stop.
+
+    What is started later is stopped earlier, by ``started``.
+    """
+    environment = os.environ | {
+        'MARCONI_DATABASE_URL': database.url,
+        'MARCONI_CONFIG': str(config_file()),
+        'MARCONI_SIGNING_KEYS': _signing_keys(settings),
+    }
+    log.info('%s keeps the data in %s', schema.version(database.url), database.place)
+    user = _user_of_children(settings, database)
+    parts: list[Part] = [database]
+    for name, command in COMPANIONS.items():
+        companion = Companion(name, command, environment, user)
+        started.callback(companion.stop)
+        parts.append(companion)
+    sockets = started.enter_context(_private_directory(user))
+    uwsgi = Uwsgi(settings, listener, sockets, environment, user)
+    started.callback(uwsgi.stop)
+    parts.append(uwsgi)
+    uwsgi.wait_until_ready(stop)
+    if not stop.is_set():
+        print(f'Marconi is ready at http://{listener.address}', flush=True)
+    while not stop.wait(WATCH_INTERVAL):
+        for part in parts:
+            part.look_after()
+
+
+def _signing_keys(settings: Any) -> str:
+    """The keys for pre-signed URLs: those that are set, else one kept with the embedded data.
+
+    A database that is named may serve several Marconis, which must have the same keys.
+    """
+    if settings.signed_urls.secret_keys or settings.database.url:
+        return str(settings.signed_urls.secret_keys)
+    try:
+        return signed_urls.kept_key(state_dir_of(settings))
+    except OSError as error:
+        raise ServiceError(
+            f'cannot keep a key for signed URLs: {error.strerror}: {error.filename}: '
+            'mend that, or set MARCONI_SIGNING_KEYS'
+        ) from None
+
+
+def _user_of_children(settings: Any, database: NamedPostgres | KeptPostgres) -> ServerUser | None:
+    """The user as whom requests are answered, if not the one as whom we run.
+
+    As root it is the one that is named, else the one as whom the embedded PostgreSQL runs.
+    """
+    user = database.user
+    if user is None and os.geteuid() == 0:
+        log.warning('requests are answered as root: set MARCONI_USER to a plain user')
+    if user is None or not user.is_another:
+        return None
+    closed = [path for path in _files_of_children() if not user.can_read([path])]
+    if not closed:
+        return user
+    refusal = f'user {user.name} cannot read {closed[0]}'
+    if settings.server.user:
+        raise ServiceError(f'{refusal}: let that user read it, or change MARCONI_USER')
+    log.warning('%s, so requests are answered as root: let that user read it', refusal)
+    return None
+
+
+def _files_of_children() -> list[str]:
+    """One file of each installation that must be readable for the workers and companions."""
+    return [
+        sys.executable,
+        str(config_file()),
+        *(found for found in (__file__, os.__file__, psycopg2.__file__) if found),
+    ]
+
+
+def _raise_descriptor_limit() -> None:
+    """Let this process and its children open many files, as each client takes two of the routers'.
+
+    uwsgi keeps tables as long as the limit, so that it should not be the billion that some
+    containers grant.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    granted = MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MOST_DESCRIPTORS)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (granted, hard))
+    if granted < ENOUGH_DESCRIPTORS:
+        log.warning(
+            'only %d descriptors may be open, for about %d clients at once: raise the hard '
+            'limit (ulimit -Hn, or LimitNOFILE of systemd) to %d',
+            *(granted, granted // 2, ENOUGH_DESCRIPTORS),
+        )
+
+
+@contextlib.contextmanager
+def _private_directory(user: ServerUser | None) -> Iterator[Path]:
+    # Not in $TMPDIR: a socket's path may have 107 bytes only.
+    with tempfile.TemporaryDirectory(prefix='marconi-', dir='/tmp') as path:
+        if user is not None:
+            os.chown(path, user.uid, user.gid)
+        yield Path(path)

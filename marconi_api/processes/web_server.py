@@ -1,0 +1,228 @@
+"""uwsgi: the workers that run the application, and the routers in front of them."""
+
+import collections
+import contextlib
+import functools
+import http.client
+import re
+import resource
+import shutil
+import subprocess
+import sys
+import sysconfig
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from marconi_api.limits import Limits
+from marconi_api.processes.children import (
+    start_child,
+    stop_child,
+)
+from marconi_api.processes.embedded.server_user import ServerUser
+from marconi_api.processes.failures import ServiceError
+from marconi_api.processes.listener import Address, Listener, longest_listen_queue
+from marconi_api.processes.signals import StopRequest
+
+# Seconds.
+READY_TIMEOUT = 60.0
+POLL_INTERVAL = 0.05
+
+# The routers say so of every client that closes its connection early, which is no error.
+CLIENT_WENT_AWAY = re.compile(
+    rb'^\[uwsgi-(http|fastrouter) .*(Connection reset by peer|Broken pipe)'
+)
+
+# Seconds.
+HEADERS_TIMEOUT = 10
+
+# Seconds in which clients learn from an answer that their connection is about to be closed: a
+# proxy that uses one at the moment at which it ends has to tell its client of an error.
+FAREWELL = 0.5
+
+# How many times as large as it may be a body can be to be answered, with 400. The connection of
+# a client that sends more is closed: it would be kept on disk until it is whole.
+OVERSIZE_ANSWERED = 4
+
+
+class Uwsgi:
+    """uwsgi's master with its workers and its router, which answer the requests."""
+
+    def __init__(
+        self,
+        settings: Any,
+        listener: Listener,
+        sockets: Path,
+        environment: dict[str, str],
+        user: ServerUser | None,
+    ) -> None:
+        self._address = listener.address
+        self._stop_timeout = settings.server.stop_timeout
+        kept = OVERSIZE_ANSWERED * Limits.from_config(settings.limits).largest_body
+        self._is_ready = False
+        # What uwsgi says at its start is of interest only if that fails.
+        self._held: collections.deque[bytes] = collections.deque(maxlen=1000)
+        self._listener = listener
+        self._farewell = sockets / 'farewell'
+        self._farewell.write_bytes(b'\0')
+        listener.open()
+        self._process = start_child(
+            _uwsgi_command(settings.server, listener.fileno(), sockets, kept),
+            environment | {'MARCONI_FAREWELL': str(self._farewell)},
+            user,
+            prepare=functools.partial(_limit_file_size, kept),
+            pass_fds=[listener.fileno()],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        self._reader = threading.Thread(target=self._read, name='uwsgi-output', daemon=True)
+        self._reader.start()
+
+    def wait_until_ready(self, stop: StopRequest) -> None:
+        """Return when a request is answered, or when ``stop`` is set."""
+        deadline = time.monotonic() + READY_TIMEOUT
+        while not stop.wait(POLL_INTERVAL):
+            if _is_healthy(self._address):
+                self._is_ready = True
+                return
+            if self._process.poll() is not None:
+                raise self._failure('uwsgi could not start the application')
+            if time.monotonic() > deadline:
+                raise self._failure(f'no healthy answer within {READY_TIMEOUT:.0f} seconds')
+
+    def look_after(self) -> None:
+        """Make sure that uwsgi still runs, as it must until it is stopped."""
+        if self._process.poll() is not None:
+            raise ServiceError(f'uwsgi ended unasked, with code {self._process.returncode}')
+
+    def stop(self) -> None:
+        """Take no new clients; let requests in flight finish, for ``server.stop_timeout`` seconds."""
+        self._listener.refuse()
+        if self._is_ready and self._process.poll() is None:
+            with self._farewell.open('r+b') as farewell:
+                farewell.write(b'\1')
+            time.sleep(FAREWELL)
+        # The master itself would wait for ever; it also takes a while to end after the last
+        # of its workers.
+        stop_child(self._process, self._stop_timeout + 2)
+        self._reader.join(timeout=1)
+
+    def _failure(self, what: str) -> ServiceError:
+        self.stop()
+        for line in self._held:
+            _write_to_stderr(line)
+        return ServiceError(f'{what}: the lines above tell why')
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            if not self._is_ready:
+                self._held.append(line)
+            elif not CLIENT_WENT_AWAY.search(line):
+                _write_to_stderr(line)
+
+
+def _uwsgi_command(server: Any, listener: int, sockets: Path, kept: int) -> list[str]:
+    """The program uwsgi and its options.
+
+    :param kept: bytes of the largest body that is kept until it is whole
+
+    Two routers stand between clients and workers, so that a worker sees whole requests only.
+    The http router keeps the clients' connections and reads the headers, the fastrouter then
+    reads the body. Thus 200 idle connections, or 50 clients that drip a byte a second or
+    hang after their headers, leave the others' p99 at 5 ms. Without the fastrouter a client
+    that hangs in its body holds a thread (50 of them: 18 s); without both (http11-socket)
+    every idle connection does. They cost about 50 us of CPU time a request, of 500 or more.
+    """
+    options = {
+        'http': f'fd://{listener}',
+        'http-keepalive': server.keepalive_timeout,
+        # Longer than a worker may take, so that it is never a router that gives up.
+        'http-timeout': server.request_timeout + 10,
+        'fastrouter-timeout': server.request_timeout + 10,
+        # Of silence before a request's headers are complete; a connection that was used may
+        # be idle for longer.
+        'http-headers-timeout': HEADERS_TIMEOUT,
+        # Clients such as curl wait for "100 Continue" before they send a large body; to one that
+        # is larger than this the answer is 413.
+        'http-manage-expect': kept,
+        # Unix sockets, as who reaches uwsgi's own protocol may run code in the workers.
+        'http-to': sockets / 'router.sock',
+        'fastrouter': sockets / 'router.sock',
+        'fastrouter-to': sockets / 'workers.sock',
+        'socket': sockets / 'workers.sock',
+        # Bytes; a larger body waits in an unnamed file.
+        'fastrouter-post-buffering': 65536,
+        # Bytes passed on at once: more than the default of a page, so that most answers take
+        # one turn. With 60,000 or more the http router breaks off large bodies.
+        'http-buffer-size': 32768,
+        'fastrouter-buffer-size': 32768,
+        'wsgi': 'marconi_api.processes.wsgi',
+        'processes': server.processes,
+        'threads': server.threads,
+        'listen': longest_listen_queue(),
+        # Headers and the request's line may have that many bytes together.
+        'buffer-size': 65535,
+        'harakiri': server.request_timeout,
+        # Otherwise SIGTERM restarts the workers, or ends them amid their requests.
+        'hook-master-start': 'unix_signal:15 gracefully_kill_them_all',
+    }
+    flags = [
+        'master',
+        'enable-threads',
+        # The master loads the application, and then forks: it connects to nothing before it
+        # is asked something. With lazy-apps, a worker that is told to stop while it still
+        # loads misses that, and the master waits for it for ever.
+        # The routers pass on bodies in chunks as they come; wsgi.py puts them together.
+        'http-chunked-input',
+        'need-app',
+        'no-orphans',
+        'vacuum',
+        'disable-logging',
+        # A client that does not wait for its answer is not worth a traceback.
+        'ignore-sigpipe',
+        'ignore-write-errors',
+        'disable-write-exception',
+    ]
+    return [
+        _uwsgi_program(),
+        *(f'--{flag}' for flag in flags),
+        *(f'--{name}={value}' for name, value in options.items()),
+    ]
+
+
+def _uwsgi_program() -> str:
+    for directory in (Path(sys.executable).parent, Path(sysconfig.get_path('scripts'))):
+        if (directory / 'uwsgi').exists():
+            return str(directory / 'uwsgi')
+    found = shutil.which('uwsgi')
+    if found is None:
+        raise ServiceError('found no uwsgi: install the package pyuwsgi')
+    return found
+
+
+def _is_healthy(address: Address) -> bool:
+    connection = http.client.HTTPConnection(address.reachable_host, address.port, timeout=5)
+    try:
+        connection.request('GET', '/v1/health')
+        return connection.getresponse().status == 204
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _limit_file_size(size: int) -> None:
+    # Of the files in which the fastrouter keeps bodies, lest one client fills the disk. The
+    # workers lift it for themselves (see wsgi.py).
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+
+
+def _write_to_stderr(line: bytes) -> None:
+    # Where nobody reads any more, uwsgi must still be able to write.
+    with contextlib.suppress(OSError, ValueError):
+        sys.stderr.buffer.write(line)
+        sys.stderr.buffer.flush()
