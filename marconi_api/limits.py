@@ -138,7 +138,7 @@ class Limits:
 
     @cached_property
     def renewal_grace(self) -> Range:
-        """The same where a claim is renewed: far wider (contract 6.3)."""
+        """The same where a claim is renewed: far wider (docs/protocol-v1.md, 6.3)."""
         return Range(0, self.max_renewal_grace, self.default_claim_grace)
 
     @cached_property

@@ -13,7 +13,10 @@ from marconi_api.wire.routes import Resource, Routes
 
 
 class RootController:
-    """``/``: the versions of the API (contract 3.1); its ``_route`` leads to every other path."""
+    """``/``: the versions of the API; its ``_route`` leads to every other path.
+
+    See docs/protocol-v1.md, 3.1.
+    """
 
     def __init__(self) -> None:
         self._routes = Routes()

@@ -1,4 +1,6 @@
-"""What a queue's metadata asks of the service itself: its reserved attributes (contract v2, 5.2).
+"""What a queue's metadata asks of the service itself: its reserved attributes.
+
+See docs/protocol-v2.md, 5.2.
 
 Posts and claims go by the attributes, and still take one round trip: a process remembers
 those of the queues that it served lately, and the statement says by a digest which metadata

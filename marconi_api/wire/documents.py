@@ -32,7 +32,7 @@ def read_document(datatype: Any, text: str) -> Any:
     """The JSON ``text`` as what ``datatype`` says: a WSME type, [a WSME type] or JsonObject.
 
     Of a WSME type comes an object with its attributes: what was sent, else the default, else
-    ``Unset``. Members that the type does not name are ignored (contract 5.3, 6.1).
+    ``Unset``. Members that the type does not name are ignored (docs/protocol-v1.md, 5.3, 6.1).
     """
     if datatype is JsonObject:
         return JsonObject(text)

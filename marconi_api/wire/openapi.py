@@ -454,9 +454,9 @@ def _range_named(name: str | None) -> Schema:
 
 
 def said_of(thing: Any) -> str:
-    """The first line of a docstring, without the place in the contract that it names."""
+    """The first line of a docstring, without the page in docs/ that it cites."""
     first, _, _ = inspect.getdoc(thing).partition('\n\n')  # type: ignore[union-attr]
-    line = re.sub(r' \((contract [^)]*|[\d., ]+)\)', '', first.replace('\n', ' '))
+    line = re.sub(r' \(docs/protocol-v[^)]*\)', '', first.replace('\n', ' '))
     return line.replace('``', '`')
 
 

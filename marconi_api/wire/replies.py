@@ -20,7 +20,7 @@ class Reply(webob.Response):
     """A status, headers and a body that is sent as it is.
 
     WebOb's own constructor works out a content type (6 us, where this takes half of one), and its
-    ``__call__`` makes an absolute URL of ``Location``, which contract 1.6 forbids.
+    ``__call__`` makes an absolute URL of ``Location``, which docs/protocol-v1.md, 1.6 forbids.
     """
 
     def __init__(
@@ -65,7 +65,10 @@ RETRY_AFTER = ('Retry-After', '1')
 
 
 def content_location(request: Request) -> tuple[str, str]:
-    """The header with which version 1 repeats where a reply was read from (contract 1.6)."""
+    """The header with which version 1 repeats where a reply was read from.
+
+    See docs/protocol-v1.md, 1.6.
+    """
     return 'Content-Location', request.as_sent
 
 

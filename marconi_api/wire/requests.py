@@ -98,7 +98,10 @@ _CONTROL = re.compile(r'[\x00-\x1f\x7f]')
 
 
 def canonical_uuid(text: str) -> str:
-    """Any spelling that ``uuid.UUID`` takes, in its one canonical spelling (contract 1.1)."""
+    """Any spelling that ``uuid.UUID`` takes, in its one canonical spelling.
+
+    See docs/protocol-v1.md, 1.1.
+    """
     # Some spellings have thousands of braces: nothing to remember.
     return _canonical_uuid(text) if len(text) < 64 else _canonical_uuid.__wrapped__(text)
 

@@ -1,7 +1,7 @@
 """From a path to a call, and from an error to an answer: all that happens around an action.
 
 0. ``framing.receive`` refuses what is not well formed, before anything of it is believed.
-1. ``RootController._route`` walks the path down the table of resources (contract 1.2,
+1. ``RootController._route`` walks the path down the table of resources (docs/protocol-v1.md, 1.2,
    step 1: an unknown path is a 404 before any header is looked at).
 2. The ``before`` hooks check the headers and learn who asks (steps 2 to 6).
 3. The method names the action, a method of the controller with that name (step 7: 405).
@@ -80,7 +80,7 @@ class Routes:
         """The resource of a path, and what its placeholders stand for.
 
         A slash at the end is let pass. Nothing is named by an empty segment, except that
-        an empty name of a queue is for the hooks to refuse (contract 1.3).
+        an empty name of a queue is for the hooks to refuse (docs/protocol-v1.md, 1.3).
         """
         node, values = self._top, {}
         for place, segment in enumerate(segments, 1):

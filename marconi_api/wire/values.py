@@ -155,7 +155,7 @@ class IntegerParameter(Parameter):
 
 
 class BooleanParameter(Parameter):
-    """A truth value, in the spellings of contract 1.4."""
+    """A truth value, in the spellings of docs/protocol-v1.md, 1.4."""
 
     basetype = bool
     name = 'boolean'

@@ -260,7 +260,7 @@ class LaterApi(Api):
         return super().stats(queue or self.queue)
 
     def change(self, *operations: Any, queue: str | None = None) -> TestResponse:
-        """PATCH the metadata of a queue by JSON-patch operations (contract v2, 5.4)."""
+        """PATCH the metadata of a queue by JSON-patch operations (docs/protocol-v2.md, 5.4)."""
         return self.patch(
             queue or self.queue, list(operations), headers={'Content-Type': JSON_PATCH}
         )

@@ -1,4 +1,4 @@
-"""Requests that no client should send: each gets an answer that the contract knows."""
+"""Requests that no client should send: each gets an answer that the protocol knows."""
 
 import json
 from typing import Any
@@ -254,7 +254,7 @@ header_sets = st.fixed_dictionaries(
 @example('DELETE', f'{QUEUE}/messages/MESSAGE', 'claim_id=CLAIM', {}, None)
 @example('DELETE', f'{QUEUE}/messages/MESSAGE', 'claim_id=%00', {}, None)
 @example('PATCH', f'{QUEUE}/claims/CLAIM', '', {}, '{"ttl": 60, "grace": -1}')
-def test_whatever_is_sent_gets_an_answer_that_the_contract_knows(
+def test_whatever_is_sent_gets_an_answer_that_the_protocol_knows(
     api: Api,
     method: str,
     path: str,

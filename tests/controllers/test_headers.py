@@ -1,4 +1,7 @@
-"""What is asked of a request's headers and names, and in which order (contract 1.1 to 1.3)."""
+"""What is asked of a request's headers and names, and in which order.
+
+See docs/protocol-v1.md, 1.1 to 1.3.
+"""
 
 from typing import Any
 

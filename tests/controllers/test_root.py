@@ -1,4 +1,4 @@
-"""``/`` and the table of routes (contract 2 and 3.1)."""
+"""``/`` and the table of routes (docs/protocol-v1.md, 2 and 3.1)."""
 
 import pytest
 

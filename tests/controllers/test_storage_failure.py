@@ -1,4 +1,7 @@
-"""What clients are told while the storage fails, and that nothing is half done (contract 10)."""
+"""What clients are told while the storage fails, and that nothing is half done.
+
+See docs/protocol-v1.md, 10.
+"""
 
 from collections.abc import Callable, Iterator
 from typing import Any

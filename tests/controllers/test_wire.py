@@ -1,4 +1,7 @@
-"""How queries and bodies are read, and that bodies come back as sent (contract 1.4 to 1.7)."""
+"""How queries and bodies are read, and that bodies come back as sent.
+
+See docs/protocol-v1.md, 1.4 to 1.7.
+"""
 
 import json
 from typing import Any

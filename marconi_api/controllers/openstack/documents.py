@@ -77,7 +77,7 @@ LONGEST_LOCATION = 3072
 
 
 def posted_location(path: str, ids: list[str]) -> str:
-    """Where messages can be read that were posted to ``path`` (contract 5.3).
+    """Where messages can be read that were posted to ``path`` (docs/protocol-v1.md, 5.3).
 
     Of hundreds of ids the collection itself: that many make a header which uwsgi garbles
     and proxies refuse, and no request may name them all. The reply's body has each one.
@@ -87,7 +87,7 @@ def posted_location(path: str, ids: list[str]) -> str:
 
 
 def stats_document(queue_href: str, stats: Stats) -> dict[str, Any]:
-    """How many messages a queue has, and the ends of the line (contract v1, 4.7).
+    """How many messages a queue has, and the ends of the line (docs/protocol-v1.md, 4.7).
 
     Parked ones are left out, as nobody is handed them: they would be the oldest for ever.
     """

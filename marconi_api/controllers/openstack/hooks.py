@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 
 class IdentityHook(PecanHook):
-    """Learns the project, and refuses what contract 1.1 refuses, in the order of 1.2.
+    """Learns the project, and holds the headers to docs/protocol-v1.md, 1.1, in the order of 1.2.
 
     :param required: whether ``Client-ID`` and ``X-Project-Id`` must be there
     """
@@ -77,7 +77,7 @@ class IdentityHook(PecanHook):
 
 
 class SignedUrlHook(PecanHook):
-    """Holds a request that bears a signature to what was granted by it (contract v2, 9).
+    """Holds a request that bears a signature to what was granted by it (docs/protocol-v2.md, 9).
 
     It is the application's, and so looks at each request, whatever the path: one that a
     signature cannot name, such as those of versions 1 and 1.1, does not know it. Whatever is
@@ -131,7 +131,7 @@ def _granted(environ: dict[str, Any], project: str) -> signed_urls.Grant | None:
 
 
 class ErrorHook(PecanHook):
-    """The one place where an error gets its form: contract 1.7."""
+    """The one place where an error gets its form: docs/protocol-v1.md, 1.7."""
 
     def on_error(self, state: RoutingState, error: Exception) -> Reply:
         """An answer with ``title`` and, where there is more to say, ``description``."""

@@ -1,7 +1,7 @@
 """Parts of the API that are left for later: they are named, and refused with a reason.
 
 The status is 404, as Zaqar's where it is installed without them: clients take that for a
-failure, while some of them take 405 or 501 for success (contract v2, 13.1).
+failure, while some of them take 405 or 501 for success (docs/protocol-v2.md, 13.1).
 """
 
 from marconi_api.model import QueueKey
@@ -29,7 +29,7 @@ class NotOfferedController:
 
 
 def pools_and_flavors(prefix: str) -> dict[str, NotOfferedController]:
-    """Where versions 1.1 and 2 have pools and flavors (contract v2, 10)."""
+    """Where versions 1.1 and 2 have pools and flavors (docs/protocol-v2.md, 10)."""
     return {
         f'{prefix}/{kind}s{member}': NotOfferedController(
             f'{kind}s: all queues are in one database'
@@ -40,7 +40,7 @@ def pools_and_flavors(prefix: str) -> dict[str, NotOfferedController]:
 
 
 def subscriptions_and_topics(prefix: str) -> dict[str, NotOfferedController]:
-    """Where version 2 has subscriptions and topics (contract v2, 8 and 11)."""
+    """Where version 2 has subscriptions and topics (docs/protocol-v2.md, 8 and 11)."""
     subscriptions = ('/subscriptions', '/subscriptions/{subscription}')
     confirm = '/subscriptions/{subscription}/confirm'
     below_topic = ('', '/stats', '/purge', '/messages', '/messages/{message}', *subscriptions)

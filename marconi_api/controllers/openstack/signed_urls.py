@@ -1,4 +1,6 @@
-"""Signatures that let their bearer do a few things with a queue, for a while (contract v2, 9).
+"""Signatures that let their bearer do a few things with a queue, for a while.
+
+See docs/protocol-v2.md, 9.
 
 A signature is the HMAC-SHA256 of paths, methods, project and end. Times are UTC, and compared
 with this machine's clock: the clocks of several nodes must agree within the minute or so by
@@ -27,7 +29,7 @@ class Grant:
     """What a signature allows, until ``expires``: methods on paths, and on what they collect.
 
     That is one segment below them, a message or a claim; not what can be done with that, such
-    as giving verdicts (contract v2, 14).
+    as giving verdicts (docs/protocol-v2.md, 14.3).
     """
 
     paths: tuple[str, ...]

@@ -58,7 +58,7 @@ def test_every_action_is_summed_up_in_a_sentence(method: str, path: str) -> None
 
     assert summary
     assert summary.endswith('.')
-    assert 'contract' not in summary
+    assert 'docs/' not in summary
     assert '``' not in summary
 
 

@@ -1,4 +1,4 @@
-"""Claims: made, looked at, renewed, released, lapsed (contract 6)."""
+"""Claims: made, looked at, renewed, released, lapsed (docs/protocol-v1.md, 6)."""
 
 from collections.abc import Callable
 from typing import Any

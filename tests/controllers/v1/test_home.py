@@ -1,4 +1,4 @@
-"""The home document and the service's health (contract 3.2, 3.3)."""
+"""The home document and the service's health (docs/protocol-v1.md, 3.2, 3.3)."""
 
 import json
 from typing import Any

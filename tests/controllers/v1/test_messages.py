@@ -1,4 +1,4 @@
-"""Messages: posted, listed, read and deleted (contract 5 and 6.6)."""
+"""Messages: posted, listed, read and deleted (docs/protocol-v1.md, 5 and 6.6)."""
 
 from collections.abc import Callable
 from typing import Any
@@ -693,7 +693,7 @@ def test_a_message_of_a_missing_queue(api: Api) -> None:
     assert api.delete(path).status_int == 204
 
 
-# ---------------------------------------------------------------- the decision table (6.6)
+# ------------------------------------------------ the decision table (docs/protocol-v1.md, 6.6)
 
 # What `claim_id` may say, apart from the claim that holds the message. Each makes what it
 # names, while nothing else is free, and returns the query.

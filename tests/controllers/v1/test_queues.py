@@ -1,4 +1,4 @@
-"""Queues, their metadata and their statistics (contract 4)."""
+"""Queues, their metadata and their statistics (docs/protocol-v1.md, 4)."""
 
 import re
 from collections.abc import Callable

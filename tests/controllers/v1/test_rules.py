@@ -1,4 +1,7 @@
-"""Rules that hold among the resources: tenants, and a message's whole life (contract 9)."""
+"""Rules that hold among the resources: tenants, and a message's whole life.
+
+See docs/protocol-v1.md, 9.
+"""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What version 1.1 does otherwise than version 2 (contract v2, 1, 3 and 3.1)."""
+"""What version 1.1 does otherwise than version 2 (docs/protocol-v2.md, 1, 3 and 3.1)."""
 
 from collections.abc import Callable
 from typing import Any

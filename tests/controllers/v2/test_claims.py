@@ -1,4 +1,7 @@
-"""Claims: made, looked at, renewed, released, lapsed (contract v2, 7; v1, 6)."""
+"""Claims: made, looked at, renewed, released, lapsed.
+
+See docs/protocol-v2.md, 7; docs/protocol-v1.md, 6.
+"""
 
 from collections.abc import Callable
 from typing import Any

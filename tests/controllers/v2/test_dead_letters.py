@@ -1,4 +1,4 @@
-"""Dead letters as a client of version 2 meets them (contract v2, 7.2)."""
+"""Dead letters as a client of version 2 meets them (docs/protocol-v2.md, 7.2)."""
 
 import json
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Messages that are posted now and due later (contract v2, 2.2, 6.1, 6.3, 7.1).
+"""Messages that are posted now and due later (docs/protocol-v2.md, 2.2, 6.1, 6.3, 7.1).
 
 Our own: ``delay`` is honoured on every queue, and no link gains ``include_delayed`` by itself.
 """

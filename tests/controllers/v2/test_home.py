@@ -1,4 +1,4 @@
-"""Home documents, ping and health (contract v2, 2.4, 3.1, 4.1 to 4.3)."""
+"""Home documents, ping and health (docs/protocol-v2.md, 2.4, 3.1, 4.1 to 4.3)."""
 
 import json
 import re

@@ -1,4 +1,7 @@
-"""Messages: posted, listed, read and deleted (contract v2, 2.3 and 6; v1, 6.6)."""
+"""Messages: posted, listed, read and deleted.
+
+See docs/protocol-v2.md, 2.3 and 6; docs/protocol-v1.md, 6.6.
+"""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor

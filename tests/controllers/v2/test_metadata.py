@@ -1,4 +1,4 @@
-"""The metadata of a queue, changed by JSON-patch (contract v2, 5.4 and 14)."""
+"""The metadata of a queue, changed by JSON-patch (docs/protocol-v2.md, 5.4 and 14.2)."""
 
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any

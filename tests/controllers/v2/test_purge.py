@@ -1,4 +1,4 @@
-"""Emptying a queue (contract v2, 5.7)."""
+"""Emptying a queue (docs/protocol-v2.md, 5.7)."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""Queues: made, read, listed, counted, deleted (contract v2, 5; 3.1 where 1.1 differs)."""
+"""Queues: made, read, listed, counted, deleted (docs/protocol-v2.md, 5; 3.1 where 1.1 differs)."""
 
 import re
 from collections.abc import Callable

@@ -1,4 +1,7 @@
-"""What is asked of every request, and in which order (contract v2, 1 and 2; v1, 1)."""
+"""What is asked of every request, and in which order.
+
+See docs/protocol-v2.md, 1 and 2; docs/protocol-v1.md, 1.
+"""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Pre-signed access to a queue: contract v2, section 9."""
+"""Pre-signed access to a queue: docs/protocol-v2.md, 9."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -218,7 +218,7 @@ def test_without_a_key_nothing_is_shared(
 
 
 def test_the_signature_is_the_documented_one(share: Share) -> None:
-    """So that others can make or check it: HMAC-SHA256, as the contract has it."""
+    """So that others can make or check it: HMAC-SHA256, as docs/protocol-v2.md, 9 has it."""
     grant = signed_urls.Grant(
         ('/v2/queues/q/messages',), ('GET', 'POST'), 'p1', datetime(2026, 1, 1)
     )

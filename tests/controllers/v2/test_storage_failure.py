@@ -1,4 +1,7 @@
-"""What clients of versions 1.1 and 2 are told while there is no storage (contract v2, 4.2, 14)."""
+"""What clients of versions 1.1 and 2 are told while there is no storage.
+
+See docs/protocol-v2.md, 4.2, 14.1.
+"""
 
 import pytest
 

@@ -23,7 +23,7 @@ class ClaimsController:
     def post(
         self, request: Request, queue: QueueKey, body: NewClaim, limit: int | None = None
     ) -> Reply:
-        """Reserve up to ``limit`` messages (contract 6.1)."""
+        """Reserve up to ``limit`` messages (docs/protocol-v1.md, 6.1)."""
         most = limits.in_force.messages_in_claim(limit)
         limits.in_force.check_claim_ttl(body.ttl)
         limits.in_force.check_claim_grace(body.grace)
@@ -39,7 +39,7 @@ class ClaimController:
 
     @expose(replies={200: Content(Claim, 'Content-Location')}, raises=(ClaimNotFound,))
     def get(self, request: Request, queue: QueueKey, claim: str) -> Reply:
-        """What the claim still holds (contract 6.2)."""
+        """What the claim still holds (docs/protocol-v1.md, 6.2)."""
         held = model.claims.get(queue, claim)
         document = {
             'age': held.age,
@@ -51,7 +51,7 @@ class ClaimController:
 
     @expose(body=ClaimRenewal, replies={204: EMPTY}, raises=(ClaimNotFound,))
     def patch(self, request: Request, queue: QueueKey, claim: str, body: ClaimRenewal) -> Reply:
-        """Start the claim anew, for another ``ttl`` (contract 6.3)."""
+        """Start the claim anew, for another ``ttl`` (docs/protocol-v1.md, 6.3)."""
         limits.in_force.check_claim_ttl(body.ttl)
         limits.in_force.check_renewal_grace(body.grace)
         model.claims.renew(queue, claim, body.ttl, body.grace)
@@ -59,6 +59,6 @@ class ClaimController:
 
     @expose(replies={204: EMPTY})
     def delete(self, request: Request, queue: QueueKey, claim: str) -> Reply:
-        """Give the messages back at once (contract 6.4)."""
+        """Give the messages back at once (docs/protocol-v1.md, 6.4)."""
         model.claims.release(queue, claim)
         return empty_reply()

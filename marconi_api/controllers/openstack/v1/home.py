@@ -7,7 +7,7 @@ from marconi_api.wire.requests import Request
 
 
 class HomeController:
-    """``/v1``: what the API offers, as JSON Home (contract 3.2)."""
+    """``/v1``: what the API offers, as JSON Home (docs/protocol-v1.md, 3.2)."""
 
     @expose(
         replies={200: Content(Home, 'Cache-Control', media_type='application/json-home')},
@@ -24,7 +24,7 @@ class HomeController:
 
 
 class HealthController:
-    """``/v1/health``: whether requests can be served (contract 3.3)."""
+    """``/v1/health``: whether requests can be served (docs/protocol-v1.md, 3.3)."""
 
     @expose(replies=HEALTH_REPLIES, needs_storage=False)
     def get(self, request: Request) -> Reply:

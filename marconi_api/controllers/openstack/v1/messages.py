@@ -40,7 +40,7 @@ from marconi_api.wire.values import (
 def message_documents(
     queue: QueueKey, messages: Iterable[Message], claim: str | None = None
 ) -> list[dict[str, Any]]:
-    """Messages as version 1 shows them: exactly these members (contract 5).
+    """Messages as version 1 shows them: exactly these members (docs/protocol-v1.md, 5).
 
     :param claim: the claim that hands the messages out, if one does
     """
@@ -57,7 +57,8 @@ def message_documents(
     ]
 
 
-#: The parameters of a page; beside ``ids`` they are ignored, even malformed (contract 5.2).
+#: The parameters of a page; beside ``ids`` they are ignored, even malformed
+#: (docs/protocol-v1.md, 5.2).
 PAGE = {
     'marker': text_parameter,
     'limit': IntegerParameter('message_page'),
@@ -79,7 +80,10 @@ class MessagesController:
         raises=(MissingHeader,),
     )
     def get(self, request: Request, queue: QueueKey, ids: list[str] | None = None) -> Reply:
-        """The messages that ``ids`` names (contract 5.2), or a page of the queue (5.1)."""
+        """The messages that ``ids`` names, or a page of the queue.
+
+        See docs/protocol-v1.md, 5.2, 5.1.
+        """
         if ids is None:
             return self._get_page(request, queue, **read_query(request, PAGE))
 
@@ -115,7 +119,7 @@ class MessagesController:
         raises=(QueueNotFound,),
     )
     def post(self, request: Request, queue: QueueKey, body: list[NewMessage]) -> Reply:
-        """Put messages into the queue, all or none (contract 5.3)."""
+        """Put messages into the queue, all or none (docs/protocol-v1.md, 5.3)."""
         if not body:
             raise OutOfRange('At least one message is required.')
         limits.in_force.check_message_ttls(message.ttl for message in body)
@@ -135,7 +139,7 @@ class MessagesController:
         raises=(MissingParameter,),
     )
     def delete(self, request: Request, queue: QueueKey, ids: list[str] | None = None) -> Reply:
-        """Delete the messages that ``ids`` names, claimed or not (contract 5.4)."""
+        """Delete the messages that ``ids`` names, claimed or not (docs/protocol-v1.md, 5.4)."""
         if ids is None:
             raise MissingParameter('Name the messages to delete: ?ids=ID1,ID2')
         limits.in_force.check_ids(ids)
@@ -148,7 +152,7 @@ class MessageController:
 
     @expose(replies={200: Content(types.Message, 'Content-Location')}, raises=(MessageNotFound,))
     def get(self, request: Request, queue: QueueKey, message: str) -> Reply:
-        """One message, claimed or not (contract 5.5)."""
+        """One message, claimed or not (docs/protocol-v1.md, 5.5)."""
         [document] = message_documents(queue, [model.messages.get(queue, message)])
         return json_reply(document, 200, content_location(request))
 
@@ -160,6 +164,6 @@ class MessageController:
     def delete(
         self, request: Request, queue: QueueKey, message: str, claim_id: str | None = None
     ) -> Reply:
-        """Delete one message; a claimed one only by its claim (contract 6.6)."""
+        """Delete one message; a claimed one only by its claim (docs/protocol-v1.md, 6.6)."""
         model.messages.delete(queue, message, claim_id)
         return empty_reply()

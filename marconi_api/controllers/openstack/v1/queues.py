@@ -35,7 +35,7 @@ class QueuesController:
         replies={200: Content(QueuePage, 'Content-Location'), 204: EMPTY},
     )
     def get(self, request: Request, **query: Any) -> Reply:
-        """A page of the project's queues, by name (contract 4.1)."""
+        """A page of the project's queues, by name (docs/protocol-v1.md, 4.1)."""
         limit = limits.in_force.queues_on_page(query.get('limit'))
         queues = model.queues.list(request.project, query.get('marker', ''), limit)
         if not queues:
@@ -62,7 +62,7 @@ class QueueController:
         replies={204: Content(None, 'Content-Location'), 404: Content(None, 'Content-Location')}
     )
     def get(self, request: Request, queue: QueueKey) -> Reply:
-        """Whether the queue exists; neither answer has a body (contract 4.3)."""
+        """Whether the queue exists; neither answer has a body (docs/protocol-v1.md, 4.3)."""
         status = 204 if model.queues.exists(queue) else 404
         return empty_reply(status, ('Content-Location', queue_href(queue)))
 
@@ -73,13 +73,13 @@ class QueueController:
         raises=(QueueCollision,),
     )
     def put(self, request: Request, queue: QueueKey) -> Reply:
-        """Make the queue, or leave it as it is; the body is ignored (contract 4.2)."""
+        """Make the queue, or leave it as it is; the body is ignored (docs/protocol-v1.md, 4.2)."""
         status = 201 if model.queues.create(queue) else 204
         return empty_reply(status, ('Location', queue_href(queue)))
 
     @expose(replies={204: EMPTY})
     def delete(self, request: Request, queue: QueueKey) -> Reply:
-        """Remove the queue and all that is in it (contract 4.4)."""
+        """Remove the queue and all that is in it (docs/protocol-v1.md, 4.4)."""
         model.queues.delete(queue)
         return empty_reply()
 
@@ -92,7 +92,7 @@ class MetadataController:
 
     @expose(replies={200: Content(JsonObject, 'Content-Location')}, raises=(QueueNotFound,))
     def get(self, request: Request, queue: QueueKey) -> Reply:
-        """The object last stored (contract 4.5)."""
+        """The object last stored (docs/protocol-v1.md, 4.5)."""
         return json_reply(Raw(model.queues.metadata(queue)), 200, content_location(request))
 
     @expose(
@@ -103,7 +103,7 @@ class MetadataController:
         raises=(QueueNotFound,),
     )
     def put(self, request: Request, queue: QueueKey, body: JsonObject) -> Reply:
-        """Store another object in its place (contract 4.6)."""
+        """Store another object in its place (docs/protocol-v1.md, 4.6)."""
         for name in body.members:
             if name.startswith('_'):
                 raise OutOfRange(f'Names that start with _ are reserved: rename {name[:80]!r}.')
@@ -119,6 +119,6 @@ class StatsController:
         raises=(QueueNotFound, CountUnderWay),
     )
     def get(self, request: Request, queue: QueueKey) -> Reply:
-        """How many messages are there, and the ends of the line (contract 4.7)."""
+        """How many messages are there, and the ends of the line (docs/protocol-v1.md, 4.7)."""
         document = stats_document(queue_href(queue), model.queues.stats(queue))
         return json_reply(document, 200, content_location(request))

@@ -10,28 +10,28 @@ from marconi_api.wire.values import Integer, any_json, natural, string
 
 
 class NewMessage(wtypes.Base):
-    """One element of a POST of messages (contract 5.3); ``ttl`` in seconds."""
+    """One element of a POST of messages (docs/protocol-v1.md, 5.3); ``ttl`` in seconds."""
 
     ttl = wtypes.wsattr(Integer('message_ttl'), mandatory=True)
     body = wtypes.wsattr(any_json, mandatory=True)
 
 
 class NewClaim(wtypes.Base):
-    """The terms of a claim (contract 6.1), in seconds."""
+    """The terms of a claim (docs/protocol-v1.md, 6.1), in seconds."""
 
     ttl = wtypes.wsattr(Integer('claim_ttl'), mandatory=True)
     grace = wtypes.wsattr(Integer('claim_grace'), mandatory=True)
 
 
 class ClaimRenewal(wtypes.Base):
-    """New terms for a claim that lives (contract 6.3), in seconds."""
+    """New terms for a claim that lives (docs/protocol-v1.md, 6.3), in seconds."""
 
     ttl = wtypes.wsattr(Integer('claim_ttl'), mandatory=True)
     grace = wtypes.wsattr(Integer('renewal_grace'), default=0)
 
 
 class Message(wtypes.Base):
-    """A message: exactly these members (contract 5)."""
+    """A message: exactly these members (docs/protocol-v1.md, 5)."""
 
     href = wtypes.wsattr(string, mandatory=True)
     ttl = wtypes.wsattr(natural, mandatory=True)
@@ -40,7 +40,7 @@ class Message(wtypes.Base):
 
 
 class MessagePage(wtypes.Base):
-    """A page of a queue's messages; it always has a link (contract 5.1)."""
+    """A page of a queue's messages; it always has a link (docs/protocol-v1.md, 5.1)."""
 
     messages = wtypes.wsattr([Message], mandatory=True)
     links = wtypes.wsattr([Link], mandatory=True)
@@ -54,7 +54,7 @@ class Posted(wtypes.Base):
 
 
 class Claim(wtypes.Base):
-    """A claim, and what it still holds (contract 6.2)."""
+    """A claim, and what it still holds (docs/protocol-v1.md, 6.2)."""
 
     age = wtypes.wsattr(natural, mandatory=True)
     ttl = wtypes.wsattr(natural, mandatory=True)

@@ -15,7 +15,7 @@ from marconi_api.controllers.openstack.v1_1.queues import (
     StatsController,
 )
 
-#: How ``GET /`` presents this version (contract v1, 3.1).
+#: How ``GET /`` presents this version (docs/protocol-v1.md, 3.1).
 VERSION = {
     'id': '1.1',
     'status': 'DEPRECATED',

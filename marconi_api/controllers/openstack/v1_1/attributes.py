@@ -1,4 +1,7 @@
-"""The reserved attributes of a queue: metadata that the service itself heeds (contract v2, 5.2)."""
+"""The reserved attributes of a queue: metadata that the service itself heeds.
+
+See docs/protocol-v2.md, 5.2.
+"""
 
 import json
 from collections.abc import Callable, Mapping
@@ -9,7 +12,7 @@ import msgspec
 from marconi_api import limits
 from marconi_api.errors import OutOfRange
 
-#: What ``GET`` shows for an attribute that is not set, in the contract's order.
+#: What ``GET`` shows for an attribute that is not set, in the order of docs/protocol-v2.md, 5.3.
 DEFAULTS: dict[str, Callable[[], Any]] = {
     '_max_messages_post_size': lambda: limits.in_force.max_messages_post_size,
     '_default_message_ttl': lambda: limits.in_force.default_message_ttl,

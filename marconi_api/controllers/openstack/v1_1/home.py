@@ -84,7 +84,10 @@ class PingController(Controller):
 
 
 class HealthController(Controller):
-    """``/health``: each operation tried, for those with the role admin (contract v2, 4.3)."""
+    """``/health``: each operation tried, for those with the role admin.
+
+    See docs/protocol-v2.md, 4.3.
+    """
 
     @expose(
         by_hand=ByHand(headers=('X-Roles',)),

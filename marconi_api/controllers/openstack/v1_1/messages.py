@@ -31,7 +31,7 @@ from marconi_api.wire.values import (
 
 
 def message_documents(queue_href: str, messages: Iterable[Message]) -> list[dict[str, Any]]:
-    """Messages as these versions show them: exactly these members (contract v2, 2.3)."""
+    """Messages as these versions show them: exactly these members (docs/protocol-v2.md, 2.3)."""
     return [
         {
             'id': message.id,
@@ -199,6 +199,6 @@ class MessageController(Controller):
     def delete(
         self, request: Request, queue: QueueKey, message: str, claim_id: str | None = None
     ) -> Reply:
-        """Delete one message; a claimed one only by its claim (contract v1, 6.6)."""
+        """Delete one message; a claimed one only by its claim (docs/protocol-v1.md, 6.6)."""
         model.messages.delete(queue, message, claim_id)
         return empty_reply()

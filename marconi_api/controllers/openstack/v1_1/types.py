@@ -51,7 +51,7 @@ class ClaimRenewal(NewClaim):
 
 
 class Message(wtypes.Base):
-    """A message: exactly these members (contract v2, 2.3)."""
+    """A message: exactly these members (docs/protocol-v2.md, 2.3)."""
 
     id = wtypes.wsattr(string, mandatory=True)
     href = wtypes.wsattr(string, mandatory=True)
@@ -74,7 +74,7 @@ class ClaimedMessages(wtypes.Base):
 
 
 class PoppedMessage(wtypes.Base):
-    """A message that is no more; it has no path (contract v2, 6.4)."""
+    """A message that is no more; it has no path (docs/protocol-v2.md, 6.4)."""
 
     id = wtypes.wsattr(string, mandatory=True)
     age = wtypes.wsattr(natural, mandatory=True)
@@ -115,7 +115,7 @@ class Health(wtypes.Base):
 
 
 def read_messages(datatype: type[NewMessages], text: str) -> list[NewMessage]:
-    """The messages of a POST; an envelope without any is refused (contract v2, 6.3)."""
+    """The messages of a POST; an envelope without any is refused (docs/protocol-v2.md, 6.3)."""
     if text.lstrip(' \t\r\n').startswith('['):
         read_document([AnyObject], text)
         raise OutOfRange('The body must be an object with the member "messages".')

@@ -31,7 +31,7 @@ from marconi_api.controllers.openstack.v2.verdicts import (
     VerdictsController,
 )
 
-#: How ``GET /`` presents this version (contract v1, 3.1).
+#: How ``GET /`` presents this version (docs/protocol-v1.md, 3.1).
 VERSION = {
     'id': '2',
     'status': 'CURRENT',

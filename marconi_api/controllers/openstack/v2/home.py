@@ -11,7 +11,7 @@ _CLAIM = {**_QUEUE, 'claim_id': 'param/claim_id'}
 
 
 class HomeController(v1_1.HomeController):
-    """``/v2``: what the API offers, as JSON Home (contract v2, 4.1)."""
+    """``/v2``: what the API offers, as JSON Home (docs/protocol-v2.md, 4.1)."""
 
     def relations(self) -> dict[str, Any]:
         """Those of version 1.1, and more."""

@@ -1,4 +1,4 @@
-"""How a JSON patch changes a queue's metadata (contract v2, 5.4)."""
+"""How a JSON patch changes a queue's metadata (docs/protocol-v2.md, 5.4)."""
 
 import re
 from collections.abc import Sequence

@@ -53,7 +53,9 @@ class QueuesController(v1_1.QueuesController):
         **_PARAMETERS,
     )
     def get(self, request: Request, **query: Any) -> Reply:
-        """A page of the project's queues, of those that the filters let through (5.1).
+        """A page of the project's queues, of those that the filters let through.
+
+        See docs/protocol-v2.md, 5.1.
 
         With filters a page may be short, or empty, though there are more: then it has a link.
         """
@@ -82,7 +84,7 @@ class QueueController(v1_1.QueueController):
 
     @expose(replies={200: Content(_METADATA)})
     def get(self, request: Request, queue: QueueKey) -> Reply:
-        """The queue's metadata, with the attributes that are not set (5.3)."""
+        """The queue's metadata, with the attributes that are not set (docs/protocol-v2.md, 5.3)."""
         return json_reply(with_defaults(_members(model.queues.find_metadata(queue) or '{}')))
 
     @expose(
@@ -93,7 +95,7 @@ class QueueController(v1_1.QueueController):
         raises=(QueueNotFound, MetadataConflict, DeadLetterCycle),
     )
     def patch(self, request: Request, queue: QueueKey, body: list[Operation]) -> Reply:
-        """Change the queue's metadata, all that is asked or nothing (5.4)."""
+        """Change the queue's metadata, all that is asked or nothing (docs/protocol-v2.md, 5.4)."""
         patch.check(body)
         changed = model.queues.change_metadata(
             queue, lambda metadata: patch.patched(metadata, body)
@@ -123,7 +125,10 @@ class PurgeController(Controller):
 
     @expose(body=Purge, body_is_optional=True, replies={204: EMPTY}, raises=(NotFinished,))
     def post(self, request: Request, queue: QueueKey, body: Purge | None = None) -> Reply:
-        """Remove all messages that are not claimed (5.7), or the parked ones alone."""
+        """Remove all messages that are not claimed, or the parked ones alone.
+
+        See docs/protocol-v2.md, 5.7.
+        """
         purged = json.loads(text_of(body.resource_types)) if body else ['messages']
         known = ('messages', 'parked', 'subscriptions')
         if not isinstance(purged, list) or not all(kind in known for kind in purged):

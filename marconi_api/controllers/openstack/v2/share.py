@@ -1,4 +1,4 @@
-"""``/v2/queues/{queue}/share``: access to a queue for who has no other (contract v2, 9)."""
+"""``/v2/queues/{queue}/share``: access to a queue for who has no other (docs/protocol-v2.md, 9)."""
 
 import json
 from datetime import UTC, datetime, timedelta

@@ -44,7 +44,7 @@ class FoundMessages(types.Messages):
 
 
 class Operation(wtypes.Base):
-    """One operation of a JSON patch (contract v2, 5.4)."""
+    """One operation of a JSON patch (docs/protocol-v2.md, 5.4)."""
 
     op = wtypes.wsattr(String({'enum': ['add', 'replace', 'remove']}), mandatory=True)
     path = wtypes.wsattr(String({'pattern': '^/metadata/[^/]+$'}), mandatory=True)

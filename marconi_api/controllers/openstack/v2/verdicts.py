@@ -123,7 +123,7 @@ class HeartbeatController(Controller):
 
 
 def _carry_out(queue: QueueKey, claim: str | None, verdict: Verdict) -> Reply:
-    """One verdict: done, or an error, as when a message is deleted (contract v1, 6.6)."""
+    """One verdict: done, or an error, as when a message is deleted (docs/protocol-v1.md, 6.6)."""
     [outcome] = model.verdicts.give(queue, claim, [verdict])
     # Who parks again what is parked may not have heard that it was done.
     if outcome.result == 'done' or (verdict.verdict, outcome.state) == ('park', 'parked'):
