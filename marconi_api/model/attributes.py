@@ -102,4 +102,4 @@ class KnownAttributes:
 
 
 #: The metadata of a queue: no row if there is none.
-METADATA = Prepared(f'SELECT metadata FROM queues WHERE {IS_THE_QUEUE}')
+METADATA = Prepared(f'SELECT metadata FROM queues WHERE {IS_THE_QUEUE}', 'metadata')

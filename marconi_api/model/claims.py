@@ -195,18 +195,20 @@ _TAKEN = """taken,
                          WHERE queue_id = %(queue_id)s AND id = taken.id LIMIT 1) AS message"""
 
 
-_CREATE = Prepared(_create_statement())
+_CREATE = Prepared(_create_statement(), 'claim')
 _CREATE_WITHIN_LIMIT = Prepared(
     _create_statement(
         dead_letters.MAY_BE_CLAIMED, f'{dead_letters.PUT_AWAY},', dead_letters.FIRST_ALIVE
-    )
+    ),
+    'claim_within_limit',
 )
 
 _HELD = f"""
        queue_id = %(queue_id)s AND id = ANY ((SELECT message_ids FROM claim)::bigint[])
        AND claim_id = %(claim_id)s::uuid AND {IS_CLAIMED} AND {IS_ALIVE}"""
 
-_GET = Prepared(f"""
+_GET = Prepared(
+    f"""
     WITH the_queue AS MATERIALIZED ({THE_QUEUE}),
     claim AS MATERIALIZED (
         SELECT ttl, started_at, message_ids FROM claims
@@ -218,9 +220,12 @@ _GET = Prepared(f"""
            LATERAL (SELECT created_at, body FROM messages
                      WHERE queue_id = %(queue_id)s AND id = held.id LIMIT 1) AS message
      ORDER BY held.id
-""")
+""",
+    'get_claim',
+)
 
-_RENEW = Prepared(f"""
+_RENEW = Prepared(
+    f"""
     WITH the_queue AS MATERIALIZED ({THE_QUEUE}),
     claim AS MATERIALIZED (
         SELECT message_ids FROM claims
@@ -235,10 +240,13 @@ _RENEW = Prepared(f"""
          WHERE queue_id = %(queue_id)s AND id = %(claim_id)s::uuid
            AND EXISTS (SELECT FROM renewed))
     SELECT id FROM renewed
-""")
+""",
+    'renew',
+)
 
 # The clock is read after the transaction has its id: hints.py builds on that.
-_RELEASE = Prepared(f"""
+_RELEASE = Prepared(
+    f"""
     WITH the_queue AS MATERIALIZED ({THE_QUEUE}),
     claim AS (
         DELETE FROM claims
@@ -249,4 +257,6 @@ _RELEASE = Prepared(f"""
     UPDATE message_states SET held_until = (SELECT at FROM returned), claim_id = NULL
      WHERE {_HELD}
  RETURNING id
-""")
+""",
+    'release',
+)

@@ -420,8 +420,8 @@ def _post_statement(the_queue: str) -> str:
     """
 
 
-_POST = Prepared(_post_statement(THE_NUMBERED_QUEUE))
-_POST_AS_KNOWN = Prepared(_post_statement(THE_QUEUE_AS_KNOWN))
+_POST = Prepared(_post_statement(THE_NUMBERED_QUEUE), 'post')
+_POST_AS_KNOWN = Prepared(_post_statement(THE_QUEUE_AS_KNOWN), 'post_by_attributes')
 
 # A floor is set no higher than the transactions that its statement knew of. A statement that
 # sees such a floor knows of those, too.
@@ -547,17 +547,21 @@ _CHOICES_OF_STATES = map(
 )
 _CHOICES = list(product(_CHOICES_OF_STATES, (False, True), (False, True)))
 #: By the states, whether messages of one's own are left out, and whether details are told.
-_LIST = {choice: Prepared(_list_statement(*choice)) for choice in _CHOICES}
+_LIST = {choice: Prepared(_list_statement(*choice), 'list_by_state') for choice in _CHOICES}
 _LIST_READY = {
-    choice: Prepared(_list_ready_statement(*choice)) for choice in product((False, True), repeat=2)
+    choice: Prepared(_list_ready_statement(*choice), 'list')
+    for choice in product((False, True), repeat=2)
 }
 
-_GET = Prepared(f"""
+_GET = Prepared(
+    f"""
     WITH the_queue AS MATERIALIZED ({THE_QUEUE}),
     page AS MATERIALIZED (
         SELECT id, ttl, {_CLAIM} AS claim FROM message_states
          WHERE queue_id = %(queue_id)s AND id = ANY(%(ids)s::bigint[]) AND {IS_ALIVE})
-    {_with_bodies()} ORDER BY id""")
+    {_with_bodies()} ORDER BY id""",
+    'get_messages',
+)
 
 
 def _delete_statement(condition: str) -> str:
@@ -577,10 +581,13 @@ def _delete_statement(condition: str) -> str:
     SELECT EXISTS (SELECT FROM gone), was_claimed, was_held_by_claim FROM seen"""
 
 
-_DELETE_FREE = Prepared(_delete_statement(f'NOT {IS_CLAIMED}'))
-_DELETE_CLAIMED = Prepared(_delete_statement(f'claim_id = %(claim_id)s::uuid AND {IS_CLAIMED}'))
+_DELETE_FREE = Prepared(_delete_statement(f'NOT {IS_CLAIMED}'), 'delete_unclaimed')
+_DELETE_CLAIMED = Prepared(
+    _delete_statement(f'claim_id = %(claim_id)s::uuid AND {IS_CLAIMED}'), 'delete_claimed'
+)
 
-_DELETE_MANY = Prepared(f"""
+_DELETE_MANY = Prepared(
+    f"""
     WITH the_queue AS MATERIALIZED ({THE_QUEUE}),
     gone AS (
         DELETE FROM message_states
@@ -588,7 +595,9 @@ _DELETE_MANY = Prepared(f"""
      RETURNING id)
     DELETE FROM messages
      WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM gone))
- RETURNING id""")
+ RETURNING id""",
+    'delete_many',
+)
 
 
 _POPPED = {
@@ -598,7 +607,8 @@ _POPPED = {
     'body': 'body.body',
     'claim_count': 'gone.claim_count',
 }
-_POP = Prepared(f"""{find(THE_NUMBERED_QUEUE)},
+_POP = Prepared(
+    f"""{find(THE_NUMBERED_QUEUE)},
     gone AS (
         DELETE FROM message_states WHERE {FOUND}
      RETURNING id, ttl, claim_count),
@@ -606,7 +616,9 @@ _POP = Prepared(f"""{find(THE_NUMBERED_QUEUE)},
         DELETE FROM messages
          WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM gone))
      RETURNING id, created_at, body)
-    {report(_POPPED, 'gone JOIN body USING (id)')}""")
+    {report(_POPPED, 'gone JOIN body USING (id)')}""",
+    'pop',
+)
 
 # As in IS_CLAIMED and IS_DELAYED, but by the index on held_until.
 _CLAIMED_HERE = f"""queue_id = %(queue_id)s AND held_until > now() AND held_until < 'infinity'

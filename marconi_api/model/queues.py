@@ -344,7 +344,8 @@ def _end_of_line(order: str) -> str:
          WHERE queue_id = %(queue_id)s)"""
 
 
-_STATS = Prepared(f"""
+_STATS = Prepared(
+    f"""
     WITH the_queue AS MATERIALIZED ({THE_QUEUE})
     SELECT counts.total - counts.claimed - counts.parked, counts.claimed, counts.parked,
            oldest.*, newest.*
@@ -356,4 +357,6 @@ _STATS = Prepared(f"""
              WHERE queue_id = %(queue_id)s AND {IS_ALIVE}) AS counts
            LEFT JOIN {_end_of_line('ASC')} AS oldest ON true
            LEFT JOIN {_end_of_line('DESC')} AS newest ON true
-""")
+""",
+    'stats',
+)

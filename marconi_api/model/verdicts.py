@@ -267,7 +267,8 @@ _GIVE = Prepared(
         UPDATE claims SET expires_at = greatest(expires_at, held.until)
           FROM (SELECT max(until) AS until FROM changes WHERE verdict = 'touch') AS held
          WHERE queue_id = %(queue_id)s AND id = %(claim_id)s::uuid AND held.until IS NOT NULL)""",
-    )
+    ),
+    'verdicts',
 )
 
 _HEARTBEAT = Prepared(
@@ -286,7 +287,8 @@ _HEARTBEAT = Prepared(
            SET started_at = now(), ttl = %(ttl)s, expires_at = (SELECT max(until) FROM changes)
          WHERE queue_id = %(queue_id)s AND id = %(claim_id)s::uuid
            AND EXISTS (SELECT FROM changes))""",
-    )
+    ),
+    'heartbeat',
 )
 
 _PARKED = f"""
@@ -304,7 +306,8 @@ _BATCH = f"""
         SELECT ctid FROM message_states {_PARKED} LIMIT %(batch_size)s FOR UPDATE SKIP LOCKED)"""
 
 # Each gets an instant of its own: hints cannot start within many equal times.
-_KICK = Prepared(f"""{_BATCH},
+_KICK = Prepared(
+    f"""{_BATCH},
     transaction AS MATERIALIZED (SELECT pg_current_xact_id() FROM batch LIMIT 1),
     clock AS MATERIALIZED (SELECT clock_timestamp() AS at FROM transaction),
     places AS MATERIALIZED (
@@ -315,7 +318,9 @@ _KICK = Prepared(f"""{_BATCH},
            expires_at = until + ttl * interval '1 second'
       FROM places WHERE state.ctid = places.at
  RETURNING id
-""")
+""",
+    'kick',
+)
 
 _DELETE_PARKED = f"""{_BATCH},
     gone AS (

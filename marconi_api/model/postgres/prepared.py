@@ -28,8 +28,11 @@ class Prepared(str):
     _parameters: list[str]
     _calls: str
 
-    def __new__(cls, statement: str) -> 'Prepared':
-        """Take a statement whose parameters are written as ``%(name)s``."""
+    def __new__(cls, statement: str, name: str = 'statement') -> 'Prepared':
+        """Take a statement whose parameters are written as ``%(name)s``.
+
+        :param name: what PostgreSQL's views show of it, ``marconi_NAME_HASH``; 40 letters at most
+        """
         self = super().__new__(cls, statement)
         self.definitions = {}
         self._parameters = []
@@ -41,10 +44,12 @@ class Prepared(str):
                 return f'${places.setdefault(found[1], len(places) + 1)}'
 
             numbered = _PARAMETER.sub(place, part)
-            name = f'marconi_{md5(part.encode(), usedforsecurity=False).hexdigest()}'
-            self.definitions[name] = f'PREPARE {name} AS {numbered}'
+            # Two releases may share a connection of a pooler: other text, other name.
+            digest = md5(part.encode(), usedforsecurity=False).hexdigest()[:12]
+            full_name = f'marconi_{name}_{digest}'
+            self.definitions[full_name] = f'PREPARE {full_name} AS {numbered}'
             given = f' ({", ".join(["%s"] * len(places))})' if places else ''
-            calls.append(f'EXECUTE {name}{given}')
+            calls.append(f'EXECUTE {full_name}{given}')
             self._parameters += places
         self._calls = '; '.join(calls)
         return self

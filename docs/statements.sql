@@ -1,0 +1,706 @@
+-- The statements that Marconi sends prepared. pg_stat_activity and pg_stat_statements
+-- show them as marconi_NAME_HASH; the hash is that of the text, so it changes with a
+-- release. Of statements in several forms the first is shown. Parameters are written as
+-- %(name)s. Made by `python -m tests.model.test_statements`.
+
+
+-- marconi_claim: Reserves messages: finds, locks and marks them, and stores the claim.
+WITH the_queue AS MATERIALIZED (SELECT floor FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+   AND floor < 9223372036854775807
+   AND 1 / EXISTS (
+       SELECT FROM id_epoch
+        WHERE only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
+       false)
+          AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
+   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s),
+returned_ones AS MATERIALIZED (
+    SELECT ctid AS place, held_until, id, expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND true AS is_free FROM message_states
+     WHERE queue_id = %(queue_id)s AND held_until <= now()
+       AND (held_until, id) >= (
+           CASE WHEN now() >= %(known_time)s THEN %(held_hint)s::timestamptz
+                ELSE '-infinity' END,
+           %(held_hint_id)s::bigint)
+     ORDER BY held_until, id LIMIT 5000),
+fresh_ones AS MATERIALIZED (
+    SELECT ctid AS place, id, expires_at > now() AS is_free FROM message_states
+     WHERE queue_id = %(queue_id)s AND held_until IS NULL
+       AND (id + 0) >= %(fresh_hint)s AND (id + 0) >= (SELECT floor FROM the_queue)
+     ORDER BY (id + 0) LIMIT 5000),
+returned AS MATERIALIZED (
+    SELECT locked.place
+      FROM returned_ones AS looked,
+           LATERAL (SELECT ctid AS place FROM message_states
+                     WHERE ctid = looked.place AND NOT coalesce(held_until > now(), false)
+                       FOR UPDATE SKIP LOCKED) AS locked
+     WHERE is_free LIMIT %(limit)s),
+fresh AS MATERIALIZED (
+    SELECT locked.place
+      FROM fresh_ones AS looked,
+           LATERAL (SELECT ctid AS place FROM message_states
+                     WHERE ctid = looked.place AND NOT coalesce(held_until > now(), false)
+                       FOR UPDATE SKIP LOCKED) AS locked
+     WHERE is_free LIMIT %(limit)s - (SELECT count(*) FROM returned)),
+taken AS (
+    UPDATE message_states
+       SET claim_id = %(claim_id)s::uuid, claim_count = claim_count + 1,
+       held_until = now() + %(ttl)s * interval '1 second',
+       ttl = CASE WHEN expires_at < now() + %(ttl)s * interval '1 second' THEN %(ttl)s::int + %(grace)s::int ELSE ttl END,
+       expires_at = CASE WHEN expires_at < now() + %(ttl)s * interval '1 second' THEN now() + %(ttl)s * interval '1 second' + %(grace)s * interval '1 second'
+                         ELSE expires_at END
+     WHERE ctid = ANY (ARRAY(SELECT place FROM returned UNION ALL SELECT place FROM fresh))
+ RETURNING id, ttl),
+claim AS (
+    INSERT INTO claims (queue_id, id, started_at, expires_at, ttl, message_ids)
+    SELECT %(queue_id)s, %(claim_id)s::uuid, now(), now() + %(ttl)s * interval '1 second', %(ttl)s, array_agg(id ORDER BY id)
+      FROM taken HAVING count(*) > 0)
+SELECT * FROM (
+    SELECT taken.id AS id, taken.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, NULL AS first_fresh, NULL AS first_held, NULL AS now, NULL AS oldest_unfinished, NULL AS transaction, NULL AS is_queue, NULL AS first_alive FROM taken,
+           LATERAL (SELECT created_at, body FROM messages
+                     WHERE queue_id = %(queue_id)s AND id = taken.id LIMIT 1) AS message
+     UNION ALL
+    SELECT NULL, NULL, NULL, NULL,
+           coalesce(
+           (SELECT id FROM fresh_ones WHERE is_free LIMIT 1),
+           (SELECT -id FROM fresh_ones OFFSET 4999 LIMIT 1)),
+           coalesce(
+           (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, id] FROM returned_ones WHERE is_free LIMIT 1),
+           (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, -id] FROM returned_ones OFFSET 4999 LIMIT 1)),
+           now(), (pg_snapshot_xmin(pg_current_snapshot())::text::bigint + %(base)s),
+           CASE WHEN %(asks)s AND EXISTS (SELECT FROM the_queue) THEN pg_current_xact_id()
+                ELSE pg_current_xact_id_if_assigned() END::text::bigint + %(base)s,
+           EXISTS (SELECT FROM the_queue),
+           NULL) AS reply
+ ORDER BY id NULLS FIRST;
+
+
+-- marconi_claim_within_limit: The same in a queue with _max_claim_count: puts dead letters away, too.
+WITH the_queue AS MATERIALIZED (SELECT floor FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+   AND floor < 9223372036854775807
+   AND 1 / EXISTS (
+       SELECT FROM id_epoch
+        WHERE only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
+       false)
+          AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
+   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s),
+returned_ones AS MATERIALIZED (
+    SELECT ctid AS place, held_until, id, expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND claim_count < %(max_claim_count)s AS is_free FROM message_states
+     WHERE queue_id = %(queue_id)s AND held_until <= now()
+       AND (held_until, id) >= (
+           CASE WHEN now() >= %(known_time)s THEN %(held_hint)s::timestamptz
+                ELSE '-infinity' END,
+           %(held_hint_id)s::bigint)
+     ORDER BY held_until, id LIMIT 5000),
+fresh_ones AS MATERIALIZED (
+    SELECT ctid AS place, id, expires_at > now() AS is_free FROM message_states
+     WHERE queue_id = %(queue_id)s AND held_until IS NULL
+       AND (id + 0) >= %(fresh_hint)s AND (id + 0) >= (SELECT floor FROM the_queue)
+     ORDER BY (id + 0) LIMIT 5000),
+returned AS MATERIALIZED (
+    SELECT locked.place
+      FROM returned_ones AS looked,
+           LATERAL (SELECT ctid AS place FROM message_states
+                     WHERE ctid = looked.place AND NOT coalesce(held_until > now(), false)
+                       FOR UPDATE SKIP LOCKED) AS locked
+     WHERE is_free LIMIT %(limit)s),
+fresh AS MATERIALIZED (
+    SELECT locked.place
+      FROM fresh_ones AS looked,
+           LATERAL (SELECT ctid AS place FROM message_states
+                     WHERE ctid = looked.place AND NOT coalesce(held_until > now(), false)
+                       FOR UPDATE SKIP LOCKED) AS locked
+     WHERE is_free LIMIT %(limit)s - (SELECT count(*) FROM returned)),
+alive_ones AS MATERIALIZED (
+    SELECT ctid AS place, held_until, id, expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AS is_alive, expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND NOT claim_count < %(max_claim_count)s AS is_dead FROM message_states
+     WHERE queue_id = %(queue_id)s AND held_until <= now()
+       AND (held_until, id) >= (
+           CASE WHEN now() >= %(known_time)s THEN %(alive_hint)s::timestamptz
+                ELSE '-infinity' END,
+           %(alive_hint_id)s::bigint)
+     ORDER BY held_until, id LIMIT 1000),
+dead AS MATERIALIZED (
+    SELECT locked.place
+      FROM alive_ones AS looked,
+           LATERAL (SELECT ctid AS place FROM message_states
+                     WHERE ctid = looked.place AND NOT coalesce(held_until > now(), false)
+                       FOR UPDATE SKIP LOCKED) AS locked
+     WHERE is_dead LIMIT CASE WHEN %(is_first_look)s THEN 1000 ELSE 0 END),
+target AS MATERIALIZED (
+    SELECT floor FROM queues
+     WHERE queue_id = %(target_id)s AND project = %(project)s AND name = %(target_name)s
+       AND floor < 9223372036854775807 AND EXISTS (SELECT FROM dead)
+       FOR KEY SHARE),
+numbered AS MATERIALIZED (
+    SELECT (pg_current_xact_id()::text::bigint + %(base)s) << 14 AS moved_in,
+           floor
+      FROM target),
+move AS MATERIALIZED (
+    SELECT moved_in, clock_timestamp() AS at FROM numbered WHERE moved_in >= floor),
+gone AS (
+    DELETE FROM message_states
+     WHERE ctid = ANY (ARRAY(SELECT place FROM dead WHERE EXISTS (SELECT FROM move)))
+ RETURNING id, expires_at, client_id, ttl),
+gone_body AS (
+    DELETE FROM messages
+     WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM gone))
+ RETURNING id, created_at, body),
+moved AS (
+    INSERT INTO message_states
+           (queue_id, id, held_until, expires_at, client_id, ttl, moved_in)
+    SELECT %(target_id)s, id, at,
+           coalesce(now() + %(target_ttl)s * interval '1 second', expires_at),
+           client_id, coalesce(%(target_ttl)s, ttl), moved_in
+      FROM gone, move),
+moved_body AS (
+    INSERT INTO messages (queue_id, id, created_at, body)
+    SELECT %(target_id)s, id, created_at, body FROM gone_body),
+parked AS (
+    UPDATE message_states
+       SET held_until = 'infinity', expires_at = 'infinity', claim_id = NULL,
+           park_reason = %(park_reason)s
+     WHERE ctid = ANY (ARRAY(SELECT place FROM dead WHERE NOT EXISTS (SELECT FROM target)))),
+taken AS (
+    UPDATE message_states
+       SET claim_id = %(claim_id)s::uuid, claim_count = claim_count + 1,
+       held_until = now() + %(ttl)s * interval '1 second',
+       ttl = CASE WHEN expires_at < now() + %(ttl)s * interval '1 second' THEN %(ttl)s::int + %(grace)s::int ELSE ttl END,
+       expires_at = CASE WHEN expires_at < now() + %(ttl)s * interval '1 second' THEN now() + %(ttl)s * interval '1 second' + %(grace)s * interval '1 second'
+                         ELSE expires_at END
+     WHERE ctid = ANY (ARRAY(SELECT place FROM returned UNION ALL SELECT place FROM fresh))
+ RETURNING id, ttl),
+claim AS (
+    INSERT INTO claims (queue_id, id, started_at, expires_at, ttl, message_ids)
+    SELECT %(queue_id)s, %(claim_id)s::uuid, now(), now() + %(ttl)s * interval '1 second', %(ttl)s, array_agg(id ORDER BY id)
+      FROM taken HAVING count(*) > 0)
+SELECT * FROM (
+    SELECT taken.id AS id, taken.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, NULL AS first_fresh, NULL AS first_held, NULL AS now, NULL AS oldest_unfinished, NULL AS transaction, NULL AS is_queue, NULL AS first_alive FROM taken,
+           LATERAL (SELECT created_at, body FROM messages
+                     WHERE queue_id = %(queue_id)s AND id = taken.id LIMIT 1) AS message
+     UNION ALL
+    SELECT NULL, NULL, NULL, NULL,
+           coalesce(
+           (SELECT id FROM fresh_ones WHERE is_free LIMIT 1),
+           (SELECT -id FROM fresh_ones OFFSET 4999 LIMIT 1)),
+           coalesce(
+           (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, id] FROM returned_ones WHERE is_free LIMIT 1),
+           (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, -id] FROM returned_ones OFFSET 4999 LIMIT 1)),
+           now(), (pg_snapshot_xmin(pg_current_snapshot())::text::bigint + %(base)s),
+           CASE WHEN %(asks)s AND EXISTS (SELECT FROM the_queue) THEN pg_current_xact_id()
+                ELSE pg_current_xact_id_if_assigned() END::text::bigint + %(base)s,
+           EXISTS (SELECT FROM the_queue),
+           coalesce(
+           (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, id] FROM alive_ones WHERE is_alive LIMIT 1),
+           (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, -id] FROM alive_ones OFFSET 999 LIMIT 1))) AS reply
+ ORDER BY id NULLS FIRST;
+
+
+-- marconi_delete_claimed: Deletes a message by the claim that holds it.
+WITH the_queue AS MATERIALIZED (SELECT floor FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+   AND floor < 9223372036854775807),
+seen AS MATERIALIZED (
+    SELECT (claim_id IS NOT NULL AND coalesce(held_until > now(), false)) AS was_claimed, claim_id = %(claim_id)s::uuid AS was_held_by_claim
+      FROM message_states
+     WHERE queue_id = %(queue_id)s AND id = %(id)s AND expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue)),
+gone AS (
+    DELETE FROM message_states
+     WHERE queue_id = %(queue_id)s AND id = %(id)s AND expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND claim_id = %(claim_id)s::uuid AND (claim_id IS NOT NULL AND coalesce(held_until > now(), false))
+ RETURNING id),
+body AS (
+    DELETE FROM messages
+     WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM gone)))
+SELECT EXISTS (SELECT FROM gone), was_claimed, was_held_by_claim FROM seen;
+
+
+-- marconi_delete_many: Deletes the messages that are named, claimed or not.
+WITH the_queue AS MATERIALIZED (SELECT floor FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+      AND floor < 9223372036854775807),
+   gone AS (
+       DELETE FROM message_states
+        WHERE queue_id = %(queue_id)s AND id = ANY(%(ids)s::bigint[]) AND expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue)
+    RETURNING id)
+   DELETE FROM messages
+    WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM gone))
+RETURNING id;
+
+
+-- marconi_delete_unclaimed: Deletes a message that no claim holds.
+WITH the_queue AS MATERIALIZED (SELECT floor FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+   AND floor < 9223372036854775807),
+seen AS MATERIALIZED (
+    SELECT (claim_id IS NOT NULL AND coalesce(held_until > now(), false)) AS was_claimed, claim_id = %(claim_id)s::uuid AS was_held_by_claim
+      FROM message_states
+     WHERE queue_id = %(queue_id)s AND id = %(id)s AND expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue)),
+gone AS (
+    DELETE FROM message_states
+     WHERE queue_id = %(queue_id)s AND id = %(id)s AND expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND NOT (claim_id IS NOT NULL AND coalesce(held_until > now(), false))
+ RETURNING id),
+body AS (
+    DELETE FROM messages
+     WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM gone)))
+SELECT EXISTS (SELECT FROM gone), was_claimed, was_held_by_claim FROM seen;
+
+
+-- marconi_get_claim: A claim, and what it still holds.
+WITH the_queue AS MATERIALIZED (SELECT floor FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+   AND floor < 9223372036854775807),
+claim AS MATERIALIZED (
+    SELECT ttl, started_at, message_ids FROM claims
+     WHERE queue_id = %(queue_id)s AND id = %(claim_id)s::uuid AND expires_at > now()),
+held AS MATERIALIZED (SELECT id, ttl FROM message_states WHERE
+   queue_id = %(queue_id)s AND id = ANY ((SELECT message_ids FROM claim)::bigint[])
+   AND claim_id = %(claim_id)s::uuid AND (claim_id IS NOT NULL AND coalesce(held_until > now(), false)) AND expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue))
+SELECT held.id, held.ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint, message.body,
+       claim.ttl, floor(greatest(0, date_part('epoch', now() - claim.started_at)))::bigint
+  FROM claim, held,
+       LATERAL (SELECT created_at, body FROM messages
+                 WHERE queue_id = %(queue_id)s AND id = held.id LIMIT 1) AS message
+ ORDER BY held.id;
+
+
+-- marconi_get_messages: The messages that are named.
+WITH the_queue AS MATERIALIZED (SELECT floor FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+   AND floor < 9223372036854775807),
+page AS MATERIALIZED (
+    SELECT id, ttl, CASE WHEN (claim_id IS NOT NULL AND coalesce(held_until > now(), false)) THEN claim_id::text END AS claim FROM message_states
+     WHERE queue_id = %(queue_id)s AND id = ANY(%(ids)s::bigint[]) AND expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue))
+SELECT page.id, page.ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint, message.body, page.claim
+  FROM page
+       LEFT JOIN LATERAL (SELECT created_at, body FROM messages
+                           WHERE queue_id = %(queue_id)s AND id = page.id LIMIT 1) AS message
+              ON true ORDER BY id;
+
+
+-- marconi_heartbeat: Renews a claim, and tells of each message whether it still holds that.
+SELECT FROM claims
+ WHERE queue_id = %(queue_id)s AND id = %(claim_id)s::uuid FOR NO KEY UPDATE;
+SELECT FROM message_states
+ WHERE queue_id = %(queue_id)s AND id = ANY ((
+       SELECT message_ids FROM claims
+        WHERE queue_id = %(queue_id)s AND id = %(claim_id)s::uuid)::bigint[]) FOR UPDATE;
+WITH the_queue AS MATERIALIZED (SELECT floor FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+   AND floor < 9223372036854775807),
+asked AS MATERIALIZED (
+    SELECT taken.id, 'touch' AS verdict, %(ttl)s::int AS seconds, %(grace)s::int AS grace,
+           NULL::text AS reason, place
+      FROM claims, unnest(message_ids) WITH ORDINALITY AS taken (id, place)
+     WHERE queue_id = %(queue_id)s AND claims.id = %(claim_id)s::uuid),
+found AS MATERIALIZED (
+    SELECT id, ctid AS at, claim_id, CASE WHEN held_until IS NULL OR held_until <= now() THEN 'ready'
+            WHEN held_until = 'infinity' THEN 'parked'
+            WHEN claim_id IS NOT NULL THEN 'claimed'
+            ELSE 'delayed' END AS state FROM message_states
+     WHERE queue_id = %(queue_id)s AND id = ANY ((
+       SELECT message_ids FROM claims
+        WHERE queue_id = %(queue_id)s AND id = %(claim_id)s::uuid)::bigint[]) AND expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue)),
+judged AS MATERIALIZED (
+    SELECT asked.*, found.at, found.state,
+           CASE WHEN found.id IS NULL THEN 'gone'
+                WHEN verdict = 'kick'
+                THEN CASE state WHEN 'parked' THEN 'done' ELSE 'not_parked' END
+                WHEN state = 'claimed'
+                THEN CASE WHEN claim_id = %(claim_id)s::uuid THEN 'done' ELSE 'taken' END
+                WHEN %(is_claimless)s AND verdict = 'park' THEN 'done'
+                WHEN claim_id = %(claim_id)s::uuid THEN 'expired'
+                ELSE 'not_in_claim' END AS result
+      FROM asked LEFT JOIN found USING (id)),
+deleted AS (
+    DELETE FROM message_states
+     WHERE ctid = ANY (ARRAY(
+           SELECT at FROM judged WHERE result = 'done' AND verdict = 'delete'))
+ RETURNING id),
+bodies AS (
+    DELETE FROM messages
+     WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM deleted))),
+transaction AS MATERIALIZED (
+    SELECT pg_current_xact_id() FROM judged WHERE result = 'done' LIMIT 1),
+clock AS MATERIALIZED (SELECT clock_timestamp() AS at FROM transaction),
+changes AS MATERIALIZED (
+    SELECT judged.at, verdict, reason, grace, seconds,
+           clock.at + seconds * interval '1 second' AS until
+      FROM judged, clock WHERE result = 'done' AND verdict <> 'delete'),
+changed AS (
+    UPDATE message_states AS state
+       SET held_until = CASE verdict WHEN 'park' THEN 'infinity' ELSE until END,
+           claim_id = CASE verdict WHEN 'touch' THEN claim_id END,
+           claim_count = CASE verdict WHEN 'kick' THEN 0 ELSE claim_count END,
+           park_reason = reason,
+           ttl = CASE WHEN seconds > 0 AND expires_at < until THEN seconds + grace ELSE ttl END,
+           expires_at = CASE WHEN verdict = 'park' THEN 'infinity'
+                             WHEN verdict = 'kick' THEN until + ttl * interval '1 second'
+                             WHEN seconds > 0 AND expires_at < until
+                             THEN until + grace * interval '1 second'
+                             ELSE expires_at END
+      FROM changes
+     WHERE state.ctid = changes.at),
+claim_renewed AS (
+    UPDATE claims
+       SET started_at = now(), ttl = %(ttl)s, expires_at = (SELECT max(until) FROM changes)
+     WHERE queue_id = %(queue_id)s AND id = %(claim_id)s::uuid
+       AND EXISTS (SELECT FROM changes))
+SELECT id, result,
+       CASE WHEN result <> 'done' THEN coalesce(state, 'gone')
+            WHEN verdict = 'delete' THEN 'gone'
+            WHEN verdict = 'touch' THEN 'claimed'
+            WHEN verdict = 'park' THEN 'parked'
+            WHEN seconds > 0 THEN 'delayed'
+            ELSE 'ready' END
+  FROM judged ORDER BY place;
+
+
+-- marconi_kick: Puts parked messages back into the queue, a batch at a time.
+WITH the_queue AS MATERIALIZED (SELECT floor FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+      AND floor < 9223372036854775807),
+   batch AS MATERIALIZED (
+       SELECT ctid FROM message_states
+        WHERE queue_id = %(queue_id)s AND held_until = 'infinity' AND id > %(after)s
+          AND expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue)
+        ORDER BY held_until, id LIMIT %(batch_size)s FOR UPDATE SKIP LOCKED),
+   transaction AS MATERIALIZED (SELECT pg_current_xact_id() FROM batch LIMIT 1),
+   clock AS MATERIALIZED (SELECT clock_timestamp() AS at FROM transaction),
+   places AS MATERIALIZED (
+       SELECT ctid AS at, clock.at + row_number() OVER () * interval '1 microsecond' AS until
+         FROM batch, clock)
+   UPDATE message_states AS state
+      SET held_until = until, claim_count = 0, park_reason = NULL,
+          expires_at = until + ttl * interval '1 second'
+     FROM places WHERE state.ctid = places.at
+RETURNING id;
+
+
+-- marconi_list: A page of the messages that can be claimed now.
+WITH the_queue AS MATERIALIZED (SELECT floor FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+   AND floor < 9223372036854775807
+   AND 1 / EXISTS (
+       SELECT FROM id_epoch
+        WHERE only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
+       false)
+          AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1),
+returned AS MATERIALIZED (
+    SELECT id, ttl, NULL::text AS claim, expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND id > %(after)s AND id < (SELECT ((pg_snapshot_xmin(pg_current_snapshot())::text::bigint + %(base)s) << 14))  AS is_shown FROM message_states
+     WHERE queue_id = %(queue_id)s AND held_until <= now()
+       AND (held_until, id) >= (
+           CASE WHEN now() >= %(known_time)s THEN %(held_hint)s::timestamptz
+                ELSE '-infinity' END,
+           %(held_hint_id)s::bigint)
+     ORDER BY held_until, id LIMIT 1001),
+walked AS MATERIALIZED (
+    SELECT id, ttl, NULL::text AS claim, expires_at > now()  AS is_shown FROM message_states
+     WHERE queue_id = %(queue_id)s AND held_until IS NULL
+       AND (id + 0) >= %(fresh_hint)s AND (id + 0) >= (SELECT floor FROM the_queue) AND (id + 0) > %(after)s AND (id + 0) < ((pg_snapshot_xmin(pg_current_snapshot())::text::bigint + %(base)s) << 14)
+     ORDER BY (id + 0) LIMIT 5000),
+page AS MATERIALIZED (
+    SELECT * FROM (
+    SELECT * FROM (
+        SELECT id, ttl, claim FROM walked WHERE is_shown
+         UNION ALL
+        (SELECT id, NULL, NULL FROM walked OFFSET 4999 LIMIT 1)) AS shown
+     LIMIT %(limit)s) AS fresh
+     UNION ALL
+    SELECT id, ttl, claim FROM returned WHERE is_shown
+     UNION ALL
+    (SELECT -1, NULL, NULL FROM returned OFFSET 1000 LIMIT 1)
+     ORDER BY id LIMIT %(limit)s)
+SELECT page.id, page.ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint, message.body, page.claim
+  FROM page
+       LEFT JOIN LATERAL (SELECT created_at, body FROM messages
+                           WHERE queue_id = %(queue_id)s AND id = page.id LIMIT 1) AS message
+              ON true;
+
+
+-- marconi_list_by_state: A page of the messages in the states that are asked for.
+WITH the_queue AS MATERIALIZED (SELECT floor FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+   AND floor < 9223372036854775807
+   AND 1 / EXISTS (
+       SELECT FROM id_epoch
+        WHERE only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
+       false)
+          AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1),
+walked AS MATERIALIZED (
+    SELECT id, ttl, NULL::text AS claim, expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND (NOT coalesce(held_until > now(), false))  AS is_shown FROM message_states
+     WHERE queue_id = %(queue_id)s AND id > %(after)s AND id < ((pg_snapshot_xmin(pg_current_snapshot())::text::bigint + %(base)s) << 14) AND EXISTS (SELECT FROM the_queue)
+     ORDER BY id LIMIT 5000),
+page AS MATERIALIZED (
+    SELECT * FROM (
+        SELECT id, ttl, claim FROM walked WHERE is_shown
+         UNION ALL
+        (SELECT id, NULL, NULL FROM walked OFFSET 4999 LIMIT 1)) AS shown
+     LIMIT %(limit)s)
+SELECT page.id, page.ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint, message.body, page.claim
+  FROM page
+       LEFT JOIN LATERAL (SELECT created_at, body FROM messages
+                           WHERE queue_id = %(queue_id)s AND id = page.id LIMIT 1) AS message
+              ON true;
+
+
+-- marconi_metadata: A queue's metadata, from which a process learns the queue's attributes.
+SELECT metadata FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+       AND floor < 9223372036854775807;
+
+
+-- marconi_pop: Takes messages for good.
+WITH the_queue AS MATERIALIZED (SELECT floor FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+   AND floor < 9223372036854775807
+   AND 1 / EXISTS (
+       SELECT FROM id_epoch
+        WHERE only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
+       false)
+          AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1),
+returned_ones AS MATERIALIZED (
+    SELECT ctid AS place, held_until, id, expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND true AS is_free FROM message_states
+     WHERE queue_id = %(queue_id)s AND held_until <= now()
+       AND (held_until, id) >= (
+           CASE WHEN now() >= %(known_time)s THEN %(held_hint)s::timestamptz
+                ELSE '-infinity' END,
+           %(held_hint_id)s::bigint)
+     ORDER BY held_until, id LIMIT 5000),
+fresh_ones AS MATERIALIZED (
+    SELECT ctid AS place, id, expires_at > now() AS is_free FROM message_states
+     WHERE queue_id = %(queue_id)s AND held_until IS NULL
+       AND (id + 0) >= %(fresh_hint)s AND (id + 0) >= (SELECT floor FROM the_queue)
+     ORDER BY (id + 0) LIMIT 5000),
+returned AS MATERIALIZED (
+    SELECT locked.place
+      FROM returned_ones AS looked,
+           LATERAL (SELECT ctid AS place FROM message_states
+                     WHERE ctid = looked.place AND NOT coalesce(held_until > now(), false)
+                       FOR UPDATE SKIP LOCKED) AS locked
+     WHERE is_free LIMIT %(limit)s),
+fresh AS MATERIALIZED (
+    SELECT locked.place
+      FROM fresh_ones AS looked,
+           LATERAL (SELECT ctid AS place FROM message_states
+                     WHERE ctid = looked.place AND NOT coalesce(held_until > now(), false)
+                       FOR UPDATE SKIP LOCKED) AS locked
+     WHERE is_free LIMIT %(limit)s - (SELECT count(*) FROM returned)),
+gone AS (
+    DELETE FROM message_states WHERE ctid = ANY (ARRAY(SELECT place FROM returned UNION ALL SELECT place FROM fresh))
+ RETURNING id, ttl, claim_count),
+body AS (
+    DELETE FROM messages
+     WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM gone))
+ RETURNING id, created_at, body)
+SELECT * FROM (
+    SELECT id AS id, gone.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - body.created_at)))::bigint AS age, body.body AS body, gone.claim_count AS claim_count, NULL AS first_fresh, NULL AS first_held, NULL AS now, NULL AS oldest_unfinished, NULL AS transaction, NULL AS is_queue, NULL AS first_alive FROM gone JOIN body USING (id)
+     UNION ALL
+    SELECT NULL, NULL, NULL, NULL, NULL,
+           coalesce(
+           (SELECT id FROM fresh_ones WHERE is_free LIMIT 1),
+           (SELECT -id FROM fresh_ones OFFSET 4999 LIMIT 1)),
+           coalesce(
+           (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, id] FROM returned_ones WHERE is_free LIMIT 1),
+           (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, -id] FROM returned_ones OFFSET 4999 LIMIT 1)),
+           now(), (pg_snapshot_xmin(pg_current_snapshot())::text::bigint + %(base)s),
+           CASE WHEN %(asks)s AND EXISTS (SELECT FROM the_queue) THEN pg_current_xact_id()
+                ELSE pg_current_xact_id_if_assigned() END::text::bigint + %(base)s,
+           EXISTS (SELECT FROM the_queue),
+           NULL) AS reply
+ ORDER BY id NULLS FIRST;
+
+
+-- marconi_post: Stores messages, all or none.
+WITH the_queue AS MATERIALIZED (SELECT floor FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+   AND floor < 9223372036854775807
+   AND 1 / EXISTS (
+       SELECT FROM id_epoch
+        WHERE only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
+       false)
+          AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1 FOR KEY SHARE),
+numbered AS MATERIALIZED (
+    SELECT (pg_current_xact_id()::text::bigint + %(base)s) << 14 AS first_id,
+           floor
+      FROM the_queue),
+transaction AS MATERIALIZED (
+    SELECT first_id, clock_timestamp() AS at FROM numbered WHERE first_id >= floor),
+posted AS MATERIALIZED (
+    SELECT first_id + place - 1 AS id, ttl, body,
+           CASE WHEN delay > 0 THEN at + delay * interval '1 second' END AS held_until
+      FROM transaction,
+           unnest(%(ttls)s::int[], %(bodies)s::text[], %(delays)s::int[]) WITH ORDINALITY
+               AS given (ttl, body, delay, place)),
+state AS (
+    INSERT INTO message_states (queue_id, id, held_until, expires_at, client_id, ttl)
+    SELECT %(queue_id)s, id, held_until, now() + ttl * interval '1 second',
+           %(client_id)s::uuid, ttl
+      FROM posted),
+message AS (
+    INSERT INTO messages (queue_id, id, created_at, body)
+    SELECT %(queue_id)s, id, now(), body FROM posted)
+SELECT first_id FROM transaction;
+
+
+-- marconi_post_by_attributes: The same, as long as the metadata is what the process knows.
+WITH the_queue AS MATERIALIZED (SELECT floor FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+   AND floor < 9223372036854775807
+   AND 1 / EXISTS (
+       SELECT FROM id_epoch
+        WHERE only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
+       false)
+          AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
+   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s FOR KEY SHARE),
+numbered AS MATERIALIZED (
+    SELECT (pg_current_xact_id()::text::bigint + %(base)s) << 14 AS first_id,
+           floor
+      FROM the_queue),
+transaction AS MATERIALIZED (
+    SELECT first_id, clock_timestamp() AS at FROM numbered WHERE first_id >= floor),
+posted AS MATERIALIZED (
+    SELECT first_id + place - 1 AS id, ttl, body,
+           CASE WHEN delay > 0 THEN at + delay * interval '1 second' END AS held_until
+      FROM transaction,
+           unnest(%(ttls)s::int[], %(bodies)s::text[], %(delays)s::int[]) WITH ORDINALITY
+               AS given (ttl, body, delay, place)),
+state AS (
+    INSERT INTO message_states (queue_id, id, held_until, expires_at, client_id, ttl)
+    SELECT %(queue_id)s, id, held_until, now() + ttl * interval '1 second',
+           %(client_id)s::uuid, ttl
+      FROM posted),
+message AS (
+    INSERT INTO messages (queue_id, id, created_at, body)
+    SELECT %(queue_id)s, id, now(), body FROM posted)
+SELECT first_id FROM transaction;
+
+
+-- marconi_release: Gives back what a claim still holds.
+WITH the_queue AS MATERIALIZED (SELECT floor FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+      AND floor < 9223372036854775807),
+   claim AS (
+       DELETE FROM claims
+        WHERE queue_id = %(queue_id)s AND id = %(claim_id)s::uuid
+    RETURNING message_ids),
+   transaction AS MATERIALIZED (SELECT pg_current_xact_id() FROM claim),
+   returned AS MATERIALIZED (SELECT clock_timestamp() AS at FROM transaction)
+   UPDATE message_states SET held_until = (SELECT at FROM returned), claim_id = NULL
+    WHERE
+      queue_id = %(queue_id)s AND id = ANY ((SELECT message_ids FROM claim)::bigint[])
+      AND claim_id = %(claim_id)s::uuid AND (claim_id IS NOT NULL AND coalesce(held_until > now(), false)) AND expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue)
+RETURNING id;
+
+
+-- marconi_renew: Starts a claim anew.
+WITH the_queue AS MATERIALIZED (SELECT floor FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+   AND floor < 9223372036854775807),
+claim AS MATERIALIZED (
+    SELECT message_ids FROM claims
+     WHERE queue_id = %(queue_id)s AND id = %(claim_id)s::uuid AND expires_at > now()
+       FOR NO KEY UPDATE),
+renewed AS (
+    UPDATE message_states SET
+       held_until = now() + %(ttl)s * interval '1 second',
+       ttl = CASE WHEN expires_at < now() + %(ttl)s * interval '1 second' THEN %(ttl)s::int + %(grace)s::int ELSE ttl END,
+       expires_at = CASE WHEN expires_at < now() + %(ttl)s * interval '1 second' THEN now() + %(ttl)s * interval '1 second' + %(grace)s * interval '1 second'
+                         ELSE expires_at END
+     WHERE
+   queue_id = %(queue_id)s AND id = ANY ((SELECT message_ids FROM claim)::bigint[])
+   AND claim_id = %(claim_id)s::uuid AND (claim_id IS NOT NULL AND coalesce(held_until > now(), false)) AND expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue)
+ RETURNING id),
+claim_renewed AS (
+    UPDATE claims SET started_at = now(), expires_at = now() + %(ttl)s * interval '1 second', ttl = %(ttl)s
+     WHERE queue_id = %(queue_id)s AND id = %(claim_id)s::uuid
+       AND EXISTS (SELECT FROM renewed))
+SELECT id FROM renewed;
+
+
+-- marconi_stats: Counts the messages of a queue.
+WITH the_queue AS MATERIALIZED (SELECT floor FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+   AND floor < 9223372036854775807)
+SELECT counts.total - counts.claimed - counts.parked, counts.claimed, counts.parked,
+       oldest.*, newest.*
+  FROM the_queue,
+       (SELECT count(*) AS total,
+               count(*) FILTER (WHERE (claim_id IS NOT NULL AND coalesce(held_until > now(), false))) AS claimed,
+               count(*) FILTER (WHERE (held_until IS NOT DISTINCT FROM 'infinity')) AS parked
+          FROM message_states
+         WHERE queue_id = %(queue_id)s AND expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue)) AS counts
+       LEFT JOIN (
+    SELECT id, floor(greatest(0, date_part('epoch', now() - created_at)))::bigint AS age,
+           to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS created
+      FROM (SELECT id FROM message_states
+             WHERE queue_id = %(queue_id)s AND expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND NOT (held_until IS NOT DISTINCT FROM 'infinity')
+             ORDER BY id ASC LIMIT 1) AS state
+      JOIN messages USING (id)
+     WHERE queue_id = %(queue_id)s) AS oldest ON true
+       LEFT JOIN (
+    SELECT id, floor(greatest(0, date_part('epoch', now() - created_at)))::bigint AS age,
+           to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS created
+      FROM (SELECT id FROM message_states
+             WHERE queue_id = %(queue_id)s AND expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND NOT (held_until IS NOT DISTINCT FROM 'infinity')
+             ORDER BY id DESC LIMIT 1) AS state
+      JOIN messages USING (id)
+     WHERE queue_id = %(queue_id)s) AS newest ON true;
+
+
+-- marconi_verdicts: Carries out verdicts on messages, one by one.
+SELECT FROM claims
+ WHERE queue_id = %(queue_id)s AND id = %(claim_id)s::uuid FOR NO KEY UPDATE;
+SELECT FROM message_states
+ WHERE queue_id = %(queue_id)s AND id = ANY (%(ids)s::bigint[]) FOR UPDATE;
+WITH the_queue AS MATERIALIZED (SELECT floor FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+   AND floor < 9223372036854775807),
+asked AS MATERIALIZED (
+    SELECT * FROM unnest(%(ids)s::bigint[], %(verdicts)s::text[], %(seconds)s::int[],
+                         %(graces)s::int[], %(reasons)s::text[])
+                  WITH ORDINALITY AS given (id, verdict, seconds, grace, reason, place)),
+found AS MATERIALIZED (
+    SELECT id, ctid AS at, claim_id, CASE WHEN held_until IS NULL OR held_until <= now() THEN 'ready'
+            WHEN held_until = 'infinity' THEN 'parked'
+            WHEN claim_id IS NOT NULL THEN 'claimed'
+            ELSE 'delayed' END AS state FROM message_states
+     WHERE queue_id = %(queue_id)s AND id = ANY (%(ids)s::bigint[]) AND expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue)),
+judged AS MATERIALIZED (
+    SELECT asked.*, found.at, found.state,
+           CASE WHEN found.id IS NULL THEN 'gone'
+                WHEN verdict = 'kick'
+                THEN CASE state WHEN 'parked' THEN 'done' ELSE 'not_parked' END
+                WHEN state = 'claimed'
+                THEN CASE WHEN claim_id = %(claim_id)s::uuid THEN 'done' ELSE 'taken' END
+                WHEN %(is_claimless)s AND verdict = 'park' THEN 'done'
+                WHEN claim_id = %(claim_id)s::uuid THEN 'expired'
+                ELSE 'not_in_claim' END AS result
+      FROM asked LEFT JOIN found USING (id)),
+deleted AS (
+    DELETE FROM message_states
+     WHERE ctid = ANY (ARRAY(
+           SELECT at FROM judged WHERE result = 'done' AND verdict = 'delete'))
+ RETURNING id),
+bodies AS (
+    DELETE FROM messages
+     WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM deleted))),
+transaction AS MATERIALIZED (
+    SELECT pg_current_xact_id() FROM judged WHERE result = 'done' LIMIT 1),
+clock AS MATERIALIZED (SELECT clock_timestamp() AS at FROM transaction),
+changes AS MATERIALIZED (
+    SELECT judged.at, verdict, reason, grace, seconds,
+           clock.at + seconds * interval '1 second' AS until
+      FROM judged, clock WHERE result = 'done' AND verdict <> 'delete'),
+changed AS (
+    UPDATE message_states AS state
+       SET held_until = CASE verdict WHEN 'park' THEN 'infinity' ELSE until END,
+           claim_id = CASE verdict WHEN 'touch' THEN claim_id END,
+           claim_count = CASE verdict WHEN 'kick' THEN 0 ELSE claim_count END,
+           park_reason = reason,
+           ttl = CASE WHEN seconds > 0 AND expires_at < until THEN seconds + grace ELSE ttl END,
+           expires_at = CASE WHEN verdict = 'park' THEN 'infinity'
+                             WHEN verdict = 'kick' THEN until + ttl * interval '1 second'
+                             WHEN seconds > 0 AND expires_at < until
+                             THEN until + grace * interval '1 second'
+                             ELSE expires_at END
+      FROM changes
+     WHERE state.ctid = changes.at),
+claim_touched AS (
+    UPDATE claims SET expires_at = greatest(expires_at, held.until)
+      FROM (SELECT max(until) AS until FROM changes WHERE verdict = 'touch') AS held
+     WHERE queue_id = %(queue_id)s AND id = %(claim_id)s::uuid AND held.until IS NOT NULL)
+SELECT id, result,
+       CASE WHEN result <> 'done' THEN coalesce(state, 'gone')
+            WHEN verdict = 'delete' THEN 'gone'
+            WHEN verdict = 'touch' THEN 'claimed'
+            WHEN verdict = 'park' THEN 'parked'
+            WHEN seconds > 0 THEN 'delayed'
+            ELSE 'ready' END
+  FROM judged ORDER BY place;

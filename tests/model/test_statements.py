@@ -1,0 +1,88 @@
+"""docs/statements.sql holds each statement that is sent prepared, under its name.
+
+Where a statement was changed, `python -m tests.model.test_statements` writes the page anew.
+"""
+
+import pkgutil
+import textwrap
+from collections.abc import Iterator
+from importlib import import_module
+
+import pytest
+
+from marconi_api import model
+from marconi_api.model.postgres.prepared import Prepared
+from marconi_api.processes.installation import CHECKOUT
+
+PAGE = CHECKOUT / 'docs' / 'statements.sql'
+
+#: What each does, by its name.
+PURPOSES = {
+    'claim': 'Reserves messages: finds, locks and marks them, and stores the claim.',
+    'claim_within_limit': 'The same in a queue with _max_claim_count: puts dead letters away, too.',
+    'delete_claimed': 'Deletes a message by the claim that holds it.',
+    'delete_many': 'Deletes the messages that are named, claimed or not.',
+    'delete_unclaimed': 'Deletes a message that no claim holds.',
+    'get_claim': 'A claim, and what it still holds.',
+    'get_messages': 'The messages that are named.',
+    'heartbeat': 'Renews a claim, and tells of each message whether it still holds that.',
+    'kick': 'Puts parked messages back into the queue, a batch at a time.',
+    'list': 'A page of the messages that can be claimed now.',
+    'list_by_state': 'A page of the messages in the states that are asked for.',
+    'metadata': "A queue's metadata, from which a process learns the queue's attributes.",
+    'pop': 'Takes messages for good.',
+    'post': 'Stores messages, all or none.',
+    'post_by_attributes': 'The same, as long as the metadata is what the process knows.',
+    'release': 'Gives back what a claim still holds.',
+    'renew': 'Starts a claim anew.',
+    'stats': 'Counts the messages of a queue.',
+    'verdicts': 'Carries out verdicts on messages, one by one.',
+}
+
+
+def statements() -> Iterator[tuple[str, Prepared]]:
+    """The prepared statements of the model, by name; of several forms the first."""
+    for module in pkgutil.iter_modules(model.__path__):
+        if module.name == 'postgres':
+            continue
+        for value in vars(import_module(f'{model.__name__}.{module.name}')).values():
+            for statement in value.values() if isinstance(value, dict) else [value]:
+                if isinstance(statement, Prepared):
+                    yield name_of(statement), statement
+
+
+def name_of(statement: Prepared) -> str:
+    return next(iter(statement.definitions)).removeprefix('marconi_').rpartition('_')[0]
+
+
+def page() -> str:
+    """What docs/statements.sql has to be."""
+    first = dict(reversed(list(statements())))
+    head = (
+        '-- The statements that Marconi sends prepared. pg_stat_activity and pg_stat_statements\n'
+        '-- show them as marconi_NAME_HASH; the hash is that of the text, so it changes with a\n'
+        '-- release. Of statements in several forms the first is shown. Parameters are written as\n'
+        '-- %(name)s. Made by `python -m tests.model.test_statements`.\n'
+    )
+    return head + ''.join(
+        f'\n\n-- marconi_{name}: {PURPOSES[name]}\n{as_text(first[name])};\n'
+        for name in sorted(first)
+    )
+
+
+def as_text(statement: str) -> str:
+    lines = (line.rstrip() for line in textwrap.dedent(statement).strip().splitlines())
+    return '\n'.join(line for line in lines if line)
+
+
+def test_the_page_shows_the_statements_as_they_are() -> None:
+    assert PAGE.read_text() == page()
+
+
+@pytest.mark.parametrize('name', sorted({name for name, _ in statements()}))
+def test_a_statement_has_a_name_and_a_purpose(name: str) -> None:
+    assert PURPOSES[name]
+
+
+if __name__ == '__main__':
+    PAGE.write_text(page())
