@@ -25,7 +25,7 @@ _REPOSITORIES = (
     'messages',
     'claims',
     'verdicts',
-    'janitor',
+    'expiry',
     'admin',
 )
 

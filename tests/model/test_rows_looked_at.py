@@ -188,7 +188,7 @@ def test_a_statement_looks_at_few_rows_whatever_the_statistics_say(full_queue):
         given = dict(parameters)
         if 'uuid[]' in statement:
             given['ids'] = [str(UUID(int=n)) for n in range(1, 11)]
-        if '::uuid)' in statement and name.startswith('expiry'):
+        if '::uuid)' in statement and name.startswith('janitor'):
             given['id'] = str(UUID(int=0))
         looked, plans = rows_looked_at(statement, given)
         if looked > (MOST_ROWS_OF_A_WALK if name.startswith(WALKS) else MOST_ROWS):
