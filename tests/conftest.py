@@ -25,7 +25,7 @@ from tests import pooler
 # The same examples everywhere, so that nobody's build fails by chance; who wants to look
 # further sets HYPOTHESIS_PROFILE=search.
 hypothesis.settings.register_profile(
-    'ci', derandomize=True, deadline=None, database=None, max_examples=300
+    'ci', derandomize=True, deadline=None, database=None, max_examples=150
 )
 hypothesis.settings.register_profile(
     'search', derandomize=False, deadline=None, database=None, max_examples=5000
