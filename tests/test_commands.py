@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -101,6 +102,8 @@ def test_ctrl_c_ends_a_janitor_without_a_traceback(postgres: EmbeddedPostgres) -
         env=os.environ | {'MARCONI_DATABASE_URL': postgres.url},
         stderr=subprocess.PIPE,
         text=True,
+        # A shell lets what it starts in the background ignore Ctrl-C, these tests for instance.
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )
     wait_until(lambda: connections(postgres) > before)
 

@@ -105,9 +105,9 @@ def test_the_schema_is_made_as_the_dba_is_told(service: Service, tmp_path: Path)
 
 @pytest.mark.skipif(shutil.which('make') is None, reason='it is about make')
 def test_make_serve_is_what_these_tests_serve_with() -> None:
-    done = subprocess.run(
-        ['make', '--dry-run', 'serve'], cwd=CHECKOUT, capture_output=True, text=True, check=True
-    )
+    # Below another make, as in `make test`, it would say which directory it is in.
+    command = ['make', '--dry-run', '--no-print-directory', 'serve']
+    done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=True)
 
     assert done.stdout.splitlines()[-1] == 'exec .venv/bin/marconi serve'
 
