@@ -271,7 +271,7 @@ def contradiction(settings: Any) -> str | None:
         if _value(settings, low) > _value(settings, high):
             return f'{_shown(settings, low)} must not be above {_shown(settings, high)}'
     if settings.database.statement_timeout >= settings.limits.min_claim_ttl:
-        # A claim must not have lapsed before it is committed: model/hints.py relies on it.
+        # A claim must not have lapsed before it is committed: model/postgres/hints.py relies on it.
         return 'database.statement_timeout must be below limits.min_claim_ttl'
     return None
 

@@ -172,11 +172,11 @@ def _uwsgi_command(server: Any, listener: int, sockets: Path, kept: int) -> list
     flags = [
         'master',
         'enable-threads',
+        # The routers pass on bodies in chunks as they come; wsgi.py puts them together.
+        'http-chunked-input',
         # The master loads the application, and then forks: it connects to nothing before it
         # is asked something. With lazy-apps, a worker that is told to stop while it still
         # loads misses that, and the master waits for it for ever.
-        # The routers pass on bodies in chunks as they come; wsgi.py puts them together.
-        'http-chunked-input',
         'need-app',
         'no-orphans',
         'vacuum',

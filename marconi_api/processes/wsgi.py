@@ -1,7 +1,7 @@
 """What uwsgi serves: the Pecan application, with the manners that uwsgi's routers need.
 
 The routers keep the clients' connections, so that neither an idle nor a slow one occupies
-a worker (see service.py). They look at headers only, and rely on a few things here.
+a worker (see web_server.py). They look at headers only, and rely on a few things here.
 """
 
 import contextlib
@@ -235,7 +235,7 @@ def _listens_for_clients(found: socket.socket) -> bool:
 
 
 def _farewell() -> bytes | mmap.mmap:
-    """What service.py writes to when it stops, as all workers see it at once."""
+    """What web_server.py writes to when it stops, as all workers see it at once."""
     path = os.environ.get('MARCONI_FAREWELL')
     if path is None:
         return b'\0'

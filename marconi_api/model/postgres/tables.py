@@ -92,8 +92,8 @@ message_states = Table(
     Column('ttl', Integer, nullable=False),
     # How often the message was handed out since it was posted, moved or kicked.
     Column('claim_count', Integer, nullable=False, server_default=text('0')),
-    # When it came here from another queue: the lowest id that a post of the moving
-    # transaction would have had. Null: it was posted here.
+    # When it came here from another queue, or survived a purge: the lowest id that a post of
+    # that transaction would have had. Null: it was posted here, and lies above the floor.
     Column('moved_in', BigInteger),
     # Why it is parked, in the words of whoever parked it.
     Column('park_reason', Text),
