@@ -114,7 +114,7 @@ signed_urls = {
     'secret_keys': os.environ.get('MARCONI_SIGNING_KEYS') or '',
 }
 
-expiry = {
+janitor = {
     # Seconds between two rounds of the janitor, which removes what has expired.
     'interval': 30,
     # Rows that the janitor looks at in one statement.

@@ -60,8 +60,8 @@ class Calls:
 
     def without_store(self) -> 'Calls':
         """From now on only the first call asks the store."""
-        rows = Remembering(model.database.rows)
-        self._store = mock.patch.object(model.database, 'rows', rows)
+        rows = Remembering(model.store.database.rows)
+        self._store = mock.patch.object(model.store.database, 'rows', rows)
         return self
 
     def _start_response(self, status: str, headers: Any, exc_info: Any = None) -> None:
@@ -126,7 +126,7 @@ def ask(plan: Plan) -> Answer:
             plan.choose(full=7, quick=2),
             {name: partial(found.rate, seconds) for name, found in calls.items()},
         )
-        model.database.close()
+        model.store.database.close()
 
     bare = {
         name.split()[0]: rate

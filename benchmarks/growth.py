@@ -89,8 +89,8 @@ class Side:
     def claim(self, queue: str, count: int) -> None:
         """Claim so many of the queue's first messages, for hours."""
         application(self.service.url)
-        model.claims.create(model.QueueKey.of(PROJECT, queue), 40_000, 60, count)
-        model.database.close()
+        model.store.claims.create(model.QueueKey.of(PROJECT, queue), 40_000, 60, count)
+        model.store.database.close()
 
     def sizes(self) -> dict[str, float]:
         """MiB of the tables and of their indexes."""

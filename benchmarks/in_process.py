@@ -84,7 +84,7 @@ class Listener:
         #: The settings with which it connects.
         self.options = ''
         self._app = application(url)
-        self._database = model.database
+        self._database = model.store.database
         with mock.patch.object(psycopg2, 'connect', self._connect):
             call(self._app, Request('GET', '/v1/health'))
         # pgbench could not reserve more when it has used up what there is.

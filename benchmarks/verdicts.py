@@ -84,7 +84,7 @@ def five_claims(filled: int, send: Send) -> list[Request]:
     return [queue.claim(4) for queue in QUEUES]
 
 
-def claim_over_five(filled: int, send: Send) -> list[Request]:
+def claim_across_five(filled: int, send: Send) -> list[Request]:
     """All of it in one."""
     fill(send, filled)
     queues = [{'name': queue.name, 'limit': 4} for queue in QUEUES]
@@ -113,11 +113,11 @@ WORK: dict[str, dict[str, Work]] = {
     },
     'claims of 4 on 5 queues': {
         SINGLY: partial(five_claims, 4),
-        TOGETHER: partial(claim_over_five, 4),
+        TOGETHER: partial(claim_across_five, 4),
     },
     'claims on 5 queues that are empty': {
         SINGLY: partial(five_claims, 0),
-        TOGETHER: partial(claim_over_five, 0),
+        TOGETHER: partial(claim_across_five, 0),
     },
 }
 

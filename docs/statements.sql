@@ -15,17 +15,17 @@ WITH the_queue AS MATERIALIZED (SELECT floor FROM queues WHERE queue_id = %(queu
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
    AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s),
 returned_ones AS MATERIALIZED (
-    SELECT ctid AS place, held_until, id, expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND true AS is_free FROM message_states
+    SELECT ctid AS place, held_until, id, expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND true AS is_ready FROM message_states
      WHERE queue_id = %(queue_id)s AND held_until <= now()
        AND (held_until, id) >= (
-           CASE WHEN now() >= %(known_time)s THEN %(held_hint)s::timestamptz
+           CASE WHEN now() >= %(known_time)s THEN %(held_mark)s::timestamptz
                 ELSE '-infinity' END,
-           %(held_hint_id)s::bigint)
+           %(held_mark_id)s::bigint)
      ORDER BY held_until, id LIMIT 5000),
 fresh_ones AS MATERIALIZED (
-    SELECT ctid AS place, id, expires_at > now() AS is_free FROM message_states
+    SELECT ctid AS place, id, expires_at > now() AS is_ready FROM message_states
      WHERE queue_id = %(queue_id)s AND held_until IS NULL
-       AND (id + 0) >= %(fresh_hint)s AND (id + 0) >= (SELECT floor FROM the_queue)
+       AND (id + 0) >= %(fresh_mark)s AND (id + 0) >= (SELECT floor FROM the_queue)
      ORDER BY (id + 0) LIMIT 5000),
 returned AS MATERIALIZED (
     SELECT locked.place
@@ -33,14 +33,14 @@ returned AS MATERIALIZED (
            LATERAL (SELECT ctid AS place FROM message_states
                      WHERE ctid = looked.place AND NOT coalesce(held_until > now(), false)
                        FOR UPDATE SKIP LOCKED) AS locked
-     WHERE is_free LIMIT %(limit)s),
+     WHERE is_ready LIMIT %(limit)s),
 fresh AS MATERIALIZED (
     SELECT locked.place
       FROM fresh_ones AS looked,
            LATERAL (SELECT ctid AS place FROM message_states
                      WHERE ctid = looked.place AND NOT coalesce(held_until > now(), false)
                        FOR UPDATE SKIP LOCKED) AS locked
-     WHERE is_free LIMIT %(limit)s - (SELECT count(*) FROM returned)),
+     WHERE is_ready LIMIT %(limit)s - (SELECT count(*) FROM returned)),
 taken AS (
     UPDATE message_states
        SET claim_id = %(claim_id)s::uuid, claim_count = claim_count + 1,
@@ -61,10 +61,10 @@ SELECT * FROM (
      UNION ALL
     SELECT NULL, NULL, NULL, NULL,
            coalesce(
-           (SELECT id FROM fresh_ones WHERE is_free LIMIT 1),
+           (SELECT id FROM fresh_ones WHERE is_ready LIMIT 1),
            (SELECT -id FROM fresh_ones OFFSET 4999 LIMIT 1)),
            coalesce(
-           (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, id] FROM returned_ones WHERE is_free LIMIT 1),
+           (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, id] FROM returned_ones WHERE is_ready LIMIT 1),
            (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, -id] FROM returned_ones OFFSET 4999 LIMIT 1)),
            now(), (pg_snapshot_xmin(pg_current_snapshot())::text::bigint + %(base)s),
            CASE WHEN %(asks)s AND EXISTS (SELECT FROM the_queue) THEN pg_current_xact_id()
@@ -85,17 +85,17 @@ WITH the_queue AS MATERIALIZED (SELECT floor FROM queues WHERE queue_id = %(queu
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
    AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s),
 returned_ones AS MATERIALIZED (
-    SELECT ctid AS place, held_until, id, expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND claim_count < %(max_claim_count)s AS is_free FROM message_states
+    SELECT ctid AS place, held_until, id, expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND claim_count < %(max_claim_count)s AS is_ready FROM message_states
      WHERE queue_id = %(queue_id)s AND held_until <= now()
        AND (held_until, id) >= (
-           CASE WHEN now() >= %(known_time)s THEN %(held_hint)s::timestamptz
+           CASE WHEN now() >= %(known_time)s THEN %(held_mark)s::timestamptz
                 ELSE '-infinity' END,
-           %(held_hint_id)s::bigint)
+           %(held_mark_id)s::bigint)
      ORDER BY held_until, id LIMIT 5000),
 fresh_ones AS MATERIALIZED (
-    SELECT ctid AS place, id, expires_at > now() AS is_free FROM message_states
+    SELECT ctid AS place, id, expires_at > now() AS is_ready FROM message_states
      WHERE queue_id = %(queue_id)s AND held_until IS NULL
-       AND (id + 0) >= %(fresh_hint)s AND (id + 0) >= (SELECT floor FROM the_queue)
+       AND (id + 0) >= %(fresh_mark)s AND (id + 0) >= (SELECT floor FROM the_queue)
      ORDER BY (id + 0) LIMIT 5000),
 returned AS MATERIALIZED (
     SELECT locked.place
@@ -103,21 +103,21 @@ returned AS MATERIALIZED (
            LATERAL (SELECT ctid AS place FROM message_states
                      WHERE ctid = looked.place AND NOT coalesce(held_until > now(), false)
                        FOR UPDATE SKIP LOCKED) AS locked
-     WHERE is_free LIMIT %(limit)s),
+     WHERE is_ready LIMIT %(limit)s),
 fresh AS MATERIALIZED (
     SELECT locked.place
       FROM fresh_ones AS looked,
            LATERAL (SELECT ctid AS place FROM message_states
                      WHERE ctid = looked.place AND NOT coalesce(held_until > now(), false)
                        FOR UPDATE SKIP LOCKED) AS locked
-     WHERE is_free LIMIT %(limit)s - (SELECT count(*) FROM returned)),
+     WHERE is_ready LIMIT %(limit)s - (SELECT count(*) FROM returned)),
 alive_ones AS MATERIALIZED (
     SELECT ctid AS place, held_until, id, expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AS is_alive, expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND NOT claim_count < %(max_claim_count)s AS is_dead FROM message_states
      WHERE queue_id = %(queue_id)s AND held_until <= now()
        AND (held_until, id) >= (
-           CASE WHEN now() >= %(known_time)s THEN %(alive_hint)s::timestamptz
+           CASE WHEN now() >= %(known_time)s THEN %(alive_mark)s::timestamptz
                 ELSE '-infinity' END,
-           %(alive_hint_id)s::bigint)
+           %(alive_mark_id)s::bigint)
      ORDER BY held_until, id LIMIT 1000),
 dead AS MATERIALIZED (
     SELECT locked.place
@@ -180,10 +180,10 @@ SELECT * FROM (
      UNION ALL
     SELECT NULL, NULL, NULL, NULL,
            coalesce(
-           (SELECT id FROM fresh_ones WHERE is_free LIMIT 1),
+           (SELECT id FROM fresh_ones WHERE is_ready LIMIT 1),
            (SELECT -id FROM fresh_ones OFFSET 4999 LIMIT 1)),
            coalesce(
-           (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, id] FROM returned_ones WHERE is_free LIMIT 1),
+           (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, id] FROM returned_ones WHERE is_ready LIMIT 1),
            (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, -id] FROM returned_ones OFFSET 4999 LIMIT 1)),
            now(), (pg_snapshot_xmin(pg_current_snapshot())::text::bigint + %(base)s),
            CASE WHEN %(asks)s AND EXISTS (SELECT FROM the_queue) THEN pg_current_xact_id()
@@ -381,14 +381,14 @@ returned AS MATERIALIZED (
     SELECT id, ttl, NULL::text AS claim, expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND id > %(after)s AND id < (SELECT ((pg_snapshot_xmin(pg_current_snapshot())::text::bigint + %(base)s) << 14))  AS is_shown FROM message_states
      WHERE queue_id = %(queue_id)s AND held_until <= now()
        AND (held_until, id) >= (
-           CASE WHEN now() >= %(known_time)s THEN %(held_hint)s::timestamptz
+           CASE WHEN now() >= %(known_time)s THEN %(held_mark)s::timestamptz
                 ELSE '-infinity' END,
-           %(held_hint_id)s::bigint)
+           %(held_mark_id)s::bigint)
      ORDER BY held_until, id LIMIT 1001),
 walked AS MATERIALIZED (
     SELECT id, ttl, NULL::text AS claim, expires_at > now()  AS is_shown FROM message_states
      WHERE queue_id = %(queue_id)s AND held_until IS NULL
-       AND (id + 0) >= %(fresh_hint)s AND (id + 0) >= (SELECT floor FROM the_queue) AND (id + 0) > %(after)s AND (id + 0) < ((pg_snapshot_xmin(pg_current_snapshot())::text::bigint + %(base)s) << 14)
+       AND (id + 0) >= %(fresh_mark)s AND (id + 0) >= (SELECT floor FROM the_queue) AND (id + 0) > %(after)s AND (id + 0) < ((pg_snapshot_xmin(pg_current_snapshot())::text::bigint + %(base)s) << 14)
      ORDER BY (id + 0) LIMIT 5000),
 page AS MATERIALIZED (
     SELECT * FROM (
@@ -450,17 +450,17 @@ WITH the_queue AS MATERIALIZED (SELECT floor FROM queues WHERE queue_id = %(queu
        false)
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1),
 returned_ones AS MATERIALIZED (
-    SELECT ctid AS place, held_until, id, expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND true AS is_free FROM message_states
+    SELECT ctid AS place, held_until, id, expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND true AS is_ready FROM message_states
      WHERE queue_id = %(queue_id)s AND held_until <= now()
        AND (held_until, id) >= (
-           CASE WHEN now() >= %(known_time)s THEN %(held_hint)s::timestamptz
+           CASE WHEN now() >= %(known_time)s THEN %(held_mark)s::timestamptz
                 ELSE '-infinity' END,
-           %(held_hint_id)s::bigint)
+           %(held_mark_id)s::bigint)
      ORDER BY held_until, id LIMIT 5000),
 fresh_ones AS MATERIALIZED (
-    SELECT ctid AS place, id, expires_at > now() AS is_free FROM message_states
+    SELECT ctid AS place, id, expires_at > now() AS is_ready FROM message_states
      WHERE queue_id = %(queue_id)s AND held_until IS NULL
-       AND (id + 0) >= %(fresh_hint)s AND (id + 0) >= (SELECT floor FROM the_queue)
+       AND (id + 0) >= %(fresh_mark)s AND (id + 0) >= (SELECT floor FROM the_queue)
      ORDER BY (id + 0) LIMIT 5000),
 returned AS MATERIALIZED (
     SELECT locked.place
@@ -468,14 +468,14 @@ returned AS MATERIALIZED (
            LATERAL (SELECT ctid AS place FROM message_states
                      WHERE ctid = looked.place AND NOT coalesce(held_until > now(), false)
                        FOR UPDATE SKIP LOCKED) AS locked
-     WHERE is_free LIMIT %(limit)s),
+     WHERE is_ready LIMIT %(limit)s),
 fresh AS MATERIALIZED (
     SELECT locked.place
       FROM fresh_ones AS looked,
            LATERAL (SELECT ctid AS place FROM message_states
                      WHERE ctid = looked.place AND NOT coalesce(held_until > now(), false)
                        FOR UPDATE SKIP LOCKED) AS locked
-     WHERE is_free LIMIT %(limit)s - (SELECT count(*) FROM returned)),
+     WHERE is_ready LIMIT %(limit)s - (SELECT count(*) FROM returned)),
 gone AS (
     DELETE FROM message_states WHERE ctid = ANY (ARRAY(SELECT place FROM returned UNION ALL SELECT place FROM fresh))
  RETURNING id, ttl, claim_count),
@@ -488,10 +488,10 @@ SELECT * FROM (
      UNION ALL
     SELECT NULL, NULL, NULL, NULL, NULL,
            coalesce(
-           (SELECT id FROM fresh_ones WHERE is_free LIMIT 1),
+           (SELECT id FROM fresh_ones WHERE is_ready LIMIT 1),
            (SELECT -id FROM fresh_ones OFFSET 4999 LIMIT 1)),
            coalesce(
-           (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, id] FROM returned_ones WHERE is_free LIMIT 1),
+           (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, id] FROM returned_ones WHERE is_ready LIMIT 1),
            (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, -id] FROM returned_ones OFFSET 4999 LIMIT 1)),
            now(), (pg_snapshot_xmin(pg_current_snapshot())::text::bigint + %(base)s),
            CASE WHEN %(asks)s AND EXISTS (SELECT FROM the_queue) THEN pg_current_xact_id()

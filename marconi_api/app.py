@@ -8,6 +8,7 @@ from marconi_api.controllers.openstack import signed_urls
 from marconi_api.controllers.openstack.hooks import ErrorHook, SignedUrlHook
 from marconi_api.model import init_model
 from marconi_api.processes import shell
+from marconi_api.processes.failures import ServiceError
 from marconi_api.processes.installation import database_url
 from marconi_api.processes.settings import SettingsError, complete
 from marconi_api.wire.routes import Marconi
@@ -21,14 +22,25 @@ def setup_app(config: Any) -> Marconi:
     """
     try:
         complete(config)
-    except SettingsError as error:
+        prepare(config)
+    except (SettingsError, ServiceError) as error:
         raise SystemExit(str(error)) from None
-    logging.config.dictConfig(config.logging.to_dict())
-    limits.init_limits(config.limits)
-    config.database.url = database_url(config)
-    if config.database.url is None:
-        raise SystemExit('no PostgreSQL is running: set MARCONI_DATABASE_URL, or make serve')
-    init_model(config)
-    signed_urls.init_signing([key for key in config.signed_urls.secret_keys.split(',') if key])
     shell.furnish()
     return Marconi(config.app.root, hooks=[SignedUrlHook(), ErrorHook()])
+
+
+def prepare(settings: Any) -> None:
+    """Make this process work by the settings, as each process of the service does.
+
+    Sets up the log, the limits, the store and the keys for signatures; connects to nothing yet.
+
+    :param settings: complete; the database's URL in them becomes that of the one in use
+    :raises ServiceError: if no database is named and none of ours is running
+    """
+    logging.config.dictConfig(settings.logging.to_dict())
+    limits.init_limits(settings.limits)
+    settings.database.url = database_url(settings)
+    if settings.database.url is None:
+        raise ServiceError('no PostgreSQL is running: set MARCONI_DATABASE_URL, or make serve')
+    init_model(settings)
+    signed_urls.init_signing([key for key in settings.signed_urls.secret_keys.split(',') if key])

@@ -14,7 +14,7 @@ class MarconiError(Exception):
     title = 'Internal server error'
 
 
-class OutOfRange(MarconiError):
+class InvalidRequest(MarconiError):
     """The request is well formed but asks for more or less than is allowed."""
 
     status = 400
@@ -41,7 +41,7 @@ class DeadLetterCycle(MarconiError):
         )
 
 
-class ClaimDoesNotHold(MarconiError):
+class NotHeldByThisClaim(MarconiError):
     """The claim that should vouch for a change is unknown, over, or holds other messages."""
 
     status = 400
@@ -51,7 +51,7 @@ class ClaimDoesNotHold(MarconiError):
         super().__init__(f'Message {message} is not under the claim {claim}; nothing was changed.')
 
 
-class MessageIsClaimed(MarconiError):
+class HeldByAnotherClaim(MarconiError):
     """Someone else's live claim holds the message."""
 
     status = 403
@@ -63,13 +63,13 @@ class MessageIsClaimed(MarconiError):
         )
 
 
-class ClaimCannotChange(ClaimDoesNotHold):
+class ClaimCannotChange(NotHeldByThisClaim):
     """The same, where the message was not to be deleted."""
 
     title = 'Unable to change'
 
 
-class ClaimedCannotChange(MessageIsClaimed):
+class ClaimedCannotChange(HeldByAnotherClaim):
     """The same, where the message was not to be deleted."""
 
     title = 'Unable to change'

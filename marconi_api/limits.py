@@ -1,6 +1,6 @@
 """How much one request may ask for, as config.py says.
 
-Every check raises :class:`~marconi_api.errors.OutOfRange`, in words that name the range.
+Every check raises :class:`~marconi_api.errors.InvalidRequest`, in words that name the range.
 """
 
 import re
@@ -10,7 +10,7 @@ from functools import cached_property
 from itertools import chain, pairwise
 from typing import Any
 
-from marconi_api.errors import InvalidQueueName, OutOfRange
+from marconi_api.errors import InvalidQueueName, InvalidRequest
 
 #: Characters of a queue's name and of a project's id, whatever config.py says: both are kept in
 #: memory for thousands of queues, and an index holds them in one entry.
@@ -38,7 +38,9 @@ class Range:
     def check(self, what: str, value: int) -> None:
         """Refuse what is not within."""
         if not self.least <= value <= self.most:
-            raise OutOfRange(f'{what} must be between {self.least} and {self.most}, not {value}.')
+            raise InvalidRequest(
+                f'{what} must be between {self.least} and {self.most}, not {value}.'
+            )
 
     def asked_or_default(self, what: str, asked: int | None) -> int:
         """The client's number, once it is seen to be within, or ours."""
@@ -164,7 +166,7 @@ class Limits:
     def check_park_reason(self, reason: str) -> None:
         """A reason is a remark, not a document; PostgreSQL's text holds no NUL."""
         if len(reason) > self.max_park_reason or '\0' in reason:
-            raise OutOfRange(
+            raise InvalidRequest(
                 f'The reason must not exceed {self.max_park_reason} characters, nor hold a NUL.'
             )
 

@@ -104,7 +104,7 @@ def sql(postgres: EmbeddedPostgres, wsgi_app: Any) -> Iterator[Sql]:
 def app(wsgi_app: Any, sql: Any) -> TestApp:
     """The application over an empty database; speaks HTTP without a socket."""
     sql(f'TRUNCATE {TABLES}')
-    model.hints.forget()
+    model.store.low_water_marks.forget()
     return TestApp(wsgi_app, lint=False)
 
 
@@ -120,7 +120,7 @@ def age(sql: Any) -> Any:
             f' expires_at = expires_at - {by}'
         )
         sql(f'UPDATE claims SET started_at = started_at - {by}, expires_at = expires_at - {by}')
-        # Rows that move back in time pass below the hints, as real rows never do.
-        model.hints.forget()
+        # Rows that move back in time pass below the marks, as real rows never do.
+        model.store.low_water_marks.forget()
 
     return pass_by

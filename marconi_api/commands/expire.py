@@ -1,13 +1,11 @@
 """``marconi expire``."""
 
 import argparse
-import logging.config
 
 from marconi_api import model
+from marconi_api.app import prepare
 from marconi_api.processes import schema
 from marconi_api.processes.children import name_process
-from marconi_api.processes.failures import ServiceError
-from marconi_api.processes.installation import database_url
 from marconi_api.processes.settings import read_settings
 
 
@@ -22,14 +20,10 @@ def run(arguments: argparse.Namespace) -> None:
     ``marconi serve`` does this by itself; it may run any number of times at once.
     """
     settings = read_settings()
-    settings.database.url = database_url(settings)
-    if settings.database.url is None:
-        raise ServiceError('no PostgreSQL is running: set MARCONI_DATABASE_URL')
+    prepare(settings)
     schema.check(settings.database.url)
-    logging.config.dictConfig(settings.logging.to_dict())
-    model.init_model(settings)
     if arguments.forever:
         name_process('marconi-janitor')
-        model.expiry.run_forever()
+        model.store.janitor.run_forever()
     else:
-        model.expiry.run_once()
+        model.store.janitor.run_once()

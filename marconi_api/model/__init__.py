@@ -1,25 +1,24 @@
 """What a queue is: one file a noun, and all the SQL.
 
-``init_model`` makes the repositories that the controllers call: ``queues``, ``messages``,
-``claims``, ``verdicts``, the janitor, ``expiry``, and ``admin``, for those who type in
-`pecan shell`.
+``init_model`` opens the :class:`Store`, whose repositories the controllers call.
 """
 
+from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
 from marconi_api.errors import StorageUnavailable
 from marconi_api.model.admin import Admin
 from marconi_api.model.attributes import Attributes, KnownAttributes
+from marconi_api.model.claim_sources import ClaimSource
 from marconi_api.model.claims import Claim, Claims
-from marconi_api.model.janitor import Expiry
+from marconi_api.model.janitor import Janitor
 from marconi_api.model.messages import READY, STATES, Batch, Message, Messages, Page, PeekedMessage
 from marconi_api.model.postgres.database import Database
-from marconi_api.model.postgres.hints import Hints
+from marconi_api.model.postgres.low_water_marks import LowWaterMarks
 from marconi_api.model.postgres.tables import MOST_IN_A_POST, QueueKey
 from marconi_api.model.queue_filter import QueueFilter
 from marconi_api.model.queues import MessageSummary, Queue, Queues, Stats
-from marconi_api.model.shares import Share
 from marconi_api.model.verdicts import RESULTS, VERDICTS, Outcome, Verdict, Verdicts
 
 __all__ = [
@@ -31,6 +30,7 @@ __all__ = [
     'Attributes',
     'Batch',
     'Claim',
+    'ClaimSource',
     'KnownAttributes',
     'Message',
     'MessageSummary',
@@ -40,79 +40,93 @@ __all__ = [
     'Queue',
     'QueueFilter',
     'QueueKey',
-    'Share',
     'Stats',
+    'Store',
     'Verdict',
-    'admin',
-    'claims',
-    'database',
-    'expiry',
-    'hints',
     'init_model',
-    'is_healthy',
-    'messages',
-    'queues',
-    'verdicts',
+    'store',
 ]
 
-database: Database
-hints: Hints
-queues: Queues
-messages: Messages
-claims: Claims
-verdicts: Verdicts
-expiry: Expiry
-admin: Admin
 
+@dataclass(frozen=True)
+class Store:
+    """All that is kept, on one database: a repository for each noun.
 
-def init_model(config: Any) -> None:
-    """Make the repositories; nothing is connected yet.
-
-    :param config: Pecan's configuration, of which ``database`` and ``expiry`` are used;
-        ``database.url`` must be set
+    ``janitor`` removes what is dead; ``admin`` is for those who type in `pecan shell`.
     """
-    global database, hints, queues, messages, claims, verdicts, expiry, admin
-    database = Database(
-        config.database.url,
-        config.database.connect_timeout,
-        config.database.statement_timeout,
-        config.database.prepare_statements,
-    )
-    hints = Hints()
-    database.on_connect.append(hints.forget)
-    attributes = KnownAttributes(database)
-    queues = Queues(database)
-    messages = Messages(database, hints, queues, attributes)
-    claims = Claims(database, hints, attributes)
-    verdicts = Verdicts(database)
-    expiry = Expiry(database, config.expiry.interval, config.expiry.batch_size)
-    admin = Admin(database, queues, messages, claims, expiry)
 
+    database: Database
+    low_water_marks: LowWaterMarks
+    queues: Queues
+    messages: Messages
+    claims: Claims
+    verdicts: Verdicts
+    janitor: Janitor
+    admin: Admin
 
-def is_healthy() -> bool:
-    """Whether messages can be stored.
+    @classmethod
+    def of(cls, config: Any) -> 'Store':
+        """A store as it is set up; nothing is connected yet.
 
-    PostgreSQL is asked each time whether it takes a write, which writes nothing. It does not
-    know beforehand that its disk is full: once a statement of this process has failed for that
-    reason, a message is stored and removed again, until that succeeds.
-    """
-    try:
-        database.check_writable()
-        if database.lacks_space:
-            _store_a_message()
-            database.lacks_space = False
-    except StorageUnavailable:
-        return False
-    return True
+        :param config: Pecan's configuration, of which ``database`` and ``janitor`` are used;
+            ``database.url`` must be set
+        """
+        database = Database(
+            config.database.url,
+            config.database.connect_timeout,
+            config.database.statement_timeout,
+            config.database.prepare_statements,
+        )
+        marks = LowWaterMarks()
+        database.on_connect.append(marks.forget)
+        attributes = KnownAttributes(database)
+        queues = Queues(database)
+        messages = Messages(database, marks, queues, attributes)
+        claims = Claims(database, marks, attributes)
+        janitor = Janitor(database, config.janitor.interval, config.janitor.batch_size)
+        return cls(
+            database=database,
+            low_water_marks=marks,
+            queues=queues,
+            messages=messages,
+            claims=claims,
+            verdicts=Verdicts(database),
+            janitor=janitor,
+            admin=Admin(database, queues, messages, claims, janitor),
+        )
+
+    def is_healthy(self) -> bool:
+        """Whether messages can be stored.
+
+        PostgreSQL is asked each time whether it takes a write, which writes nothing. It does not
+        know beforehand that its disk is full: once a statement of this process has failed for
+        that reason, a message is stored and removed again, until that succeeds.
+        """
+        try:
+            self.database.check_writable()
+            if self.database.lacks_space:
+                self._store_a_message()
+                self.database.lacks_space = False
+        except StorageUnavailable:
+            return False
+        return True
+
+    def _store_a_message(self) -> None:
+        queue = QueueKey.of('', _TRIAL)
+        self.queues.create(queue)
+        self.messages.post(queue, str(uuid4()), [60], ['null'])
+        self.queues.delete(queue)
 
 
 # Of each process its own, so that nobody else uses it, and one that could not be deleted is
 # used again.
 _TRIAL = f'health-{uuid4()}'
 
+#: That of the running service; :func:`init_model` opens it.
+store: Store
 
-def _store_a_message() -> None:
-    queue = QueueKey.of('', _TRIAL)
-    queues.create(queue)
-    messages.post(queue, str(uuid4()), [60], ['null'])
-    queues.delete(queue)
+
+def init_model(config: Any) -> None:
+    """Use from now on the store that ``config`` says; see :meth:`Store.of`."""
+    global store
+    store = Store.of(config)

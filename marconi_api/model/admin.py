@@ -5,10 +5,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from marconi_api.errors import OutOfRange, QueueNotFound
+from marconi_api.errors import InvalidRequest, QueueNotFound
 from marconi_api.limits import Range
 from marconi_api.model.claims import Claims
-from marconi_api.model.janitor import Expiry
+from marconi_api.model.janitor import Janitor
 from marconi_api.model.messages import Messages
 from marconi_api.model.postgres.database import Database
 from marconi_api.model.postgres.tables import (
@@ -93,13 +93,13 @@ class Admin:
         queues: Queues,
         messages: Messages,
         claims: Claims,
-        expiry: Expiry,
+        janitor: Janitor,
     ) -> None:
         self._database = database
         self._queues = queues
         self._messages = messages
         self._claims = claims
-        self._expiry = expiry
+        self._janitor = janitor
 
     def __repr__(self) -> str:
         return '<admin: overview(), projects(), queues(project), queue(name, project), expire()>'
@@ -140,7 +140,7 @@ class Admin:
     def queues(self, project: str = '') -> list[str]:
         """The names of all queues of a project."""
         names: list[str] = []
-        while page := self._queues.list(project, names[-1] if names else '', 1000):
+        while page := self._queues.page(project, names[-1] if names else '', 1000):
             names += [queue.name for queue in page]
         return names
 
@@ -160,7 +160,7 @@ class Admin:
 
     def expire(self) -> int:
         """Have the janitor remove what is dead, now; how many messages that were."""
-        return self._expiry.run_once()
+        return self._janitor.run_once()
 
 
 class QueueAdmin:
@@ -212,7 +212,7 @@ class QueueAdmin:
     def peek(self, state: str = 'all', limit: int = 10) -> list[MessageView]:
         """The oldest messages, of one state or of all; nothing changes by it."""
         if state not in (*STATES, 'all'):
-            raise OutOfRange(f'state must be {", ".join(STATES)} or all, not {state!r}.')
+            raise InvalidRequest(f'state must be {", ".join(STATES)} or all, not {state!r}.')
         _LIMIT.check('limit', limit)
         rows = self._rows(_PEEK, state=state, limit=limit)
         return [MessageView(public_id(row[0]), *row[1:]) for row in rows]
@@ -351,7 +351,7 @@ _CLAIMS = f"""
 """
 
 # A parked message starts anew: with the count it had, a limit would park it again at once.
-# As for a release, the clock is read after the transaction has its id: see hints.py.
+# As for a release, the clock is read after the transaction has its id: see low_water_marks.py.
 _REQUEUE = f"""
     WITH the_queue AS MATERIALIZED ({THE_QUEUE}),
     transaction AS MATERIALIZED (SELECT pg_current_xact_id()),

@@ -8,10 +8,11 @@ from uuid import uuid4
 from marconi_api.errors import ClaimNotFound, Fault, StorageUnavailable
 from marconi_api.model import dead_letters
 from marconi_api.model.attributes import Attributes, KnownAttributes
+from marconi_api.model.claim_sources import ClaimSource, divide
 from marconi_api.model.messages import Message, messages_under
 from marconi_api.model.postgres.database import Database, Row
 from marconi_api.model.postgres.dequeue import FOUND, find, report, take
-from marconi_api.model.postgres.hints import Hints
+from marconi_api.model.postgres.low_water_marks import LowWaterMarks
 from marconi_api.model.postgres.prepared import Prepared
 from marconi_api.model.postgres.tables import (
     AGE_OF,
@@ -22,7 +23,6 @@ from marconi_api.model.postgres.tables import (
     QueueKey,
     claim_id,
 )
-from marconi_api.model.shares import Share, divide
 
 _TRIES = 5
 
@@ -43,9 +43,11 @@ class Claim:
 class Claims:
     """The claims on all queues. Ids that cannot be parsed are ids of no claim."""
 
-    def __init__(self, database: Database, hints: Hints, attributes: KnownAttributes) -> None:
+    def __init__(
+        self, database: Database, marks: LowWaterMarks, attributes: KnownAttributes
+    ) -> None:
         self._database = database
-        self._hints = hints
+        self._marks = marks
         self._attributes = attributes
 
     def create(self, queue: QueueKey, ttl: int, grace: int, limit: int) -> Claim | None:
@@ -60,8 +62,8 @@ class Claims:
         claim = self._claim(queue, ttl, grace, limit)
         return claim if claim and claim.messages else None
 
-    def create_over(
-        self, shares: Sequence[Share], ttl: int, grace: int, limit: int
+    def create_across(
+        self, sources: Sequence[ClaimSource], ttl: int, grace: int, limit: int
     ) -> tuple[list[tuple[QueueKey, Claim]], list[QueueKey]]:
         """Reserve up to ``limit`` messages of several queues, each queue under its own claims.
 
@@ -90,7 +92,7 @@ class Claims:
                 claims.append((queue, made))
             return len(made.messages)
 
-        divide(shares, limit, claim)
+        divide(sources, limit, claim)
         return claims, missing
 
     def _claim(self, queue: QueueKey, ttl: int, grace: int, limit: int) -> Claim | None:
@@ -109,7 +111,7 @@ class Claims:
                 return None
             taken = take(
                 self._database,
-                self._hints,
+                self._marks,
                 queue,
                 _CREATE_WITHIN_LIMIT if attributes.max_claim_count else _CREATE,
                 {**terms, **_parameters(queue, attributes)},
@@ -155,7 +157,7 @@ _END = "now() + %(ttl)s * interval '1 second'"
 _OUTLIVE = f'expires_at < {_END}'
 
 # How a claim, made or renewed, sets its mark on a message.
-_MARK = f"""
+_HOLD = f"""
            held_until = {_END},
            ttl = CASE WHEN {_OUTLIVE} THEN %(ttl)s::int + %(grace)s::int ELSE ttl END,
            expires_at = CASE WHEN {_OUTLIVE} THEN {_END} + %(grace)s * interval '1 second'
@@ -174,7 +176,7 @@ def _create_statement(
     return f"""{find(THE_QUEUE_AS_KNOWN, may_be_claimed)},{put_away}
     taken AS (
         UPDATE message_states
-           SET claim_id = %(claim_id)s::uuid, claim_count = claim_count + 1, {_MARK}
+           SET claim_id = %(claim_id)s::uuid, claim_count = claim_count + 1, {_HOLD}
          WHERE {FOUND}
      RETURNING id, ttl),
     claim AS (
@@ -232,7 +234,7 @@ _RENEW = Prepared(
          WHERE queue_id = %(queue_id)s AND id = %(claim_id)s::uuid AND expires_at > now()
            FOR NO KEY UPDATE),
     renewed AS (
-        UPDATE message_states SET {_MARK}
+        UPDATE message_states SET {_HOLD}
          WHERE {_HELD}
      RETURNING id),
     claim_renewed AS (
@@ -244,7 +246,7 @@ _RENEW = Prepared(
     'renew',
 )
 
-# The clock is read after the transaction has its id: hints.py builds on that.
+# The clock is read after the transaction has its id: low_water_marks.py builds on that.
 _RELEASE = Prepared(
     f"""
     WITH the_queue AS MATERIALIZED ({THE_QUEUE}),

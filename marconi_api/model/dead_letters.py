@@ -2,7 +2,7 @@
 
 The claim that finds such a message puts it away, in its own statement, so nobody sees it in
 both queues or in neither. It arrives as a *returned* message, never as a fresh one: fresh
-messages are looked for by id, above hints that an old id would lie below. For the same reason
+messages are looked for by id, above marks that an old id would lie below. For the same reason
 a floor would hide it, so ``moved_in`` stands for its id there.
 """
 
@@ -16,7 +16,7 @@ from marconi_api.model.postgres.tables import IS_ALIVE, POSITION_BITS, RETIRED, 
 MAY_BE_CLAIMED = 'claim_count < %(max_claim_count)s'
 
 # The first look of a claim goes to so many returned messages, and puts the dead letters of them
-# away; the next claims go on. All looks of a claim search for what it hands out from another hint
+# away; the next claims go on. All looks of a claim search for what it hands out from another mark
 # on, behind the dead letters.
 _LOOK = 1000
 _MOST = f'CASE WHEN %(is_first_look)s THEN {_LOOK} ELSE 0 END'
@@ -33,7 +33,7 @@ _COLUMNS = f'{PLACE}, {IS_ALIVE} AS is_alive, {IS_ALIVE} AND NOT {MAY_BE_CLAIMED
 #: its id.
 PUT_AWAY = f"""
     alive_ones AS MATERIALIZED (
-        {look_at_returned('alive_hint', _LOOK, _COLUMNS)}),
+        {look_at_returned('alive_mark', _LOOK, _COLUMNS)}),
     dead AS MATERIALIZED ({lock('alive_ones', 'is_dead', _MOST)}),
     target AS MATERIALIZED (
         SELECT floor FROM queues

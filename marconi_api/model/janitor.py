@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 _BEFORE_ALL = -(2**63)
 
 
-class Expiry:
+class Janitor:
     """Removes dead messages and claims, a small batch at a time.
 
     :param interval: seconds between two rounds

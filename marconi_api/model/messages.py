@@ -1,6 +1,5 @@
 """Messages: posted, looked at, deleted."""
 
-import builtins
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from itertools import chain, combinations, product
 from typing import Any, NamedTuple, TypeVar
@@ -8,35 +7,35 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 
 from marconi_api.errors import (
-    ClaimDoesNotHold,
+    HeldByAnotherClaim,
+    InvalidRequest,
     MarconiError,
-    MessageIsClaimed,
     MessageNotFound,
-    OutOfRange,
+    NotHeldByThisClaim,
     QueueNotFound,
     StorageUnavailable,
 )
 from marconi_api.model.attributes import NO_ATTRIBUTES, Attributes, KnownAttributes
 from marconi_api.model.postgres.database import Database, Row
 from marconi_api.model.postgres.dequeue import FOUND, FRESH, find, look_at_returned, report, take
-from marconi_api.model.postgres.hints import Hints
+from marconi_api.model.postgres.low_water_marks import LowWaterMarks
 from marconi_api.model.postgres.patience import Patience
 from marconi_api.model.postgres.prepared import Prepared
 from marconi_api.model.postgres.tables import (
     AGE_OF,
-    FENCE,
     FRESH_ID,
     IS_ALIVE,
     IS_CLAIMED,
     IS_DELAYED,
-    IS_FREE,
     IS_NUMBERED_AS_KNOWN,
     IS_PARKED,
+    IS_READY,
     IS_THE_QUEUE,
     MOST_IN_A_POST,
     NEXT_NUMBER,
     NEXT_TRANSACTION,
     POSITION_BITS,
+    READ_HORIZON,
     STATE,
     THE_NUMBERED_QUEUE,
     THE_QUEUE,
@@ -99,7 +98,7 @@ class PeekedMessage(Message, frozen=True):
 M = TypeVar('M', bound=Message)
 
 
-class Page(builtins.list[M]):
+class Page(list[M]):
     """Messages in posting order. It may be short, or empty, though it is not the last."""
 
     #: The marker to read on from; None behind the last message.
@@ -113,7 +112,7 @@ class Page(builtins.list[M]):
 
 #: The condition for each state in which a live message can be.
 STATES = {
-    'ready': IS_FREE,
+    'ready': IS_READY,
     'claimed': IS_CLAIMED,
     'delayed': IS_DELAYED,
     'parked': IS_PARKED,
@@ -121,19 +120,19 @@ STATES = {
 READY = frozenset({'ready'})
 
 
-def messages_under(claim: str, rows: Iterable[Row]) -> builtins.list[Message]:
+def messages_under(claim: str, rows: Iterable[Row]) -> list[Message]:
     """The messages in rows that begin with id, ttl, age and body, all under one claim."""
     return [Message(public_id(row[0]), row[1], row[2], row[3], claim) for row in rows]
 
 
-def _messages_in(rows: Iterable[Row]) -> builtins.list[Message]:
+def _messages_in(rows: Iterable[Row]) -> list[Message]:
     return [
         Message(public_id(identity), ttl, age, body, claim)
         for identity, ttl, age, body, claim in rows
     ]
 
 
-def _up_to_the_end(rows: builtins.list[Row]) -> tuple[builtins.list[Row], int | None]:
+def _up_to_the_end(rows: list[Row]) -> tuple[list[Row], int | None]:
     """The messages up to the row without a ttl, if there is one; and the id of that."""
     for count, row in enumerate(rows):
         if row[1] is None:
@@ -145,10 +144,10 @@ class Messages:
     """The messages of all queues. Ids that cannot be parsed are ids of no message."""
 
     def __init__(
-        self, database: Database, hints: Hints, queues: Queues, attributes: KnownAttributes
+        self, database: Database, marks: LowWaterMarks, queues: Queues, attributes: KnownAttributes
     ) -> None:
         self._database = database
-        self._hints = hints
+        self._marks = marks
         self._queues = queues
         self._attributes = attributes
 
@@ -159,7 +158,7 @@ class Messages:
         ttls: Sequence[int],
         bodies: Sequence[str],
         delays: Sequence[int] = (),
-    ) -> builtins.list[str]:
+    ) -> list[str]:
         """Store messages, all or none, and return their ids in the order given.
 
         :param client_id: the poster's UUID; for the others see :class:`Batch`
@@ -175,7 +174,7 @@ class Messages:
 
     def post_composed(
         self, queue: QueueKey, client_id: str, compose: Callable[[Attributes], Batch]
-    ) -> builtins.list[str]:
+    ) -> list[str]:
         """The same, for messages that depend on the queue's attributes; makes the queue.
 
         :param compose: gives the messages, or raises what is wrong with them. It is called
@@ -213,11 +212,11 @@ class Messages:
         client_id: str,
         batch: Batch,
         more_parameters: dict[str, str],
-    ) -> builtins.list[str]:
+    ) -> list[str]:
         """Post by the statement; no ids if it found no such queue, or one purged just now."""
         count = len(batch.bodies)
         if count > MOST_IN_A_POST:
-            raise OutOfRange(
+            raise InvalidRequest(
                 f'One request can post {MOST_IN_A_POST} messages at most, not {count}: '
                 'send them in several requests.'
             )
@@ -239,12 +238,12 @@ class Messages:
         if self._database.rows(_FLOOR_IS_AHEAD, queue.parameters):
             self._database.raise_base()
 
-    def list(
+    def page(
         self,
         queue: QueueKey,
         marker: str | None,
         limit: int,
-        not_from: str | None = None,
+        excluding_client: str | None = None,
         states: Set[str] = READY,
     ) -> 'Page[Message]':
         """The next messages in posting order, after the one whose id is ``marker``.
@@ -254,10 +253,10 @@ class Messages:
         Where much lies in between that is not shown, a page may be short, or even empty, and
         not the last; before an empty one is returned, more is looked at for a while.
 
-        :param not_from: the UUID of a client whose messages are left out
+        :param excluding_client: the UUID of a client whose messages are left out
         :param states: those of STATES that are shown
         """
-        rows, reached = self._page(queue, marker, limit, not_from, states, in_detail=False)
+        rows, reached = self._page(queue, marker, limit, excluding_client, states, in_detail=False)
         return Page(_messages_in(rows), reached)
 
     def peek(
@@ -265,7 +264,7 @@ class Messages:
         queue: QueueKey,
         marker: str | None,
         limit: int,
-        not_from: str | None = None,
+        excluding_client: str | None = None,
         states: Set[str] = READY,
         walks_on: bool = True,
     ) -> 'Page[PeekedMessage]':
@@ -273,7 +272,7 @@ class Messages:
 
         :param walks_on: whether more is looked at for a while, before an empty page is returned
         """
-        rows, reached = self._page(queue, marker, limit, not_from, states, True, walks_on)
+        rows, reached = self._page(queue, marker, limit, excluding_client, states, True, walks_on)
         return Page([PeekedMessage(public_id(row[0]), *row[1:]) for row in rows], reached)
 
     def _page(
@@ -281,14 +280,14 @@ class Messages:
         queue: QueueKey,
         marker: str | None,
         limit: int,
-        not_from: str | None,
+        excluding_client: str | None,
         states: Set[str],
         in_detail: bool,
         walks_on: bool = True,
-    ) -> tuple[builtins.list[Row], str | None]:
+    ) -> tuple[list[Row], str | None]:
         """The rows of a page; and up to where it tells all, if more may lie behind that."""
-        wanted = frozenset(states), not_from is not None, in_detail
-        parameters = {**queue.parameters, 'limit': limit, 'not_from': not_from}
+        wanted = frozenset(states), excluding_client is not None, in_detail
+        parameters = {**queue.parameters, 'limit': limit, 'excluding_client': excluding_client}
         after = -1 if marker is None else message_id(marker)
         if after is None:
             return [], None
@@ -304,7 +303,7 @@ class Messages:
         wanted: tuple[frozenset[str], bool, bool],
         queue: QueueKey,
         parameters: Mapping[str, Any],
-    ) -> tuple[builtins.list[Row], int | None]:
+    ) -> tuple[list[Row], int | None]:
         """What one statement finds of a page; and the last id it came to if it was cut short.
 
         :param wanted: a key of _LIST
@@ -312,7 +311,7 @@ class Messages:
         if wanted[0] == READY:
             rows = self._database.rows(
                 _LIST_READY[wanted[1:]],
-                lambda: {**parameters, **self._hints.hint(queue.id).parameters},
+                lambda: {**parameters, **self._marks.mark(queue.id).parameters},
                 repeatable=True,
             )
             if not rows or rows[0][0] != _MANY:
@@ -326,7 +325,7 @@ class Messages:
             return found
         raise MessageNotFound(message, queue.name, queue.project)
 
-    def get_many(self, queue: QueueKey, messages: Sequence[str]) -> builtins.list[Message]:
+    def get_many(self, queue: QueueKey, messages: Sequence[str]) -> list[Message]:
         """Those of the messages that there are, claimed or not, in posting order."""
         parameters = {**queue.parameters, 'ids': _known(messages)}
         return _messages_in(self._database.rows(_GET, parameters, repeatable=True))
@@ -350,21 +349,21 @@ class Messages:
             if is_deleted:
                 return
             if claim is not None and (holder is None or not was_claimed):
-                raise ClaimDoesNotHold(message, claim)
+                raise NotHeldByThisClaim(message, claim)
             if was_claimed and not was_held_by_claim:
-                raise MessageIsClaimed(message)
+                raise HeldByAnotherClaim(message)
             # It could have been deleted, but changed under the statement's hands: look again.
         raise StorageUnavailable
 
-    def pop(self, queue: QueueKey, limit: int) -> builtins.list[PoppedMessage]:
+    def pop(self, queue: QueueKey, limit: int) -> list[PoppedMessage]:
         """Delete up to ``limit`` free messages and return them: those that a claim would take."""
-        taken = take(self._database, self._hints, queue, _POP, {'limit': limit}) or []
+        taken = take(self._database, self._marks, queue, _POP, {'limit': limit}) or []
         return [PoppedMessage(public_id(row[0]), *row[1:5]) for row in taken]
 
     def delete_unclaimed(self, queue: QueueKey) -> None:
         """Delete all messages that are not under a live claim; no such queue is no error.
 
-        They are left below the floor, for ``Expiry`` to remove. A post or a claim that is
+        They are left below the floor, for the janitor to remove. A post or a claim that is
         under way may come before or after: what is being claimed at this moment may be gone
         from under its claim.
         """
@@ -385,14 +384,14 @@ _TRIES = 5
 _TRIES_TO_POST = 20
 
 
-def _known(messages: Sequence[str]) -> builtins.list[int]:
+def _known(messages: Sequence[str]) -> list[int]:
     # In order, so that two requests that delete the same messages can't lock each other out.
     return sorted({identity for identity in map(message_id, messages) if identity is not None})
 
 
 # Locking the queue's row holds off its deletion until the post is over, and finds that it
 # exists. Posts do not hinder each other. Below the floor a message would not exist. A delay
-# counts from a clock that is read after the transaction has its id: see hints.py.
+# counts from a clock that is read after the transaction has its id: see low_water_marks.py.
 def _post_statement(the_queue: str) -> str:
     return f"""
     WITH the_queue AS MATERIALIZED ({the_queue} FOR KEY SHARE),
@@ -474,7 +473,7 @@ def _list_statement(states: Set[str], without_own: bool, in_detail: bool) -> str
     WITH the_queue AS MATERIALIZED ({THE_NUMBERED_QUEUE}),
     walked AS MATERIALIZED (
         SELECT {_columns(in_detail, claim)}, {shown} AS is_shown FROM message_states
-         WHERE queue_id = %(queue_id)s AND {_following('id', FENCE)} AND EXISTS (SELECT FROM the_queue)
+         WHERE queue_id = %(queue_id)s AND {_following('id', READ_HORIZON)} AND EXISTS (SELECT FROM the_queue)
                {"AND held_until = 'infinity'" if is_parked else ''}
          ORDER BY {'held_until, id' if is_parked else 'id'} LIMIT {_LOOK}),
     page AS MATERIALIZED ({_shown_of_walked(in_detail)})
@@ -488,15 +487,15 @@ def _list_ready_statement(without_own: bool, in_detail: bool) -> str:
     """
     others = _IS_OTHERS if without_own else ''
     columns, names = _columns(in_detail), _names(in_detail)
-    # The fence stands in a query of its own, as it would be reckoned for each message else.
-    is_shown = f'{IS_ALIVE} AND {_following("id", f"(SELECT {FENCE})")} {others}'
+    # The read horizon stands in a query of its own, as it would be reckoned for each message else.
+    is_shown = f'{IS_ALIVE} AND {_following("id", f"(SELECT {READ_HORIZON})")} {others}'
     return f"""
     WITH the_queue AS MATERIALIZED ({THE_NUMBERED_QUEUE}),
     returned AS MATERIALIZED (
-        {look_at_returned('held_hint', _FEW + 1, f'{columns}, {is_shown} AS is_shown')}),
+        {look_at_returned('held_mark', _FEW + 1, f'{columns}, {is_shown} AS is_shown')}),
     walked AS MATERIALIZED (
         SELECT {columns}, expires_at > now() {others} AS is_shown FROM message_states
-         WHERE {FRESH} AND {_following(FRESH_ID, FENCE)}
+         WHERE {FRESH} AND {_following(FRESH_ID, READ_HORIZON)}
          ORDER BY {FRESH_ID} LIMIT {_LOOK}),
     page AS MATERIALIZED (
         SELECT * FROM ({_shown_of_walked(in_detail)}) AS fresh
@@ -521,11 +520,11 @@ def _shown_of_walked(in_detail: bool) -> str:
          LIMIT %(limit)s"""
 
 
-_IS_OTHERS = 'AND client_id <> %(not_from)s::uuid'
+_IS_OTHERS = 'AND client_id <> %(excluding_client)s::uuid'
 
 
-def _following(id: str, fence: str) -> str:
-    return f'{id} > %(after)s AND {id} < {fence}'
+def _following(id: str, horizon: str) -> str:
+    return f'{id} > %(after)s AND {id} < {horizon}'
 
 
 def _columns(in_detail: bool, claim: str = 'NULL::text') -> str:

@@ -1,6 +1,5 @@
 """Queues: made, described, counted, removed."""
 
-import builtins
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -103,7 +102,7 @@ class Queues:
         """Remove a queue with its messages and claims; none that exists is no error.
 
         At once they are out of everybody's sight, also if the queue is made anew;
-        ``Expiry`` removes their rows afterwards.
+        The janitor removes their rows afterwards.
         """
         # First turn further posts away, which needs no waiting; then wait for those under
         # way. (A mere DELETE would wait for ever new ones, which overtake it.)
@@ -115,7 +114,7 @@ class Queues:
     def purge(self, queue: QueueKey) -> int:
         """Delete all messages of the queue, claimed or not; how many those were.
 
-        They are left below the floor, for ``Expiry`` to remove. A post that is under way
+        They are left below the floor, for the janitor to remove. A post that is under way
         may come before the purge or after it.
         """
         counted = self._database.rows(_COUNT, queue.parameters)
@@ -123,14 +122,14 @@ class Queues:
             raise QueueNotFound(queue.name, queue.project)
         return int(counted[0][0])
 
-    def list(self, project: str, marker: str, limit: int) -> builtins.list[Queue]:
+    def page(self, project: str, marker: str, limit: int) -> list[Queue]:
         """The project's next queues by name, after the name ``marker``."""
         parameters = {'project': project, 'marker': _known_name(marker), 'limit': limit}
         return [Queue(*row) for row in self._database.rows(_LIST, parameters, repeatable=True)]
 
     def search(
         self, project: str, marker: str, limit: int, wanted: QueueFilter
-    ) -> tuple[builtins.list[Queue], str | None]:
+    ) -> tuple[list[Queue], str | None]:
         """Those of the project's next queues that the filter lets through.
 
         It looks at 10,000 queues at most, or at fewer with much metadata. So there may be more
@@ -139,7 +138,7 @@ class Queues:
         :returns: the queues, and the marker from which to go on; None if there are no more
         """
         after = _known_name(marker)
-        found: builtins.list[Queue] = []
+        found: list[Queue] = []
         for _ in range(_MOST_LOOKS):
             parameters = {'project': project, 'marker': after, **wanted.parameters}
             rows = self._database.rows(_SEARCH, parameters, repeatable=True)
@@ -217,7 +216,7 @@ class Queues:
 
 
 def _refuse_cycle(
-    run: Callable[[str, Mapping[str, Any]], builtins.list[Row]], queue: QueueKey, metadata: str
+    run: Callable[[str, Mapping[str, Any]], list[Row]], queue: QueueKey, metadata: str
 ) -> None:
     """Refuse metadata under which the queue's dead letters could come back to it.
 

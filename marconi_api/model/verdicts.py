@@ -4,7 +4,6 @@ The messages are locked first, and judged by a later statement of the same trans
 the same round trip, whose snapshot is younger than the locks: what is judged is what is.
 """
 
-import builtins
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -91,7 +90,7 @@ class Verdicts:
 
     def give(
         self, queue: QueueKey, claim: str | None, verdicts: Sequence[Verdict]
-    ) -> builtins.list[Outcome]:
+    ) -> list[Outcome]:
         """Carry out each verdict that can be, all at once; an outcome for each, in order.
 
         :param claim: the claim that holds the messages; None if there is none
@@ -115,9 +114,7 @@ class Verdicts:
             for verdict, row in zip(verdicts, rows, strict=True)
         ]
 
-    def heartbeat(
-        self, queue: QueueKey, claim: str, ttl: int, grace: int
-    ) -> builtins.list[Outcome]:
+    def heartbeat(self, queue: QueueKey, claim: str, ttl: int, grace: int) -> list[Outcome]:
         """Renew the claim and all that it still holds; an outcome for each it ever took.
 
         As ``Claims.renew``, of which this tells the success message by message.
@@ -169,9 +166,7 @@ class Verdicts:
     def _has_parked(self, queue: QueueKey, after: int) -> bool:
         return bool(self._rows(_NEXT_PARKED, queue, {'after': after}))
 
-    def _rows(
-        self, statement: str, queue: QueueKey, parameters: dict[str, Any]
-    ) -> builtins.list[Row]:
+    def _rows(self, statement: str, queue: QueueKey, parameters: dict[str, Any]) -> list[Row]:
         return self._database.rows(statement, {**queue.parameters, **parameters})
 
 
@@ -305,7 +300,7 @@ _BATCH = f"""
     batch AS MATERIALIZED (
         SELECT ctid FROM message_states {_PARKED} LIMIT %(batch_size)s FOR UPDATE SKIP LOCKED)"""
 
-# Each gets an instant of its own: hints cannot start within many equal times.
+# Each gets an instant of its own: marks cannot start within many equal times.
 _KICK = Prepared(
     f"""{_BATCH},
     transaction AS MATERIALIZED (SELECT pg_current_xact_id() FROM batch LIMIT 1),

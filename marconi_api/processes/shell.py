@@ -28,7 +28,7 @@ def furnish() -> None:
 
             @classmethod
             def invoke(cls, ns: dict[str, Any], banner: str) -> None:
-                ns['admin'] = model.admin
+                ns['admin'] = model.store.admin
                 _complete(ns)
                 super().invoke(ns, banner + BANNER)
 

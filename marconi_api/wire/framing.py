@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 from marconi_api import limits
-from marconi_api.errors import OutOfRange
+from marconi_api.errors import InvalidRequest
 from marconi_api.wire.failures import MalformedRequest
 
 #: The protocols that are spoken here.
@@ -40,7 +40,7 @@ def receive(environ: dict[str, Any]) -> None:
     """Refuse what is not well formed; put together a body that comes in chunks.
 
     :raises MalformedRequest: where it is not well formed
-    :raises OutOfRange: where the chunks are larger than any body may be
+    :raises InvalidRequest: where the chunks are larger than any body may be
     """
     try:
         _check(environ)
@@ -132,5 +132,5 @@ def _received(next_chunk: Callable[[], bytes], at_most: int) -> bytes:
         if received <= at_most:
             body += chunk
     if received > at_most:
-        raise OutOfRange(f'The body must not exceed {at_most} bytes.')
+        raise InvalidRequest(f'The body must not exceed {at_most} bytes.')
     return bytes(body)

@@ -17,7 +17,7 @@ from typing import Any
 from wsme import types as wtypes
 
 from marconi_api import limits
-from marconi_api.errors import MarconiError, OutOfRange, StorageUnavailable
+from marconi_api.errors import InvalidRequest, MarconiError, StorageUnavailable
 from marconi_api.wire.actions import Content, Declaration
 from marconi_api.wire.documents import JsonObject
 from marconi_api.wire.failures import InvalidBody, InvalidParameter, MissingHeader, WrongContentType
@@ -302,11 +302,11 @@ class Operation:
         query, body = self._query().values(), self._body_type()
         failures = [*self._of_hooks('raises'), *self._declared.raises]
         if not all(isinstance(parameter, TextParameter) for parameter in query):
-            failures += [InvalidParameter, OutOfRange]
+            failures += [InvalidParameter, InvalidRequest]
         if self._declared.needs_client_id:
             failures.append(MissingHeader)
         if body is not None:
-            failures += [InvalidBody, OutOfRange]
+            failures += [InvalidBody, InvalidRequest]
         if self._declared.media_type:
             failures.append(WrongContentType(self._declared.media_type))
         if self._declared.needs_storage:

@@ -12,7 +12,7 @@ from typing import Any
 from webob.request import BaseRequest
 
 from marconi_api import limits
-from marconi_api.errors import InvalidQueueName, OutOfRange
+from marconi_api.errors import InvalidQueueName, InvalidRequest
 from marconi_api.wire import framing
 from marconi_api.wire.failures import InvalidBody, InvalidClientId, MissingHeader
 
@@ -77,7 +77,7 @@ class Request(BaseRequest):
         """The body, decoded. Refused where it is missing, longer than ``at_most``, not UTF-8."""
         size = self.content_size
         if size > at_most:
-            raise OutOfRange(f'The body must not exceed {at_most} bytes; this one has {size}.')
+            raise InvalidRequest(f'The body must not exceed {at_most} bytes; this one has {size}.')
         if self._content is None:
             self._content = self.environ['wsgi.input'].read(size) if size else b''
         content = self._content

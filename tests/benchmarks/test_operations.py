@@ -12,26 +12,15 @@ from benchmarks.in_process import Listener, call
 from benchmarks.operations import Queue
 from marconi_api import model
 
-REPOSITORIES = (
-    'database',
-    'hints',
-    'queues',
-    'messages',
-    'claims',
-    'verdicts',
-    'expiry',
-    'admin',
-)
 VERSIONS = ('v1', 'v2')
 
 
 @pytest.fixture
 def listener(postgres: Any, app: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Listener]:
     """A second application, of which we hear what it sends to PostgreSQL."""
-    for name in REPOSITORIES:
-        monkeypatch.setattr(model, name, getattr(model, name))
+    monkeypatch.setattr(model, 'store', model.store)
     yield Listener(postgres.url)
-    model.database.close()
+    model.store.database.close()
 
 
 def fill_queue(app: Any, sql: Any, version: str) -> Queue:

@@ -18,17 +18,6 @@ from marconi_api.processes.embedded.cluster import EmbeddedPostgres
 
 from .client import Api
 
-_REPOSITORIES = (
-    'database',
-    'hints',
-    'queues',
-    'messages',
-    'claims',
-    'verdicts',
-    'expiry',
-    'admin',
-)
-
 
 @pytest.fixture
 def api(app: TestApp) -> Api:
@@ -63,7 +52,7 @@ def mortal_api(wsgi_app: Any, other_postgres: EmbeddedPostgres) -> Iterator[Api]
     """A client of a second service, whose storage is ``other_postgres``."""
     other_postgres.start()
     with _another_service(other_postgres.url) as api:
-        with model.database.transaction() as run:
+        with model.store.database.transaction() as run:
             run('DELETE FROM queues', {})
         yield api
 
@@ -77,13 +66,12 @@ def api_without_storage(wsgi_app: Any) -> Iterator[Api]:
 
 @contextmanager
 def _another_service(database_url: str) -> Iterator[Api]:
-    of_the_first = {name: getattr(model, name) for name in _REPOSITORIES}
+    of_the_first = model.store
     config = conf_from_file(str(installation.OPERATOR_FILES / 'config.py'))
     config.database.url = database_url
     config.logging = {'version': 1, 'disable_existing_loggers': False}
     try:
         yield Api(TestApp(setup_app(config), lint=False))
     finally:
-        model.database.close()
-        for name, repository in of_the_first.items():
-            setattr(model, name, repository)
+        model.store.database.close()
+        model.store = of_the_first

@@ -19,7 +19,7 @@ from marconi_api import model
 
 from .client import CLIENT_ID, PROJECT, LaterApi
 
-#: Bytes of an entry, with all that it alone refers to. The largest is that of the hints.
+#: Bytes of an entry, with all that it alone refers to. The largest is that of the marks.
 MOST_IN_AN_ENTRY = 4096
 
 #: The caches that are bounded by what there is in the program: types of documents.
@@ -51,7 +51,7 @@ def remembered(app: TestApp) -> dict[str, tuple[Any, int]]:
     """Each cache after hostile requests, beside the number of its entries."""
     for cache in CACHES.values():
         cache.cache_clear()
-    model.messages._attributes._known.clear()
+    model.store.messages._attributes._known.clear()
     for number in range(CLIENTS):
         send_what_is_long(LaterApi(app, '/v2'), number)
     caches: dict[str, tuple[Any, int]] = {
@@ -62,11 +62,11 @@ def remembered(app: TestApp) -> dict[str, tuple[Any, int]]:
         for name, cache in CACHES.items()
         if name not in OF_TYPES
     }
-    known = {'messages': model.messages._attributes, 'claims': model.claims._attributes}
+    known = {'messages': model.store.messages._attributes, 'claims': model.store.claims._attributes}
     for name, attributes in known.items():
         caches[f'attributes of {name}'] = (attributes._known, len(attributes._known))
-    memories = model.hints._memories
-    caches['hints'] = (memories, len(memories))
+    memories = model.store.low_water_marks._memories
+    caches['marks'] = (memories, len(memories))
     return caches
 
 
@@ -80,7 +80,7 @@ def send_what_is_long(api: LaterApi, number: int) -> None:
         api.put(path, {'_dead_letter_queue': name, '_max_claim_count': 2, 'a': wide})
     api.put(path, {'_dead_letter_queue': 'x' * 64, '_max_claim_count': 2, 'a': wide})
     # As a dump or an older release may have left it.
-    with model.database.transaction() as run:
+    with model.store.database.transaction() as run:
         metadata = f'{{"_dead_letter_queue": "{wide}", "_max_claim_count": {10**100}}}'
         run('UPDATE queues SET metadata = %(metadata)s', {'metadata': metadata})
     api.post(f'{path}/messages', {'messages': [{'body': long}]})
@@ -106,7 +106,7 @@ def test_an_entry_is_small_whatever_clients_send(remembered: dict[str, tuple[Any
 
     assert {name: size for name, size in sizes.items() if size > MOST_IN_AN_ENTRY} == {}
     filled = {name for name, (_, entries) in remembered.items() if entries >= CLIENTS}
-    assert filled >= {'of', '_remembered_query', 'attributes of claims', 'hints'}
+    assert filled >= {'of', '_remembered_query', 'attributes of claims', 'marks'}
 
 
 def test_every_cache_has_a_bound() -> None:

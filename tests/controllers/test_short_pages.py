@@ -1,15 +1,14 @@
 """A page that passed over too much is empty, and leads on; a client that follows misses nothing."""
 
-import importlib
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from webtest import TestApp
 
-from .client import CLIENT_ID, OTHER_CLIENT_ID, Api, LaterApi, bodies
+from marconi_api.model import messages
 
-MESSAGES = importlib.import_module('marconi_api.model.messages')
+from .client import CLIENT_ID, OTHER_CLIENT_ID, Api, LaterApi, bodies
 
 VERSIONS = ('/v1', '/v1.1', '/v2')
 
@@ -57,7 +56,7 @@ def test_a_client_that_stops_at_an_empty_page_finds_what_lies_behind_its_own_mes
 def test_an_empty_page_leads_on_where_the_time_was_up(
     pages: Callable[[str], list[Any]], version: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(MESSAGES, '_PATIENCE', 0)
+    monkeypatch.setattr(messages, '_PATIENCE', 0)
 
     found = pages(f'{version}/queues/jobs/messages')
 

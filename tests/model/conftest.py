@@ -20,7 +20,7 @@ OTHER_CLIENT = '30387f00-3972-11e3-8f6c-8b1a5c1d3f2e'
 def queue(app: Any) -> QueueKey:
     """A queue that exists, and is empty."""
     key = QueueKey.of('project', 'jobs')
-    model.queues.create(key)
+    model.store.queues.create(key)
     return key
 
 
@@ -33,7 +33,7 @@ def post(queue: QueueKey) -> Callable[..., list[str]]:
         how_many: int = 1, ttl: int = 300, to: QueueKey = queue, client: str = CLIENT
     ) -> list[str]:
         bodies = [str(next(numbers)) for _ in range(how_many)]
-        return model.messages.post(to, client, [ttl] * how_many, bodies)
+        return model.store.messages.post(to, client, [ttl] * how_many, bodies)
 
     return post_messages
 
@@ -43,7 +43,7 @@ def claim(queue: QueueKey) -> Callable[..., Any]:
     """Claims messages, with room for all that a test posts."""
 
     def claim_messages(limit: int = 20, ttl: int = 60, grace: int = 60) -> Any:
-        return model.claims.create(queue, ttl, grace, limit)
+        return model.store.claims.create(queue, ttl, grace, limit)
 
     return claim_messages
 
@@ -64,7 +64,7 @@ def fill(queue: QueueKey, sql: Any) -> Callable[..., list[str]]:
     ) -> list[str]:
         # Ids that were given out: from that of a transaction of now on, and some are used up.
         [(transaction,)] = sql('SELECT pg_current_xact_id()::text::bigint')
-        first = (transaction + model.database.base) << 14
+        first = (transaction + model.store.database.base) << 14
         for _ in range(how_many // 2**14 + 2):
             sql('SELECT pg_current_xact_id()')
         sql(

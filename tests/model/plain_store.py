@@ -1,6 +1,6 @@
 """Queues in plain Python, to be read as the specification of ``marconi_api.model``.
 
-For one client at a time: there are no locks, fences or hints here. What time does is done
+For one client at a time: there are no locks, fences or marks here. What time does is done
 when it passes, where the store finds out when it looks. Answers are those of the store.
 """
 
@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from unittest.mock import ANY
 
 from marconi_api.errors import (
-    ClaimDoesNotHold,
     ClaimNotFound,
     DeadLetterCycle,
-    MessageIsClaimed,
+    HeldByAnotherClaim,
+    NotHeldByThisClaim,
     QueueNotFound,
 )
 from marconi_api.model import (
@@ -258,12 +258,17 @@ class PlainStore:
         ]
 
     def peek(
-        self, name: str, marker: str | None, limit: int, not_from: str | None, states: Set[str]
+        self,
+        name: str,
+        marker: str | None,
+        limit: int,
+        excluding_client: str | None,
+        states: Set[str],
     ) -> list[PeekedMessage]:
         following = [
             message
             for message in self.queues.get(name, PlainQueue()).in_order(states)
-            if message.id > (marker or '') and message.client != not_from
+            if message.id > (marker or '') and message.client != excluding_client
         ]
         return [
             PeekedMessage(*self.told(message), message.state, message.claim_count, message.reason)
@@ -271,9 +276,14 @@ class PlainStore:
         ]
 
     def list_page(
-        self, name: str, marker: str | None, limit: int, not_from: str | None, states: Set[str]
+        self,
+        name: str,
+        marker: str | None,
+        limit: int,
+        excluding_client: str | None,
+        states: Set[str],
     ) -> list[Message]:
-        page = self.peek(name, marker, limit, not_from, states)
+        page = self.peek(name, marker, limit, excluding_client, states)
         return [Message(m.id, m.ttl, m.age, m.body, m.claim) for m in page]
 
     def get_many(self, name: str, ids: Sequence[str]) -> list[Message]:
@@ -284,9 +294,9 @@ class PlainStore:
         if message is None:
             return
         if claim and not message.holder:
-            raise ClaimDoesNotHold(id, claim)
+            raise NotHeldByThisClaim(id, claim)
         if claim != message.holder:
-            raise MessageIsClaimed(id)
+            raise HeldByAnotherClaim(id)
         del self.messages(name)[id]
 
     def delete_many(self, name: str, ids: Sequence[str]) -> int:

@@ -3,7 +3,7 @@
 import pytest
 
 from marconi_api import model
-from marconi_api.errors import OutOfRange, QueueNotFound
+from marconi_api.errors import InvalidRequest, QueueNotFound
 from marconi_api.model import admin
 from marconi_api.model.admin import QueueView
 from tests.model.conftest import ids
@@ -12,26 +12,26 @@ from tests.model.conftest import ids
 @pytest.fixture
 def jobs(queue):
     """The queue, as an administrator has it."""
-    return model.admin.queue(queue.name, queue.project)
+    return model.store.admin.queue(queue.name, queue.project)
 
 
 def test_projects_and_their_queues_are_listed(queue):
-    model.queues.create(model.QueueKey.of('', 'nobody-s'))
+    model.store.queues.create(model.QueueKey.of('', 'nobody-s'))
 
-    assert model.admin.projects() == ['', 'project']
-    assert model.admin.queues('project') == ['jobs']
-    assert model.admin.queues() == ['nobody-s']
+    assert model.store.admin.projects() == ['', 'project']
+    assert model.store.admin.queues('project') == ['jobs']
+    assert model.store.admin.queues() == ['nobody-s']
 
 
 def test_a_queue_that_does_not_exist_is_said_to_be_missing(queue):
     with pytest.raises(QueueNotFound, match='nope'):
-        model.admin.queue('nope')
+        model.store.admin.queue('nope')
 
 
 def test_every_state_is_counted_and_shown(jobs, post, claim, sql):
     ready, claimed, delayed, parked, expired = post(5)
     held = claim(limit=2)
-    model.admin.queue('jobs', 'project').requeue(ready)
+    model.store.admin.queue('jobs', 'project').requeue(ready)
     for message, change in (
         (delayed, "held_until = now() + '60 s'"),
         (parked, "held_until = 'infinity'"),
@@ -63,21 +63,23 @@ def test_all_states_can_be_asked_for_by_that_word(jobs, post, claim):
 
 
 def test_an_unknown_state_is_refused_with_those_there_are(jobs):
-    with pytest.raises(OutOfRange, match='ready, claimed, delayed, parked, expired or all, not'):
+    with pytest.raises(
+        InvalidRequest, match='ready, claimed, delayed, parked, expired or all, not'
+    ):
         jobs.peek('claimd')
 
 
 @pytest.mark.parametrize('limit', [-1, 0, 10**19])
 def test_a_limit_that_means_nothing_is_refused_with_its_range(jobs, limit):
-    for look in (model.admin.overview, jobs.peek, jobs.claims):
-        with pytest.raises(OutOfRange, match=f'limit must be between 1 and 10000, not {limit}'):
+    for look in (model.store.admin.overview, jobs.peek, jobs.claims):
+        with pytest.raises(InvalidRequest, match=f'limit must be between 1 and 10000, not {limit}'):
             look(limit=limit)
 
 
 def test_queues_are_shown_the_deepest_first(jobs, queue, post, claim, sql):
     shallow, empty = (model.QueueKey.of('', name) for name in ('shallow', 'empty'))
-    model.queues.create(shallow)
-    model.queues.create(empty)
+    model.store.queues.create(shallow)
+    model.store.queues.create(empty)
     post(1, to=shallow)
     parked, delayed, expired, *_ = post(7)
     claim(limit=20)
@@ -90,26 +92,26 @@ def test_queues_are_shown_the_deepest_first(jobs, queue, post, claim, sql):
         sql(f'UPDATE message_states SET {change} WHERE id = %s', int(message, 16))
     post(3)
 
-    assert model.admin.overview() == [
+    assert model.store.admin.overview() == [
         QueueView('jobs', 'project', ready=3, claimed=4, delayed=1, parked=1),
         QueueView('shallow', '', ready=1, claimed=0, delayed=0, parked=0),
         QueueView('empty', '', ready=0, claimed=0, delayed=0, parked=0),
     ]
-    assert [view.name for view in model.admin.overview(limit=2)] == ['jobs', 'shallow']
-    assert repr(model.admin.overview()).count('\n') == 2
+    assert [view.name for view in model.store.admin.overview(limit=2)] == ['jobs', 'shallow']
+    assert repr(model.store.admin.overview()).count('\n') == 2
 
 
 def test_an_overview_counts_slice_by_slice(jobs, post, monkeypatch):
     others = [model.QueueKey.of('', str(number)) for number in range(7)]
     for number, other in enumerate(others):
-        model.queues.create(other)
+        model.store.queues.create(other)
         post(number + 1, to=other)
-    model.queues.delete(others[3])
-    in_one = model.admin.overview()
+    model.store.queues.delete(others[3])
+    in_one = model.store.admin.overview()
 
     for size in (1, 2, 3, 5, 24, 28, 29):
         monkeypatch.setattr(admin, '_SLICE', size)
-        assert model.admin.overview() == in_one
+        assert model.store.admin.overview() == in_one
 
     assert [view.ready for view in in_one] == [7, 6, 5, 3, 2, 1, 0]
 
@@ -119,19 +121,19 @@ def test_an_overview_passes_over_what_was_purged_or_deleted(jobs, queue, post):
     jobs.purge()
     post(1)
     gone = model.QueueKey.of('', 'gone')
-    model.queues.create(gone)
+    model.store.queues.create(gone)
     post(5, to=gone)
-    model.queues.delete(gone)
+    model.store.queues.delete(gone)
 
-    assert model.admin.overview() == [QueueView('jobs', 'project', 1, 0, 0, 0)]
+    assert model.store.admin.overview() == [QueueView('jobs', 'project', 1, 0, 0, 0)]
 
 
-def test_a_queue_of_another_project_is_hinted_at(queue):
+def test_a_queue_of_another_project_is_marked_at(queue):
     with pytest.raises(QueueNotFound) as missing:
-        model.admin.queue('jobs')
+        model.store.admin.queue('jobs')
 
     assert missing.value.__notes__ == ["There is this one: admin.queue('jobs', 'project')"]
-    jobs = eval(missing.value.__notes__[0].partition(': ')[2], {'admin': model.admin})
+    jobs = eval(missing.value.__notes__[0].partition(': ')[2], {'admin': model.store.admin})
     assert jobs.stats()['ready'] == 0
 
 
@@ -220,7 +222,7 @@ def test_a_purge_leaves_an_empty_queue_that_goes_on_working(jobs, queue, post, c
     posted = post(1)
     assert ids(claim()) == posted
 
-    assert model.admin.expire() == 20
+    assert model.store.admin.expire() == 20
     assert sql('SELECT count(*) FROM messages') == [(1,)]
 
 

@@ -22,8 +22,8 @@ from hypothesis.stateful import run_state_machine_as_test as run
 
 from marconi_api import model
 from marconi_api.errors import MarconiError
-from marconi_api.model import Batch, QueueKey, Share, Verdict
-from marconi_api.model.shares import divide
+from marconi_api.model import Batch, ClaimSource, QueueKey, Verdict
+from marconi_api.model.claim_sources import divide
 from tests.conftest import TABLES
 from tests.model.conftest import CLIENT, OTHER_CLIENT
 from tests.model.plain_store import PlainStore
@@ -87,7 +87,7 @@ class Requests(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.sql(f'TRUNCATE {TABLES}')
-        # Of other names than before, since the process remembers hints and attributes.
+        # Of other names than before, since the process remembers marks and attributes.
         self.project = f'project-{next(_projects)}'
         self.plain = PlainStore()
         self.ids: list[str] = []
@@ -98,7 +98,7 @@ class Requests(RuleBasedStateMachine):
         return QueueKey.of(self.project, queue)
 
     def admin(self, queue):
-        return model.admin.queue(queue, self.project)
+        return model.store.admin.queue(queue, self.project)
 
     def same(self, of_store, of_plain, queue, *more):
         """Both give the same answer about a queue, or refuse in the same way."""
@@ -112,10 +112,10 @@ class Requests(RuleBasedStateMachine):
         type(self).steps += 1
         everything = None, 1000, None, EVERY_STATE
         for queue in QUEUES:
-            peeked = model.messages.peek(self.key(queue), *everything)
+            peeked = model.store.messages.peek(self.key(queue), *everything)
             assert peeked == self.plain.peek(queue, *everything)
         for queue in sorted(self.changed & {*self.plain.queues}):
-            assert model.queues.stats(self.key(queue)) == self.plain.stats(queue)
+            assert model.store.queues.stats(self.key(queue)) == self.plain.stats(queue)
             admin = self.admin(queue)
             views = [view for view in admin.peek(limit=1000) if view.state != 'expired']
             assert views == self.plain.view(queue)
@@ -175,7 +175,7 @@ class Requests(RuleBasedStateMachine):
         self.claim('jobs', HOUR + 2 * QUARTER, QUARTER, 3)
 
     def create(self, queue):
-        self.same(model.queues.create, self.plain.create, queue)
+        self.same(model.store.queues.create, self.plain.create, queue)
 
     @rule(
         queue=QUEUE,
@@ -191,7 +191,7 @@ class Requests(RuleBasedStateMachine):
         }
 
         def of_store(key, *_):
-            model.queues.change_metadata(key, lambda _: json.dumps(metadata))
+            model.store.queues.change_metadata(key, lambda _: json.dumps(metadata))
 
         self.same(of_store, self.plain.set_dead_letters, queue, most_claims, to, ttl)
 
@@ -201,13 +201,13 @@ class Requests(RuleBasedStateMachine):
     )
     def clear(self, queue, how):
         if how == 'purge':
-            self.same(model.queues.purge, self.plain.purge, queue)
+            self.same(model.store.queues.purge, self.plain.purge, queue)
         elif how == 'unclaimed':
-            self.same(model.messages.delete_unclaimed, self.plain.delete_unclaimed, queue)
+            self.same(model.store.messages.delete_unclaimed, self.plain.delete_unclaimed, queue)
         elif how == 'parked':
-            self.same(model.verdicts.delete_parked, self.plain.delete_parked, queue)
+            self.same(model.store.verdicts.delete_parked, self.plain.delete_parked, queue)
         if how in ('delete', 'make anew'):
-            self.same(model.queues.delete, self.plain.delete_queue, queue)
+            self.same(model.store.queues.delete, self.plain.delete_queue, queue)
         if how in ('make', 'make anew'):
             self.create(queue)
 
@@ -224,7 +224,7 @@ class Requests(RuleBasedStateMachine):
     @rule(queue=QUEUE, client=CLIENTS, ttls=TTLS)
     def post_to_a_queue_made_for_it(self, queue, client, ttls):
         def post(key, client, *batch):
-            return model.messages.post_composed(key, client, lambda _: Batch(*batch))
+            return model.store.messages.post_composed(key, client, lambda _: Batch(*batch))
 
         self.plain.create(queue)
         self.post_batch(queue, client, ttls, [0] * len(ttls), post)
@@ -234,7 +234,7 @@ class Requests(RuleBasedStateMachine):
         ids = []
 
         def of_store(*batch):
-            ids.extend((post or model.messages.post)(*batch))
+            ids.extend((post or model.store.messages.post)(*batch))
             return ids
 
         def of_plain(*batch):
@@ -246,7 +246,7 @@ class Requests(RuleBasedStateMachine):
 
     @rule(queue=QUEUE, limit=LIMITS)
     def pop(self, queue, limit):
-        self.same(model.messages.pop, self.plain.pop, queue, limit)
+        self.same(model.store.messages.pop, self.plain.pop, queue, limit)
 
     @rule(data=st.data())
     def delete(self, data):
@@ -254,18 +254,18 @@ class Requests(RuleBasedStateMachine):
         messages = self.draw_messages(data, queue, claim)
         claim = data.draw(st.sampled_from([claim, claim, None]))
         for message in messages[:2]:
-            self.same(model.messages.delete, self.plain.delete, queue, message, claim)
+            self.same(model.store.messages.delete, self.plain.delete, queue, message, claim)
 
     @rule(data=st.data(), queue=QUEUE)
     def delete_many(self, data, queue):
         ids = self.draw_messages(data, queue)
-        self.same(model.messages.delete_many, self.plain.delete_many, queue, ids)
+        self.same(model.store.messages.delete_many, self.plain.delete_many, queue, ids)
 
     # ------------------------------------------------------------ claims
 
     @rule(queue=QUEUE, ttl=TERMS, grace=GRACES, limit=LIMITS)
     def claim(self, queue, ttl, grace, limit):
-        claim = model.claims.create(self.key(queue), ttl, grace, limit)
+        claim = model.store.claims.create(self.key(queue), ttl, grace, limit)
         identity = claim.id if claim else NO_CLAIM
         self.same(
             lambda *_: claim,
@@ -279,8 +279,10 @@ class Requests(RuleBasedStateMachine):
 
     @rule(queues=SOME_QUEUES, limits=MORE_LIMITS, ttl=TERMS, grace=GRACES, limit=LIMITS)
     def claim_in_order_of_preference(self, queues, limits, ttl, grace, limit):
-        shares = [Share(self.key(queue), most) for queue, most in zip(queues, limits, strict=False)]
-        self.claim_over_queues(shares, ttl, grace, limit)
+        sources = [
+            ClaimSource(self.key(queue), most) for queue, most in zip(queues, limits, strict=False)
+        ]
+        self.claim_across_queues(sources, ttl, grace, limit)
 
     @rule(
         queues=SOME_QUEUES,
@@ -292,14 +294,16 @@ class Requests(RuleBasedStateMachine):
     )
     def claim_by_weight(self, queues, limits, weights, ttl, grace, limit):
         terms = zip(queues, limits, weights, strict=False)
-        shares = [Share(self.key(queue), most, weight) for queue, most, weight in terms]
-        self.claim_over_queues(shares, ttl, grace, limit)
+        sources = [ClaimSource(self.key(queue), most, weight) for queue, most, weight in terms]
+        self.claim_across_queues(sources, ttl, grace, limit)
 
-    def claim_over_queues(self, shares, ttl, grace, limit):
+    def claim_across_queues(self, sources, ttl, grace, limit):
         lots = random.getstate()
-        claims, missing = model.claims.create_over(shares, ttl, grace, limit)
+        claims, missing = model.store.claims.create_across(sources, ttl, grace, limit)
         # A queue may be asked twice.
-        ids = {share.queue: [c.id for key, c in claims if key == share.queue] for share in shares}
+        ids = {
+            source.queue: [c.id for key, c in claims if key == source.queue] for source in sources
+        }
         expected, expected_missing = [], []
 
         def take(key, count):
@@ -317,19 +321,19 @@ class Requests(RuleBasedStateMachine):
 
         # Who gets how many is told by test_shares.py; here the same lots are drawn again.
         random.setstate(lots)
-        divide(shares, limit, take)
+        divide(sources, limit, take)
         assert (claims, missing) == (expected, expected_missing)
         self.claims += [(key.name, claim.id) for key, claim in claims]
 
     @rule(data=st.data(), ttl=TERMS, grace=GRACES)
     def renew(self, data, ttl, grace):
         queue, claim = self.draw_claim(data)
-        self.same(model.claims.renew, self.plain.renew, queue, claim, ttl, grace)
+        self.same(model.store.claims.renew, self.plain.renew, queue, claim, ttl, grace)
 
     @rule(data=st.data())
     def release(self, data):
         queue, claim = self.draw_claim(data)
-        self.same(model.claims.release, self.plain.release, queue, claim)
+        self.same(model.store.claims.release, self.plain.release, queue, claim)
 
     @rule(data=st.data(), verdict=VERDICTS, ttl=TERMS, grace=GRACES)
     def come_too_late(self, data, verdict, ttl, grace):
@@ -340,10 +344,10 @@ class Requests(RuleBasedStateMachine):
         messages = self.draw_messages(data, queue, claim)
         self.give(queue, claim, messages, [verdict] * 4, grace)
         for message in messages:
-            self.same(model.messages.delete, self.plain.delete, queue, message, claim)
-        self.same(model.verdicts.heartbeat, self.plain.heartbeat, queue, claim, ttl, grace)
-        self.same(model.claims.renew, self.plain.renew, queue, claim, ttl, grace)
-        self.same(model.claims.get, self.plain.get_claim, queue, claim)
+            self.same(model.store.messages.delete, self.plain.delete, queue, message, claim)
+        self.same(model.store.verdicts.heartbeat, self.plain.heartbeat, queue, claim, ttl, grace)
+        self.same(model.store.claims.renew, self.plain.renew, queue, claim, ttl, grace)
+        self.same(model.store.claims.get, self.plain.get_claim, queue, claim)
 
     # ------------------------------------------------------------ verdicts
 
@@ -367,16 +371,16 @@ class Requests(RuleBasedStateMachine):
             Verdict(message, verdict, seconds, grace, 'odd' if verdict == 'park' else None)
             for message, (verdict, seconds) in zip(messages, verdicts, strict=False)
         ]
-        self.same(model.verdicts.give, self.plain.give, queue, claim, asked)
+        self.same(model.store.verdicts.give, self.plain.give, queue, claim, asked)
 
     @rule(data=st.data(), ttl=TERMS, grace=GRACES)
     def heartbeat(self, data, ttl, grace):
         queue, claim = self.draw_claim(data)
-        self.same(model.verdicts.heartbeat, self.plain.heartbeat, queue, claim, ttl, grace)
+        self.same(model.store.verdicts.heartbeat, self.plain.heartbeat, queue, claim, ttl, grace)
 
     @rule(queue=QUEUE, limit=st.none() | LIMITS)
     def kick(self, queue, limit):
-        self.same(model.verdicts.kick, self.plain.kick, queue, limit)
+        self.same(model.store.verdicts.kick, self.plain.kick, queue, limit)
 
     @rule(data=st.data(), queue=QUEUE)
     def requeue(self, data, queue):
@@ -391,26 +395,26 @@ class Requests(RuleBasedStateMachine):
         data=st.data(),
         limit=LIMITS,
         states=STATES | st.just(model.READY),
-        not_from=st.none() | CLIENTS,
+        excluding_client=st.none() | CLIENTS,
     )
-    def look(self, data, limit, states, not_from):
+    def look(self, data, limit, states, excluding_client):
         queue, claim = self.draw_claim(data)
-        self.same(model.claims.get, self.plain.get_claim, queue, claim)
+        self.same(model.store.claims.get, self.plain.get_claim, queue, claim)
         ids = self.draw_messages(data, queue, claim)
-        self.same(model.messages.get_many, self.plain.get_many, queue, ids)
-        page = (data.draw(st.sampled_from([None, *ids])), limit, not_from, states)
-        self.same(model.messages.list, self.plain.list_page, queue, *page)
-        self.same(model.messages.peek, self.plain.peek, queue, *page)
+        self.same(model.store.messages.get_many, self.plain.get_many, queue, ids)
+        page = (data.draw(st.sampled_from([None, *ids])), limit, excluding_client, states)
+        self.same(model.store.messages.page, self.plain.list_page, queue, *page)
+        self.same(model.store.messages.peek, self.plain.peek, queue, *page)
         self.same(lambda key: self.admin(key.name).stats(), self.plain.count, queue)
 
     @rule()
     def run_janitor(self):
-        assert model.expiry.run_once() == self.plain.run_janitor()
+        assert model.store.janitor.run_once() == self.plain.run_janitor()
         self.changed.update(QUEUES)
 
 
 class AsTimePasses(Requests):
-    """Rows move back in time, and hints are dropped."""
+    """Rows move back in time, and marks are dropped."""
 
     @rule(seconds=PASSINGS)
     def let_pass(self, seconds):
@@ -420,7 +424,7 @@ class AsTimePasses(Requests):
 
 
 class AtOnce(Requests):
-    """What was to happen at some time happens now, and the hints go on as in a real process."""
+    """What was to happen at some time happens now, and the marks go on as in a real process."""
 
     @rule(data=st.data())
     def lapse(self, data):
@@ -443,7 +447,7 @@ class AtOnce(Requests):
         self.plain.expire(queue, ids)
 
     def happen_now(self, table, column, queue, condition, value):
-        # As the store does it, and hints.py wants it: the clock is read by a transaction that
+        # As the store does it, and low_water_marks.py wants it: the clock is read by a transaction that
         # has its id. Apart from that, nothing tells it from having waited.
         self.sql(
             f"""WITH transaction AS MATERIALIZED (

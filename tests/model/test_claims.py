@@ -30,7 +30,7 @@ def test_a_claim_finds_nothing_in_an_empty_queue(queue, claim):
 def test_a_claim_finds_nothing_in_a_queue_that_does_not_exist(app):
     missing = QueueKey.of('project', 'missing')
 
-    assert model.claims.create(missing, ttl=60, grace=60, limit=10) is None
+    assert model.store.claims.create(missing, ttl=60, grace=60, limit=10) is None
 
 
 def test_a_claimed_message_is_not_claimed_again(post, claim):
@@ -55,7 +55,7 @@ def test_a_lapsed_claim_gives_its_messages_back_by_itself(post, claim, age):
 def test_a_released_claim_gives_its_messages_back_at_once(queue, post, claim):
     posted = post(2)
 
-    model.claims.release(queue, claim().id)
+    model.store.claims.release(queue, claim().id)
 
     assert ids(claim()) == posted
 
@@ -74,8 +74,8 @@ def test_returned_messages_come_before_the_backlog(queue, post, claim, age):
 def test_what_returned_first_is_claimed_first(queue, post, claim):
     first, second = post(1), post(1)
     claims = [claim(limit=1), claim(limit=1)]
-    model.claims.release(queue, claims[1].id)
-    model.claims.release(queue, claims[0].id)
+    model.store.claims.release(queue, claims[1].id)
+    model.store.claims.release(queue, claims[0].id)
 
     assert ids(claim(limit=1)) == second
     assert ids(claim(limit=1)) == first
@@ -84,7 +84,7 @@ def test_what_returned_first_is_claimed_first(queue, post, claim):
 def test_every_hand_out_is_counted(queue, post, claim, sql):
     post(1)
     for _ in range(3):
-        model.claims.release(queue, claim().id)
+        model.store.claims.release(queue, claim().id)
 
     claim()
 
@@ -114,21 +114,21 @@ def test_renewing_keeps_the_messages_beyond_the_first_term(queue, post, claim, a
     held = claim(ttl=60)
     age(50)
 
-    model.claims.renew(queue, held.id, ttl=60, grace=60)
+    model.store.claims.renew(queue, held.id, ttl=60, grace=60)
     age(50)
 
     assert claim() is None
-    assert len(model.claims.get(queue, held.id).messages) == 1
+    assert len(model.store.claims.get(queue, held.id).messages) == 1
 
 
 def test_a_claim_that_holds_nothing_cannot_be_renewed_and_stays_as_it_is(queue, post, claim, sql):
     [posted] = post(1)
     held = claim()
-    model.messages.delete(queue, posted, held.id)
+    model.store.messages.delete(queue, posted, held.id)
     before = sql('SELECT * FROM claims')
 
     with pytest.raises(ClaimNotFound):
-        model.claims.renew(queue, held.id, ttl=43200, grace=60)
+        model.store.claims.renew(queue, held.id, ttl=43200, grace=60)
 
     assert sql('SELECT * FROM claims') == before
 
@@ -139,7 +139,7 @@ def test_a_lapsed_claim_cannot_be_renewed_though_nobody_took_its_messages(queue,
     age(61)
 
     with pytest.raises(ClaimNotFound):
-        model.claims.renew(queue, held.id, ttl=60, grace=60)
+        model.store.claims.renew(queue, held.id, ttl=60, grace=60)
 
     assert len(claim().messages) == 1
 
@@ -150,9 +150,9 @@ def test_a_lapsed_claim_releases_nothing_that_another_holds_now(queue, post, cla
     age(61)
     fresh = claim(ttl=60)
 
-    model.claims.release(queue, stale.id)
+    model.store.claims.release(queue, stale.id)
 
-    assert len(model.claims.get(queue, fresh.id).messages) == 1
+    assert len(model.store.claims.get(queue, fresh.id).messages) == 1
 
 
 def test_a_claim_that_was_undone_leaves_its_messages_to_others(queue, post, claim, session):
@@ -171,9 +171,11 @@ def test_a_claim_that_was_undone_leaves_its_messages_to_others(queue, post, clai
 def test_a_claim_is_one_round_trip(queue, post, claim, monkeypatch):
     post(1)
     statements = []
-    rows = model.database.rows
+    rows = model.store.database.rows
     monkeypatch.setattr(
-        model.database, 'rows', lambda *args, **kw: statements.append(args) or rows(*args, **kw)
+        model.store.database,
+        'rows',
+        lambda *args, **kw: statements.append(args) or rows(*args, **kw),
     )
 
     claim()
@@ -186,7 +188,7 @@ def test_a_claim_that_lost_a_race_looks_again(queue, post, session, monkeypatch)
     posted = post(1)
     other = session()
     other.execute('SELECT FROM message_states FOR UPDATE')
-    rows = model.database.rows
+    rows = model.store.database.rows
     answers = []
 
     def let_go_after_the_first(*args: Any, **kw: Any) -> Any:
@@ -194,9 +196,9 @@ def test_a_claim_that_lost_a_race_looks_again(queue, post, session, monkeypatch)
         other.connection.rollback()
         return answers[-1]
 
-    monkeypatch.setattr(model.database, 'rows', let_go_after_the_first)
+    monkeypatch.setattr(model.store.database, 'rows', let_go_after_the_first)
 
-    taken = model.claims.create(queue, ttl=60, grace=60, limit=1)
+    taken = model.store.claims.create(queue, ttl=60, grace=60, limit=1)
 
     assert len(answers) == 2
     assert ids(taken) == posted
@@ -259,7 +261,7 @@ def test_eight_workers_handle_every_message_and_never_two_hold_one(queue, post):
             asked_at = time.time()
             crashes = dice.random() < 0.05
             ttl = 1 if crashes else 60
-            claim = model.claims.create(queue, ttl, 60, dice.randint(1, 20))
+            claim = model.store.claims.create(queue, ttl, 60, dice.randint(1, 20))
             if claim is None:
                 # What crashed workers hold is all that is left.
                 time.sleep(0.05)
@@ -271,11 +273,11 @@ def test_eight_workers_handle_every_message_and_never_two_hold_one(queue, post):
             if dice.random() < 0.1:
                 for message in claim.messages:
                     ledger.given_up(message.id)
-                model.claims.release(queue, claim.id)
+                model.store.claims.release(queue, claim.id)
                 continue
             for message in claim.messages:
                 ledger.given_up(message.id)
-                model.messages.delete(queue, message.id, claim.id)
+                model.store.messages.delete(queue, message.id, claim.id)
                 with ledger.lock:
                     ledger.handled.append(message.id)
 
@@ -284,4 +286,4 @@ def test_eight_workers_handle_every_message_and_never_two_hold_one(queue, post):
 
     assert ledger.overlaps == []
     assert len(ledger.handled) == len(set(ledger.handled)) == MESSAGES
-    assert model.queues.stats(queue).free == 0
+    assert model.store.queues.stats(queue).free == 0

@@ -22,7 +22,7 @@ OTHER = QueueKey.of('project', 'other')
 @pytest.fixture(autouse=True)
 def nothing_remembered(app, monkeypatch):
     """Repositories that have counted nothing yet."""
-    monkeypatch.setattr(model, 'queues', Queues(model.database))
+    monkeypatch.setattr(model, 'queues', Queues(model.store.database))
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def counting(sql: Any, threads: ThreadPoolExecutor) -> Any:
         sql('BEGIN')
         sql('LOCK TABLE message_states')
         try:
-            future = threads.submit(model.queues.stats, queue)
+            future = threads.submit(model.store.queues.stats, queue)
             while not sql('SELECT 1 FROM pg_locks WHERE NOT granted'):
                 time.sleep(0.01)
             yield future
@@ -59,11 +59,11 @@ def count_slowly(counting, queue):
 
 def test_a_quick_count_is_exact_each_time(queue, post):
     post(1)
-    assert model.queues.stats(queue).free == 1
+    assert model.store.queues.stats(queue).free == 1
 
     post(1)
 
-    assert model.queues.stats(queue).free == 2
+    assert model.store.queues.stats(queue).free == 2
 
 
 def test_a_slow_count_is_used_again(queue, post, counting):
@@ -72,7 +72,7 @@ def test_a_slow_count_is_used_again(queue, post, counting):
 
     post(1)
 
-    assert model.queues.stats(queue) is slow
+    assert model.store.queues.stats(queue) is slow
 
 
 def test_a_slow_count_is_used_again_for_a_short_time_only(queue, post, counting, monkeypatch):
@@ -82,62 +82,62 @@ def test_a_slow_count_is_used_again_for_a_short_time_only(queue, post, counting,
 
     post(1)
 
-    assert model.queues.stats(queue).free == 2
+    assert model.store.queues.stats(queue).free == 2
 
 
 def test_the_count_of_a_queue_is_not_used_for_another(queue, post, counting):
-    model.queues.create(OTHER)
+    model.store.queues.create(OTHER)
     post(1)
     count_slowly(counting, queue)
 
-    assert model.queues.stats(OTHER).free == 0
+    assert model.store.queues.stats(OTHER).free == 0
 
 
 def test_the_count_of_a_queue_is_not_used_for_one_that_is_made_anew(queue, post, counting):
     post(1)
     count_slowly(counting, queue)
 
-    model.queues.delete(queue)
-    model.queues.create(queue)
+    model.store.queues.delete(queue)
+    model.store.queues.create(queue)
 
-    assert model.queues.stats(queue).free == 0
+    assert model.store.queues.stats(queue).free == 0
 
 
 def test_requests_for_one_queue_share_a_count(queue, threads, counting, monkeypatch):
     monkeypatch.setattr(counts, 'LONGEST_WAIT', 30)
     with counting(queue) as first:
-        others = [threads.submit(model.queues.stats, queue) for _ in range(3)]
+        others = [threads.submit(model.store.queues.stats, queue) for _ in range(3)]
         time.sleep(1.5 * counts.QUICK)
 
     assert all(other.result() is first.result() for other in others)
 
 
 def test_a_request_does_not_wait_long_for_the_count_of_another_queue(queue, counting):
-    model.queues.create(OTHER)
+    model.store.queues.create(OTHER)
 
     with counting(queue), pytest.raises(CountUnderWay):
-        model.queues.stats(OTHER)
+        model.store.queues.stats(OTHER)
 
 
 def test_the_next_count_has_its_turn_after_one_that_failed(queue, sql):
     sql('ALTER TABLE message_states RENAME TO out_of_reach')
     try:
         with pytest.raises(StorageUnavailable):
-            model.queues.stats(queue)
+            model.store.queues.stats(queue)
     finally:
         sql('ALTER TABLE out_of_reach RENAME TO message_states')
 
-    assert model.queues.stats(queue).free == 0
+    assert model.store.queues.stats(queue).free == 0
 
 
 def test_the_messages_of_all_queues_are_not_counted_beside_a_queue(queue, counting):
     with counting(queue), pytest.raises(CountUnderWay):
-        model.queues.volume()
+        model.store.queues.volume()
 
 
 @pytest.mark.parametrize('version', ['v1', 'v1.1', 'v2'])
 def test_a_client_is_told_that_another_count_is_under_way(app, queue, counting, version):
-    model.queues.create(OTHER)
+    model.store.queues.create(OTHER)
     client = {'Client-ID': '3381af92-2b9e-11e3-b191-71861300734c', 'X-Project-Id': 'project'}
 
     with counting(queue):

@@ -27,7 +27,7 @@ def kill_sessions_of_the_service(sql):
 def test_a_connection_that_broke_while_idle_is_replaced_before_anything_is_sent(queue, post, sql):
     kill_sessions_of_the_service(sql)
     # PostgreSQL forgets a session before it closes the session's socket.
-    wait_until(lambda: model.database._thread.connection.has_arrivals())
+    wait_until(lambda: model.store.database._thread.connection.has_arrivals())
 
     assert len(post(1)) == 1
 
@@ -36,7 +36,7 @@ def test_a_read_whose_connection_breaks_is_repeated(queue, sql, session):
     marker = "SELECT pg_sleep(0.2), 'a read'"
 
     with ThreadPoolExecutor(1) as pool:
-        reading = pool.submit(model.database.rows, marker, {}, repeatable=True)
+        reading = pool.submit(model.store.database.rows, marker, {}, repeatable=True)
         wait_until_running(sql, marker)
         kill_sessions_of_the_service(sql)
 
@@ -48,7 +48,7 @@ def test_a_write_whose_connection_breaks_is_not_repeated(queue, sql):
     marker = "SELECT pg_sleep(5), 'a write'"
 
     with ThreadPoolExecutor(1) as pool:
-        writing = pool.submit(model.database.rows, marker, {})
+        writing = pool.submit(model.store.database.rows, marker, {})
         wait_until_running(sql, marker)
         kill_sessions_of_the_service(sql)
 
@@ -74,12 +74,12 @@ def test_a_database_out_of_reach_is_said_to_be(tmp_path):
 
 
 def test_a_transaction_that_fails_leaves_nothing_and_the_connection_usable(queue, sql):
-    with contextlib.suppress(RuntimeError), model.database.transaction() as run:
+    with contextlib.suppress(RuntimeError), model.store.database.transaction() as run:
         run('DELETE FROM id_epoch', {})
         raise RuntimeError
 
     assert sql('SELECT count(*) FROM id_epoch') == [(1,)]
-    assert model.database.rows('SELECT 1', {}) == [(1,)]
+    assert model.store.database.rows('SELECT 1', {}) == [(1,)]
 
 
 def test_each_thread_has_a_connection_of_its_own(queue):
@@ -87,7 +87,7 @@ def test_each_thread_has_a_connection_of_its_own(queue):
 
     def my_session(_):
         meeting.wait()
-        return model.database.rows('SELECT pg_backend_pid()', {})[0][0]
+        return model.store.database.rows('SELECT pg_backend_pid()', {})[0][0]
 
     with ThreadPoolExecutor(4) as pool:
         sessions = set(pool.map(my_session, range(4)))
@@ -96,7 +96,7 @@ def test_each_thread_has_a_connection_of_its_own(queue):
 
 
 def test_a_connection_is_kept_between_statements(queue):
-    [first, second] = (model.database.rows('SELECT pg_backend_pid()', {}) for _ in range(2))
+    [first, second] = (model.store.database.rows('SELECT pg_backend_pid()', {}) for _ in range(2))
 
     assert first == second
 
@@ -121,36 +121,36 @@ class TestRestoredDump:
         sql(f'UPDATE messages SET id = id + {ahead}')
         sql(f'UPDATE message_states SET id = id + {ahead}')
         sql('UPDATE id_epoch SET cluster = 42')
-        model.database.close()
+        model.store.database.close()
         yield queue
         sql('UPDATE id_epoch SET base = 0')
-        model.database.close()
+        model.store.database.close()
 
     def test_new_messages_come_after_the_restored_ones(self, restored, post, claim):
         [new] = post(1)
-        [old, listed] = ids(model.messages.list(restored, None, 10))
+        [old, listed] = ids(model.store.messages.page(restored, None, 10))
 
         assert listed == new > old
         assert ids(claim()) == [old, new]
 
     def test_new_queues_take_messages(self, restored, post):
-        model.queues.delete(restored)
-        model.queues.create(restored)
+        model.store.queues.delete(restored)
+        model.store.queues.create(restored)
 
         posted = post(1)
 
-        assert ids(model.messages.list(restored, None, 10)) == posted
+        assert ids(model.store.messages.page(restored, None, 10)) == posted
 
     def test_all_connections_agree(self, restored, post):
         def post_and_hang_up(_):
             [message] = post(1)
-            model.database.close()
+            model.store.database.close()
             return message
 
         with ThreadPoolExecutor(4) as pool:
             posted = list(pool.map(post_and_hang_up, range(8)))
 
-        assert set(posted) < set(ids(model.messages.list(restored, None, 20)))
+        assert set(posted) < set(ids(model.store.messages.page(restored, None, 20)))
 
     @pytest.mark.parametrize('cluster', ['another', 'this one, as a clone of it would say'])
     def test_a_post_that_would_lie_below_its_queue_is_renumbered(self, queue, post, sql, cluster):
@@ -158,13 +158,13 @@ class TestRestoredDump:
         sql(f'UPDATE queues SET floor = {10**9 << POSITION_BITS}')
         if cluster == 'another':
             sql('UPDATE id_epoch SET cluster = 42')
-            model.database.close()
+            model.store.database.close()
 
         posted = post(1)
 
-        assert ids(model.messages.list(queue, None, 10)) == posted
+        assert ids(model.store.messages.page(queue, None, 10)) == posted
         sql('UPDATE id_epoch SET base = 0')
-        model.database.close()
+        model.store.database.close()
 
 
 def test_there_is_one_epoch(queue, sql):
@@ -200,7 +200,7 @@ def test_deadlocked_statements_are_tried_again(queue, post, sql, session):
     other.execute('SELECT FROM message_states WHERE id = %s FOR UPDATE', [int(second, 16)])
 
     with ThreadPoolExecutor(1) as pool:
-        deleting = pool.submit(model.messages.delete_many, queue, [first, second])
+        deleting = pool.submit(model.store.messages.delete_many, queue, [first, second])
         with psycopg2.connect(sql.connection.dsn) as waiting, waiting.cursor() as looker:
             for _ in range(1000):
                 looker.execute('SELECT count(*) FROM pg_locks WHERE NOT granted')
@@ -210,7 +210,7 @@ def test_deadlocked_statements_are_tried_again(queue, post, sql, session):
         other.connection.commit()
         deleting.result()
 
-    assert model.queues.stats(queue).free == 0
+    assert model.store.queues.stats(queue).free == 0
 
 
 def wait_until_running(sql, statement):

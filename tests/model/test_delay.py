@@ -8,7 +8,7 @@ from tests.model.conftest import CLIENT, ids
 
 
 def post_delayed(queue, *delays):
-    return model.messages.post(
+    return model.store.messages.post(
         queue, CLIENT, [300] * len(delays), ['1'] * len(delays), delays=list(delays)
     )
 
@@ -25,27 +25,30 @@ def test_a_delayed_message_is_not_claimed_before_its_time(queue, claim, age):
 def test_a_delayed_message_is_listed_on_request_only(queue, age):
     now, delayed = post_delayed(queue, 0, 20)
 
-    assert ids(model.messages.list(queue, None, 10)) == [now]
-    assert ids(model.messages.list(queue, None, 10, states={'ready', 'claimed'})) == [now]
-    assert ids(model.messages.list(queue, None, 10, states={'ready', 'delayed'})) == [now, delayed]
+    assert ids(model.store.messages.page(queue, None, 10)) == [now]
+    assert ids(model.store.messages.page(queue, None, 10, states={'ready', 'claimed'})) == [now]
+    assert ids(model.store.messages.page(queue, None, 10, states={'ready', 'delayed'})) == [
+        now,
+        delayed,
+    ]
 
     age(21)
 
-    assert ids(model.messages.list(queue, None, 10)) == [now, delayed]
+    assert ids(model.store.messages.page(queue, None, 10)) == [now, delayed]
 
 
 def test_a_delayed_message_is_free_to_be_read_and_deleted_by_its_id(queue):
     [delayed] = post_delayed(queue, 20)
 
-    assert model.messages.get(queue, delayed).id == delayed
-    model.messages.delete(queue, delayed)
-    assert model.messages.get_many(queue, [delayed]) == []
+    assert model.store.messages.get(queue, delayed).id == delayed
+    model.store.messages.delete(queue, delayed)
+    assert model.store.messages.get_many(queue, [delayed]) == []
 
 
 def test_delayed_messages_count_as_free(queue):
     post_delayed(queue, 0, 20)
 
-    assert model.queues.stats(queue).free == 2
+    assert model.store.queues.stats(queue).free == 2
 
 
 def test_eight_who_wait_get_a_delayed_message_once_and_never_early(queue, sql):
@@ -55,7 +58,7 @@ def test_eight_who_wait_get_a_delayed_message_once_and_never_early(queue, sql):
     def wait_for_it(_):
         deadline = time.monotonic() + 8
         while time.monotonic() < deadline:
-            claim = model.claims.create(queue, 60, 60, 10)
+            claim = model.store.claims.create(queue, 60, 60, 10)
             if claim:
                 return ids(claim)
             time.sleep(0.01)
@@ -71,11 +74,11 @@ def test_eight_who_wait_get_a_delayed_message_once_and_never_early(queue, sql):
 
 def test_a_pop_takes_what_a_claim_would_take(queue, post, claim):
     first, second, third = post(3)
-    model.claims.release(queue, claim(limit=1).id)
+    model.store.claims.release(queue, claim(limit=1).id)
     held = claim(limit=1)
     assert ids(held) == [first]
 
-    popped = model.messages.pop(queue, 1)
+    popped = model.store.messages.pop(queue, 1)
 
     assert ids(popped) == [second]
     assert ids(claim()) == [third]
@@ -83,13 +86,13 @@ def test_a_pop_takes_what_a_claim_would_take(queue, post, claim):
 
 def test_a_popped_message_is_gone_and_tells_how_often_it_was_handed_out(queue, post, claim):
     post(1)
-    model.claims.release(queue, claim().id)
+    model.store.claims.release(queue, claim().id)
 
-    [popped] = model.messages.pop(queue, 10)
+    [popped] = model.store.messages.pop(queue, 10)
 
     assert popped.claim_count == 1
-    assert model.queues.stats(queue).free == 0
-    assert model.messages.pop(queue, 10) == []
+    assert model.store.queues.stats(queue).free == 0
+    assert model.store.messages.pop(queue, 10) == []
 
 
 def test_of_many_who_pop_at_once_each_message_goes_to_one(queue, post):
@@ -97,7 +100,7 @@ def test_of_many_who_pop_at_once_each_message_goes_to_one(queue, post):
 
     def pop_all(_):
         taken = []
-        while popped := model.messages.pop(queue, 7):
+        while popped := model.store.messages.pop(queue, 7):
             taken += ids(popped)
         return taken
 
@@ -112,21 +115,21 @@ def test_deleting_the_unclaimed_leaves_what_is_claimed(queue, post, claim):
     post_delayed(queue, 20)
     held = claim(limit=20)
 
-    model.messages.delete_unclaimed(queue)
+    model.store.messages.delete_unclaimed(queue)
 
-    stats = model.queues.stats(queue)
+    stats = model.store.queues.stats(queue)
     assert (stats.free, stats.claimed) == (0, 20)
-    assert len(model.claims.get(queue, held.id).messages) == 20
+    assert len(model.store.claims.get(queue, held.id).messages) == 20
 
 
 def test_a_message_tells_the_live_claim_that_it_is_under(queue, post, claim, age):
     [message, _] = post(2)
     held = claim(limit=1, ttl=60)
 
-    assert model.messages.get(queue, message).claim == held.id
-    [listed, other] = model.messages.list(queue, None, 10, states={'ready', 'claimed'})
+    assert model.store.messages.get(queue, message).claim == held.id
+    [listed, other] = model.store.messages.page(queue, None, 10, states={'ready', 'claimed'})
     assert (listed.claim, other.claim) == (held.id, None)
 
     age(61)
 
-    assert model.messages.get(queue, message).claim is None
+    assert model.store.messages.get(queue, message).claim is None

@@ -7,10 +7,10 @@ import pytest
 
 from marconi_api import model
 from marconi_api.errors import (
-    ClaimDoesNotHold,
-    MessageIsClaimed,
+    HeldByAnotherClaim,
+    InvalidRequest,
     MessageNotFound,
-    OutOfRange,
+    NotHeldByThisClaim,
     QueueNotFound,
     StorageUnavailable,
 )
@@ -22,19 +22,21 @@ CLAIMS = importlib.import_module('marconi_api.model.claims')
 
 def test_a_post_is_one_round_trip(queue, monkeypatch):
     statements = []
-    rows = model.database.rows
+    rows = model.store.database.rows
     monkeypatch.setattr(
-        model.database, 'rows', lambda *args, **kw: statements.append(args) or rows(*args, **kw)
+        model.store.database,
+        'rows',
+        lambda *args, **kw: statements.append(args) or rows(*args, **kw),
     )
 
-    model.messages.post(queue, CLIENT, [60] * 10, ['1'] * 10)
+    model.store.messages.post(queue, CLIENT, [60] * 10, ['1'] * 10)
 
     assert len(statements) == 1
 
 
 def test_posting_to_a_queue_that_does_not_exist_stores_nothing(app, sql):
     with pytest.raises(QueueNotFound):
-        model.messages.post(QueueKey.of('project', 'missing'), CLIENT, [60], ['1'])
+        model.store.messages.post(QueueKey.of('project', 'missing'), CLIENT, [60], ['1'])
 
     assert sql('SELECT count(*) FROM messages') == [(0,)]
     assert sql('SELECT count(*) FROM message_states') == [(0,)]
@@ -44,7 +46,7 @@ def test_a_post_that_fails_half_way_stores_nothing(queue, sql):
     sql("ALTER TABLE messages ADD CONSTRAINT no_poison CHECK (body <> 'poison')")
     try:
         with pytest.raises(StorageUnavailable):
-            model.messages.post(queue, CLIENT, [60, 60], ['"fine"', 'poison'])
+            model.store.messages.post(queue, CLIENT, [60, 60], ['"fine"', 'poison'])
     finally:
         sql('ALTER TABLE messages DROP CONSTRAINT no_poison')
 
@@ -55,16 +57,16 @@ def test_a_post_that_fails_half_way_stores_nothing(queue, sql):
 def test_a_post_of_more_messages_than_ids_can_number_is_refused(queue):
     too_many = 2**14 + 1
 
-    with pytest.raises(OutOfRange, match='16384'):
-        model.messages.post(queue, CLIENT, [60] * too_many, ['1'] * too_many)
+    with pytest.raises(InvalidRequest, match='16384'):
+        model.store.messages.post(queue, CLIENT, [60] * too_many, ['1'] * too_many)
 
 
 def test_a_post_of_as_many_messages_as_ids_can_number_is_stored(queue):
     most = 2**14
 
-    posted = model.messages.post(queue, CLIENT, [60] * most, ['1'] * most)
+    posted = model.store.messages.post(queue, CLIENT, [60] * most, ['1'] * most)
 
-    assert len(set(posted)) == model.queues.stats(queue).free == most
+    assert len(set(posted)) == model.store.queues.stats(queue).free == most
 
 
 def test_looking_changes_nothing(queue, post, claim, sql):
@@ -72,9 +74,9 @@ def test_looking_changes_nothing(queue, post, claim, sql):
     claim(limit=1)
     before = sql('SELECT * FROM message_states ORDER BY id')
 
-    model.messages.list(queue, None, 10, states={'ready', 'claimed'})
-    model.messages.get_many(queue, ['0000000000000001'])
-    model.queues.stats(queue)
+    model.store.messages.page(queue, None, 10, states={'ready', 'claimed'})
+    model.store.messages.get_many(queue, ['0000000000000001'])
+    model.store.queues.stats(queue)
 
     assert sql('SELECT * FROM message_states ORDER BY id') == before
 
@@ -85,36 +87,36 @@ def test_looking_changes_nothing(queue, post, claim, sql):
 )
 def test_an_id_that_cannot_be_one_is_that_of_no_message(queue, unparsable):
     with pytest.raises(MessageNotFound):
-        model.messages.get(queue, unparsable)
+        model.store.messages.get(queue, unparsable)
 
-    assert model.messages.list(queue, unparsable, 10) == []
-    model.messages.delete(queue, unparsable)
-    model.messages.delete_many(queue, [unparsable])
+    assert model.store.messages.page(queue, unparsable, 10) == []
+    model.store.messages.delete(queue, unparsable)
+    model.store.messages.delete_many(queue, [unparsable])
 
 
 def test_a_message_of_another_queue_is_not_found_and_not_deleted(queue, post):
     [message] = post(1)
     elsewhere = QueueKey.of('elsewhere', queue.name)
-    model.queues.create(elsewhere)
+    model.store.queues.create(elsewhere)
 
-    model.messages.delete(elsewhere, message)
-    model.messages.delete_many(elsewhere, [message])
+    model.store.messages.delete(elsewhere, message)
+    model.store.messages.delete_many(elsewhere, [message])
 
-    assert model.messages.get_many(elsewhere, [message]) == []
-    assert model.messages.get(queue, message).id == message
+    assert model.store.messages.get_many(elsewhere, [message]) == []
+    assert model.store.messages.get(queue, message).id == message
 
 
 def test_a_claimed_message_is_deleted_by_its_claim_only(queue, post, claim):
     [message] = post(1)
     held = claim()
 
-    with pytest.raises(MessageIsClaimed):
-        model.messages.delete(queue, message)
-    with pytest.raises(ClaimDoesNotHold):
-        model.messages.delete(queue, message, 'garbage')
-    model.messages.delete(queue, message, held.id)
+    with pytest.raises(HeldByAnotherClaim):
+        model.store.messages.delete(queue, message)
+    with pytest.raises(NotHeldByThisClaim):
+        model.store.messages.delete(queue, message, 'garbage')
+    model.store.messages.delete(queue, message, held.id)
 
-    assert model.messages.get_many(queue, [message]) == []
+    assert model.store.messages.get_many(queue, [message]) == []
 
 
 def test_a_lapsed_claim_deletes_nothing(queue, post, claim, age):
@@ -122,10 +124,10 @@ def test_a_lapsed_claim_deletes_nothing(queue, post, claim, age):
     held = claim(ttl=60)
     age(61)
 
-    with pytest.raises(ClaimDoesNotHold):
-        model.messages.delete(queue, message, held.id)
+    with pytest.raises(NotHeldByThisClaim):
+        model.store.messages.delete(queue, message, held.id)
 
-    assert model.messages.get(queue, message).id == message
+    assert model.store.messages.get(queue, message).id == message
 
 
 def test_a_stale_claim_deletes_nothing_that_another_holds_now(queue, post, claim, age):
@@ -134,8 +136,8 @@ def test_a_stale_claim_deletes_nothing_that_another_holds_now(queue, post, claim
     age(61)
     claim(ttl=60)
 
-    with pytest.raises(MessageIsClaimed):
-        model.messages.delete(queue, message, stale.id)
+    with pytest.raises(HeldByAnotherClaim):
+        model.store.messages.delete(queue, message, stale.id)
 
 
 def test_a_message_that_is_claimed_while_its_delete_waits_is_kept(queue, post, session):
@@ -147,10 +149,10 @@ def test_a_message_that_is_claimed_while_its_delete_waits_is_kept(queue, post, s
     )
 
     with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(model.messages.delete, queue, message)
+        waiting = pool.submit(model.store.messages.delete, queue, message)
         wait_for_a_lock(session)
         claimer.connection.commit()
-        with pytest.raises(MessageIsClaimed):
+        with pytest.raises(HeldByAnotherClaim):
             waiting.result()
 
 
@@ -163,10 +165,10 @@ def test_a_claim_that_lapses_while_its_delete_waits_deletes_nothing(queue, post,
     )
 
     with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(model.messages.delete, queue, message, held.id)
+        waiting = pool.submit(model.store.messages.delete, queue, message, held.id)
         wait_for_a_lock(session)
         thief.connection.commit()
-        with pytest.raises(MessageIsClaimed):
+        with pytest.raises(HeldByAnotherClaim):
             waiting.result()
 
 
@@ -176,12 +178,14 @@ def test_bulk_deletes_of_the_same_messages_do_not_lock_each_other_out(queue, pos
     with ThreadPoolExecutor(8) as pool:
         list(
             pool.map(
-                lambda turn: model.messages.delete_many(queue, posted[:: 1 if turn % 2 else -1]),
+                lambda turn: model.store.messages.delete_many(
+                    queue, posted[:: 1 if turn % 2 else -1]
+                ),
                 range(32),
             )
         )
 
-    assert model.queues.stats(queue).free == 0
+    assert model.store.queues.stats(queue).free == 0
 
 
 def test_a_claim_makes_a_message_outlive_it_by_the_grace(queue, post, claim):
@@ -205,10 +209,10 @@ def test_the_life_that_a_claim_gave_is_real(queue, post, claim, age):
     claim(ttl=100, grace=60)
 
     age(159)
-    assert ids(model.messages.get_many(queue, [message])) == [message]
+    assert ids(model.store.messages.get_many(queue, [message])) == [message]
 
     age(2)
-    assert model.messages.get_many(queue, [message]) == []
+    assert model.store.messages.get_many(queue, [message]) == []
 
 
 def wait_for_a_lock(session):
@@ -228,9 +232,9 @@ def wait_for_a_lock(session):
 def test_a_body_comes_back_as_it_was_posted(queue):
     body = '{"b": 1.10, "a":  1e2, "\\u0000": "\\ud83d\\ude00 ü 😀", "c": [ ]}'
 
-    [message] = model.messages.post(queue, CLIENT, [60], [body])
+    [message] = model.store.messages.post(queue, CLIENT, [60], [body])
 
-    assert model.messages.get(queue, message).body == body
+    assert model.store.messages.get(queue, message).body == body
 
 
 def test_no_statement_needs_the_clock_of_this_process():
@@ -243,20 +247,20 @@ def test_no_statement_needs_the_clock_of_this_process():
 def test_a_post_is_composed_anew_as_often_as_the_attributes_change(queue, monkeypatch):
     """A change is no sign that ids are too low: to look for that reads all messages there are."""
     raised = []
-    monkeypatch.setattr(model.database, 'raise_base', lambda: raised.append(1))
+    monkeypatch.setattr(model.store.database, 'raise_base', lambda: raised.append(1))
     seen = []
 
     def compose(attributes):
         seen.append(attributes.default_message_ttl)
         if len(seen) <= 5:
             change = f'{{"_default_message_ttl": {60 + len(seen)}}}'
-            model.queues.set_metadata(queue, change)
+            model.store.queues.set_metadata(queue, change)
         return Batch([attributes.default_message_ttl or 60], ['1'])
 
-    [posted] = model.messages.post_composed(queue, CLIENT, compose)
+    [posted] = model.store.messages.post_composed(queue, CLIENT, compose)
 
     assert seen == [None, 61, 62, 63, 64, 65]
-    assert model.messages.get(queue, posted).ttl == 65
+    assert model.store.messages.get(queue, posted).ttl == 65
     assert raised == []
 
 
@@ -265,12 +269,12 @@ def test_a_purge_leaves_the_rows_to_the_janitor(queue, post, claim, sql):
     post(20)
     held = claim(limit=2)
 
-    model.messages.delete_unclaimed(queue)
+    model.store.messages.delete_unclaimed(queue)
 
-    assert ids(model.claims.get(queue, held.id)) == ids(held)
-    assert model.queues.stats(queue).free == 0
+    assert ids(model.store.claims.get(queue, held.id)) == ids(held)
+    assert model.store.queues.stats(queue).free == 0
     assert sql('SELECT count(*) FROM message_states') == [(20,)]
-    assert model.expiry.run_once() == 18
+    assert model.store.janitor.run_once() == 18
 
 
 def test_a_purge_waits_for_a_renewal_and_keeps_what_it_renewed(queue, post, claim, session):
@@ -282,25 +286,25 @@ def test_a_purge_waits_for_a_renewal_and_keeps_what_it_renewed(queue, post, clai
     renewing.execute(CLAIMS._RENEW, {**queue.parameters, **terms})
 
     with ThreadPoolExecutor(1) as pool:
-        purging = pool.submit(model.messages.delete_unclaimed, queue)
+        purging = pool.submit(model.store.messages.delete_unclaimed, queue)
         with pytest.raises(TimeoutError):
             purging.result(timeout=0.3)
         renewing.connection.commit()
         purging.result()
 
-    assert ids(model.claims.get(queue, held.id)) == ids(held)
-    assert model.queues.stats(queue).free == 0
+    assert ids(model.store.claims.get(queue, held.id)) == ids(held)
+    assert model.store.queues.stats(queue).free == 0
 
 
 def test_what_survived_a_purge_does_not_survive_its_queue(queue, post, claim):
     post(3)
     claim(limit=2)
-    model.messages.delete_unclaimed(queue)
+    model.store.messages.delete_unclaimed(queue)
 
-    model.queues.delete(queue)
-    model.queues.create(queue)
+    model.store.queues.delete(queue)
+    model.store.queues.create(queue)
 
-    assert model.queues.stats(queue).claimed == 0
+    assert model.store.queues.stats(queue).claimed == 0
 
 
 def test_many_purges_at_once_keep_what_is_claimed(queue, post, claim):
@@ -308,11 +312,13 @@ def test_many_purges_at_once_keep_what_is_claimed(queue, post, claim):
     held = [claim(limit=5) for _ in range(4)]
 
     def renew_and_purge(number):
-        model.claims.renew(queue, held[number % 4].id, 300, 60)
-        model.messages.delete_unclaimed(queue)
+        model.store.claims.renew(queue, held[number % 4].id, 300, 60)
+        model.store.messages.delete_unclaimed(queue)
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(renew_and_purge, range(40)))
 
-    assert [ids(model.claims.get(queue, one.id)) for one in held] == [ids(one) for one in held]
-    assert model.queues.stats(queue).free == 0
+    assert [ids(model.store.claims.get(queue, one.id)) for one in held] == [
+        ids(one) for one in held
+    ]
+    assert model.store.queues.stats(queue).free == 0

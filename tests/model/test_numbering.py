@@ -30,20 +30,20 @@ QUEUE = model.QueueKey.of('project', 'jobs')
 
 @pytest.fixture
 def process(postgres):
-    """Makes what one process of the service has: connections, hints, known attributes."""
+    """Makes what one process of the service has: connections, marks, known attributes."""
     opened = []
 
     def make(url=postgres.url):
         database = Database(url, connect_timeout=2, statement_timeout=5)
         opened.append(database)
-        hints = model.Hints()
-        database.on_connect.append(hints.forget)
+        marks = model.LowWaterMarks()
+        database.on_connect.append(marks.forget)
         queues, known = model.Queues(database), model.KnownAttributes(database)
         return SimpleNamespace(
             database=database,
             queues=queues,
-            messages=model.Messages(database, hints, queues, known),
-            claims=model.Claims(database, hints, known),
+            messages=model.Messages(database, marks, queues, known),
+            claims=model.Claims(database, marks, known),
         )
 
     yield make
@@ -56,7 +56,7 @@ def post(process, count=1, queue=QUEUE):
 
 
 def page(process, marker=None, queue=QUEUE):
-    return ids(process.messages.list(queue, marker, 1000))
+    return ids(process.messages.page(queue, marker, 1000))
 
 
 def number(message):
@@ -205,7 +205,7 @@ def test_a_process_with_an_old_base_posts_behind_the_markers_of_others(begin_epo
     assert ids(one.claims.create(QUEUE, 60, 60, 10))[-1] == posted
 
 
-def test_hints_of_an_older_epoch_hide_no_message(begin_epoch, process, sql):
+def test_marks_of_an_older_epoch_hide_no_message(begin_epoch, process, sql):
     """A failover may bring messages back that were claimed; a pooler may hide it."""
     one = process()
     [first, second] = post(one, 2)
@@ -220,7 +220,7 @@ def test_hints_of_an_older_epoch_hide_no_message(begin_epoch, process, sql):
 
 
 def test_a_list_is_complete_in_a_new_epoch(begin_epoch, process):
-    """The fence is drawn by the numbers of the epoch."""
+    """The read horizon is drawn by the numbers of the epoch."""
     one, two = process(), process()
     page(one)
     begin_epoch()

@@ -1,6 +1,5 @@
 """A reader that follows the markers sees every message once, in posting order."""
 
-import importlib
 import random
 import threading
 import time
@@ -9,17 +8,15 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from marconi_api import model
+from marconi_api.model import messages
 from marconi_api.model.postgres.tables import public_id
 from tests.model.conftest import CLIENT, OTHER_CLIENT, ids
-
-# `model.messages` is the repository; this is the module of its statements.
-MESSAGES = importlib.import_module('marconi_api.model.messages')
 
 
 def read_on(queue, marker=None, limit=20):
     """Everything from a marker to the end of the queue, page by page."""
     seen = []
-    while page := model.messages.list(queue, marker, limit):
+    while page := model.store.messages.page(queue, marker, limit):
         seen += ids(page)
         marker = seen[-1]
     return seen
@@ -34,7 +31,7 @@ def test_pages_follow_one_another_without_gap_or_repetition(queue, post):
 def test_a_marker_holds_good_after_its_message_is_gone(queue, post):
     posted = post(5)
 
-    model.messages.delete(queue, posted[1])
+    model.store.messages.delete(queue, posted[1])
 
     assert read_on(queue, marker=posted[1]) == posted[2:]
 
@@ -50,8 +47,8 @@ def test_what_is_posted_later_is_found_behind_the_last_marker(queue, post):
 def test_returned_and_fresh_messages_are_listed_in_one_order(queue, post, claim):
     posted = post(6)
     first, second = claim(limit=2), claim(limit=2)
-    model.claims.release(queue, second.id)
-    model.claims.release(queue, first.id)
+    model.store.claims.release(queue, second.id)
+    model.store.claims.release(queue, first.id)
 
     assert read_on(queue, limit=4) == posted
 
@@ -61,14 +58,14 @@ def test_claimed_messages_are_listed_on_request_only(queue, post, claim):
     claim(limit=1)
 
     assert read_on(queue) == posted[1:]
-    assert ids(model.messages.list(queue, None, 20, states={'ready', 'claimed'})) == posted
+    assert ids(model.store.messages.page(queue, None, 20, states={'ready', 'claimed'})) == posted
 
 
 def test_a_reader_need_not_see_its_own_messages(queue, post):
     post(2, client=CLIENT)
     others = post(2, client=OTHER_CLIENT)
 
-    assert ids(model.messages.list(queue, None, 20, not_from=CLIENT)) == others
+    assert ids(model.store.messages.page(queue, None, 20, excluding_client=CLIENT)) == others
 
 
 PAST = "now() - interval '1 hour' + g * interval '1 ms'"
@@ -77,7 +74,7 @@ PAST = "now() - interval '1 hour' + g * interval '1 ms'"
 def follow(queue, **query):
     """Everything that the pages have to which one leads the other."""
     seen, marker = [], None
-    while (page := model.messages.list(queue, marker, **query)).next:
+    while (page := model.store.messages.page(queue, marker, **query)).next:
         seen += ids(page)
         marker = page.next
     assert page == []
@@ -88,18 +85,18 @@ def test_what_is_posted_by_others_is_found_behind_thousands_of_ones_own(queue, f
     fill(12_000)
     others = fill(1, client=OTHER_CLIENT)
 
-    assert ids(model.messages.list(queue, None, 10, not_from=CLIENT)) == others
+    assert ids(model.store.messages.page(queue, None, 10, excluding_client=CLIENT)) == others
 
 
 def test_a_page_that_passed_over_too_much_is_short_and_leads_on(queue, fill, monkeypatch):
-    monkeypatch.setattr(MESSAGES, '_PATIENCE', 0)
+    monkeypatch.setattr(messages, '_PATIENCE', 0)
     first = fill(1, client=OTHER_CLIENT)
     own = fill(12_000)
     last = fill(1, client=OTHER_CLIENT)
 
-    pages = [model.messages.list(queue, None, 10, not_from=CLIENT)]
+    pages = [model.store.messages.page(queue, None, 10, excluding_client=CLIENT)]
     while pages[-1].next:
-        pages.append(model.messages.list(queue, pages[-1].next, 10, not_from=CLIENT))
+        pages.append(model.store.messages.page(queue, pages[-1].next, 10, excluding_client=CLIENT))
 
     assert [ids(page) for page in pages] == [first, [], last, []]
     assert [page.next for page in pages] == [own[4998], own[9998], *last, None]
@@ -108,11 +105,11 @@ def test_a_page_that_passed_over_too_much_is_short_and_leads_on(queue, fill, mon
 def test_returned_messages_do_not_fill_a_page_before_its_walk_has_come_to_them(
     queue, fill, monkeypatch
 ):
-    monkeypatch.setattr(MESSAGES, '_PATIENCE', 0)
+    monkeypatch.setattr(messages, '_PATIENCE', 0)
     fill(6000)
     others = fill(1, client=OTHER_CLIENT) + fill(20, PAST, client=OTHER_CLIENT)
 
-    assert follow(queue, limit=10, not_from=CLIENT) == others
+    assert follow(queue, limit=10, excluding_client=CLIENT) == others
 
 
 def test_thousands_of_returned_messages_are_listed_in_order_with_the_others(queue, fill):
@@ -138,8 +135,8 @@ def test_what_is_in_a_state_is_found_behind_thousands_that_are_not(queue, fill, 
     else:
         [posted] = fill(1, "now() + interval '1 hour'")
 
-    page = model.messages.peek(
-        queue, None, 10, states={state}, not_from=CLIENT if state == 'parked' else None
+    page = model.store.messages.peek(
+        queue, None, 10, states={state}, excluding_client=CLIENT if state == 'parked' else None
     )
 
     assert [(message.id, message.state) for message in page] == [(posted, state)]
@@ -148,7 +145,7 @@ def test_what_is_in_a_state_is_found_behind_thousands_that_are_not(queue, fill, 
 def read_around_a_late_commit(queue, post, session):
     """Two posts, of which the first commits last; a reader looks before that and after."""
     late = session()
-    late.execute(MESSAGES._POST, parameters_of_a_post(queue))
+    late.execute(messages._POST, parameters_of_a_post(queue))
     [(first_id,)] = late.fetchall()
     [quick] = post(1)
 
@@ -162,7 +159,7 @@ def read_around_a_late_commit(queue, post, session):
 def parameters_of_a_post(queue):
     return {
         **queue.parameters,
-        'base': model.database.base,
+        'base': model.store.database.base,
         'client_id': CLIENT,
         'ttls': [300],
         'bodies': ['1'],
@@ -181,9 +178,9 @@ def naive_marker(monkeypatch):
     """The marker that this service must not have: it heeds no unfinished transactions."""
     naive = {
         key: statement.replace('pg_snapshot_xmin(pg_current_snapshot())', "'9000000000'")
-        for key, statement in MESSAGES._LIST_READY.items()
+        for key, statement in messages._LIST_READY.items()
     }
-    monkeypatch.setattr(MESSAGES, '_LIST_READY', naive)
+    monkeypatch.setattr(messages, '_LIST_READY', naive)
 
 
 def test_the_naive_marker_would_pass_it_by(queue, post, session, naive_marker):
@@ -214,8 +211,8 @@ def posters_and_a_reader(queue, seconds):
     def keep_posting(seed):
         dice, mine = random.Random(seed), []
         while not done.is_set():
-            with model.database.transaction() as run:
-                [(first_id,)] = run(MESSAGES._POST, parameters_of_a_post(queue))
+            with model.store.database.transaction() as run:
+                [(first_id,)] = run(messages._POST, parameters_of_a_post(queue))
                 time.sleep(dice.random() / 100)
             mine.append(public_id(first_id))
         posted.extend(mine)

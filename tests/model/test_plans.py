@@ -17,7 +17,7 @@ import pytest
 from marconi_api import model
 from marconi_api.model import READY, dead_letters
 from marconi_api.model.attributes import NO_ATTRIBUTES, Attributes
-from marconi_api.model.postgres.hints import Hint
+from marconi_api.model.postgres.low_water_marks import LowWaterMark
 from marconi_api.model.postgres.prepared import Prepared
 from tests.model.conftest import CLIENT, OTHER_CLIENT
 
@@ -40,7 +40,7 @@ def statistics(request, queue, post, claim, sql):
         sql('DELETE FROM message_states WHERE held_until IS NULL')
         sql('VACUUM ANALYZE message_states')
         post(2000)
-    model.claims.release(queue, claim(limit=100).id)
+    model.store.claims.release(queue, claim(limit=100).id)
     if request.param == 'is up':
         sql('VACUUM ANALYZE message_states')
 
@@ -49,15 +49,15 @@ def parameters_of(queue):
     """Parameters for any statement."""
     return {
         **queue.parameters,
-        **Hint().parameters,
+        **LowWaterMark().parameters,
         **{
-            'alive_hint': Hint().held_until,
-            'alive_hint_id': 0,
+            'alive_mark': LowWaterMark().held_until,
+            'alive_mark_id': 0,
             'is_first_look': True,
             'asks': False,
         },
         **{'claim_id': str(uuid4()), 'ttl': 60, 'grace': 60, 'limit': 10},
-        **{'after': -1, 'not_from': CLIENT, 'id': 1, 'ids': [1, 2, 3]},
+        **{'after': -1, 'excluding_client': CLIENT, 'id': 1, 'ids': [1, 2, 3]},
         **{'verdicts': ['touch'], 'seconds': [60], 'graces': [60], 'reasons': [None]},
         **{'is_claimless': False, 'batch_size': 1000},
         **dead_letters.parameters(queue, Attributes.of('{"_max_claim_count": 2}')),
@@ -84,20 +84,20 @@ def scans_of(queue, statement, table='message_states'):
 def explain(options, statement, parameters):
     """The plan: of a prepared statement the one that is made for any parameters."""
     if not isinstance(statement, Prepared):
-        return model.database.rows(f'EXPLAIN ({options}) {statement}', parameters)
-    with model.database.transaction() as run:
+        return model.store.database.rows(f'EXPLAIN ({options}) {statement}', parameters)
+    with model.store.database.transaction() as run:
         run('DEALLOCATE ALL', {})
         for definition in statement.definitions.values():
             run(definition, {})
         explained = run(f'EXPLAIN ({options}) {execution(statement, parameters)}', {})
         run('DEALLOCATE ALL', {})
-    model.database.close()
+    model.store.database.close()
     return explained
 
 
 def execution(statement, parameters):
-    connection = model.database._cursor().connection
-    return statement.execution({**parameters, 'base': model.database.base}, connection)
+    connection = model.store.database._cursor().connection
+    return statement.execution({**parameters, 'base': model.store.database.base}, connection)
 
 
 def test_a_plan_that_was_made_when_there_was_nothing_serves_when_there_is_much(
@@ -107,13 +107,13 @@ def test_a_plan_that_was_made_when_there_was_nothing_serves_when_there_is_much(
     claim()
     post(3000)
     held = claim(limit=1000)
-    model.claims.release(queue, claim(limit=100).id)
+    model.store.claims.release(queue, claim(limit=100).id)
     parameters = parameters_of(queue)
     plans = {}
     for statement in (CLAIMS._CREATE, MESSAGES._LIST_READY[False, False], MESSAGES._DELETE_MANY):
-        model.database.rows(statement, parameters)
+        model.store.database.rows(statement, parameters)
         explain_it = f'EXPLAIN (FORMAT JSON) {execution(statement, parameters)}'
-        [[[explained]]] = model.database.rows(explain_it, {})
+        [[[explained]]] = model.store.database.rows(explain_it, {})
         plans[statement] = json.dumps(explained)
 
     for index in ('message_states_fresh', 'message_states_held', 'Tid Scan'):
@@ -238,7 +238,7 @@ def test_a_queue_that_was_filled_since_the_last_analyze_is_not_walked(queue, pos
     taken = [message.id for message in claim(limit=20).messages]
 
     def removed_by(statement, **parameters):
-        [[[explained]]] = model.database.rows(
+        [[[explained]]] = model.store.database.rows(
             f'EXPLAIN (ANALYZE, FORMAT JSON) {statement}', {**queue.parameters, **parameters}
         )
         found = []
@@ -260,7 +260,7 @@ def test_a_queue_that_was_filled_since_the_last_analyze_is_not_walked(queue, pos
 
 PAST = "now() - interval '1 hour' + g * interval '1 ms'"
 GONE = "now() - interval '1 second'"
-OTHERS = {'not_from': OTHER_CLIENT}
+OTHERS = {'excluding_client': OTHER_CLIENT}
 
 
 def rows_looked_at(queue, statement, **parameters):
@@ -323,7 +323,7 @@ def test_what_takes_passes_over_a_bounded_number_of_expired_messages(
 
 @pytest.mark.parametrize('claim_count', [0, 7], ids=['none is', 'all are'])
 def test_a_claim_looks_at_a_bounded_number_of_messages_for_dead_letters(queue, fill, claim_count):
-    model.queues.set_metadata(queue, '{"_max_claim_count": 2}')
+    model.store.queues.set_metadata(queue, '{"_max_claim_count": 2}')
     fill(20_000, held_until=PAST, claim_count=claim_count)
 
     digest = Attributes.of('{"_max_claim_count": 2}').digest

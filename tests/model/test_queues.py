@@ -12,8 +12,8 @@ import pytest
 from marconi_api import model
 from marconi_api.errors import (
     ClaimNotFound,
+    InvalidRequest,
     MarconiError,
-    OutOfRange,
     QueueCollision,
     QueueNotFound,
 )
@@ -27,7 +27,7 @@ QUEUES = importlib.import_module('marconi_api.model.queues')
 def parameters_of_a_post(queue):
     return {
         **queue.parameters,
-        'base': model.database.base,
+        'base': model.store.database.base,
         'client_id': CLIENT,
         'ttls': [60],
         'bodies': ['1'],
@@ -38,34 +38,34 @@ def parameters_of_a_post(queue):
 def test_a_queue_is_made_once(app):
     queue = QueueKey.of('project', 'new')
 
-    assert model.queues.create(queue)
-    assert not model.queues.create(queue)
+    assert model.store.queues.create(queue)
+    assert not model.store.queues.create(queue)
 
 
 def test_of_many_who_make_a_queue_at_once_one_has_made_it(app):
     queue = QueueKey.of('project', 'new')
 
     with ThreadPoolExecutor(8) as pool:
-        made = list(pool.map(lambda _: model.queues.create(queue), range(8)))
+        made = list(pool.map(lambda _: model.store.queues.create(queue), range(8)))
 
     assert sorted(made) == [False] * 7 + [True]
 
 
 def test_making_a_queue_again_keeps_its_metadata(queue):
-    model.queues.set_metadata(queue, '{"a": 1}')
+    model.store.queues.set_metadata(queue, '{"a": 1}')
 
-    model.queues.create(queue)
+    model.store.queues.create(queue)
 
-    assert model.queues.metadata(queue) == '{"a": 1}'
+    assert model.store.queues.metadata(queue) == '{"a": 1}'
 
 
 def test_the_same_name_in_another_project_is_another_queue(queue, post):
     elsewhere = QueueKey.of('elsewhere', queue.name)
-    model.queues.create(elsewhere)
+    model.store.queues.create(elsewhere)
 
     post(1)
 
-    assert model.queues.stats(elsewhere).free == 0
+    assert model.store.queues.stats(elsewhere).free == 0
 
 
 def test_a_name_whose_hash_is_taken_is_refused_and_shares_nothing(queue, post):
@@ -73,53 +73,53 @@ def test_a_name_whose_hash_is_taken_is_refused_and_shares_nothing(queue, post):
     twin = QueueKey(queue.id, 'other project', 'other name')
 
     with pytest.raises(QueueCollision):
-        model.queues.create(twin)
+        model.store.queues.create(twin)
 
-    assert not model.queues.exists(twin)
-    assert model.messages.list(twin, None, 10) == []
+    assert not model.store.queues.exists(twin)
+    assert model.store.messages.page(twin, None, 10) == []
     with pytest.raises(QueueNotFound):
-        model.messages.post(twin, CLIENT, [60], ['1'])
-    model.queues.delete(twin)
-    assert model.queues.exists(queue)
+        model.store.messages.post(twin, CLIENT, [60], ['1'])
+    model.store.queues.delete(twin)
+    assert model.store.queues.exists(queue)
 
 
 def test_a_deleted_queue_shows_nothing_of_what_was_in_it(queue, post, claim):
     [message, *_] = post(3)
     held = claim(limit=1)
 
-    model.queues.delete(queue)
+    model.store.queues.delete(queue)
 
-    assert model.messages.list(queue, None, 10, states={'ready', 'claimed'}) == []
-    assert model.messages.get_many(queue, [message]) == []
-    assert model.claims.create(queue, 60, 60, 10) is None
+    assert model.store.messages.page(queue, None, 10, states={'ready', 'claimed'}) == []
+    assert model.store.messages.get_many(queue, [message]) == []
+    assert model.store.claims.create(queue, 60, 60, 10) is None
     with pytest.raises(QueueNotFound):
-        model.queues.stats(queue)
+        model.store.queues.stats(queue)
     with pytest.raises(ClaimNotFound):
-        model.claims.get(queue, held.id)
+        model.store.claims.get(queue, held.id)
 
 
 def test_a_queue_made_anew_shows_nothing_of_the_one_before(queue, post, claim):
     [message, *_] = post(3)
     held = claim(limit=1)
 
-    model.queues.delete(queue)
-    model.queues.create(queue)
+    model.store.queues.delete(queue)
+    model.store.queues.create(queue)
 
-    assert model.queues.stats(queue).free == 0
-    assert model.queues.stats(queue).claimed == 0
-    assert model.queues.metadata(queue) == '{}'
-    assert model.messages.list(queue, None, 10, states={'ready', 'claimed'}) == []
-    assert model.messages.get_many(queue, [message]) == []
-    assert model.claims.create(queue, 60, 60, 10) is None
+    assert model.store.queues.stats(queue).free == 0
+    assert model.store.queues.stats(queue).claimed == 0
+    assert model.store.queues.metadata(queue) == '{}'
+    assert model.store.messages.page(queue, None, 10, states={'ready', 'claimed'}) == []
+    assert model.store.messages.get_many(queue, [message]) == []
+    assert model.store.claims.create(queue, 60, 60, 10) is None
     with pytest.raises(ClaimNotFound):
-        model.claims.get(queue, held.id)
-    model.messages.delete(queue, message)
+        model.store.claims.get(queue, held.id)
+    model.store.messages.delete(queue, message)
 
 
 def test_a_queue_made_anew_takes_new_messages(queue, post, claim):
     post(3)
-    model.queues.delete(queue)
-    model.queues.create(queue)
+    model.store.queues.delete(queue)
+    model.store.queues.create(queue)
 
     posted = post(2)
 
@@ -133,7 +133,7 @@ def test_deleting_waits_for_a_post_that_is_under_way(queue, session):
     deleted = threading.Event()
 
     def delete():
-        model.queues.delete(queue)
+        model.store.queues.delete(queue)
         deleted.set()
 
     with ThreadPoolExecutor(1) as pool:
@@ -141,9 +141,9 @@ def test_deleting_waits_for_a_post_that_is_under_way(queue, session):
         assert not deleted.wait(0.3)
         slow.connection.commit()
         waiting.result()
-    model.queues.create(queue)
+    model.store.queues.create(queue)
 
-    assert model.messages.list(queue, None, 10) == []
+    assert model.store.messages.page(queue, None, 10) == []
 
 
 def test_deleting_does_not_wait_for_posts_that_come_after_it(queue, session):
@@ -152,34 +152,34 @@ def test_deleting_does_not_wait_for_posts_that_come_after_it(queue, session):
     slow.execute(POST, parameters_of_a_post(queue))
 
     with ThreadPoolExecutor(1) as pool:
-        deleting = pool.submit(model.queues.delete, queue)
+        deleting = pool.submit(model.store.queues.delete, queue)
         for _ in range(1000):
-            if not model.queues.exists(queue):
+            if not model.store.queues.exists(queue):
                 break
         with pytest.raises(QueueNotFound):
-            model.messages.post(queue, CLIENT, [60], ['1'])
+            model.store.messages.post(queue, CLIENT, [60], ['1'])
         slow.connection.commit()
         deleting.result()
 
-    assert model.queues.create(queue)
+    assert model.store.queues.create(queue)
 
 
 @pytest.mark.parametrize('mender', ['delete', 'create', 'janitor'])
 def test_a_deletion_that_was_broken_off_is_completed(queue, post, sql, mender):
     post(1)
-    model.database.rows(QUEUES._RETIRE, queue.parameters)
-    assert not model.queues.exists(queue)
-    assert model.queues.list('project', '', 10) == []
-    assert model.admin.projects() == []
+    model.store.database.rows(QUEUES._RETIRE, queue.parameters)
+    assert not model.store.queues.exists(queue)
+    assert model.store.queues.page('project', '', 10) == []
+    assert model.store.admin.projects() == []
 
     if mender == 'delete':
-        model.queues.delete(queue)
+        model.store.queues.delete(queue)
     elif mender == 'create':
-        assert model.queues.create(queue)
-        assert model.queues.stats(queue).free == 0
+        assert model.store.queues.create(queue)
+        assert model.store.queues.stats(queue).free == 0
         return
     else:
-        model.expiry.run_once()
+        model.store.janitor.run_once()
 
     assert sql('SELECT count(*) FROM queues') == [(0,)]
 
@@ -189,12 +189,12 @@ def test_a_maker_that_is_older_than_a_post_still_starts_with_an_empty_queue(queu
     maker = session()
     maker.execute('SELECT pg_current_xact_id()')
     post(1)
-    model.queues.delete(queue)
+    model.store.queues.delete(queue)
     maker.execute(QUEUES._INSERT, {**queue.parameters, 'metadata': '{}'})
-    maker.execute(QUEUES._SET_FLOOR, {**queue.parameters, 'base': model.database.base})
+    maker.execute(QUEUES._SET_FLOOR, {**queue.parameters, 'base': model.store.database.base})
     maker.connection.commit()
 
-    assert model.queues.stats(queue).free == 0
+    assert model.store.queues.stats(queue).free == 0
 
 
 def test_a_queue_deleted_and_made_anew_in_a_crowd_never_shows_an_old_message(queue, sql):
@@ -206,7 +206,7 @@ def test_a_queue_deleted_and_made_anew_in_a_crowd_never_shows_an_old_message(que
     def keep_posting(seed):
         while not done.is_set():
             try:
-                posted = model.messages.post(queue, CLIENT, [60] * 5, ['1'] * 5)
+                posted = model.store.messages.post(queue, CLIENT, [60] * 5, ['1'] * 5)
             except QueueNotFound:
                 time.sleep(0.001)
             else:
@@ -216,12 +216,12 @@ def test_a_queue_deleted_and_made_anew_in_a_crowd_never_shows_an_old_message(que
         dice = random.Random(seed)
         while not done.is_set():
             made_since = generation
-            claim = model.claims.create(queue, 60, 60, 10)
+            claim = model.store.claims.create(queue, 60, 60, 10)
             for message in claim.messages if claim else ():
                 met.append((message.id, made_since))
                 if dice.random() < 0.5:
                     try:
-                        model.messages.delete(queue, message.id, claim.id)
+                        model.store.messages.delete(queue, message.id, claim.id)
                     except MarconiError as error:
                         errors.append(error)
 
@@ -231,8 +231,8 @@ def test_a_queue_deleted_and_made_anew_in_a_crowd_never_shows_an_old_message(que
         deadline = time.monotonic() + 4
         while time.monotonic() < deadline:
             time.sleep(0.02)
-            model.queues.delete(queue)
-            model.queues.create(queue)
+            model.store.queues.delete(queue)
+            model.store.queues.create(queue)
             generation += 1
         done.set()
         for thread in threads:
@@ -244,8 +244,8 @@ def test_a_queue_deleted_and_made_anew_in_a_crowd_never_shows_an_old_message(que
     assert [1 for message, since in met if posted_by_then[message] + 1 < since] == []
     assert errors == []
 
-    model.queues.delete(queue)
-    model.expiry.run_once()
+    model.store.queues.delete(queue)
+    model.store.janitor.run_once()
     assert sql('SELECT count(*) FROM message_states') == [(0,)]
     assert sql('SELECT count(*) FROM messages') == [(0,)]
     assert sql('SELECT count(*) FROM claims') == [(0,)]
@@ -253,11 +253,11 @@ def test_a_queue_deleted_and_made_anew_in_a_crowd_never_shows_an_old_message(que
 
 def test_listing_is_by_name_and_stays_within_the_project(app):
     for project, name in (('p', 'b'), ('p', 'B'), ('p', 'a'), ('', 'c'), ('other', 'd')):
-        model.queues.create(QueueKey.of(project, name))
+        model.store.queues.create(QueueKey.of(project, name))
 
-    assert [queue.name for queue in model.queues.list('p', '', 10)] == ['B', 'a', 'b']
-    assert [queue.name for queue in model.queues.list('p', 'B', 1)] == ['a']
-    assert [queue.name for queue in model.queues.list('', '', 10)] == ['c']
+    assert [queue.name for queue in model.store.queues.page('p', '', 10)] == ['B', 'a', 'b']
+    assert [queue.name for queue in model.store.queues.page('p', 'B', 1)] == ['a']
+    assert [queue.name for queue in model.store.queues.page('', '', 10)] == ['c']
 
 
 def test_stats_count_what_is_alive_and_tell_the_ends_of_the_line(queue, post, claim, age):
@@ -267,7 +267,7 @@ def test_stats_count_what_is_alive_and_tell_the_ends_of_the_line(queue, post, cl
     claim(limit=2)
     age(10)
 
-    stats = model.queues.stats(queue)
+    stats = model.store.queues.stats(queue)
 
     assert (stats.free, stats.claimed) == (1, 2)
     assert (stats.oldest.id, stats.newest.id) == (posted[0], posted[-1])
@@ -277,9 +277,9 @@ def test_stats_count_what_is_alive_and_tell_the_ends_of_the_line(queue, post, cl
 def test_a_queue_is_made_with_its_metadata(app):
     queue = QueueKey.of('project', 'new')
 
-    model.queues.create(queue, '{"a": 1}')
+    model.store.queues.create(queue, '{"a": 1}')
 
-    assert model.queues.metadata(queue) == '{"a": 1}'
+    assert model.store.queues.metadata(queue) == '{"a": 1}'
 
 
 def test_metadata_that_many_change_at_once_loses_no_change(queue):
@@ -287,19 +287,19 @@ def test_metadata_that_many_change_at_once_loses_no_change(queue):
         return json.dumps({'changes': json.loads(metadata).get('changes', 0) + 1})
 
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda _: model.queues.change_metadata(queue, add_one), range(40)))
+        list(pool.map(lambda _: model.store.queues.change_metadata(queue, add_one), range(40)))
 
-    assert json.loads(model.queues.metadata(queue)) == {'changes': 40}
+    assert json.loads(model.store.queues.metadata(queue)) == {'changes': 40}
 
 
 def test_a_change_that_fails_leaves_the_metadata(queue):
     def fail(metadata):
-        raise OutOfRange('no')
+        raise InvalidRequest('no')
 
-    with pytest.raises(OutOfRange):
-        model.queues.change_metadata(queue, fail)
+    with pytest.raises(InvalidRequest):
+        model.store.queues.change_metadata(queue, fail)
 
-    assert model.queues.metadata(queue) == '{}'
+    assert model.store.queues.metadata(queue) == '{}'
 
 
 def make_many(sql, count, metadata='{}'):
@@ -317,19 +317,21 @@ def make_many(sql, count, metadata='{}'):
 def test_a_search_looks_at_so_many_queues_and_says_where_it_goes_on(app, sql, monkeypatch, limit):
     """One that finds nothing made a statement for each queue, and held up all tenants."""
     make_many(sql, 10_100)
-    model.queues.create(QueueKey.of('many', 'last'), '{"foo": 1}')
+    model.store.queues.create(QueueKey.of('many', 'last'), '{"foo": 1}')
     statements = []
-    rows = model.database.rows
+    rows = model.store.database.rows
     monkeypatch.setattr(
-        model.database, 'rows', lambda *args, **kw: statements.append(args) or rows(*args, **kw)
+        model.store.database,
+        'rows',
+        lambda *args, **kw: statements.append(args) or rows(*args, **kw),
     )
     wanted = QueueFilter(metadata={'foo': '1'})
 
-    found, goes_on_after = model.queues.search('many', '', limit, wanted)
+    found, goes_on_after = model.store.queues.search('many', '', limit, wanted)
     assert (found, goes_on_after) == ([], '010000')
     assert len(statements) == 10
 
-    found, goes_on_after = model.queues.search('many', goes_on_after, limit, wanted)
+    found, goes_on_after = model.store.queues.search('many', goes_on_after, limit, wanted)
     assert [queue.name for queue in found] == ['last']
     assert goes_on_after == ('last' if limit == 1 else None)
 
@@ -338,7 +340,9 @@ def test_a_search_stops_at_metadata_that_is_long(app, sql):
     """It is read from the disk, and by the process."""
     make_many(sql, 400, json.dumps({'a': 'b' * 60_000}))
 
-    found, goes_on_after = model.queues.search('many', '', 20, QueueFilter(metadata={'a': 'c'}))
+    found, goes_on_after = model.store.queues.search(
+        'many', '', 20, QueueFilter(metadata={'a': 'c'})
+    )
     assert (found, goes_on_after) == ([], '000030')
 
 
@@ -349,7 +353,7 @@ def test_a_search_misses_nothing_from_page_to_page(app, sql, name):
     met, marker = [], ''
 
     while marker is not None:
-        found, marker = model.queues.search('many', marker, 30, wanted)
+        found, marker = model.store.queues.search('many', marker, 30, wanted)
         met += [queue.name for queue in found]
 
     assert met == [f'{g:06}' for g in range(1, 2301) if name in f'{g:06}']
@@ -381,8 +385,8 @@ def test_a_search_misses_nothing_from_page_to_page(app, sql, name):
     ],
 )
 def test_a_search_finds_metadata_however_it_is_written(app, metadata, member, value, is_found):
-    model.queues.create(QueueKey.of('p', 'q'), metadata)
+    model.store.queues.create(QueueKey.of('p', 'q'), metadata)
 
-    found, _ = model.queues.search('p', '', 10, QueueFilter(metadata={member: value}))
+    found, _ = model.store.queues.search('p', '', 10, QueueFilter(metadata={member: value}))
 
     assert bool(found) == is_found

@@ -14,12 +14,10 @@ from uuid import UUID
 import pytest
 
 from marconi_api import model
-from marconi_api.model import QueueFilter, QueueKey
+from marconi_api.model import QueueFilter, QueueKey, messages
 from marconi_api.model.postgres.prepared import Prepared
 from tests.model.conftest import CLIENT
 from tests.model.test_plans import parameters_of
-
-MESSAGES = importlib.import_module('marconi_api.model.messages')
 
 #: What a statement with a limit of 10, ten ids or a batch of 20 may look at.
 MOST_ROWS = 250
@@ -145,14 +143,16 @@ def rows_looked_at(statement, parameters):
         for child in node.get('Plans', ()):
             walk(child)
 
-    with model.database.transaction() as run:
+    with model.store.database.transaction() as run:
         run('SAVEPOINT before', {})
         calls = [statement]
         if isinstance(statement, Prepared):
             for definition in statement.definitions.values():
                 run(definition, {})
-            connection = model.database._cursor().connection
-            execution = statement.execution({**parameters, 'base': model.database.base}, connection)
+            connection = model.store.database._cursor().connection
+            execution = statement.execution(
+                {**parameters, 'base': model.store.database.base}, connection
+            )
             calls = execution.replace('%', '%%').split('; ')
         for call in calls:
             [[[explained]]] = run(f'EXPLAIN (ANALYZE, FORMAT JSON) {call}', parameters)
@@ -180,7 +180,7 @@ def test_a_statement_looks_at_few_rows_whatever_the_statistics_say(full_queue):
         },
         **QueueFilter('a', {'a': '1'}).parameters,
     }
-    model.database.close()
+    model.store.database.close()
     too_many = {}
     for name, statement in statements_of_the_model().items():
         if name in COUNTS_ALL:
@@ -193,13 +193,13 @@ def test_a_statement_looks_at_few_rows_whatever_the_statistics_say(full_queue):
         looked, plans = rows_looked_at(statement, given)
         if looked > (MOST_ROWS_OF_A_WALK if name.startswith(WALKS) else MOST_ROWS):
             too_many[name] = plans
-    model.database.close()
+    model.store.database.close()
 
     assert too_many == {}
 
 
 def test_a_purge_looks_at_what_is_claimed_or_delayed_alone(full_queue):
-    for statement in (MESSAGES._LOCK_CLAIMED, MESSAGES._PURGE_UNCLAIMED):
+    for statement in (messages._LOCK_CLAIMED, messages._PURGE_UNCLAIMED):
         looked, plans = rows_looked_at(statement, full_queue.parameters)
         # 1,500 are held, and 1,000 of them claimed: looked up once more.
         assert looked <= 1500 + 1000 + 10, plans

@@ -21,7 +21,7 @@ def give(queue):
     """Gives verdicts under a claim; returns each message's result and state."""
 
     def give_verdicts(claim, *verdicts):
-        outcomes = model.verdicts.give(queue, claim and claim.id, verdicts)
+        outcomes = model.store.verdicts.give(queue, claim and claim.id, verdicts)
         assert [(outcome.message, outcome.verdict) for outcome in outcomes] == [
             (verdict.message, verdict.verdict) for verdict in verdicts
         ]
@@ -35,7 +35,7 @@ def states(queue):
     """The state of each message that is there, by its id."""
     return lambda: {
         message.id: message.state
-        for message in model.messages.peek(queue, None, 100, states=EVERY_STATE)
+        for message in model.store.messages.peek(queue, None, 100, states=EVERY_STATE)
     }
 
 
@@ -64,7 +64,7 @@ def test_six_kinds_of_verdict_on_a_batch_of_twenty(queue, post, claim, give, sta
     expected |= dict.fromkeys(posted[18:], 'parked')
     assert states() == {message: state for message, state in expected.items() if state != 'gone'}
     age(61)
-    assert ids(model.claims.get(queue, held.id)) == posted[9:12]
+    assert ids(model.store.claims.get(queue, held.id)) == posted[9:12]
     assert ids(claim()) == sorted(posted[3:9] + posted[15:18])
     assert sql('SELECT count(*) FROM messages') == [(17,)]
 
@@ -95,7 +95,7 @@ def test_when_the_claim_expired_and_another_took_half_nothing_is_changed(
 
     assert results == [('taken', 'claimed')] * 10 + [('expired', 'ready')] * 10
     assert states() == before
-    assert ids(model.claims.get(queue, other.id)) == taken
+    assert ids(model.store.claims.get(queue, other.id)) == taken
 
 
 def test_a_message_that_is_not_there_is_gone(post, claim, give, age):
@@ -125,9 +125,9 @@ def test_a_message_of_another_claim_is_taken_one_of_none_is_not_in_this_one(
 @pytest.mark.parametrize('claim_id', ['nonsense', '11111111-2222-4333-8444-555555555555'])
 def test_a_claim_that_is_not_there_changes_nothing(queue, post, claim, claim_id):
     free, held = post(2)
-    model.claims.create(queue, 60, 60, 1)
+    model.store.claims.create(queue, 60, 60, 1)
 
-    outcomes = model.verdicts.give(
+    outcomes = model.store.verdicts.give(
         queue, claim_id, [Verdict(free, 'delete'), Verdict(held, 'park'), Verdict(held, 'kick')]
     )
 
@@ -157,7 +157,7 @@ def test_a_released_message_is_claimed_next_and_counts_its_claims(queue, post, c
     first, _ = post(2)
     give(claim(limit=1), Verdict(first, 'release'))
 
-    [again] = model.messages.pop(queue, 1)
+    [again] = model.store.messages.pop(queue, 1)
 
     assert (again.id, again.claim_count) == (first, 1)
 
@@ -190,9 +190,9 @@ def test_a_touch_holds_one_message_longer_than_the_rest(queue, post, claim, give
 
     age(61)
 
-    assert ids(model.claims.get(queue, held.id)) == [first]
+    assert ids(model.store.claims.get(queue, held.id)) == [first]
     assert ids(claim()) == [second]
-    model.messages.delete(queue, first, held.id)
+    model.store.messages.delete(queue, first, held.id)
 
 
 def test_a_touch_can_shorten(queue, post, claim, give, age):
@@ -211,12 +211,12 @@ def test_a_parked_message_waits_for_as_long_as_it_takes(queue, post, claim, give
 
     age(10_000_000)
 
-    assert model.expiry.run_once() == 0
+    assert model.store.janitor.run_once() == 0
     assert claim() is None
-    assert model.messages.list(queue, None, 10, states={'ready', 'claimed', 'delayed'}) == []
-    [parked] = model.messages.peek(queue, None, 10, states={'parked'})
+    assert model.store.messages.page(queue, None, 10, states={'ready', 'claimed', 'delayed'}) == []
+    [parked] = model.store.messages.peek(queue, None, 10, states={'parked'})
     assert (parked.id, parked.state, parked.reason) == (posted, 'parked', 'not before Monday')
-    assert model.queues.stats(queue).parked == 1
+    assert model.store.queues.stats(queue).parked == 1
 
 
 def test_a_kicked_message_has_its_ttl_and_its_claims_before_it(queue, post, claim, give, age):
@@ -227,7 +227,7 @@ def test_a_kicked_message_has_its_ttl_and_its_claims_before_it(queue, post, clai
     assert give(None, Verdict(posted, 'kick')) == [('done', 'ready')]
 
     age(99)
-    [kicked] = model.messages.peek(queue, None, 10)
+    [kicked] = model.store.messages.peek(queue, None, 10)
     assert (kicked.id, kicked.claim_count, kicked.reason) == (posted, 0, None)
     age(2)
     assert claim() is None
@@ -294,7 +294,7 @@ def test_two_who_judge_the_same_messages_at_once_do_each_thing_once(queue, post,
 
     def delete_all(backwards):
         order = posted[::-1] if backwards else posted
-        outcomes = model.verdicts.give(queue, held.id, [Verdict(m, 'delete') for m in order])
+        outcomes = model.store.verdicts.give(queue, held.id, [Verdict(m, 'delete') for m in order])
         return sum(outcome.result == 'done' for outcome in outcomes)
 
     with ThreadPoolExecutor(8) as pool:
@@ -307,19 +307,19 @@ def test_verdicts_stay_within_their_queue(queue, post, claim):
     [posted] = post(1)
     held = claim()
     elsewhere = QueueKey.of('project', 'elsewhere')
-    model.queues.create(elsewhere)
+    model.store.queues.create(elsewhere)
 
-    [outcome] = model.verdicts.give(elsewhere, held.id, [Verdict(posted, 'delete')])
+    [outcome] = model.store.verdicts.give(elsewhere, held.id, [Verdict(posted, 'delete')])
 
     assert outcome.result == 'gone'
-    assert model.messages.get(queue, posted)
+    assert model.store.messages.get(queue, posted)
 
 
 # ---------------------------------------------------------------- heartbeats
 
 
 def heartbeat(queue, claim, ttl=60, grace=60):
-    outcomes = model.verdicts.heartbeat(queue, claim.id, ttl, grace)
+    outcomes = model.store.verdicts.heartbeat(queue, claim.id, ttl, grace)
     return [(outcome.message, outcome.result) for outcome in outcomes]
 
 
@@ -331,7 +331,7 @@ def test_a_heartbeat_renews_all_that_is_held(queue, post, claim, age):
     assert heartbeat(queue, held, ttl=100) == [(message, 'done') for message in posted]
 
     age(99)
-    renewed = model.claims.get(queue, held.id)
+    renewed = model.store.claims.get(queue, held.id)
     assert (ids(renewed), renewed.ttl, renewed.age) == (posted, 100, 99)
     assert claim() is None
     age(2)
@@ -369,14 +369,14 @@ def test_a_heartbeat_that_comes_too_late_revives_nothing(queue, post, claim, age
         **dict.fromkeys([m for m in posted if m not in ids(other)], 'expired'),
     }
     with pytest.raises(ClaimNotFound):
-        model.claims.get(queue, late.id)
+        model.store.claims.get(queue, late.id)
     assert len(ids(claim())) == 2
 
 
 @pytest.mark.parametrize('claim_id', ['nonsense', '11111111-2222-4333-8444-555555555555'])
 def test_a_heartbeat_of_no_claim_is_refused(queue, claim_id):
     with pytest.raises(ClaimNotFound):
-        model.verdicts.heartbeat(queue, claim_id, 60, 60)
+        model.store.verdicts.heartbeat(queue, claim_id, 60, 60)
 
 
 def test_a_heartbeat_keeps_messages_that_would_end_before_the_claim(queue, post, claim, age):
@@ -386,7 +386,7 @@ def test_a_heartbeat_keeps_messages_that_would_end_before_the_claim(queue, post,
 
     age(1001)
 
-    assert model.messages.get(queue, posted)
+    assert model.store.messages.get(queue, posted)
 
 
 # ---------------------------------------------------------------- parked ones in bulk
@@ -406,7 +406,7 @@ def test_all_parked_messages_are_kicked_at_once(queue, post, claim, park):
     posted = park(post(30))
     [another] = post(1)
 
-    assert model.verdicts.kick(queue) == (30, False)
+    assert model.store.verdicts.kick(queue) == (30, False)
 
     assert ids(claim(limit=50)) == [*posted, another]
 
@@ -414,18 +414,18 @@ def test_all_parked_messages_are_kicked_at_once(queue, post, claim, park):
 def test_some_are_kicked_the_oldest_first(queue, post, claim, park):
     posted = park(post(5))
 
-    assert model.verdicts.kick(queue, 2) == (2, False)
+    assert model.store.verdicts.kick(queue, 2) == (2, False)
 
     assert ids(claim()) == posted[:2]
 
 
 def test_thousands_are_kicked_in_batches(queue, park, claim):
-    messages = model.messages.post(queue, CLIENT, [300] * 2500, ['1'] * 2500)
+    messages = model.store.messages.post(queue, CLIENT, [300] * 2500, ['1'] * 2500)
     park(messages)
 
-    assert model.verdicts.kick(queue) == (2500, False)
-    assert model.verdicts.kick(queue) == (0, False)
-    assert model.queues.stats(queue).free == 2500
+    assert model.store.verdicts.kick(queue) == (2500, False)
+    assert model.store.verdicts.kick(queue) == (0, False)
+    assert model.store.queues.stats(queue).free == 2500
 
 
 @pytest.fixture
@@ -442,21 +442,21 @@ def many_parked(queue, sql):
 
 
 def test_a_kick_of_very_many_says_that_there_are_more(queue, many_parked):
-    assert model.verdicts.kick(queue) == (10_000, True)
-    assert model.verdicts.kick(queue) == (500, False)
+    assert model.store.verdicts.kick(queue) == (10_000, True)
+    assert model.store.verdicts.kick(queue) == (500, False)
 
 
 def test_a_kick_says_that_there_are_more_only_if_they_were_asked_for(queue, many_parked):
-    assert model.verdicts.kick(queue, 10_400) == (10_000, True)
-    assert model.verdicts.kick(queue, 400) == (400, False)
+    assert model.store.verdicts.kick(queue, 10_400) == (10_000, True)
+    assert model.store.verdicts.kick(queue, 400) == (400, False)
 
 
 def test_a_deletion_of_very_many_parked_messages_says_that_it_is_not_finished(queue, many_parked):
     with pytest.raises(NotFinished, match='10000 parked messages were deleted'):
-        model.verdicts.delete_parked(queue)
+        model.store.verdicts.delete_parked(queue)
 
-    model.verdicts.delete_parked(queue)
-    assert model.queues.stats(queue).parked == 0
+    model.store.verdicts.delete_parked(queue)
+    assert model.store.queues.stats(queue).parked == 0
 
 
 def test_a_batch_of_parked_messages_starts_where_the_last_one_ended(queue, many_parked, sql):
@@ -465,7 +465,7 @@ def test_a_batch_of_parked_messages_starts_where_the_last_one_ended(queue, many_
     parameters = {**queue.parameters, 'after': first + 99, 'batch_size': 10}
 
     for statement in (VERDICTS._KICK, VERDICTS._DELETE_PARKED):
-        changed = model.database.rows(statement, parameters)
+        changed = model.store.database.rows(statement, parameters)
         assert min(changed) > (first + 99,)
 
 
@@ -473,9 +473,9 @@ def test_parked_messages_are_deleted_in_bulk_and_no_others(queue, post, claim, p
     park(post(5))
     kept = post(2)
 
-    model.verdicts.delete_parked(queue)
+    model.store.verdicts.delete_parked(queue)
 
-    assert ids(model.messages.list(queue, None, 10, states=EVERY_STATE)) == kept
+    assert ids(model.store.messages.page(queue, None, 10, states=EVERY_STATE)) == kept
 
 
 def test_a_heartbeat_and_a_release_at_once_do_not_lock_each_other_out(queue, post, claim, session):
@@ -484,7 +484,7 @@ def test_a_heartbeat_and_a_release_at_once_do_not_lock_each_other_out(queue, pos
     held = claim()
     other = session()
     other.execute('SELECT FROM claims FOR UPDATE')
-    beat = threading.Thread(target=model.verdicts.heartbeat, args=(queue, held.id, 60, 60))
+    beat = threading.Thread(target=model.store.verdicts.heartbeat, args=(queue, held.id, 60, 60))
     beat.start()
     beat.join(0.3)
     assert beat.is_alive()
@@ -494,7 +494,7 @@ def test_a_heartbeat_and_a_release_at_once_do_not_lock_each_other_out(queue, pos
     other.execute('COMMIT')
     beat.join()
 
-    assert len(model.claims.get(queue, held.id).messages) == 5
+    assert len(model.store.claims.get(queue, held.id).messages) == 5
 
 
 def test_parking_a_parked_message_again_gives_it_another_reason(queue, post, give):
@@ -503,7 +503,7 @@ def test_parking_a_parked_message_again_gives_it_another_reason(queue, post, giv
 
     assert give(None, Verdict(posted, 'park', reason='second')) == [('done', 'parked')]
 
-    [parked] = model.messages.peek(queue, None, 10, states={'parked'})
+    [parked] = model.store.messages.peek(queue, None, 10, states={'parked'})
     assert parked.reason == 'second'
 
 
@@ -513,5 +513,5 @@ def test_a_claim_lasts_as_long_as_what_it_holds_not_as_what_is_delayed(queue, po
 
     give(held, Verdict(first, 'release', seconds=900), Verdict(second, 'touch', seconds=100))
 
-    [view] = model.admin.queue('jobs', 'project').claims()
+    [view] = model.store.admin.queue('jobs', 'project').claims()
     assert view.expires_in in (99, 100)

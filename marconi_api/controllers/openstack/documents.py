@@ -124,4 +124,4 @@ HEALTH_REPLIES = {204: EMPTY, 503: Content(None, RETRY_AFTER[0])}
 
 def health_reply() -> Reply:
     """204 if messages can be stored, else 503."""
-    return empty_reply() if model.is_healthy() else empty_reply(503, RETRY_AFTER)
+    return empty_reply() if model.store.is_healthy() else empty_reply(503, RETRY_AFTER)

@@ -7,7 +7,7 @@ walk the keys of a queue that it takes for a small one.
 
 A statement looks at a bounded number of messages, and what it looks at is read as far as it is
 needed: PostgreSQL fills a materialized part when somebody asks for its rows. Where all that it
-looked at was dead, the hint moves behind it, and the next look goes on from there.
+looked at was dead, the mark moves behind it, and the next look goes on from there.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,13 +15,13 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from marconi_api.model.postgres.database import Database, Row
-from marconi_api.model.postgres.hints import LONG_AGO, Hints, Place, Seen
+from marconi_api.model.postgres.low_water_marks import LONG_AGO, LowWaterMarks, Place, Seen
 from marconi_api.model.postgres.patience import Patience
 from marconi_api.model.postgres.tables import (
     FRESH_ID,
     IS_ALIVE,
-    IS_FREE,
     IS_FRESH_HERE,
+    IS_READY,
     OLDEST_UNFINISHED,
     QueueKey,
 )
@@ -37,32 +37,32 @@ _PATIENCE = 0.5
 PLACE = 'ctid AS place, held_until, id'
 
 
-def returned_from(hint: str) -> str:
-    """The condition for returned messages from a hint on, in the order of (held_until, id).
+def returned_from(mark: str) -> str:
+    """The condition for returned messages from a mark on, in the order of (held_until, id).
 
-    :param hint: the name of the hint among the parameters
+    :param mark: the name of the mark among the parameters
 
-    A hint is disregarded where the clock was set back: see hints.py.
+    A mark is disregarded where the clock was set back: see low_water_marks.py.
     """
     return f"""queue_id = %(queue_id)s AND held_until <= now()
            AND (held_until, id) >= (
-               CASE WHEN now() >= %(known_time)s THEN %({hint})s::timestamptz
+               CASE WHEN now() >= %(known_time)s THEN %({mark})s::timestamptz
                     ELSE '-infinity' END,
-               %({hint}_id)s::bigint)"""
+               %({mark}_id)s::bigint)"""
 
 
 FRESH = f"""queue_id = %(queue_id)s AND held_until IS NULL
-           AND {FRESH_ID} >= %(fresh_hint)s AND {IS_FRESH_HERE}"""
+           AND {FRESH_ID} >= %(fresh_mark)s AND {IS_FRESH_HERE}"""
 
 
-def look_at_returned(hint: str, count: int, columns: str) -> str:
-    """The first ``count`` returned messages from a hint on, alive or not.
+def look_at_returned(mark: str, count: int, columns: str) -> str:
+    """The first ``count`` returned messages from a mark on, alive or not.
 
     :param columns: what to tell of each, as in SELECT
     """
     return f"""
         SELECT {columns} FROM message_states
-         WHERE {returned_from(hint)}
+         WHERE {returned_from(mark)}
          ORDER BY held_until, id LIMIT {count}"""
 
 
@@ -72,7 +72,7 @@ def lock(looked_at: str, condition: str, limit: str) -> str:
         SELECT locked.place
           FROM {looked_at} AS looked,
                LATERAL (SELECT ctid AS place FROM message_states
-                         WHERE ctid = looked.place AND {IS_FREE}
+                         WHERE ctid = looked.place AND {IS_READY}
                            FOR UPDATE SKIP LOCKED) AS locked
          WHERE {condition} LIMIT {limit}"""
 
@@ -101,18 +101,18 @@ def find(the_queue: str, may_be_claimed: str = 'true') -> str:
     :param may_be_claimed: the condition for those returned messages that may be taken
     """
     returned_ones = look_at_returned(
-        'held_hint', _LOOK, f'{PLACE}, {IS_ALIVE} AND {may_be_claimed} AS is_free'
+        'held_mark', _LOOK, f'{PLACE}, {IS_ALIVE} AND {may_be_claimed} AS is_ready'
     )
     return f"""
     WITH the_queue AS MATERIALIZED ({the_queue}),
     returned_ones AS MATERIALIZED ({returned_ones}),
     fresh_ones AS MATERIALIZED (
-        SELECT ctid AS place, id, expires_at > now() AS is_free FROM message_states
+        SELECT ctid AS place, id, expires_at > now() AS is_ready FROM message_states
          WHERE {FRESH}
          ORDER BY {FRESH_ID} LIMIT {_LOOK}),
-    returned AS MATERIALIZED ({lock('returned_ones', 'is_free', '%(limit)s')}),
+    returned AS MATERIALIZED ({lock('returned_ones', 'is_ready', '%(limit)s')}),
     fresh AS MATERIALIZED (
-        {lock('fresh_ones', 'is_free', '%(limit)s - (SELECT count(*) FROM returned)')})"""
+        {lock('fresh_ones', 'is_ready', '%(limit)s - (SELECT count(*) FROM returned)')})"""
 
 
 #: The condition for the rows that were found.
@@ -133,7 +133,7 @@ class _Sight(NamedTuple):
     first_alive: list[int] | None
 
     @property
-    def is_any_free(self) -> bool:
+    def is_any_ready(self) -> bool:
         """Whether there was a message to take, if only for others."""
         return (self.first_fresh is not None and self.first_fresh > 0) or (
             self.first_held is not None and self.first_held[1] > 0
@@ -143,7 +143,7 @@ class _Sight(NamedTuple):
 def report(columns: Mapping[str, str], taken: str, first_alive: str = 'NULL') -> str:
     """The end of a statement that takes: a row of what it saw, then one for each message.
 
-    What it saw, in the last columns, are the first rows that its snapshot holds, for the hints,
+    What it saw, in the last columns, are the first rows that its snapshot holds, for the marks,
     and to tell a queue with nothing to take from a race that was lost; and whether there is a
     queue. They are told once: with each of ten messages they took 32 us, where those took 19.
 
@@ -155,15 +155,15 @@ def report(columns: Mapping[str, str], taken: str, first_alive: str = 'NULL') ->
     described = ', '.join(f'{expression} AS {name}' for name, expression in columns.items())
     nothing = ', '.join(f'NULL AS {name}' for name in _Sight._fields)
     # What is taken stands first, as the transaction has no id before it has locked something:
-    # PostgreSQL runs the parts of a union in order. (Else it would tell no id, and the hint for
+    # PostgreSQL runs the parts of a union in order. (Else it would tell no id, and the mark for
     # returned messages would stay where it is.) An id without a change costs no flush.
     return f"""
     SELECT * FROM (
         SELECT {described}, {nothing} FROM {taken}
          UNION ALL
         SELECT {', '.join(['NULL'] * len(columns))},
-               {first_id('fresh_ones', 'is_free', _LOOK)},
-               {first_place('returned_ones', 'is_free', _LOOK)},
+               {first_id('fresh_ones', 'is_ready', _LOOK)},
+               {first_place('returned_ones', 'is_ready', _LOOK)},
                now(), {OLDEST_UNFINISHED},
                CASE WHEN %(asks)s AND EXISTS (SELECT FROM the_queue) THEN pg_current_xact_id()
                     ELSE pg_current_xact_id_if_assigned() END::text::bigint + %(base)s,
@@ -174,7 +174,7 @@ def report(columns: Mapping[str, str], taken: str, first_alive: str = 'NULL') ->
 
 def take(
     database: Database,
-    hints: Hints,
+    marks: LowWaterMarks,
     queue: QueueKey,
     statement: str,
     parameters: Mapping[str, Any],
@@ -189,7 +189,7 @@ def take(
     :returns: the rows of what was taken, which begin with the ``columns`` of the report; None
         if there is no such queue
     """
-    search = _Search(hints, queue, limit_on_claims)
+    search = _Search(marks, queue, limit_on_claims)
     patience = Patience(_PATIENCE)
     races_lost = 0
     while races_lost < _TRIES:
@@ -200,7 +200,7 @@ def take(
         search.learn(sight)
         if taken or (sight.first_fresh is None and sight.first_held is None):
             return taken
-        if sight.is_any_free:
+        if sight.is_any_ready:
             races_lost += 1
         elif patience.is_over:
             break
@@ -208,10 +208,10 @@ def take(
 
 
 class _Search:
-    """The looks of one claim: where each starts, and what the hints learn of it."""
+    """The looks of one claim: where each starts, and what the marks learn of it."""
 
-    def __init__(self, hints: Hints, queue: QueueKey, limit_on_claims: int | None) -> None:
-        self._hints = hints
+    def __init__(self, marks: LowWaterMarks, queue: QueueKey, limit_on_claims: int | None) -> None:
+        self._marks = marks
         self._queue = queue
         self._limit = limit_on_claims
         self._is_first = True
@@ -221,10 +221,10 @@ class _Search:
 
     def start(self) -> dict[str, Any]:
         """The parameters of a look that goes on from the one before."""
-        self._start = start = self._hints.start(self._queue.id, self._limit, may_ask=True)
-        self._from = start.hint
+        self._start = start = self._marks.start(self._queue.id, self._limit, may_ask=True)
+        self._from = start.mark
         if self._fresh_end or self._held_end is not _BEFORE_ALL:
-            self._from = start.hint.or_later(self._fresh_end, self._held_end, start.known_time)
+            self._from = start.mark.or_later(self._fresh_end, self._held_end, start.known_time)
         parameters = {
             **self._queue.parameters,
             **self._from.parameters,
@@ -232,38 +232,38 @@ class _Search:
             'asks': start.asks,
         }
         if self._limit is not None:
-            self._alive_start = self._hints.start(self._queue.id)
-            alive = self._alive_start.hint
+            self._alive_start = self._marks.start(self._queue.id)
+            alive = self._alive_start.mark
             parameters |= {
-                'alive_hint': alive.held_until,
-                'alive_hint_id': alive.held_id,
+                'alive_mark': alive.held_until,
+                'alive_mark_id': alive.held_id,
                 'is_first_look': self._is_first,
             }
             self._is_first = False
         return parameters
 
     def learn(self, sight: _Sight) -> None:
-        """Move the hints, and the start of the next look."""
+        """Move the marks, and the start of the next look."""
         fresh = sight.first_fresh
         if fresh is not None and fresh < 0:
             fresh = self._fresh_end = -fresh
         held = _place(sight.first_held)
         if held and sight.first_held and sight.first_held[1] < 0:
             self._held_end = held
-        # A look that started above the hint proves nothing.
-        hint = self._start.hint
-        is_at_hint = self._from is hint
+        # A look that started above the mark proves nothing.
+        mark = self._start.mark
+        is_at_mark = self._from is mark
         seen = Seen(
-            fresh if is_at_hint or self._from.fresh_id == hint.fresh_id else hint.fresh_id,
-            held if is_at_hint or self._from.held == hint.held else hint.held,
+            fresh if is_at_mark or self._from.fresh_id == mark.fresh_id else mark.fresh_id,
+            held if is_at_mark or self._from.held == mark.held else mark.held,
             sight.now,
             sight.oldest_unfinished,
             sight.transaction,
         )
-        self._hints.learn(self._queue.id, self._start, seen, self._limit)
+        self._marks.learn(self._queue.id, self._start, seen, self._limit)
         if self._limit is not None:
             seen = seen._replace(first_held=_place(sight.first_alive))
-            self._hints.learn(self._queue.id, self._alive_start, seen)
+            self._marks.learn(self._queue.id, self._alive_start, seen)
 
 
 _BEFORE_ALL = Place(LONG_AGO, 0)

@@ -187,7 +187,7 @@ class QueueKey(NamedTuple):
 
 # A message's id is the 64-bit id of the transaction that posted it, then its place in the
 # post, in this many bits: ids grow in the order in which transactions begin, and a reader
-# who stops short of the oldest unfinished transaction (FENCE) misses none.
+# who stops short of the oldest unfinished transaction (READ_HORIZON) misses none.
 POSITION_BITS = 14
 #: Messages that one request can post.
 MOST_IN_A_POST = 2**POSITION_BITS
@@ -275,7 +275,7 @@ IS_DELAYED = f"(claim_id IS NULL AND {_IS_HELD} AND held_until < 'infinity')"
 IS_PARKED = "(held_until IS NOT DISTINCT FROM 'infinity')"
 
 #: Waiting to be claimed: fresh or returned.
-IS_FREE = f'NOT {_IS_HELD}'
+IS_READY = f'NOT {_IS_HELD}'
 
 #: The state of a message that is alive, in one word.
 STATE = """CASE WHEN held_until IS NULL OR held_until <= now() THEN 'ready'
@@ -287,7 +287,7 @@ STATE = """CASE WHEN held_until IS NULL OR held_until <= now() THEN 'ready'
 OLDEST_UNFINISHED = '(pg_snapshot_xmin(pg_current_snapshot())::text::bigint + %(base)s)'
 
 #: Messages with lower ids are all there, or never will be: where a listing must stop.
-FENCE = f'({OLDEST_UNFINISHED} << {POSITION_BITS})'
+READ_HORIZON = f'({OLDEST_UNFINISHED} << {POSITION_BITS})'
 
 #: The lowest id that a transaction which has not begun yet can give: use it together with
 #: IS_NUMBERED_AS_KNOWN.

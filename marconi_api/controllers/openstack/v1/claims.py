@@ -27,7 +27,7 @@ class ClaimsController:
         most = limits.in_force.messages_in_claim(limit)
         limits.in_force.check_claim_ttl(body.ttl)
         limits.in_force.check_claim_grace(body.grace)
-        claim = model.claims.create(queue, body.ttl, body.grace, most)
+        claim = model.store.claims.create(queue, body.ttl, body.grace, most)
         if claim is None:
             return empty_reply()
         documents = message_documents(queue, claim.messages, claim.id)
@@ -40,7 +40,7 @@ class ClaimController:
     @expose(replies={200: Content(Claim, 'Content-Location')}, raises=(ClaimNotFound,))
     def get(self, request: Request, queue: QueueKey, claim: str) -> Reply:
         """What the claim still holds (docs/protocol-v1.md, 6.2)."""
-        held = model.claims.get(queue, claim)
+        held = model.store.claims.get(queue, claim)
         document = {
             'age': held.age,
             'ttl': held.ttl,
@@ -54,11 +54,11 @@ class ClaimController:
         """Start the claim anew, for another ``ttl`` (docs/protocol-v1.md, 6.3)."""
         limits.in_force.check_claim_ttl(body.ttl)
         limits.in_force.check_renewal_grace(body.grace)
-        model.claims.renew(queue, claim, body.ttl, body.grace)
+        model.store.claims.renew(queue, claim, body.ttl, body.grace)
         return empty_reply()
 
     @expose(replies={204: EMPTY})
     def delete(self, request: Request, queue: QueueKey, claim: str) -> Reply:
         """Give the messages back at once (docs/protocol-v1.md, 6.4)."""
-        model.claims.release(queue, claim)
+        model.store.claims.release(queue, claim)
         return empty_reply()

@@ -9,10 +9,10 @@ from marconi_api.controllers.openstack.v1 import types
 from marconi_api.controllers.openstack.v1.queues import queue_href
 from marconi_api.controllers.openstack.v1.types import NewMessage
 from marconi_api.errors import (
-    ClaimDoesNotHold,
-    MessageIsClaimed,
+    HeldByAnotherClaim,
+    InvalidRequest,
     MessageNotFound,
-    OutOfRange,
+    NotHeldByThisClaim,
     QueueNotFound,
 )
 from marconi_api.model import MOST_IN_A_POST, READY, Message, QueueKey
@@ -88,18 +88,18 @@ class MessagesController:
             return self._get_page(request, queue, **read_query(request, PAGE))
 
         limits.in_force.check_ids(ids)
-        messages = model.messages.get_many(queue, ids)
+        messages = model.store.messages.get_many(queue, ids)
         if not messages:
             return empty_reply(204, content_location(request))
         return json_reply(message_documents(queue, messages), 200, content_location(request))
 
     def _get_page(self, request: Request, queue: QueueKey, **query: Any) -> Reply:
         client_id = request.require_client_id()
-        messages = model.messages.list(
+        messages = model.store.messages.page(
             queue,
             marker=query.get('marker'),
             limit=limits.in_force.messages_on_page(query.get('limit')),
-            not_from=None if query.get('echo') else client_id,
+            excluding_client=None if query.get('echo') else client_id,
             states=WITH_CLAIMED if query.get('include_claimed') else READY,
         )
         if messages.next is None:
@@ -121,9 +121,9 @@ class MessagesController:
     def post(self, request: Request, queue: QueueKey, body: list[NewMessage]) -> Reply:
         """Put messages into the queue, all or none (docs/protocol-v1.md, 5.3)."""
         if not body:
-            raise OutOfRange('At least one message is required.')
+            raise InvalidRequest('At least one message is required.')
         limits.in_force.check_message_ttls(message.ttl for message in body)
-        ids = model.messages.post(
+        ids = model.store.messages.post(
             queue,
             request.require_client_id(),
             ttls=[message.ttl for message in body],
@@ -143,7 +143,7 @@ class MessagesController:
         if ids is None:
             raise MissingParameter('Name the messages to delete: ?ids=ID1,ID2')
         limits.in_force.check_ids(ids)
-        model.messages.delete_many(queue, ids)
+        model.store.messages.delete_many(queue, ids)
         return empty_reply()
 
 
@@ -153,17 +153,17 @@ class MessageController:
     @expose(replies={200: Content(types.Message, 'Content-Location')}, raises=(MessageNotFound,))
     def get(self, request: Request, queue: QueueKey, message: str) -> Reply:
         """One message, claimed or not (docs/protocol-v1.md, 5.5)."""
-        [document] = message_documents(queue, [model.messages.get(queue, message)])
+        [document] = message_documents(queue, [model.store.messages.get(queue, message)])
         return json_reply(document, 200, content_location(request))
 
     @expose(
         claim_id=text_parameter,
         replies={204: EMPTY},
-        raises=(ClaimDoesNotHold, MessageIsClaimed),
+        raises=(NotHeldByThisClaim, HeldByAnotherClaim),
     )
     def delete(
         self, request: Request, queue: QueueKey, message: str, claim_id: str | None = None
     ) -> Reply:
         """Delete one message; a claimed one only by its claim (docs/protocol-v1.md, 6.6)."""
-        model.messages.delete(queue, message, claim_id)
+        model.store.messages.delete(queue, message, claim_id)
         return empty_reply()

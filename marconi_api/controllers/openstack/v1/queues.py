@@ -4,7 +4,7 @@ from typing import Any
 
 from marconi_api import limits, model
 from marconi_api.controllers.openstack.documents import QueuePage, Statistics, stats_document
-from marconi_api.errors import CountUnderWay, OutOfRange, QueueCollision, QueueNotFound
+from marconi_api.errors import CountUnderWay, InvalidRequest, QueueCollision, QueueNotFound
 from marconi_api.model import Queue, QueueKey
 from marconi_api.wire.actions import EMPTY, ByHand, Content, expose
 from marconi_api.wire.documents import JsonObject
@@ -37,7 +37,7 @@ class QueuesController:
     def get(self, request: Request, **query: Any) -> Reply:
         """A page of the project's queues, by name (docs/protocol-v1.md, 4.1)."""
         limit = limits.in_force.queues_on_page(query.get('limit'))
-        queues = model.queues.list(request.project, query.get('marker', ''), limit)
+        queues = model.store.queues.page(request.project, query.get('marker', ''), limit)
         if not queues:
             return empty_reply()
 
@@ -63,7 +63,7 @@ class QueueController:
     )
     def get(self, request: Request, queue: QueueKey) -> Reply:
         """Whether the queue exists; neither answer has a body (docs/protocol-v1.md, 4.3)."""
-        status = 204 if model.queues.exists(queue) else 404
+        status = 204 if model.store.queues.exists(queue) else 404
         return empty_reply(status, ('Content-Location', queue_href(queue)))
 
     head = get
@@ -74,13 +74,13 @@ class QueueController:
     )
     def put(self, request: Request, queue: QueueKey) -> Reply:
         """Make the queue, or leave it as it is; the body is ignored (docs/protocol-v1.md, 4.2)."""
-        status = 201 if model.queues.create(queue) else 204
+        status = 201 if model.store.queues.create(queue) else 204
         return empty_reply(status, ('Location', queue_href(queue)))
 
     @expose(replies={204: EMPTY})
     def delete(self, request: Request, queue: QueueKey) -> Reply:
         """Remove the queue and all that is in it (docs/protocol-v1.md, 4.4)."""
-        model.queues.delete(queue)
+        model.store.queues.delete(queue)
         return empty_reply()
 
 
@@ -93,7 +93,7 @@ class MetadataController:
     @expose(replies={200: Content(JsonObject, 'Content-Location')}, raises=(QueueNotFound,))
     def get(self, request: Request, queue: QueueKey) -> Reply:
         """The object last stored (docs/protocol-v1.md, 4.5)."""
-        return json_reply(Raw(model.queues.metadata(queue)), 200, content_location(request))
+        return json_reply(Raw(model.store.queues.metadata(queue)), 200, content_location(request))
 
     @expose(
         body=JsonObject,
@@ -106,8 +106,8 @@ class MetadataController:
         """Store another object in its place (docs/protocol-v1.md, 4.6)."""
         for name in body.members:
             if name.startswith('_'):
-                raise OutOfRange(f'Names that start with _ are reserved: rename {name[:80]!r}.')
-        model.queues.set_metadata(queue, body.text)
+                raise InvalidRequest(f'Names that start with _ are reserved: rename {name[:80]!r}.')
+        model.store.queues.set_metadata(queue, body.text)
         return empty_reply(204, ('Location', f'{queue_href(queue)}/metadata'))
 
 
@@ -120,5 +120,5 @@ class StatsController:
     )
     def get(self, request: Request, queue: QueueKey) -> Reply:
         """How many messages are there, and the ends of the line (docs/protocol-v1.md, 4.7)."""
-        document = stats_document(queue_href(queue), model.queues.stats(queue))
+        document = stats_document(queue_href(queue), model.store.queues.stats(queue))
         return json_reply(document, 200, content_location(request))

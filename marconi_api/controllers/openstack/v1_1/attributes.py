@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from marconi_api import limits
-from marconi_api.errors import OutOfRange
+from marconi_api.errors import InvalidRequest
 
 #: What ``GET`` shows for an attribute that is not set, in the order of docs/protocol-v2.md, 5.3.
 DEFAULTS: dict[str, Callable[[], Any]] = {
@@ -46,18 +46,18 @@ def check_attributes(members: Mapping[str, msgspec.Raw]) -> None:
             continue
         least, most = bounds()
         if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-            raise OutOfRange(f'{name} must be an integer between {least} and {most}.')
+            raise InvalidRequest(f'{name} must be an integer between {least} and {most}.')
     dead_letter_queue = attribute(members, '_dead_letter_queue')
     if not (dead_letter_queue in (None, '') or _is_queue_name(dead_letter_queue)):
-        raise OutOfRange(
+        raise InvalidRequest(
             '_dead_letter_queue must be null or the name of a queue: '
             f'{limits.in_force.form_of_names}.'
         )
     encrypt = attribute(members, '_enable_encrypt_messages')
     if not (encrypt is None or isinstance(encrypt, bool)):
-        raise OutOfRange('_enable_encrypt_messages must be true or false.')
+        raise InvalidRequest('_enable_encrypt_messages must be true or false.')
     if encrypt:
-        raise OutOfRange(
+        raise InvalidRequest(
             '_enable_encrypt_messages cannot be true: this service does not encrypt messages. '
             'Encrypt their bodies before you post them.'
         )

@@ -45,7 +45,7 @@ class ClaimsController(Controller):
         most = limits.in_force.messages_in_claim(limit)
         ttl, grace = terms(body or NewClaim())
         limits.in_force.check_claim_grace(grace)
-        claim = model.claims.create(queue, ttl, grace, most)
+        claim = model.store.claims.create(queue, ttl, grace, most)
         if claim is None:
             return empty_reply()
         href = self.href(queue)
@@ -59,7 +59,7 @@ class ClaimController(Controller):
     @expose(replies={200: Content(Claim)}, raises=(ClaimNotFound,))
     def get(self, request: Request, queue: QueueKey, claim: str) -> Reply:
         """What the claim still holds."""
-        held = model.claims.get(queue, claim)
+        held = model.store.claims.get(queue, claim)
         href = self.href(queue)
         document = {
             'age': held.age,
@@ -74,11 +74,11 @@ class ClaimController(Controller):
         """Start the claim anew."""
         ttl, grace = terms(body)
         limits.in_force.check_renewal_grace(grace)
-        model.claims.renew(queue, claim, ttl, grace)
+        model.store.claims.renew(queue, claim, ttl, grace)
         return empty_reply()
 
     @expose(replies={204: EMPTY})
     def delete(self, request: Request, queue: QueueKey, claim: str) -> Reply:
         """Give the messages back at once."""
-        model.claims.release(queue, claim)
+        model.store.claims.release(queue, claim)
         return empty_reply()

@@ -100,7 +100,7 @@ class HealthController(Controller):
         roles = request.environ.get('HTTP_X_ROLES', '').split(',')
         if 'admin' not in [role.strip().lower() for role in roles]:
             raise NotAuthorized('admin')
-        is_reachable = model.is_healthy()
+        is_reachable = model.store.is_healthy()
         document = {
             'catalog_reachable': is_reachable,
             'storage_reachable': is_reachable,
@@ -113,7 +113,7 @@ class HealthController(Controller):
 def _volume() -> dict[str, int]:
     # Counting takes long where there are millions: it may fail alone.
     try:
-        return model.queues.volume()
+        return model.store.queues.volume()
     except MarconiError:
         return {}
 
@@ -123,12 +123,12 @@ def _try_operations() -> dict[str, Any]:
     queue = QueueKey.of('', f'health-{uuid4()}')
     client_id = str(uuid4())
     operations: dict[str, Callable[[], Any]] = {
-        'create_queue': lambda: model.queues.create(queue),
-        'post_messages': lambda: model.messages.post(queue, client_id, [60], ['null']),
-        'list_messages': lambda: model.messages.list(queue, None, 1),
-        'claim_messages': lambda: model.claims.create(queue, 60, 60, 1),
-        'delete_messages': lambda: model.messages.delete_many(queue, []),
-        'delete_queue': lambda: model.queues.delete(queue),
+        'create_queue': lambda: model.store.queues.create(queue),
+        'post_messages': lambda: model.store.messages.post(queue, client_id, [60], ['null']),
+        'list_messages': lambda: model.store.messages.page(queue, None, 1),
+        'claim_messages': lambda: model.store.claims.create(queue, 60, 60, 1),
+        'delete_messages': lambda: model.store.messages.delete_many(queue, []),
+        'delete_queue': lambda: model.store.queues.delete(queue),
     }
     return {name: _try(operation) for name, operation in operations.items()}
 
@@ -137,7 +137,7 @@ def _try(operation: Callable[[], Any]) -> dict[str, Any]:
     started = time.monotonic()
     try:
         # Each operation would wait for it anew.
-        if model.database.is_silent:
+        if model.store.database.is_silent:
             raise StorageUnavailable
         operation()
     except MarconiError as error:

@@ -9,11 +9,11 @@ from marconi_api.controllers.openstack.v1_1 import types
 from marconi_api.controllers.openstack.v1_1.controller import Controller
 from marconi_api.controllers.openstack.v1_1.types import NewMessage, NewMessages, read_messages
 from marconi_api.errors import (
-    ClaimDoesNotHold,
-    MessageIsClaimed,
+    HeldByAnotherClaim,
+    InvalidRequest,
     MessageNotFound,
     NoneOfThemFound,
-    OutOfRange,
+    NotHeldByThisClaim,
     QueueCollision,
 )
 from marconi_api.model import READY, Attributes, Batch, Message, Page, QueueKey
@@ -75,7 +75,7 @@ class MessagesController(Controller):
             return self._get_page(request, queue, **read_query(request, self.page_parameters))
 
         limits.in_force.check_ids(ids)
-        messages = model.messages.get_many(queue, ids)
+        messages = model.store.messages.get_many(queue, ids)
         if not messages:
             raise NoneOfThemFound(queue.name, queue.project)
         return json_reply({'messages': message_documents(self.href(queue), messages)})
@@ -85,7 +85,7 @@ class MessagesController(Controller):
             queue,
             marker=query.get('marker'),
             limit=limits.in_force.messages_on_page(query.get('limit')),
-            not_from=None if query.get('echo') else request.require_client_id(),
+            excluding_client=None if query.get('echo') else request.require_client_id(),
             states=self.states(query),
         )
         href = self.href(queue)
@@ -96,7 +96,7 @@ class MessagesController(Controller):
 
     def lister(self, query: Mapping[str, Any]) -> Callable[..., Page[Any]]:
         """What finds the messages on a page."""
-        return model.messages.list
+        return model.store.messages.page
 
     def documents(self, queue_href: str, messages: Sequence[Any]) -> list[dict[str, Any]]:
         """The messages on a page as they are shown."""
@@ -116,7 +116,7 @@ class MessagesController(Controller):
 
         The queue's attributes say how long the body may be, and what a message lacks.
         """
-        ids = model.messages.post_composed(
+        ids = model.store.messages.post_composed(
             queue,
             request.require_client_id(),
             lambda attributes: self._compose(request, attributes),
@@ -135,7 +135,7 @@ class MessagesController(Controller):
         delays = self.delays(messages, attributes.default_message_delay or 0)
         for ttl, delay in zip(ttls, delays, strict=True):
             if ttl <= delay:
-                raise OutOfRange(
+                raise InvalidRequest(
                     f'A message with ttl {ttl} and delay {delay} would end before it is due.'
                 )
         return Batch(ttls, [text_of(message.body) for message in messages], delays)
@@ -158,16 +158,16 @@ class MessagesController(Controller):
     ) -> Reply:
         """Delete the messages that ``ids`` names, claimed or not; or ``pop`` free ones."""
         if (ids is None) == (pop is None):
-            raise OutOfRange(
+            raise InvalidRequest(
                 'Name the messages to delete, ?ids=ID1,ID2, or how many to pop, ?pop=5'
             )
         if ids is not None:
             limits.in_force.check_ids(ids)
-            model.messages.delete_many(queue, ids)
+            model.store.messages.delete_many(queue, ids)
             return empty_reply()
 
         assert pop is not None
-        popped = model.messages.pop(queue, limits.in_force.messages_in_pop(pop))
+        popped = model.store.messages.pop(queue, limits.in_force.messages_in_pop(pop))
         documents = [
             {
                 'id': message.id,
@@ -188,17 +188,17 @@ class MessageController(Controller):
     @expose(replies={200: Content(types.Message)}, raises=(MessageNotFound,))
     def get(self, request: Request, queue: QueueKey, message: str) -> Reply:
         """One message, claimed or not."""
-        [document] = message_documents(self.href(queue), [model.messages.get(queue, message)])
+        [document] = message_documents(self.href(queue), [model.store.messages.get(queue, message)])
         return json_reply(document)
 
     @expose(
         claim_id=text_parameter,
         replies={204: EMPTY},
-        raises=(ClaimDoesNotHold, MessageIsClaimed),
+        raises=(NotHeldByThisClaim, HeldByAnotherClaim),
     )
     def delete(
         self, request: Request, queue: QueueKey, message: str, claim_id: str | None = None
     ) -> Reply:
         """Delete one message; a claimed one only by its claim (docs/protocol-v1.md, 6.6)."""
-        model.messages.delete(queue, message, claim_id)
+        model.store.messages.delete(queue, message, claim_id)
         return empty_reply()

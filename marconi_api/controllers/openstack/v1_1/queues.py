@@ -29,7 +29,7 @@ class QueuesController(Controller):
     def get(self, request: Request, **query: Any) -> Reply:
         """A page of the project's queues, by name."""
         limit = limits.in_force.queues_on_page(query.get('limit'))
-        queues = model.queues.list(request.project, query.get('marker', ''), limit)
+        queues = model.store.queues.page(request.project, query.get('marker', ''), limit)
         return json_reply(self.page(queues, query))
 
     def page(
@@ -64,7 +64,7 @@ class QueueController(Controller):
     @expose(replies={200: Content(JsonObject)})
     def get(self, request: Request, queue: QueueKey) -> Reply:
         """The queue's metadata; that of a queue which does not exist is empty."""
-        return json_reply(Raw(model.queues.find_metadata(queue) or '{}'))
+        return json_reply(Raw(model.store.queues.find_metadata(queue) or '{}'))
 
     @expose(
         body=JsonObject,
@@ -78,13 +78,13 @@ class QueueController(Controller):
         """Make the queue with its metadata, or leave it as it is."""
         if body:
             check_attributes(body.members)
-        created = model.queues.create(queue, body.text if body else '{}')
+        created = model.store.queues.create(queue, body.text if body else '{}')
         return empty_reply(201 if created else 204, ('Location', self.href(queue)))
 
     @expose(replies={204: EMPTY})
     def delete(self, request: Request, queue: QueueKey) -> Reply:
         """Remove the queue and all that is in it."""
-        model.queues.delete(queue)
+        model.store.queues.delete(queue)
         return empty_reply()
 
 
@@ -98,7 +98,7 @@ class StatsController(Controller):
     def get(self, request: Request, queue: QueueKey) -> Reply:
         """How many messages are there; none in a queue that does not exist."""
         try:
-            stats = model.queues.stats(queue)
+            stats = model.store.queues.stats(queue)
         except QueueNotFound:
             stats = Stats(free=0, claimed=0, parked=0, oldest=None, newest=None)
         return json_reply(self.document(queue, stats))

@@ -6,7 +6,7 @@ It reads those called New… and ClaimRenewal; the others say what it writes.
 from wsme import types as wtypes
 
 from marconi_api.controllers.openstack.documents import Link
-from marconi_api.errors import OutOfRange
+from marconi_api.errors import InvalidRequest
 from marconi_api.model import MOST_IN_A_POST
 from marconi_api.wire.documents import read_document
 from marconi_api.wire.values import (
@@ -118,8 +118,8 @@ def read_messages(datatype: type[NewMessages], text: str) -> list[NewMessage]:
     """The messages of a POST; an envelope without any is refused (docs/protocol-v2.md, 6.3)."""
     if text.lstrip(' \t\r\n').startswith('['):
         read_document([AnyObject], text)
-        raise OutOfRange('The body must be an object with the member "messages".')
+        raise InvalidRequest('The body must be an object with the member "messages".')
     messages = read_document(datatype, text).messages
     if not messages:
-        raise OutOfRange('At least one message is required, in the member "messages".')
+        raise InvalidRequest('At least one message is required, in the member "messages".')
     return list(messages)

@@ -17,7 +17,7 @@ from marconi_api.controllers.openstack.v2.queues import (
     StatsController,
 )
 from marconi_api.controllers.openstack.v2.several import (
-    ClaimsOverQueuesController,
+    ClaimsAcrossQueuesController,
     MessagesOfQueuesController,
 )
 from marconi_api.controllers.openstack.v2.share import ShareController
@@ -69,7 +69,7 @@ RESOURCES = {
     f'{PREFIX}/queues/{{queue}}/messages/{{message}}/park': ParkController(PREFIX),
     f'{PREFIX}/queues/{{queue}}/messages/{{message}}/kick': KickController(PREFIX),
     f'{PREFIX}/queues/{{queue}}/kick': KickAllController(PREFIX),
-    f'{PREFIX}/claims': ClaimsOverQueuesController(PREFIX),
+    f'{PREFIX}/claims': ClaimsAcrossQueuesController(PREFIX),
     f'{PREFIX}/messages': MessagesOfQueuesController(PREFIX),
     **subscriptions_and_topics(PREFIX),
     **pools_and_flavors(PREFIX),

@@ -32,7 +32,9 @@ class MessagesController(v1_1.MessagesController):
 
     def lister(self, query: Mapping[str, Any]) -> Callable[..., Page[Any]]:
         """What finds the messages on a page; of parked ones, also why they are."""
-        return model.messages.peek if query.get('state') == 'parked' else super().lister(query)
+        return (
+            model.store.messages.peek if query.get('state') == 'parked' else super().lister(query)
+        )
 
     def documents(self, queue_href: str, messages: Sequence[Any]) -> list[dict[str, Any]]:
         """The messages on a page as they are shown: with the reason, if it was looked for."""

@@ -9,7 +9,7 @@ from wsme.types import Unset
 from marconi_api import limits
 from marconi_api.controllers.openstack.v1_1.attributes import DEFAULTS, check_attributes
 from marconi_api.controllers.openstack.v2.types import Operation
-from marconi_api.errors import MetadataConflict, OutOfRange
+from marconi_api.errors import InvalidRequest, MetadataConflict
 from marconi_api.wire.documents import JsonObject
 from marconi_api.wire.failures import InvalidBody
 
@@ -23,11 +23,11 @@ def patched(metadata: str, operations: Sequence[Operation]) -> str:
         _apply(operation, members)
     try:
         check_attributes(members)
-    except OutOfRange as error:
+    except InvalidRequest as error:
         raise InvalidBody(str(error)) from None
     changed = msgspec.json.encode(members)
     if len(changed) > limits.in_force.max_queue_metadata:
-        raise OutOfRange(
+        raise InvalidRequest(
             f'The metadata must not exceed {limits.in_force.max_queue_metadata} bytes; '
             f'with this change it would have {len(changed)}.'
         )

@@ -12,9 +12,9 @@ from marconi_api.controllers.openstack.v2 import patch
 from marconi_api.controllers.openstack.v2.types import Operation, Purge, QueuePage, Statistics
 from marconi_api.errors import (
     DeadLetterCycle,
+    InvalidRequest,
     MetadataConflict,
     NotFinished,
-    OutOfRange,
     QueueNotFound,
 )
 from marconi_api.model import Queue, QueueFilter, QueueKey, Stats
@@ -63,7 +63,7 @@ class QueuesController(v1_1.QueuesController):
         wanted = QueueFilter(query.get('name') or '', unnamed_parameters(request, _PARAMETERS))
         queues, goes_on_after = self._find(request.project, query.get('marker', ''), limit, wanted)
         document = self.page(queues, query, goes_on_after)
-        if query.get('with_count') and (count := model.queues.count(request.project)):
+        if query.get('with_count') and (count := model.store.queues.count(request.project)):
             document['count'] = count
         return json_reply(document)
 
@@ -71,8 +71,8 @@ class QueuesController(v1_1.QueuesController):
         self, project: str, marker: str, limit: int, wanted: QueueFilter
     ) -> tuple[list[Queue], str | None]:
         if wanted:
-            return model.queues.search(project, marker, limit, wanted)
-        return model.queues.list(project, marker, limit), None
+            return model.store.queues.search(project, marker, limit, wanted)
+        return model.store.queues.page(project, marker, limit), None
 
     def shown(self, metadata: str) -> Any:
         """With the attributes that are not set."""
@@ -85,7 +85,7 @@ class QueueController(v1_1.QueueController):
     @expose(replies={200: Content(_METADATA)})
     def get(self, request: Request, queue: QueueKey) -> Reply:
         """The queue's metadata, with the attributes that are not set (docs/protocol-v2.md, 5.3)."""
-        return json_reply(with_defaults(_members(model.queues.find_metadata(queue) or '{}')))
+        return json_reply(with_defaults(_members(model.store.queues.find_metadata(queue) or '{}')))
 
     @expose(
         body=[Operation],
@@ -97,7 +97,7 @@ class QueueController(v1_1.QueueController):
     def patch(self, request: Request, queue: QueueKey, body: list[Operation]) -> Reply:
         """Change the queue's metadata, all that is asked or nothing (docs/protocol-v2.md, 5.4)."""
         patch.check(body)
-        changed = model.queues.change_metadata(
+        changed = model.store.queues.change_metadata(
             queue, lambda metadata: patch.patched(metadata, body)
         )
         return json_reply(with_defaults(_members(changed)))
@@ -132,11 +132,11 @@ class PurgeController(Controller):
         purged = json.loads(text_of(body.resource_types)) if body else ['messages']
         known = ('messages', 'parked', 'subscriptions')
         if not isinstance(purged, list) or not all(kind in known for kind in purged):
-            raise OutOfRange(
+            raise InvalidRequest(
                 'resource_types must be a list of some of "messages", "parked", "subscriptions".'
             )
         if 'messages' in purged:
-            model.messages.delete_unclaimed(queue)
+            model.store.messages.delete_unclaimed(queue)
         elif 'parked' in purged:
-            model.verdicts.delete_parked(queue)
+            model.store.verdicts.delete_parked(queue)
         return empty_reply()

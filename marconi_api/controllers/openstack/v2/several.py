@@ -8,13 +8,13 @@ from marconi_api.controllers.openstack.v1_1.controller import Controller
 from marconi_api.controllers.openstack.v1_1.messages import message_documents
 from marconi_api.controllers.openstack.v2.messages import state_parameter
 from marconi_api.controllers.openstack.v2.types import (
-    ClaimedOverQueues,
-    NewClaimOverQueues,
-    NewShare,
+    ClaimedAcrossQueues,
+    NewClaimAcrossQueues,
+    NewClaimSource,
     PeekedMessages,
 )
-from marconi_api.errors import InvalidQueueName, OutOfRange
-from marconi_api.model import QueueKey, Share
+from marconi_api.errors import InvalidQueueName, InvalidRequest
+from marconi_api.model import ClaimSource, QueueKey
 from marconi_api.wire.actions import Content, expose
 from marconi_api.wire.failures import MissingParameter
 from marconi_api.wire.replies import Reply, json_reply, next_link
@@ -29,19 +29,19 @@ def _keys(project: str, names: list[str]) -> list[QueueKey]:
     for name in names:
         limits.in_force.check_queue_name(name)
     if len(set(names)) < len(names):
-        raise OutOfRange('Name each queue once.')
+        raise InvalidRequest('Name each queue once.')
     return [QueueKey.of(project, name) for name in names]
 
 
-class ClaimsOverQueuesController(Controller):
+class ClaimsAcrossQueuesController(Controller):
     """``/v2/claims``."""
 
     @expose(
-        body=NewClaimOverQueues,
-        replies={200: Content(ClaimedOverQueues), 201: Content(ClaimedOverQueues)},
+        body=NewClaimAcrossQueues,
+        replies={200: Content(ClaimedAcrossQueues), 201: Content(ClaimedAcrossQueues)},
         raises=(InvalidQueueName,),
     )
-    def post(self, request: Request, body: NewClaimOverQueues) -> Reply:
+    def post(self, request: Request, body: NewClaimAcrossQueues) -> Reply:
         """Reserve messages of several queues, by preference or by weight.
 
         A claim stays within its queue, so there is one for each queue that gave messages.
@@ -50,8 +50,8 @@ class ClaimsOverQueuesController(Controller):
         ttl, grace = terms(body)
         limits.in_force.check_claim_grace(grace)
         keys = _keys(request.project, [sent.name for sent in body.queues])
-        shares = [_share(key, sent) for key, sent in zip(keys, body.queues, strict=True)]
-        claims, missing = model.claims.create_over(shares, ttl, grace, limit)
+        sources = [_source(key, sent) for key, sent in zip(keys, body.queues, strict=True)]
+        claims, missing = model.store.claims.create_across(sources, ttl, grace, limit)
         document = {
             'messages': [
                 {**shown, 'queue': queue.name, 'claim_id': claim.id}
@@ -71,12 +71,12 @@ class ClaimsOverQueuesController(Controller):
         return json_reply(document, 201 if claims else 200)
 
 
-def _share(queue: QueueKey, sent: NewShare) -> Share:
+def _source(queue: QueueKey, sent: NewClaimSource) -> ClaimSource:
     if sent.limit is not None:
         limits.in_force.messages_in_claim(sent.limit)
     if sent.weight is not None:
         limits.in_force.queue_weight.check('The weight of a queue', sent.weight)
-    return Share(queue, sent.limit, sent.weight)
+    return ClaimSource(queue, sent.limit, sent.weight)
 
 
 class MessagesOfQueuesController(Controller):
@@ -99,7 +99,7 @@ class MessagesOfQueuesController(Controller):
         markers = {key: marker for key, (_, _, marker) in zip(keys, places, strict=True)}
         documents, missing, is_end = [], [], True
         for key in keys:
-            page = model.messages.peek(
+            page = model.store.messages.peek(
                 key,
                 markers[key] or None,
                 limits.in_force.messages_on_page(query.get('limit')),
@@ -121,7 +121,7 @@ class MessagesOfQueuesController(Controller):
             ]
             if page.next:
                 markers[key], is_end = page.next, False
-            elif not model.queues.exists(key):
+            elif not model.store.queues.exists(key):
                 missing.append(key.name)
         return json_reply(
             {

@@ -7,7 +7,7 @@ from typing import Any
 from marconi_api.controllers.openstack import signed_urls
 from marconi_api.controllers.openstack.v1_1.controller import Controller
 from marconi_api.controllers.openstack.v2.types import Grant, NewGrant
-from marconi_api.errors import OutOfRange
+from marconi_api.errors import InvalidRequest
 from marconi_api.model import QueueKey
 from marconi_api.wire.actions import ByHand, Content, expose
 from marconi_api.wire.documents import JsonObject
@@ -30,18 +30,18 @@ class ShareController(Controller):
     def post(self, request: Request, queue: QueueKey, body: JsonObject) -> Reply:
         """Sign what the client may hand on; nothing is stored."""
         if not signed_urls.signer.can_sign:
-            raise OutOfRange(
+            raise InvalidRequest(
                 'This service signs no URLs: its operator must set MARCONI_SIGNING_KEYS for that.'
             )
         wanted = json.loads(body.text)
         unknown = set(wanted) - {'paths', 'methods', 'expires'}
         if unknown:
-            raise OutOfRange(f'Not known here: {", ".join(sorted(unknown))[:80]}.')
+            raise InvalidRequest(f'Not known here: {", ".join(sorted(unknown))[:80]}.')
         paths = _texts('paths', wanted.get('paths', ['messages']))
         if not all(path in _SHAREABLE for path in paths):
-            raise OutOfRange(f'paths must be among {", ".join(_SHAREABLE)}.')
+            raise InvalidRequest(f'paths must be among {", ".join(_SHAREABLE)}.')
         if '\\' in request.project:
-            raise OutOfRange('A project with a backslash in its name cannot share.')
+            raise InvalidRequest('A project with a backslash in its name cannot share.')
         grant = signed_urls.Grant(
             tuple(f'{self.href(queue)}/{path}' for path in paths),
             _texts('methods', wanted.get('methods', ['GET'])),
@@ -64,7 +64,7 @@ def _texts(name: str, value: Any) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(
         isinstance(text, str) and text.isascii() and text.isalpha() for text in value
     ):
-        raise OutOfRange(f'{name} must be a list of words.')
+        raise InvalidRequest(f'{name} must be a list of words.')
     return tuple(value)
 
 
@@ -81,8 +81,8 @@ def _end(sent: Any) -> datetime:
         end = end.astimezone(UTC) if end.tzinfo else end.replace(tzinfo=UTC)
     except (ValueError, OverflowError):
         # In UTC, a time of the years 1 or 9999 may have no such year.
-        raise OutOfRange('expires must be a time such as 2030-01-31T12:00:00.') from None
+        raise InvalidRequest('expires must be a time such as 2030-01-31T12:00:00.') from None
     end = end.replace(microsecond=0)
     if end <= now:
-        raise OutOfRange('expires must be in the future.')
+        raise InvalidRequest('expires must be in the future.')
     return end

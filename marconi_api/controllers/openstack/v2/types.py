@@ -133,10 +133,10 @@ class NewKick(wtypes.Base):
     limit = wtypes.wsattr(NullableInteger('kick_size'), default=None)
 
 
-class NewShare(wtypes.Base):
-    """A queue's part in a claim over several: ``limit`` messages at most.
+class NewClaimSource(wtypes.Base):
+    """A queue's part in a claim across several: ``limit`` messages at most.
 
-    If any of them has a ``weight``, their shares are fair by weight.
+    If any of them has a ``weight``, messages are drawn in proportion to the weights.
     """
 
     name = wtypes.wsattr(string, mandatory=True)
@@ -144,14 +144,14 @@ class NewShare(wtypes.Base):
     weight = wtypes.wsattr(NullableInteger('queue_weight'), default=None)
 
 
-class NewClaimOverQueues(types.NewClaim):
-    """The terms of a claim over several queues, in the order of preference."""
+class NewClaimAcrossQueues(types.NewClaim):
+    """The terms of a claim across several queues, in the order of preference."""
 
-    queues = wtypes.wsattr(ListOf(NewShare, at_least=1), mandatory=True)
+    queues = wtypes.wsattr(ListOf(NewClaimSource, at_least=1), mandatory=True)
     limit = wtypes.wsattr(NullableInteger('claim_size'), default=None)
 
 
-class Verdict(wtypes.Base):
+class VerdictOutcome(wtypes.Base):
     """What became of a verdict, and the message's state after it."""
 
     id = wtypes.wsattr(string, mandatory=True)
@@ -160,10 +160,10 @@ class Verdict(wtypes.Base):
     state = wtypes.wsattr(String({'enum': [*STATES, 'gone']}), mandatory=True)
 
 
-class Verdicts(wtypes.Base):
+class VerdictOutcomes(wtypes.Base):
     """What became of each verdict, in the order in which they were given."""
 
-    verdicts = wtypes.wsattr([Verdict], mandatory=True)
+    verdicts = wtypes.wsattr([VerdictOutcome], mandatory=True)
 
 
 class Kicked(wtypes.Base):
@@ -188,7 +188,7 @@ class ClaimOfQueue(wtypes.Base):
     href = wtypes.wsattr(string, mandatory=True)
 
 
-class ClaimedOverQueues(wtypes.Base):
+class ClaimedAcrossQueues(wtypes.Base):
     """What was claimed from several queues, and those of them that do not exist."""
 
     messages = wtypes.wsattr([MessageOfQueue], mandatory=True)

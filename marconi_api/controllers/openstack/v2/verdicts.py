@@ -14,15 +14,15 @@ from marconi_api.controllers.openstack.v2.types import (
     NewRelease,
     NewVerdict,
     NewVerdicts,
-    Verdicts,
+    VerdictOutcomes,
 )
 from marconi_api.errors import (
     ClaimCannotChange,
     ClaimedCannotChange,
     ClaimNotFound,
+    InvalidRequest,
     MessageIsNotParked,
     MessageNotFound,
-    OutOfRange,
 )
 from marconi_api.model import VERDICTS, Outcome, QueueKey, Verdict
 from marconi_api.wire.actions import EMPTY, Content, expose
@@ -43,12 +43,12 @@ _TERMS = {
 
 def _verdict(sent: NewVerdict) -> Verdict:
     if sent.verdict not in VERDICTS:
-        raise OutOfRange(
+        raise InvalidRequest(
             f'verdict must be one of {", ".join(VERDICTS)}, not {sent.verdict[:80]!r}.'
         )
     for name in ('delay', 'ttl', 'grace', 'reason'):
         if getattr(sent, name) is not None and name not in _TERMS[sent.verdict]:
-            raise OutOfRange(f'{name} does not go with the verdict {sent.verdict}.')
+            raise InvalidRequest(f'{name} does not go with the verdict {sent.verdict}.')
     if sent.verdict == 'release':
         return release(sent.id, sent.delay)
     if sent.verdict == 'touch':
@@ -94,14 +94,14 @@ def _document(outcomes: Sequence[Outcome]) -> dict[str, Any]:
 class VerdictsController(Controller):
     """``/v2/queues/{queue}/claims/{claim}/verdicts``."""
 
-    @expose(body=NewVerdicts, replies={200: Content(Verdicts)})
+    @expose(body=NewVerdicts, replies={200: Content(VerdictOutcomes)})
     def post(self, request: Request, queue: QueueKey, claim: str, body: NewVerdicts) -> Reply:
         """Carry out each verdict that can be, and say of each what became of it."""
         limits.in_force.verdicts.check('The number of verdicts', len(body.verdicts))
         if len({sent.id for sent in body.verdicts}) < len(body.verdicts):
-            raise OutOfRange('Of one message there can be one verdict only.')
+            raise InvalidRequest('Of one message there can be one verdict only.')
         verdicts = [_verdict(sent) for sent in body.verdicts]
-        return json_reply(_document(model.verdicts.give(queue, claim, verdicts)))
+        return json_reply(_document(model.store.verdicts.give(queue, claim, verdicts)))
 
 
 class HeartbeatController(Controller):
@@ -110,7 +110,7 @@ class HeartbeatController(Controller):
     @expose(
         body=ClaimRenewal,
         body_is_optional=True,
-        replies={200: Content(Verdicts)},
+        replies={200: Content(VerdictOutcomes)},
         raises=(ClaimNotFound,),
     )
     def post(
@@ -119,12 +119,12 @@ class HeartbeatController(Controller):
         """Renew all that the claim still holds, and say of each message whether it does."""
         ttl, grace = terms(body or ClaimRenewal())
         limits.in_force.check_renewal_grace(grace)
-        return json_reply(_document(model.verdicts.heartbeat(queue, claim, ttl, grace)))
+        return json_reply(_document(model.store.verdicts.heartbeat(queue, claim, ttl, grace)))
 
 
 def _carry_out(queue: QueueKey, claim: str | None, verdict: Verdict) -> Reply:
     """One verdict: done, or an error, as when a message is deleted (docs/protocol-v1.md, 6.6)."""
-    [outcome] = model.verdicts.give(queue, claim, [verdict])
+    [outcome] = model.store.verdicts.give(queue, claim, [verdict])
     # Who parks again what is parked may not have heard that it was done.
     if outcome.result == 'done' or (verdict.verdict, outcome.state) == ('park', 'parked'):
         return empty_reply()
@@ -228,5 +228,5 @@ class KickAllController(Controller):
         limit = body.limit if body else None
         if limit is not None:
             limits.in_force.kick_size.check('limit', limit)
-        kicked, has_more = model.verdicts.kick(queue, limit)
+        kicked, has_more = model.store.verdicts.kick(queue, limit)
         return json_reply({'kicked': kicked, 'more': True} if has_more else {'kicked': kicked})

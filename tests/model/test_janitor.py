@@ -1,6 +1,5 @@
 """The janitor removes what is dead, all of it, and nothing else."""
 
-import importlib
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -8,12 +7,11 @@ import pytest
 
 from marconi_api import model
 from marconi_api.model import QueueKey
-from marconi_api.model.janitor import Expiry
+from marconi_api.model import janitor as janitor_module
+from marconi_api.model.janitor import Janitor
 from marconi_api.model.postgres.database import Database
 from marconi_api.model.quiet_stretches import QuietStretches
 from tests.model.conftest import CLIENT
-
-EXPIRY = importlib.import_module('marconi_api.model.janitor')
 
 
 @pytest.fixture(autouse=True)
@@ -25,7 +23,7 @@ def nobodys_turn(app, sql):
 @pytest.fixture
 def janitor():
     """A janitor whose batches are smaller than what there is to do."""
-    return Expiry(model.database, interval=0.01, batch_size=7)
+    return Janitor(model.store.database, interval=0.01, batch_size=7)
 
 
 def rows_left(sql):
@@ -57,7 +55,7 @@ def test_what_lives_is_kept(queue, post, claim, age, janitor, sql):
 def test_all_that_was_in_a_deleted_queue_is_removed(queue, post, claim, janitor, sql):
     post(30)
     claim(limit=10)
-    model.queues.delete(queue)
+    model.store.queues.delete(queue)
 
     janitor.run_once()
 
@@ -66,8 +64,8 @@ def test_all_that_was_in_a_deleted_queue_is_removed(queue, post, claim, janitor,
 
 def test_all_that_was_in_an_earlier_queue_of_the_name_is_removed(queue, post, janitor, sql):
     post(30)
-    model.queues.delete(queue)
-    model.queues.create(queue)
+    model.store.queues.delete(queue)
+    model.store.queues.create(queue)
     post(3)
 
     janitor.run_once()
@@ -78,7 +76,7 @@ def test_all_that_was_in_an_earlier_queue_of_the_name_is_removed(queue, post, ja
 def test_many_queues_are_walked_in_one_round(post, age, janitor, sql):
     for number in range(20):
         queue = QueueKey.of('project', f'queue-{number}')
-        model.queues.create(queue)
+        model.store.queues.create(queue)
         post(2, ttl=60, to=queue)
         post(1, ttl=3600, to=queue)
     age(61)
@@ -100,7 +98,7 @@ def test_a_claim_is_removed_when_its_time_is_over(post, claim, age, janitor, sql
 
 def test_a_claim_is_removed_when_it_holds_nothing_more(queue, post, claim, janitor, sql):
     post(2)
-    model.messages.delete_many(queue, [claim(limit=1).messages[0].id])
+    model.store.messages.delete_many(queue, [claim(limit=1).messages[0].id])
     holding = claim(limit=1)
 
     janitor.run_once()
@@ -168,7 +166,7 @@ def test_a_batch_that_fails_leaves_the_others_removed(queue, post, age, janitor,
 
 def test_it_survives_a_storage_that_is_out_of_reach(janitor, monkeypatch, caplog):
     stop = threading.Event()
-    rows = model.database.rows
+    rows = model.store.database.rows
     calls = []
 
     def fail_once(*args, **kw):
@@ -178,7 +176,7 @@ def test_it_survives_a_storage_that_is_out_of_reach(janitor, monkeypatch, caplog
         stop.set()
         return rows(*args, **kw)
 
-    monkeypatch.setattr(model.database, 'rows', fail_once)
+    monkeypatch.setattr(model.store.database, 'rows', fail_once)
     janitor.run_forever(stop)
 
     assert len(calls) > 1
@@ -189,14 +187,14 @@ def test_it_survives_a_storage_that_is_out_of_reach(janitor, monkeypatch, caplog
 def looks(monkeypatch):
     """The looks at messages that are made."""
     made = []
-    rows = model.database.rows
+    rows = model.store.database.rows
 
     def note(statement, *args, **kw):
-        if statement is EXPIRY._LOOK_AT_MESSAGES:
+        if statement is janitor_module._LOOK_AT_MESSAGES:
             made.append(args)
         return rows(statement, *args, **kw)
 
-    monkeypatch.setattr(model.database, 'rows', note)
+    monkeypatch.setattr(model.store.database, 'rows', note)
     return made
 
 
@@ -229,11 +227,11 @@ def test_a_floor_that_rises_over_it_is_noticed(queue, post, janitor, sql, how):
     janitor._run_round()
 
     if how == 'purge':
-        model.queues.purge(queue)
+        model.store.queues.purge(queue)
     else:
-        model.queues.delete(queue)
+        model.store.queues.delete(queue)
     if how == 'make anew':
-        model.queues.create(queue)
+        model.store.queues.create(queue)
 
     assert janitor._run_round() == 700
 
@@ -268,7 +266,7 @@ def test_a_new_look_replaces_what_was_known_of_the_place():
 
 
 def test_of_several_janitors_one_does_the_rounds(app, sql):
-    first, second = (Expiry(model.database, 30, 1000) for _ in range(2))
+    first, second = (Janitor(model.store.database, 30, 1000) for _ in range(2))
 
     assert [janitor._is_our_turn() for janitor in (first, second, first)] == [True, False, True]
 
@@ -280,7 +278,7 @@ def test_it_goes_on_behind_what_takes_too_long(app, postgres, session, sql):
     """Under an old snapshot a look passes over all that was deleted since."""
     slow, behind = sorted((QueueKey.of('p', name) for name in ('a', 'b')), key=lambda key: key.id)
     for queue in (slow, behind):
-        model.queues.create(queue)
+        model.store.queues.create(queue)
     fill = """
         INSERT INTO message_states (queue_id, id, expires_at, client_id, ttl)
         SELECT %s, floor + g, now() + %s * interval '1 s', %s, 60
@@ -290,7 +288,7 @@ def test_it_goes_on_behind_what_takes_too_long(app, postgres, session, sql):
     pinning.execute('SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; SELECT FROM queues')
     sql('DELETE FROM message_states')
     sql(fill, behind.id, 0, CLIENT, 100, behind.id)
-    janitor = Expiry(Database(postgres.url, 2, 0.04), 30, 1000)
+    janitor = Janitor(Database(postgres.url, 2, 0.04), 30, 1000)
 
     for _ in range(20):
         janitor.run_once()

@@ -2,8 +2,8 @@
 
 While an old snapshot is open (a dump, a forgotten transaction) PostgreSQL keeps the index
 entries of deleted messages, and a scan from the lowest key walks them all: 30 ms after a
-hundred thousand. A hint says below which key nothing is left to find. It is only ever an
-economy: a hint that is too low costs time. It must never be too high, and isn't:
+hundred thousand. A mark says below which key nothing is left to find. It is only ever an
+economy: a mark that is too low costs time. It must never be too high, and isn't:
 
 *Fresh messages* (``held_until`` null), by id. A claim reports the lowest fresh id that its
 snapshot holds. What the snapshot does not hold was posted by a transaction that was not
@@ -16,27 +16,27 @@ begun at time t and got the transaction id x: whoever read the clock before t ha
 x, and when all those have finished, a snapshot taken then holds every ``held_until`` up to t
 that will ever be. Claims themselves write times further ahead than a statement may take. A
 claim that takes nothing has no transaction id, unless it asks for one; it does so once a
-second, else the hint of a queue that is only polled would stay where it is.
+second, else the mark of a queue that is only polled would stay where it is.
 
 *A look that is cut short.* A claim looks at a bounded number of messages, in the order of the
 key. Of what lies between its start and the last message it looked at, it has seen all that its
 snapshot holds; so where nothing of that can be claimed, the last one takes the place of the
-first claimable one in both arguments. The look must have started at the hint, or below it: one
+first claimable one in both arguments. The look must have started at the mark, or below it: one
 that went on from where an earlier look ended knows nothing of what lies between, since its
 snapshot may hold more there than that of the earlier look. It proves nothing.
 
 *What was handed out too often* cannot be claimed where the queue sets a limit. For each limit
-there are hints of their own, which pass such messages over: ``claim_count`` falls only when
+there are marks of their own, which pass such messages over: ``claim_count`` falls only when
 ``held_until`` is written anew, and so the argument holds for them, too.
 
 *The clock* must not go back: what is written then may lie below a time that was proved before.
 So each statement is told the latest time that any statement of this process has seen. Where
-its own time is earlier, it disregards the hint for returned messages, and its report drops all
-hints. (A step back that nobody notices until the clock is past that time again costs minutes:
-hints step back, see below.)
+its own time is earlier, it disregards the mark for returned messages, and its report drops all
+marks. (A step back that nobody notices until the clock is past that time again costs minutes:
+marks step back, see below.)
 
 Rollbacks change nothing: a plain read still finds what others have changed but not
-committed. A lapse is known beforehand: its time lies above the hint until it is due. An expired
+committed. A lapse is known beforehand: its time lies above the mark until it is due. An expired
 message stays so: whoever prolongs its life holds it, and then ``held_until`` is written, too.
 """
 
@@ -65,7 +65,7 @@ class Place(NamedTuple):
     id: int
 
 
-class Hint(NamedTuple):
+class LowWaterMark(NamedTuple):
     """Nothing claimable has a lower id (fresh) or an earlier place (returned)."""
 
     fresh_id: int = 0
@@ -80,9 +80,9 @@ class Hint(NamedTuple):
         """The place below which no returned message can be claimed."""
         return Place(self.held_until, self.held_id)
 
-    def or_later(self, fresh_id: int, held: Place, known_time: datetime) -> 'Hint':
+    def or_later(self, fresh_id: int, held: Place, known_time: datetime) -> 'LowWaterMark':
         """What lies further on, for each kind of message."""
-        return Hint(
+        return LowWaterMark(
             max(self.fresh_id, fresh_id),
             *max(self.held, held),
             max(self.known_time, known_time),
@@ -90,37 +90,37 @@ class Hint(NamedTuple):
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """The hint, for a statement."""
+        """The mark, for a statement."""
         return {
-            'fresh_hint': self.fresh_id,
-            'held_hint': self.held_until,
-            'held_hint_id': self.held_id,
+            'fresh_mark': self.fresh_id,
+            'held_mark': self.held_until,
+            'held_mark_id': self.held_id,
             'known_time': self.known_time,
         }
 
 
-_NO_HINT = Hint()
+_NO_MARK = LowWaterMark()
 
 
 class Start(NamedTuple):
     """Where a statement starts to scan, and what was known when it set out."""
 
-    hint: Hint
+    mark: LowWaterMark
     #: The latest of the database's times that was known, of whatever queue.
     known_time: datetime
     #: Whether the statement is to ask for a transaction id, if it has none.
     asks: bool
-    #: Counts how often all hints were dropped.
+    #: Counts how often all marks were dropped.
     generation: int
 
 
 class Seen(NamedTuple):
-    """What a claim's statement saw that had started at its hint, apart from what it took."""
+    """What a claim's statement saw that had started at its mark, apart from what it took."""
 
-    #: The lowest id, at or above the hint, at which a fresh message may be: that of the first
+    #: The lowest id, at or above the mark, at which a fresh message may be: that of the first
     #: one, or of the last message looked at if the look was cut short. None: there is none.
     first_fresh: int | None
-    #: The first place, at or above the hint, at which a returned message may be; likewise.
+    #: The first place, at or above the mark, at which a returned message may be; likewise.
     first_held: Place | None
     #: The statement's time.
     now: datetime
@@ -139,10 +139,10 @@ class _Horizon(NamedTuple):
 
 @dataclass
 class _Memory:
-    hint: Hint = field(default_factory=Hint)
+    mark: LowWaterMark = field(default_factory=LowWaterMark)
     pending: _Horizon | None = None
     confirmed: _Horizon | None = None
-    past: deque[Hint] = field(default_factory=lambda: deque([Hint()] * _STEPS))
+    past: deque[LowWaterMark] = field(default_factory=lambda: deque([LowWaterMark()] * _STEPS))
     stepped_back_at: float = field(default_factory=time.monotonic)
     asked_at: float = -math.inf
 
@@ -154,7 +154,7 @@ class _Memory:
         return True
 
     def learn(self, seen: Seen) -> None:
-        """Raise the hint as far as ``seen`` alone proves."""
+        """Raise the mark as far as ``seen`` alone proves."""
         if self.pending and seen.oldest_unfinished > self.pending.transaction:
             self.confirmed, self.pending = self.pending, None
         if self.pending is None and seen.transaction is not None:
@@ -163,26 +163,26 @@ class _Memory:
         fresh_id = seen.oldest_unfinished << POSITION_BITS
         if seen.first_fresh is not None:
             fresh_id = min(fresh_id, seen.first_fresh)
-        held = self.hint.held
+        held = self.mark.held
         # Threads report in any order: an older snapshot must not use a horizon that only
         # a later one has confirmed.
         if self.confirmed and seen.oldest_unfinished > self.confirmed.transaction:
             held = min(seen.first_held or Place(seen.now, 0), Place(self.confirmed.time, 0))
-        self.hint = self.hint.or_later(fresh_id, held, seen.now)
+        self.mark = self.mark.or_later(fresh_id, held, seen.now)
 
     def step_back(self) -> None:
-        """Each minute return to the hint of ten minutes ago.
+        """Each minute return to the mark of ten minutes ago.
 
         An error that nobody foresaw then costs minutes, never a message.
         """
         if time.monotonic() - self.stepped_back_at >= _STEP_BACK_EVERY:
             self.stepped_back_at = time.monotonic()
-            self.past.append(self.hint)
-            self.hint = self.past.popleft()._replace(known_time=self.hint.known_time)
+            self.past.append(self.mark)
+            self.mark = self.past.popleft()._replace(known_time=self.mark.known_time)
 
 
-class Hints:
-    """The hints of the queues that this process claimed from lately; safe among threads.
+class LowWaterMarks:
+    """The marks of the queues that this process claimed from lately; safe among threads.
 
     Each queue has one for what is alive, and one for what may be claimed within a limit, a
     count of claims, for each limit that it was claimed from with.
@@ -194,11 +194,11 @@ class Hints:
         self._generation = 0
         self._known_time = LONG_AGO
 
-    def hint(self, queue_id: int) -> Hint:
+    def mark(self, queue_id: int) -> LowWaterMark:
         """Where a statement may start in a queue; to be asked when its connection stands."""
         # One look at one tuple needs no lock.
         memory = self._memories.get((queue_id, None))
-        return _NO_HINT if memory is None else memory.hint
+        return _NO_MARK if memory is None else memory.mark
 
     def start(self, queue_id: int, limit: int | None = None, may_ask: bool = False) -> Start:
         """The same, for a statement that will tell what it saw.
@@ -209,8 +209,8 @@ class Hints:
         with self._lock:
             memory = self._memories.get((queue_id, limit))
             if memory is None:
-                return Start(_NO_HINT, self._known_time, may_ask, self._generation)
-            return Start(memory.hint, self._known_time, may_ask and memory.asks(), self._generation)
+                return Start(_NO_MARK, self._known_time, may_ask, self._generation)
+            return Start(memory.mark, self._known_time, may_ask and memory.asks(), self._generation)
 
     def forget(self) -> None:
         """Drop all: after a reconnect the database may be another, or back in time."""
@@ -223,7 +223,7 @@ class Hints:
         self._known_time = LONG_AGO
 
     def learn(self, queue_id: int, start: Start, seen: Seen, limit: int | None = None) -> None:
-        """Move a hint by what a claim saw that had set out from ``start``."""
+        """Move a mark by what a claim saw that had set out from ``start``."""
         with self._lock:
             if start.generation != self._generation:
                 return

@@ -1,6 +1,5 @@
-"""A hint spares work and never hides a message."""
+"""A mark spares work and never hides a message."""
 
-import importlib
 import random
 import threading
 import time
@@ -11,15 +10,18 @@ from uuid import uuid4
 import pytest
 
 from marconi_api import model
+from marconi_api.model import claims, messages
 from marconi_api.model.attributes import NO_ATTRIBUTES
-from marconi_api.model.postgres.hints import LONG_AGO, Hint, Hints, Place, Seen
+from marconi_api.model.postgres import dequeue, low_water_marks
+from marconi_api.model.postgres.low_water_marks import (
+    LONG_AGO,
+    LowWaterMark,
+    LowWaterMarks,
+    Place,
+    Seen,
+)
 from marconi_api.model.postgres.tables import POSITION_BITS
 from tests.model.conftest import CLIENT, ids
-
-HINTS = importlib.import_module('marconi_api.model.postgres.hints')
-TAKING = importlib.import_module('marconi_api.model.postgres.dequeue')
-CLAIMS = importlib.import_module('marconi_api.model.claims')
-MESSAGES = importlib.import_module('marconi_api.model.messages')
 
 QUEUE = 7
 
@@ -34,204 +36,204 @@ def seen(first_fresh=None, first_held=None, now=0, oldest_unfinished=100, transa
 
 
 def test_an_unknown_queue_is_scanned_from_its_beginning():
-    assert Hints().start(QUEUE).hint == Hint(0, LONG_AGO)
+    assert LowWaterMarks().start(QUEUE).mark == LowWaterMark(0, LONG_AGO)
 
 
-def test_the_fresh_hint_stops_at_the_first_fresh_message():
-    known = Hints()
+def test_the_fresh_mark_stops_at_the_first_fresh_message():
+    known = LowWaterMarks()
 
     known.learn(QUEUE, known.start(QUEUE), seen(first_fresh=42, oldest_unfinished=100))
 
-    assert known.start(QUEUE).hint.fresh_id == 42
+    assert known.start(QUEUE).mark.fresh_id == 42
 
 
-def test_the_fresh_hint_stops_at_the_oldest_unfinished_transaction():
-    known = Hints()
+def test_the_fresh_mark_stops_at_the_oldest_unfinished_transaction():
+    known = LowWaterMarks()
 
     known.learn(QUEUE, known.start(QUEUE), seen(first_fresh=None, oldest_unfinished=100))
 
-    assert known.start(QUEUE).hint.fresh_id == 100 << POSITION_BITS
+    assert known.start(QUEUE).mark.fresh_id == 100 << POSITION_BITS
 
 
-def test_the_held_hint_waits_until_all_older_transactions_are_over():
-    known = Hints()
+def test_the_held_mark_waits_until_all_older_transactions_are_over():
+    known = LowWaterMarks()
     known.learn(QUEUE, known.start(QUEUE), seen(now=1, oldest_unfinished=100, transaction=105))
 
     known.learn(QUEUE, known.start(QUEUE), seen(now=2, oldest_unfinished=105))
-    too_early = known.start(QUEUE).hint.held_until
+    too_early = known.start(QUEUE).mark.held_until
     known.learn(QUEUE, known.start(QUEUE), seen(now=3, oldest_unfinished=106))
 
     assert too_early == LONG_AGO
-    assert known.start(QUEUE).hint.held_until == at(1)
+    assert known.start(QUEUE).mark.held_until == at(1)
 
 
-def test_the_held_hint_stops_at_the_first_returned_message():
-    known = Hints()
+def test_the_held_mark_stops_at_the_first_returned_message():
+    known = LowWaterMarks()
     known.learn(QUEUE, known.start(QUEUE), seen(now=5, oldest_unfinished=100, transaction=105))
 
     known.learn(QUEUE, known.start(QUEUE), seen(now=6, oldest_unfinished=106, first_held=at(4)))
 
-    assert known.start(QUEUE).hint.held_until == at(4)
+    assert known.start(QUEUE).mark.held_until == at(4)
 
 
 def test_a_report_that_comes_late_does_not_use_what_only_a_newer_snapshot_proved():
-    known = Hints()
+    known = LowWaterMarks()
     known.learn(QUEUE, known.start(QUEUE), seen(now=5, oldest_unfinished=100, transaction=105))
     early = known.start(QUEUE)
     known.learn(QUEUE, known.start(QUEUE), seen(now=6, oldest_unfinished=106, first_held=at(4)))
 
     known.learn(QUEUE, early, seen(now=5, oldest_unfinished=101, first_held=None))
 
-    assert known.start(QUEUE).hint.held_until == at(4)
+    assert known.start(QUEUE).mark.held_until == at(4)
 
 
-def test_a_hint_never_moves_back_by_what_is_learned():
-    known = Hints()
+def test_a_mark_never_moves_back_by_what_is_learned():
+    known = LowWaterMarks()
     known.learn(QUEUE, known.start(QUEUE), seen(first_fresh=42))
 
     known.learn(QUEUE, known.start(QUEUE), seen(first_fresh=41))
 
-    assert known.start(QUEUE).hint.fresh_id == 42
+    assert known.start(QUEUE).mark.fresh_id == 42
 
 
-def test_a_clock_that_was_set_back_drops_the_hint():
-    known = Hints()
+def test_a_clock_that_was_set_back_drops_the_mark():
+    known = LowWaterMarks()
     known.learn(QUEUE, known.start(QUEUE), seen(now=5, oldest_unfinished=100, transaction=105))
     known.learn(QUEUE, known.start(QUEUE), seen(now=6, oldest_unfinished=106))
 
     known.learn(QUEUE, known.start(QUEUE), seen(now=2, oldest_unfinished=107))
 
-    assert known.start(QUEUE).hint.held_until == LONG_AGO
+    assert known.start(QUEUE).mark.held_until == LONG_AGO
 
 
-def test_a_clock_that_was_set_back_drops_what_was_not_yet_a_hint():
-    known = Hints()
+def test_a_clock_that_was_set_back_drops_what_was_not_yet_a_mark():
+    known = LowWaterMarks()
     known.learn(QUEUE, known.start(QUEUE), seen(now=5, oldest_unfinished=100, transaction=105))
 
     known.learn(QUEUE, known.start(QUEUE), seen(now=2, oldest_unfinished=101))
     known.learn(QUEUE, known.start(QUEUE), seen(now=6, oldest_unfinished=106))
 
-    assert known.start(QUEUE).hint.held_until == LONG_AGO
+    assert known.start(QUEUE).mark.held_until == LONG_AGO
 
 
-def test_a_clock_that_was_set_back_drops_the_hints_of_all_queues():
-    known = Hints()
+def test_a_clock_that_was_set_back_drops_the_marks_of_all_queues():
+    known = LowWaterMarks()
     known.learn(QUEUE, known.start(QUEUE), seen(now=5, oldest_unfinished=100, transaction=105))
     known.learn(QUEUE, known.start(QUEUE), seen(now=6, oldest_unfinished=106))
 
     known.learn(8, known.start(8), seen(now=2, oldest_unfinished=107))
 
-    assert known.start(QUEUE).hint == Hint()
+    assert known.start(QUEUE).mark == LowWaterMark()
 
 
 def test_a_claim_asks_for_a_transaction_id_where_none_is_known_and_then_once_a_second(monkeypatch):
-    known = Hints()
+    known = LowWaterMarks()
     asked = [known.start(QUEUE, may_ask=True).asks]
     known.learn(QUEUE, known.start(QUEUE), seen(now=1, oldest_unfinished=100, transaction=105))
     known.learn(QUEUE, known.start(QUEUE), seen(now=2, oldest_unfinished=106))
     asked += [known.start(QUEUE, may_ask=True).asks for _ in range(2)]
     now = time.monotonic()
-    monkeypatch.setattr(HINTS.time, 'monotonic', lambda: now + 1.1)
+    monkeypatch.setattr(low_water_marks.time, 'monotonic', lambda: now + 1.1)
     asked += [known.start(QUEUE, may_ask=True).asks for _ in range(2)]
 
     assert asked == [True, True, False, True, False]
 
 
 def test_a_claim_does_not_ask_while_an_id_waits_for_others_to_end(monkeypatch):
-    known = Hints()
+    known = LowWaterMarks()
     known.learn(QUEUE, known.start(QUEUE), seen(now=1, oldest_unfinished=100, transaction=105))
     now = time.monotonic()
-    monkeypatch.setattr(HINTS.time, 'monotonic', lambda: now + 1.1)
+    monkeypatch.setattr(low_water_marks.time, 'monotonic', lambda: now + 1.1)
 
     assert not known.start(QUEUE, may_ask=True).asks
 
 
-def test_each_limit_on_claims_has_a_hint_of_its_own():
-    known = Hints()
+def test_each_limit_on_claims_has_a_mark_of_its_own():
+    known = LowWaterMarks()
 
     known.learn(QUEUE, known.start(QUEUE, 3), seen(first_fresh=42), 3)
 
-    hints = [known.start(QUEUE, limit).hint.fresh_id for limit in (None, 2, 3)]
-    assert hints == [0, 0, 42]
+    marks = [known.start(QUEUE, limit).mark.fresh_id for limit in (None, 2, 3)]
+    assert marks == [0, 0, 42]
 
 
 def test_a_report_that_comes_late_is_not_taken_for_a_clock_that_was_set_back():
-    """Threads report in any order; dropped hints would cost most where they are needed."""
-    known = Hints()
+    """Threads report in any order; dropped marks would cost most where they are needed."""
+    known = LowWaterMarks()
     early = known.start(QUEUE)
     known.learn(QUEUE, known.start(QUEUE), seen(now=5, oldest_unfinished=100, transaction=105))
     known.learn(QUEUE, known.start(QUEUE), seen(now=6, oldest_unfinished=106))
 
     known.learn(QUEUE, early, seen(now=2, oldest_unfinished=99))
 
-    assert known.start(QUEUE).hint.held_until == at(5)
+    assert known.start(QUEUE).mark.held_until == at(5)
 
 
-def test_a_report_from_before_hints_were_dropped_is_not_learned():
+def test_a_report_from_before_marks_were_dropped_is_not_learned():
     """It may be about the database that was there before a failover."""
-    known = Hints()
+    known = LowWaterMarks()
     early = known.start(QUEUE)
     known.forget()
 
     known.learn(QUEUE, early, seen(first_fresh=42))
 
-    assert known.start(QUEUE).hint == Hint()
+    assert known.start(QUEUE).mark == LowWaterMark()
 
 
-def test_each_minute_the_hint_steps_back_to_that_of_ten_minutes_ago(monkeypatch):
-    known = Hints()
+def test_each_minute_the_mark_steps_back_to_that_of_ten_minutes_ago(monkeypatch):
+    known = LowWaterMarks()
     now = time.monotonic()
     for minute in range(1, 12):
-        monkeypatch.setattr(HINTS.time, 'monotonic', lambda at=now + 61 * minute: at)
+        monkeypatch.setattr(low_water_marks.time, 'monotonic', lambda at=now + 61 * minute: at)
         known.learn(QUEUE, known.start(QUEUE), seen(first_fresh=minute))
 
-    assert known.start(QUEUE).hint.fresh_id == 1
+    assert known.start(QUEUE).mark.fresh_id == 1
 
 
 def test_the_least_used_queue_is_forgotten_first(monkeypatch):
-    monkeypatch.setattr(HINTS, '_MOST_QUEUES', 2)
-    known = Hints()
+    monkeypatch.setattr(low_water_marks, '_MOST_QUEUES', 2)
+    known = LowWaterMarks()
 
     for queue in (1, 2, 1, 3):
         known.learn(queue, known.start(queue), seen(first_fresh=9))
 
-    assert [known.start(queue).hint.fresh_id for queue in (1, 2, 3)] == [9, 0, 9]
+    assert [known.start(queue).mark.fresh_id for queue in (1, 2, 3)] == [9, 0, 9]
 
 
-def test_claims_move_the_hints_of_a_real_queue(queue, post, claim):
+def test_claims_move_the_marks_of_a_real_queue(queue, post, claim):
     post(40)
     for _ in range(2):
         claim(limit=20)
 
     later = post(1)
 
-    assert model.hints.start(queue.id).hint.fresh_id > 0
+    assert model.store.low_water_marks.start(queue.id).mark.fresh_id > 0
     assert ids(claim()) == later
 
 
-def test_a_new_connection_drops_all_hints(queue, post, claim):
+def test_a_new_connection_drops_all_marks(queue, post, claim):
     post(2)
     claim(limit=1)
 
-    model.database.close()
-    model.queues.exists(queue)
+    model.store.database.close()
+    model.store.queues.exists(queue)
 
-    assert model.hints.start(queue.id).hint == Hint()
+    assert model.store.low_water_marks.start(queue.id).mark == LowWaterMark()
 
 
-def test_hints_lose_no_message_in_a_crowd(queue, session, monkeypatch):
+def test_marks_lose_no_message_in_a_crowd(queue, session, monkeypatch):
     """Posts and releases that commit late or not at all, claims that lapse, a pinned snapshot.
 
-    Every message that was posted is deleted once, though no hint is ever dropped.
+    Every message that was posted is deleted once, though no mark is ever dropped.
     """
-    monkeypatch.setattr(HINTS, '_STEP_BACK_EVERY', 3600.0)
+    monkeypatch.setattr(low_water_marks, '_STEP_BACK_EVERY', 3600.0)
     done = threading.Event()
     lock = threading.Lock()
     posted, deleted = set(), []
 
     def slow_statement(dice, statement, parameters):
         """Run it in a transaction that commits late, or not at all."""
-        with model.database.transaction() as run:
+        with model.store.database.transaction() as run:
             rows = run(statement, parameters)
             time.sleep(dice.random() / 50)
             if dice.random() < 0.2:
@@ -245,8 +247,8 @@ def test_hints_lose_no_message_in_a_crowd(queue, session, monkeypatch):
         while not done.is_set():
             rows = slow_statement(
                 dice,
-                MESSAGES._POST,
-                {**queue.parameters, 'base': model.database.base, 'client_id': CLIENT}
+                messages._POST,
+                {**queue.parameters, 'base': model.store.database.base, 'client_id': CLIENT}
                 | {'ttls': [3600] * 5, 'bodies': ['1'] * 5, 'delays': [0] * 5},
             )
             with lock:
@@ -257,7 +259,7 @@ def test_hints_lose_no_message_in_a_crowd(queue, session, monkeypatch):
         idle_since = time.monotonic()
         while not done.is_set() or time.monotonic() - idle_since < 3:
             fate = dice.random()
-            claim = model.claims.create(queue, 1 if fate < 0.1 else 60, 60, 10)
+            claim = model.store.claims.create(queue, 1 if fate < 0.1 else 60, 60, 10)
             if claim is None:
                 time.sleep(0.01)
                 continue
@@ -266,11 +268,11 @@ def test_hints_lose_no_message_in_a_crowd(queue, session, monkeypatch):
                 continue
             if fate < 0.3:
                 parameters = {**queue.parameters, 'claim_id': claim.id}
-                slow_statement(dice, CLAIMS._RELEASE, parameters)
-                model.claims.release(queue, claim.id)
+                slow_statement(dice, claims._RELEASE, parameters)
+                model.store.claims.release(queue, claim.id)
                 continue
             for message in claim.messages:
-                model.messages.delete(queue, message.id, claim.id)
+                model.store.messages.delete(queue, message.id, claim.id)
                 with lock:
                     deleted.append(int(message.id, 16))
 
@@ -287,21 +289,21 @@ def test_hints_lose_no_message_in_a_crowd(queue, session, monkeypatch):
 
     assert len(deleted) == len(set(deleted))
     assert set(deleted) == posted
-    assert model.hints.start(queue.id).hint.held_until > LONG_AGO
+    assert model.store.low_water_marks.start(queue.id).mark.held_until > LONG_AGO
 
 
-def test_the_naive_hint_hides_what_commits_late(queue, post, claim, session, monkeypatch):
+def test_the_naive_mark_hides_what_commits_late(queue, post, claim, session, monkeypatch):
     """So that the tests above are known to be able to fail: the highest id taken, plus one."""
 
     def learn_naively(memory, seen):
-        newest = model.database.rows('SELECT max(id) FROM message_states', {})[0][0]
-        memory.hint = Hint(newest + 1)
+        newest = model.store.database.rows('SELECT max(id) FROM message_states', {})[0][0]
+        memory.mark = LowWaterMark(newest + 1)
 
-    monkeypatch.setattr(HINTS._Memory, 'learn', learn_naively)
+    monkeypatch.setattr(low_water_marks._Memory, 'learn', learn_naively)
     late = session()
     late.execute(
-        MESSAGES._POST,
-        {**queue.parameters, 'base': model.database.base, 'client_id': CLIENT}
+        messages._POST,
+        {**queue.parameters, 'base': model.store.database.base, 'client_id': CLIENT}
         | {'ttls': [300], 'bodies': ['"late"'], 'delays': [0]},
     )
     post(1)
@@ -318,21 +320,21 @@ def test_a_claim_reads_little_though_dead_rows_cannot_be_removed(queue, post, cl
     pinned.execute('SELECT 1')
     for _ in range(200):
         post(100)
-        model.messages.delete_many(queue, ids(claim(limit=100)))
+        model.store.messages.delete_many(queue, ids(claim(limit=100)))
     post(20)
 
-    with_hint = blocks_read_by_a_claim(queue, model.hints.start(queue.id).hint)
-    without = blocks_read_by_a_claim(queue, Hint())
+    with_mark = blocks_read_by_a_claim(queue, model.store.low_water_marks.start(queue.id).mark)
+    without = blocks_read_by_a_claim(queue, LowWaterMark())
 
-    assert with_hint * 5 < without
+    assert with_mark * 5 < without
 
 
-def blocks_read_by_a_claim(queue, hint):
+def blocks_read_by_a_claim(queue, mark):
     terms = {'claim_id': str(uuid4()), 'ttl': 60, 'grace': 60, 'limit': 5}
     terms['digest'] = NO_ATTRIBUTES.digest
-    start = {**hint.parameters, 'asks': False}
-    [[[plan]]] = model.database.rows(
-        f'EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {CLAIMS._CREATE}',
+    start = {**mark.parameters, 'asks': False}
+    [[[plan]]] = model.store.database.rows(
+        f'EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {claims._CREATE}',
         {**queue.parameters, **terms, **start},
     )
     return plan['Plan']['Shared Hit Blocks'] + plan['Plan']['Shared Read Blocks']
@@ -346,28 +348,30 @@ def test_polls_of_a_drained_queue_read_little_though_dead_rows_cannot_be_removed
     pinned.execute('SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY')
     pinned.execute('SELECT 1')
     posted = post(4000)
-    model.claims.release(queue, claim(limit=4000).id)
-    model.messages.delete_many(queue, posted)
+    model.store.claims.release(queue, claim(limit=4000).id)
+    model.store.messages.delete_many(queue, posted)
 
     for _ in range(3):
         assert claim() is None
 
-    with_hint = blocks_read_by_a_claim(queue, model.hints.start(queue.id).hint)
-    without = blocks_read_by_a_claim(queue, Hint())
-    assert with_hint * 5 < without
+    with_mark = blocks_read_by_a_claim(queue, model.store.low_water_marks.start(queue.id).mark)
+    without = blocks_read_by_a_claim(queue, LowWaterMark())
+    assert with_mark * 5 < without
 
 
 @pytest.fixture
 def clock_set_back(queue):
     """The clock was an hour ahead until now, and a claim saw it then."""
-    [(ahead, unfinished)] = model.database.rows(
+    [(ahead, unfinished)] = model.store.database.rows(
         "SELECT now() + interval '1 hour', pg_snapshot_xmin(pg_current_snapshot())::text::bigint",
         {},
     )
     for number in range(2):
         known = Seen(None, None, ahead, unfinished + number, unfinished)
-        model.hints.learn(queue.id, model.hints.start(queue.id), known)
-    assert model.hints.start(queue.id).hint.held_until == ahead
+        model.store.low_water_marks.learn(
+            queue.id, model.store.low_water_marks.start(queue.id), known
+        )
+    assert model.store.low_water_marks.start(queue.id).mark.held_until == ahead
 
 
 def test_a_list_shows_what_was_released_since_the_clock_was_set_back(
@@ -376,7 +380,7 @@ def test_a_list_shows_what_was_released_since_the_clock_was_set_back(
     posted = post(1)
     release_elsewhere(queue)
 
-    assert ids(model.messages.list(queue, None, 10)) == posted
+    assert ids(model.store.messages.page(queue, None, 10)) == posted
 
 
 def test_a_claim_finds_what_was_released_since_the_clock_was_set_back(
@@ -389,9 +393,9 @@ def test_a_claim_finds_what_was_released_since_the_clock_was_set_back(
 
 
 def release_elsewhere(queue):
-    """What another process does, whose hints are its own: claim and release."""
-    database = model.database
-    claims = type(model.claims)(database, Hints(), model.claims._attributes)
+    """What another process does, whose marks are its own: claim and release."""
+    database = model.store.database
+    claims = type(model.store.claims)(database, LowWaterMarks(), model.store.claims._attributes)
     claims.release(queue, claims.create(queue, 60, 60, 10).id)
 
 
@@ -410,7 +414,7 @@ def test_a_claim_finds_what_is_alive_behind_thousands_that_have_expired(
 
 
 @pytest.mark.parametrize('held_until', ['NULL', PAST], ids=['fresh', 'returned'])
-def test_so_it_does_while_the_hints_have_to_wait_for_an_unfinished_transaction(
+def test_so_it_does_while_the_marks_have_to_wait_for_an_unfinished_transaction(
     queue, fill, claim, held_until, session
 ):
     session().execute('SELECT pg_current_xact_id()')
@@ -420,23 +424,23 @@ def test_so_it_does_while_the_hints_have_to_wait_for_an_unfinished_transaction(
     assert ids(claim()) == [alive]
 
 
-def test_a_look_that_started_above_the_hint_does_not_move_it(queue, fill, claim, session):
+def test_a_look_that_started_above_the_mark_does_not_move_it(queue, fill, claim, session):
     """What the looks before it passed over may hold what their snapshots did not see."""
     unfinished = session()
     unfinished.execute('SELECT pg_current_xact_id()')
     fill(12_000, PAST, expires_at=GONE)
 
     assert claim() is None
-    hint = model.hints.start(queue.id).hint
+    mark = model.store.low_water_marks.start(queue.id).mark
     unfinished.connection.rollback()
 
-    assert hint.held_until == LONG_AGO
+    assert mark.held_until == LONG_AGO
     assert claim() is None
     assert claim() is None
-    assert model.hints.start(queue.id).hint.held_until > LONG_AGO
+    assert model.store.low_water_marks.start(queue.id).mark.held_until > LONG_AGO
 
 
-def test_hints_pass_over_thousands_that_returned_at_one_instant(queue, fill, claim):
+def test_marks_pass_over_thousands_that_returned_at_one_instant(queue, fill, claim):
     fill(12_000, "now() - interval '1 hour'", expires_at=GONE)
     [alive] = fill(1, held_until="now() - interval '1 minute'")
 
@@ -444,7 +448,7 @@ def test_hints_pass_over_thousands_that_returned_at_one_instant(queue, fill, cla
 
 
 def test_a_claim_gives_up_after_a_while_and_the_next_goes_on(queue, fill, claim, monkeypatch):
-    monkeypatch.setattr(TAKING, '_PATIENCE', 0)
+    monkeypatch.setattr(dequeue, '_PATIENCE', 0)
     fill(12_000, PAST, expires_at=GONE)
     [alive] = fill(1, held_until="now() - interval '1 minute'")
 
