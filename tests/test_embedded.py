@@ -164,6 +164,25 @@ def test_it_starts_at_once_after_kill_9_and_has_what_was_committed(
     assert execute(server, 'SELECT count(*) FROM kept') == [(9,)]
 
 
+def test_a_server_amid_its_recovery_from_a_crash_is_stopped_at_once_and_loses_nothing(
+    server: EmbeddedPostgres,
+) -> None:
+    server.start()
+    # So much to recover that the server is still at it when it is stopped.
+    much = "SELECT pg_logical_emit_message(false, '', '') FROM generate_series(1, 1000000)"
+    execute(server, much, 'CREATE TABLE kept AS SELECT generate_series(1, 9)')
+
+    with busy_session(server) as session:
+        os.kill(session, signal.SIGKILL)
+        wait_until(lambda: 'reinitializing' in server.log.read_text())
+        server.stop()
+
+    # By the usual signal PostgreSQL 18 would not end, and a minute would pass until the next one.
+    assert 'received fast shutdown request' not in server.log.read_text()
+    server.start()
+    assert execute(server, 'SELECT count(*) FROM kept') == [(9,)]
+
+
 def test_no_session_of_a_killed_server_outlives_the_next_start(server: EmbeddedPostgres) -> None:
     server.start()
 
