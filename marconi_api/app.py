@@ -4,6 +4,7 @@ import logging.config
 from typing import Any
 
 from marconi_api import limits
+from marconi_api.controllers.access.hook import AccessHook
 from marconi_api.controllers.openstack import signed_urls
 from marconi_api.controllers.openstack.hooks import ErrorHook, SignedUrlHook
 from marconi_api.model import init_model
@@ -26,7 +27,7 @@ def setup_app(config: Any) -> Marconi:
     except (SettingsError, ServiceError) as error:
         raise SystemExit(str(error)) from None
     shell.furnish()
-    return Marconi(config.app.root, hooks=[SignedUrlHook(), ErrorHook()])
+    return Marconi(config.app.root, hooks=[SignedUrlHook(), AccessHook(), ErrorHook()])
 
 
 def prepare(settings: Any) -> None:

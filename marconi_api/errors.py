@@ -12,6 +12,8 @@ class MarconiError(Exception):
 
     status = 500
     title = 'Internal server error'
+    #: What the answer says of it in headers.
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 class InvalidRequest(MarconiError):

@@ -20,14 +20,16 @@ from marconi_api.wire.failures import InvalidBody, InvalidClientId, MissingHeade
 class Request(BaseRequest):
     """WebOb's request, and what every action of Marconi needs to know of it.
 
-    ``project`` is the tenant, '' where none was named; ``path_values`` is what the path's
-    placeholders stand for, in the path's order. ``hooks.IdentityHook`` completes both.
+    ``identity`` is who asks, an ``Identity`` of ``controllers/access``; ``project`` is the tenant,
+    '' where none was named; ``path_values`` is what the path's placeholders stand for, in the
+    path's order. ``hooks.IdentityHook`` completes the last two.
     """
 
     # Declared here, WebOb keeps them as plain attributes; it would otherwise put each
     # into a dictionary inside the WSGI environment.
     context: Any = None
     pecan: Any = None
+    identity: Any = None
     project = ''
     path_values: Mapping[str, Any] = {}
     _content: bytes | None = None

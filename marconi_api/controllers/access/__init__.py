@@ -1,1 +1,1 @@
-"""Who asks: what a request's credential says, in the form that every door takes."""
+"""Who asks, and what that lets them do: the three modes of ``access.mode``."""

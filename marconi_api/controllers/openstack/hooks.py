@@ -61,14 +61,13 @@ class IdentityHook(PecanHook):
             raise NotAcceptable
         if request.client_id is None and self.required:
             raise MissingHeader('Client-ID')
-        project = request.named_project
-        if project is None:
-            if self.required:
-                raise MissingProject
-        else:
-            if not project:
-                raise EmptyProject
-            request.project = project
+        named = request.named_project
+        if named == '':
+            raise EmptyProject
+        # A credential has a project, whether or not the client names it, too.
+        request.project = request.identity.project
+        if self.required and not request.project:
+            raise MissingProject
         if 'queue' in request.path_values:
             name = request.path_values['queue']
             limits.in_force.check_queue_name(name)
@@ -141,7 +140,7 @@ class ErrorHook(PecanHook):
         document = {'title': error.title}
         if str(error):
             document['description'] = str(error)
-        headers = [('Vary', 'Accept')]
+        headers = [('Vary', 'Accept'), *error.headers]
         if isinstance(error, MethodNotAllowed):
             headers.append(('Allow', ', '.join(error.allowed)))
         if error.status == 503:
