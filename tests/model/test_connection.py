@@ -1,6 +1,7 @@
 """What a thread does whose PostgreSQL is silent, read-only, ended or full."""
 
 import logging
+import multiprocessing
 import os
 import signal
 import socket
@@ -120,6 +121,42 @@ def test_a_server_that_hangs_amid_a_transaction_is_given_up(
         database.close()
 
     in_time(ask_it_frozen)
+
+
+def test_a_process_that_was_forked_watches_its_own_connections(
+    postgres: EmbeddedPostgres, connect: Any
+) -> None:
+    connect(postgres.url).rows('SELECT 1', {})
+
+    def ask_it_frozen() -> None:
+        database = connect(postgres.url)
+        [(pid,)] = database.rows('SELECT pg_backend_pid()', {})
+        with frozen(pid), pytest.raises(StorageUnavailable):
+            database.rows('SELECT 1', {})
+
+    child = multiprocessing.get_context('fork').Process(target=ask_it_frozen)
+    child.start()
+    child.join(FOR_EVER)
+
+    assert child.exitcode == 0
+
+
+def test_a_thread_that_has_ended_leaves_no_descriptor(
+    postgres: EmbeddedPostgres, connect: Any
+) -> None:
+    database = connect(postgres.url)
+
+    def descriptors_after_threads(count: int) -> int:
+        for _ in range(count):
+            with ThreadPoolExecutor(1) as pool:
+                pool.submit(database.rows, 'SELECT 1', {}).result()
+        return len(os.listdir('/dev/fd'))
+
+    # The watch lets go of what it looked at within a moment.
+    fewest = descriptors_after_threads(1)
+    descriptors_after_threads(5)
+
+    wait_until(lambda: len(os.listdir('/dev/fd')) <= fewest)
 
 
 def test_a_server_that_hangs_when_it_is_connected_to_is_given_up(

@@ -1,25 +1,35 @@
 """A connection to PostgreSQL that never waits longer than it is told.
 
 libpq itself waits for ever for an answer: a server that is frozen, or a proxy that accepts
-and forwards nothing, would hold a thread until uwsgi kills its process. So connections are
-asynchronous ones of psycopg2, and the waiting is done here, with a deadline. That costs a
-short statement nothing that could be measured (9.7 us of CPU time either way), and 5 us for
-an answer of 20 KB.
+and forwards nothing, would hold a thread until uwsgi kills its process. So each process has
+one thread that watches its connections. It cuts the socket under a statement whose time is
+over, by which libpq's waiting ends. The statements themselves are sent and waited for by libpq:
+an asynchronous connection, for which Python waits, cost some 3 us more for a short answer and
+some 9 us for one of 10 KB.
 """
 
-import select
+import math
+import os
+import socket
+import threading
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from math import inf
+from select import POLLIN, poll
 from typing import Any
+from weakref import WeakSet
 
 import psycopg2
-from psycopg2.extensions import POLL_OK, POLL_READ, TRANSACTION_STATUS_IDLE
+from psycopg2.extensions import TRANSACTION_STATUS_IDLE
 from psycopg2.extensions import connection as _Connection
 from psycopg2.extensions import cursor as _Cursor
 
 #: What libpq takes as a list, an element for each host.
 _BY_HOST = ('host', 'hostaddr', 'port')
+
+# Seconds between two looks of the watch: so late it may cut a connection.
+_WATCH_INTERVAL = 0.2
 
 
 class NotConnected(psycopg2.OperationalError):
@@ -46,8 +56,15 @@ class Cursor(_Cursor):
         connection = self.connection
         if connection.settings and connection.get_transaction_status() == TRANSACTION_STATUS_IDLE:
             query, vars = connection.settings.encode() + self.mogrify(query, vars), None
-        super().execute(query, vars)
-        connection.wait(min(connection.deadline, time.monotonic() + connection.patience))
+        connection.ends_at = min(connection.deadline, time.monotonic() + connection.patience)
+        try:
+            super().execute(query, vars)
+        except psycopg2.Error as error:
+            if connection.is_cut:
+                raise NoAnswer('PostgreSQL did not answer in time') from error
+            raise
+        finally:
+            connection.ends_at = inf
 
 
 class Connection(_Connection):
@@ -57,60 +74,99 @@ class Connection(_Connection):
     patience = inf
     #: A time of ``time.monotonic()`` after which no answer is waited for.
     deadline = inf
+    #: The time at which the statement under way is given up; none is under way: never.
+    ends_at = inf
+    #: Whether it was cut since a statement's time was over.
+    is_cut = False
     #: Statements that set what PostgreSQL did not take when the connection was made, each with
     #: its semicolon: they precede the first statement of each transaction, in its message.
     settings = ''
 
-    _arrivals: select.poll
+    _arrivals: poll
+    # The same socket under a descriptor of ours, which nobody closes and reuses unseen.
+    _socket: socket.socket | None = None
 
-    def wait(self, deadline: float) -> None:
-        """Return once all is done that was asked of PostgreSQL.
+    def start(self) -> None:
+        """Let statements be sent, and be watched."""
+        self.autocommit = True
+        self._arrivals = poll()
+        self._arrivals.register(self.fileno(), POLLIN)
+        self._socket = socket.socket(fileno=os.dup(self.fileno()))
+        _watch.add(self)
 
-        :raises NoAnswer: when the time is over
-        """
-        while (state := self.poll()) != POLL_OK:
-            wanted = select.POLLIN if state == POLL_READ else select.POLLIN | select.POLLOUT
-            waiting = self._arrivals
-            if wanted != select.POLLIN:
-                waiting = select.poll()
-                waiting.register(self.fileno(), wanted)
-            milliseconds = max(0.0, deadline - time.monotonic()) * 1000
-            if not waiting.poll(min(milliseconds, _LONGEST)):
-                self.close()
-                raise NoAnswer('PostgreSQL did not answer in time')
+    def close(self) -> None:
+        """End the session."""
+        super().close()
+        if self._socket:
+            self._socket.close()
+
+    def __del__(self) -> None:
+        """Leave no descriptor behind when a thread has ended."""
+        if self._socket:
+            self._socket.close()
+
+    def cut(self) -> None:
+        """End the session from another thread, whatever this one is waiting for."""
+        self.is_cut = True
+        if self._socket:
+            # It may have been closed just now.
+            with suppress(OSError):
+                self._socket.shutdown(socket.SHUT_RDWR)
 
     def has_arrivals(self) -> bool:
         """Whether PostgreSQL has sent something unasked."""
         return bool(self._arrivals.poll(0))
 
-    def wait_for_start(self, deadline: float) -> None:
-        """Return once statements can be sent.
 
-        :raises NoAnswer: when the time is over
-        """
-        while (state := self.poll()) != POLL_OK:
-            # libpq tries one address after the other, each with a socket of its own.
-            waiting = select.poll()
-            waiting.register(self.fileno(), select.POLLIN if state == POLL_READ else select.POLLOUT)
-            if not waiting.poll(max(0.0, deadline - time.monotonic()) * 1000):
-                self.close()
-                raise NoAnswer('PostgreSQL did not accept a connection in time')
-        self._arrivals = select.poll()
-        self._arrivals.register(self.fileno(), select.POLLIN)
+class _Watch:
+    """Cuts the connections of this process whose statements take too long."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._connections: WeakSet[Connection] = WeakSet()
+        self._is_running = False
+
+    def add(self, connection: Connection) -> None:
+        """Watch one more, until it is no longer used."""
+        with self._lock:
+            self._connections.add(connection)
+            if not self._is_running:
+                self._is_running = True
+                threading.Thread(target=self._run, name='watch', daemon=True).start()
+
+    def _run(self) -> None:
+        while True:
+            time.sleep(_WATCH_INTERVAL)
+            now = time.monotonic()
+            with self._lock:
+                connections = list(self._connections)
+            for connection in connections:
+                if connection.ends_at < now:
+                    connection.cut()
+            # A process that is idle need not keep the connection of a thread that has ended.
+            del connections
+            connection = None  # type: ignore[assignment]
 
 
-# Milliseconds: what poll(2) can take, about 24 days.
-_LONGEST = 2**31 - 1
+_watch = _Watch()
+
+
+def _watch_anew() -> None:
+    """Threads do not outlive a fork."""
+    global _watch
+    _watch = _Watch()
+
+
+os.register_at_fork(after_in_child=_watch_anew)
 
 
 def connect(parameters: Mapping[str, Any], seconds: float, deadline: float) -> Connection:
     """A connection to the first host that accepts one.
 
-    libpq would try one host after the other by itself, but an asynchronous connection would
-    stay at the first one that is silent.
+    libpq would try one host after the other by itself, but would not heed the deadline.
 
     :param parameters: of libpq
-    :param seconds: for which each host is waited
+    :param seconds: for which each host is waited, whole ones as libpq counts them
     :param deadline: the time of ``time.monotonic()`` after which none is
     :raises NoAnswer: if the last host was silent
     :raises NotConnected: if all hosts refuse
@@ -118,17 +174,23 @@ def connect(parameters: Mapping[str, Any], seconds: float, deadline: float) -> C
     hosts = list(_each_host(parameters))
     said = []
     for place, host in enumerate(hosts, 1):
+        begun = time.monotonic()
+        timeout = max(1, math.ceil(min(seconds, deadline - begun)))
         try:
             connection: Connection = psycopg2.connect(
-                **host, async_=True, connection_factory=Connection, cursor_factory=Cursor
+                **host,
+                connect_timeout=timeout,
+                connection_factory=Connection,
+                cursor_factory=Cursor,
             )
-            connection.wait_for_start(min(deadline, time.monotonic() + seconds))
         except psycopg2.OperationalError as error:
             said.append(str(error).strip())
-            is_silent = isinstance(error, NoAnswer)
+            # A refusal comes at once. libpq reckons in whole seconds, and may be a second early.
+            is_silent = time.monotonic() - begun > timeout / 2
             if is_silent and (place == len(hosts) or time.monotonic() >= deadline):
                 raise NoAnswer('; '.join(said)) from error
         else:
+            connection.start()
             return connection
     raise NotConnected('; '.join(said))
 
