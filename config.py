@@ -1,8 +1,8 @@
 """All that an operator may set, each with a sentence.
 
 Values that depend on the machine come from the environment, so that this file
-can stay as it is: ``HOST``, ``PORT``, ``MARCONI_DATABASE_URL``,
-``MARCONI_DATA_DIR`` and ``MARCONI_USER``. To change anything else, copy this file and name the copy
+can stay as it is: ``HOST``, ``PORT``, ``MARCONI_ACCESS``,
+``MARCONI_DATABASE_URL``, ``MARCONI_DATA_DIR`` and ``MARCONI_USER``. To change anything else, copy this file and name the copy
 in ``MARCONI_CONFIG``. What the copy leaves out is as it is here (only `pecan shell`
 needs the section ``app`` in the file that it is given); ``logging`` is taken whole.
 """
@@ -57,6 +57,19 @@ database = {
     # Whether each connection plans the common statements once, which halves what PostgreSQL
     # spends on them. It has no effect behind a pooler that drops settings: docs/poolers.md.
     'prepare_statements': True,
+}
+
+access = {
+    # From what it is learned who asks (docs/security.md). trusted: the headers X-Project-Id and
+    # X-Roles, which are believed: behind a proxy that sets them, or on a private network. token:
+    # a token of Marconi's own. keystone: a token of OpenStack's identity service. When it is
+    # empty: trusted while server.host is of this machine only (127.0.0.1); on any other
+    # address the service does not start.
+    'mode': os.environ.get('MARCONI_ACCESS') or None,
+    # The role here that a role of Keystone's stands for, and a role in X-Roles in trusted mode.
+    # Marconi's own (producer, consumer, reader, writer, admin, operator) also stand for
+    # themselves, but in keystone mode.
+    'roles': {'reader': 'reader', 'member': 'writer', 'manager': 'admin', 'admin': 'admin'},
 }
 
 limits = {

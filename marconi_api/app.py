@@ -4,7 +4,9 @@ import logging.config
 from typing import Any
 
 from marconi_api import limits
+from marconi_api.controllers.access import modes
 from marconi_api.controllers.access.hook import AccessHook
+from marconi_api.controllers.access.trusted import Asks, believing
 from marconi_api.controllers.openstack import signed_urls
 from marconi_api.controllers.openstack.hooks import ErrorHook, SignedUrlHook
 from marconi_api.model import init_model
@@ -24,10 +26,19 @@ def setup_app(config: Any) -> Marconi:
     try:
         complete(config)
         prepare(config)
+        asks = _asks(config)
     except (SettingsError, ServiceError) as error:
         raise SystemExit(str(error)) from None
     shell.furnish()
-    return Marconi(config.app.root, hooks=[SignedUrlHook(), AccessHook(), ErrorHook()])
+    return Marconi(config.app.root, hooks=[SignedUrlHook(), AccessHook(asks), ErrorHook()])
+
+
+def _asks(settings: Any) -> Asks:
+    """What learns who asks, by the mode of access."""
+    mode = modes.mode_of(settings, settings.server.host)
+    if mode is None:
+        raise ServiceError('on another address than 127.0.0.1, set MARCONI_ACCESS')
+    return believing(settings.access.roles.to_dict())
 
 
 def prepare(settings: Any) -> None:

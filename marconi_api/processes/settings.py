@@ -11,6 +11,7 @@ from typing import Any
 from pecan.configuration import Config, conf_from_file
 
 from marconi_api import limits
+from marconi_api.controllers.access import modes
 from marconi_api.processes.installation import OPERATOR_FILES, config_file
 
 # A section for Python's own logging.config: its members belong together, and have any name.
@@ -50,7 +51,7 @@ def complete(settings: Any) -> None:
     """
     try:
         _merge(settings, conf_from_file(str(OPERATOR_FILES / 'config.py')))
-        if contradiction := limits.contradiction(settings):
+        if contradiction := limits.contradiction(settings) or modes.contradiction(settings):
             raise SettingsError(contradiction)
     except SettingsError as error:
         where = settings.__file__ or 'the configuration'

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 import psycopg2
 
+from marconi_api.controllers.access import modes
 from marconi_api.controllers.openstack import signed_urls
 from marconi_api.processes import schema
 from marconi_api.processes.children import Companion, name_process
@@ -23,7 +24,7 @@ from marconi_api.processes.databases import KeptPostgres, NamedPostgres, databas
 from marconi_api.processes.embedded.server_user import ServerUser
 from marconi_api.processes.failures import ServiceError
 from marconi_api.processes.installation import config_file
-from marconi_api.processes.listener import Listener
+from marconi_api.processes.listener import Address, Listener
 from marconi_api.processes.signals import StopRequest
 from marconi_api.processes.web_server import Uwsgi
 
@@ -59,17 +60,19 @@ def serve(settings: Any) -> None:
     logging.getLogger('alembic').setLevel(logging.WARNING)
     _raise_descriptor_limit()
     with contextlib.closing(Listener(settings.server, stop)) as listener:
+        mode = mode_of_access(settings, listener.address)
         database = database_of(settings)
         with contextlib.ExitStack() as started:
             started.callback(database.stop)
             database.start(stop)
             if not stop.is_set():
-                _answer_requests(settings, database, listener, started, stop)
+                _answer_requests(settings, mode, database, listener, started, stop)
     log.info('Marconi has stopped; the data stay in %s', database.place)
 
 
 def _answer_requests(
     settings: Any,
+    mode: str,
     database: 'NamedPostgres | KeptPostgres',
     listener: 'Listener',
     started: contextlib.ExitStack,
@@ -82,6 +85,7 @@ def _answer_requests(
     environment = os.environ | {
         'MARCONI_DATABASE_URL': database.url,
         'MARCONI_CONFIG': str(config_file()),
+        'MARCONI_ACCESS': mode,
         'MARCONI_SIGNING_KEYS': _signing_keys(settings),
     }
     log.info('%s keeps the data in %s', schema.version(database.url), database.place)
@@ -101,6 +105,30 @@ def _answer_requests(
     while not stop.wait(WATCH_INTERVAL):
         for part in parts:
             part.look_after()
+
+
+def mode_of_access(settings: Any, address: Address) -> str:
+    """The mode that is named; else to believe everybody, where only this machine can ask.
+
+    :raises ServiceError: if none is named, and others can ask
+    """
+    mode = modes.mode_of(settings, address.host)
+    if mode is None:
+        raise ServiceError(
+            f'whoever reaches {address} could use any project: set MARCONI_ACCESS to token or '
+            'keystone; or to trusted, if a proxy checks who asks; or leave HOST at 127.0.0.1'
+        )
+    if mode == modes.TRUSTED and not modes.is_loopback(address.host):
+        warning = f'everybody who reaches {address} is believed to be the project that they name'
+        log.warning('%s (MARCONI_ACCESS=trusted)', warning)
+        if not _log_is_on_stderr():
+            print(f'marconi: {warning}', file=sys.stderr, flush=True)
+    return mode
+
+
+def _log_is_on_stderr() -> bool:
+    handlers = logging.getLogger().handlers
+    return any(getattr(handler, 'stream', None) is sys.stderr for handler in handlers)
 
 
 def _signing_keys(settings: Any) -> str:

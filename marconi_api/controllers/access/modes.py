@@ -1,0 +1,44 @@
+"""The modes of access: from what it is learned who asks."""
+
+import ipaddress
+from typing import Any
+
+from marconi_api.controllers.access.identity import ROLES
+
+#: The headers are believed.
+TRUSTED = 'trusted'
+#: A token of ours.
+TOKEN = 'token'
+#: A token of OpenStack's identity service.
+KEYSTONE = 'keystone'
+
+MODES = (TRUSTED, TOKEN, KEYSTONE)
+
+
+def mode_of(settings: Any, host: str) -> str | None:
+    """The mode in which to serve on ``host``; None if that may not be without one being named.
+
+    :param host: an address, or ``localhost``
+    """
+    named: str | None = settings.access.mode
+    return named or (TRUSTED if is_loopback(host) else None)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only programs of this machine reach it."""
+    try:
+        # An address of IPv6 may have a scope.
+        return ipaddress.ip_address(host.partition('%')[0]).is_loopback
+    except ValueError:
+        return host == 'localhost'
+
+
+def contradiction(settings: Any) -> str | None:
+    """What is wrong with the section ``access``, in one line; None if nothing is."""
+    access = settings.access
+    if access.mode is not None and access.mode not in MODES:
+        return f'access.mode must be {", ".join(MODES[:-1])} or {MODES[-1]}, not {access.mode!r}'
+    for name, role in dict(access.roles).items():
+        if role not in ROLES:
+            return f'access.roles: {name!r} must be one of {", ".join(ROLES)}, not {role!r}'
+    return None
