@@ -8,12 +8,14 @@ from marconi_api.controllers.access import modes
 from marconi_api.controllers.access.hook import AccessHook
 from marconi_api.controllers.access.trusted import Asks, believing
 from marconi_api.controllers.openstack import signed_urls
-from marconi_api.controllers.openstack.hooks import ErrorHook, SignedUrlHook
+from marconi_api.controllers.openstack.documents import error_reply
+from marconi_api.controllers.openstack.hooks import SignedUrlHook
 from marconi_api.model import init_model
 from marconi_api.processes import shell
 from marconi_api.processes.failures import ServiceError
 from marconi_api.processes.installation import database_url
 from marconi_api.processes.settings import SettingsError, complete
+from marconi_api.wire.doors import ErrorHook
 from marconi_api.wire.routes import Marconi
 
 
@@ -30,7 +32,9 @@ def setup_app(config: Any) -> Marconi:
     except (SettingsError, ServiceError) as error:
         raise SystemExit(str(error)) from None
     shell.furnish()
-    return Marconi(config.app.root, hooks=[SignedUrlHook(), AccessHook(asks), ErrorHook()])
+    return Marconi(
+        config.app.root, hooks=[SignedUrlHook(), AccessHook(asks), ErrorHook(error_reply)]
+    )
 
 
 def _asks(settings: Any) -> Asks:

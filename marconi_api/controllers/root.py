@@ -1,33 +1,44 @@
-"""``/``, and the table of everything below it."""
+"""``/``, and the list of doors: everything that is served."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from marconi_api.controllers.openstack import v1, v1_1, v2
-from marconi_api.controllers.openstack.documents import Versions
+from marconi_api.controllers.openstack.documents import Versions, error_reply
 from marconi_api.controllers.service.description import DescriptionController
 from marconi_api.wire.actions import Content, expose
+from marconi_api.wire.doors import Door
 from marconi_api.wire.replies import Reply, json_reply
 from marconi_api.wire.requests import Request
-from marconi_api.wire.routes import Resource, Routes
+from marconi_api.wire.routes import Routes
+
+#: The protocols that are served, each with its own table, hooks, errors and limits.
+DOORS = (v1.DOOR, v1_1.DOOR, v2.DOOR)
 
 
 class RootController:
-    """``/``: the versions of the API; its ``_route`` leads to every other path.
+    """``/``: the versions of the API; its ``_route`` leads to everything else.
 
     See docs/protocol-v1.md, 3.1.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, doors: Sequence[Door] = DOORS) -> None:
         self._routes = Routes()
-        self._routes.add('/', self)
-        self._routes.add('/openapi.json', DescriptionController(self._routes.resources))
-        for version in (v1, v1_1, v2):
-            for path, controller in version.RESOURCES.items():
-                self._routes.add(path, controller, version.HOOKS)
+        self._routes.add(self._service())
+        for door in doors:
+            self._routes.add(door)
 
-    def _route(self, args: Sequence[str], request: Request) -> tuple[Resource, dict[str, Any]]:
-        return self._routes.find(args)
+    def _service(self) -> Door:
+        """What belongs to no protocol."""
+        return Door(
+            resources={
+                '/': self,
+                '/openapi.json': DescriptionController(self._routes.resources),
+            },
+            error_reply=error_reply,
+        )
+
+    def _route(self, args: Sequence[str], request: Request) -> None:
+        self._routes.find(args, request)
 
     @expose(replies={300: Content(Versions)}, needs_storage=False)
     def get(self, request: Request) -> Reply:

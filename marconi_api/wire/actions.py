@@ -8,7 +8,6 @@ from urllib.parse import parse_qs
 
 import pecan
 
-from marconi_api import limits
 from marconi_api.errors import MarconiError
 from marconi_api.wire.documents import read_document
 from marconi_api.wire.failures import InvalidParameter, WrongContentType
@@ -88,7 +87,7 @@ def expose(
     :param query: the query parameters that it takes, by name; one that the client left
         out or left empty is not handed over, one that is not named here is ignored
 
-    ``pecan.expose`` marks it for Pecan; ``dispatch.Marconi`` calls ``read_arguments``.
+    ``pecan.expose`` marks it for Pecan; ``routes.Marconi`` calls ``read_arguments``.
     """
 
     def decorate(action: Action) -> Action:
@@ -99,7 +98,7 @@ def expose(
             if body is not None and not (body_is_optional and not request.content_size):
                 if media_type and request.environ.get('CONTENT_TYPE') != media_type:
                     raise WrongContentType(media_type)
-                size = getattr(limits.in_force, at_most)
+                size = getattr(request.door.limits(), at_most)
                 arguments['body'] = read_document(body, request.read_text(size))
             return arguments
 

@@ -111,6 +111,13 @@ class UnknownPath(MarconiError):
     title = '404 Not Found'
 
 
+class UnknownOperation(MarconiError):
+    """A door has no operation of the name that is asked for."""
+
+    status = 404
+    title = 'Unknown operation'
+
+
 class NotGranted(UnknownPath):
     """A signature does not allow the request: to its bearer there is nothing."""
 

@@ -2,7 +2,7 @@
 
 Nothing is described twice. Paths and methods are those of the table; what an action reads and
 replies, and how it fails, is what it told ``expose``; headers are those that its hooks
-read, ranges those of ``limits``, statuses and titles those of ``errors``, and prose is the first
+read, ranges those of the door's limits, statuses and titles those of ``errors``, and prose is the first
 line of a docstring. Only what a name means, the same in all versions, is said here.
 """
 
@@ -20,6 +20,7 @@ from marconi_api import limits
 from marconi_api.errors import InvalidRequest, MarconiError, StorageUnavailable
 from marconi_api.wire.actions import Content, Declaration
 from marconi_api.wire.documents import JsonObject
+from marconi_api.wire.doors import Placeholder
 from marconi_api.wire.failures import InvalidBody, InvalidParameter, MissingHeader, WrongContentType
 from marconi_api.wire.replies import JSON, RETRY_AFTER
 from marconi_api.wire.routes import Resource
@@ -113,33 +114,34 @@ class Components:
         assert known == component, f'two different {section} are called {name}'
         return {'$ref': f'#/components/{section}/{name}'}
 
-    def schema(self, datatype: Any, is_sent: bool) -> Schema:
+    def schema(self, datatype: Any, is_sent: bool, within: limits.Limits) -> Schema:
         """The schema of a document.
 
         :param is_sent: whether clients send it: they may add members, which are ignored
+        :param within: the limits of its numbers
         """
         if isinstance(datatype, tuple):
-            return {'anyOf': [self.schema(one, is_sent) for one in datatype]}
+            return {'anyOf': [self.schema(one, is_sent, within) for one in datatype]}
         if isinstance(datatype, list | wtypes.ArrayType):
             [element] = datatype if isinstance(datatype, list) else [datatype.item_type]
-            return {'type': 'array', 'items': self.schema(element, is_sent)}
+            return {'type': 'array', 'items': self.schema(element, is_sent, within)}
         if isinstance(datatype, ListOf):
-            list_schema = self.schema([datatype.element], is_sent)
+            list_schema = self.schema([datatype.element], is_sent, within)
             most = {} if datatype.at_most is None else {'maxItems': datatype.at_most}
             return {**list_schema, 'minItems': datatype.at_least, **most}
         if inspect.isclass(datatype) and issubclass(datatype, wtypes.Base):
             name = _component_name(datatype)
-            return self.refer('schemas', name, self._object(datatype, is_sent))
+            return self.refer('schemas', name, self._object(datatype, is_sent, within))
         if datatype is JsonObject:
             return {'type': 'object'}
         if datatype is bool:
             return {'type': 'boolean'}
-        return schema_of(datatype)
+        return schema_of(datatype, within)
 
-    def _object(self, datatype: type[wtypes.Base], is_sent: bool) -> Schema:
+    def _object(self, datatype: type[wtypes.Base], is_sent: bool, within: limits.Limits) -> Schema:
         properties, required = {}, []
         for attribute in datatype._wsme_attributes:
-            schema = self.schema(attribute.datatype, is_sent)
+            schema = self.schema(attribute.datatype, is_sent, within)
             if attribute.default not in (wtypes.Unset, None):
                 schema = {**schema, 'default': attribute.default}
             if attribute.mandatory or getattr(attribute.datatype, 'at_least', 0):
@@ -164,6 +166,7 @@ class Operation:
         self._path = path
         self._method = method
         self._resource = resource
+        self._limits = resource.door.limits()
         self._components = components
         self._action: Any = resource.actions[method]
         self._declared: Declaration = self._action.declaration
@@ -198,15 +201,12 @@ class Operation:
 
     def _in_path(self) -> Iterator[Schema]:
         for name in re.findall(r'{(\w+)}', self._path):
-            schema: Schema = {'type': 'string', 'pattern': '^[^/]+$'}
-            if name == 'queue':
-                longest = limits.in_force.max_queue_name_length
-                schema = {'type': 'string', 'pattern': f'^[A-Za-z0-9_.-]{{1,{longest}}}$'}
+            schema = dict(self._resource.placeholders.get(name, _ANY_TEXT).schema)
             yield self._common_parameter(name, 'path', schema, required=True)
 
     def _in_headers(self) -> Iterator[Schema]:
-        for hook in self._resource.hooks:
-            for name in getattr(hook, 'headers', ()):
+        for hook in self._resource.door.hooks:
+            for name in hook.headers:
                 required = hook.required or (name == 'Client-ID' and self._declared.needs_client_id)
                 yield self._header(name, required)
         for name in self._declared.by_hand.headers:
@@ -217,7 +217,7 @@ class Operation:
         if name == 'Client-ID':
             schema['format'] = 'uuid'
         if name == 'X-Project-Id':
-            schema.update(minLength=1, maxLength=limits.in_force.max_project_length)
+            schema.update(minLength=1, maxLength=self._limits.max_project_length)
         return self._common_parameter(name, 'header', schema, required)
 
     def _common_parameter(self, name: str, place: str, schema: Schema, required: bool) -> Schema:
@@ -241,7 +241,7 @@ class Operation:
                 'name': name,
                 'in': 'query',
                 'description': meaning_of(name),
-                'schema': schema_of(datatype),
+                'schema': schema_of(datatype, self._limits),
             }
             if isinstance(datatype, ListParameter):
                 parameter.update(explode=False, required=datatype.required)
@@ -251,8 +251,8 @@ class Operation:
         datatype = self._body_type()
         if datatype is None:
             return None
-        content = {'schema': self._components.schema(datatype, is_sent=True)}
-        most = getattr(limits.in_force, self._declared.at_most)
+        content = {'schema': self._components.schema(datatype, is_sent=True, within=self._limits)}
+        most = getattr(self._limits, self._declared.at_most)
         return {
             'required': not self._declared.body_is_optional,
             'description': f'At most {most} bytes.',
@@ -269,8 +269,8 @@ class Operation:
         return declared
 
     def _of_hooks(self, name: str) -> Iterator[Any]:
-        for hook in self._resource.hooks:
-            yield from getattr(hook, name, ())
+        for hook in self._resource.door.hooks:
+            yield from getattr(hook, name)
 
     # ------------------------------------------------------------ what it replies
 
@@ -294,7 +294,9 @@ class Operation:
         if content.headers:
             response['headers'] = {name: self._reply_header(name) for name in content.headers}
         if content.document is not None and self._method != 'HEAD':
-            schema = self._components.schema(self._own(content.document), is_sent=False)
+            schema = self._components.schema(
+                self._own(content.document), is_sent=False, within=self._limits
+            )
             response['content'] = {content.media_type: {'schema': schema}}
         return response
 
@@ -353,6 +355,8 @@ def _headers_of(status: int) -> tuple[str, ...]:
 #: A class of errors; or an error, where the title is its own.
 Failure = type[MarconiError] | MarconiError
 
+_ANY_TEXT = Placeholder()
+
 _ERROR: Schema = {
     'type': 'object',
     'description': 'How every failure is told.',
@@ -365,64 +369,67 @@ _ERROR: Schema = {
 
 
 @singledispatch
-def schema_of(datatype: object) -> Schema:
-    """The schema of a value in a document or in a query, by its type in ``wire``."""
+def schema_of(datatype: object, within: limits.Limits) -> Schema:
+    """The schema of a value in a document or in a query, by its type in ``wire``.
+
+    :param within: the limits of its numbers
+    """
     raise TypeError(f'say in openapi.schema_of what a {datatype!r} is')
 
 
 @schema_of.register
-def _(datatype: Integer) -> Schema:
-    return {'type': 'integer', **_range_named(datatype.within)}
+def _(datatype: Integer, within: limits.Limits) -> Schema:
+    return {'type': 'integer', **_range_named(datatype.within, within)}
 
 
 @schema_of.register
-def _(datatype: NullableInteger) -> Schema:
-    return {'type': ['integer', 'null'], **_range_named(datatype.within)}
+def _(datatype: NullableInteger, within: limits.Limits) -> Schema:
+    return {'type': ['integer', 'null'], **_range_named(datatype.within, within)}
 
 
 @schema_of.register
-def _(datatype: Natural) -> Schema:
+def _(datatype: Natural, within: limits.Limits) -> Schema:
     return {'type': 'integer', 'minimum': 0}
 
 
 @schema_of.register
-def _(datatype: String) -> Schema:
+def _(datatype: String, within: limits.Limits) -> Schema:
     return {'type': 'string', **datatype.schema}
 
 
 @schema_of.register
-def _(datatype: NullableString) -> Schema:
+def _(datatype: NullableString, within: limits.Limits) -> Schema:
     return {'type': ['string', 'null']}
 
 
 @schema_of.register
-def _(datatype: Json) -> Schema:
+def _(datatype: Json, within: limits.Limits) -> Schema:
     return dict(datatype.schema)
 
 
 @schema_of.register
-def _(datatype: TextParameter) -> Schema:
+def _(datatype: TextParameter, within: limits.Limits) -> Schema:
     return {'type': 'string'}
 
 
 @schema_of.register
-def _(datatype: IntegerParameter) -> Schema:
-    return {'type': 'integer', **_range_named(datatype.within)}
+def _(datatype: IntegerParameter, within: limits.Limits) -> Schema:
+    return {'type': 'integer', **_range_named(datatype.within, within)}
 
 
 @schema_of.register
-def _(datatype: WordParameter) -> Schema:
+def _(datatype: WordParameter, within: limits.Limits) -> Schema:
     return {'enum': list(datatype.words)}
 
 
 @schema_of.register
-def _(datatype: BooleanParameter) -> Schema:
+def _(datatype: BooleanParameter, within: limits.Limits) -> Schema:
     return {'type': 'boolean', 'default': False}
 
 
 @schema_of.register
-def _(datatype: ListParameter) -> Schema:
-    number = _range(datatype.within)
+def _(datatype: ListParameter, within: limits.Limits) -> Schema:
+    number = _range(datatype.within, within)
     return {
         'type': 'array',
         'items': {'type': 'string'},
@@ -432,20 +439,20 @@ def _(datatype: ListParameter) -> Schema:
 
 
 @schema_of.register
-def _(datatype: OtherParameters) -> Schema:
+def _(datatype: OtherParameters, within: limits.Limits) -> Schema:
     return {'type': 'object', 'additionalProperties': {'type': 'string'}}
 
 
-def _range(name: str) -> limits.Range:
-    found = getattr(limits.in_force, name)
+def _range(name: str, within: limits.Limits) -> limits.Range:
+    found = getattr(within, name)
     assert isinstance(found, limits.Range)
     return found
 
 
-def _range_named(name: str | None) -> Schema:
+def _range_named(name: str | None, within: limits.Limits) -> Schema:
     if name is None:
         return {}
-    found = _range(name)
+    found = _range(name, within)
     default = {} if found.default is None else {'default': found.default}
     return {'minimum': found.least, 'maximum': found.most, **default}
 

@@ -20,9 +20,10 @@ from marconi_api.wire.failures import InvalidBody, InvalidClientId, MissingHeade
 class Request(BaseRequest):
     """WebOb's request, and what every action of Marconi needs to know of it.
 
-    ``identity`` is who asks, an ``Identity`` of ``controllers/access``; ``project`` is the tenant,
-    '' where none was named; ``path_values`` is what the path's placeholders stand for, in the
-    path's order. ``hooks.IdentityHook`` completes the last two.
+    ``identity`` is who asks, an ``Identity`` of ``controllers/access``. ``door`` and ``resource``
+    are what was asked, those of ``wire.doors`` and ``wire.routes``, and None until that is known.
+    ``project`` is the tenant, '' where none was named, which the door's hooks say;
+    ``path_values`` is what the path's placeholders stand for, in the path's order.
     """
 
     # Declared here, WebOb keeps them as plain attributes; it would otherwise put each
@@ -30,6 +31,8 @@ class Request(BaseRequest):
     context: Any = None
     pecan: Any = None
     identity: Any = None
+    door: Any = None
+    resource: Any = None
     project = ''
     path_values: Mapping[str, Any] = {}
     _content: bytes | None = None

@@ -1,13 +1,15 @@
 """From a path to a call, and from an error to an answer: all that happens around an action.
 
 0. ``framing.receive`` refuses what is not well formed, before anything of it is believed.
-1. ``RootController._route`` walks the path down the table of resources (docs/protocol-v1.md, 1.2,
-   step 1: an unknown path is a 404 before any header is looked at).
-2. The ``before`` hooks check the headers and learn who asks (steps 2 to 6).
+1. ``RootController._route`` finds the door and its resource: by the path, down the table of
+   resources (docs/protocol-v1.md, 1.2, step 1: an unknown path is a 404 before any header is
+   looked at), or by the name of an operation.
+2. The door's hooks check the headers and learn who asks; its placeholders read what the path
+   names (steps 2 to 6).
 3. The method names the action, a method of the controller with that name (step 7: 405).
 4. The action's declaration (``wire.expose``) reads query and body; the action is called
    and returns a :class:`~marconi_api.wire.replies.Reply` (step 8).
-5. Whatever was raised on the way becomes an answer in ``hooks.ErrorHook.on_error``.
+5. Whatever was raised on the way becomes an answer in ``doors.ErrorHook``, in the door's form.
 
 The life of a request is Pecan's: request, response, hooks and errors pass through
 ``PecanBase.__call__``. Replaced are its two steps that are made for pages: they guess a
@@ -22,7 +24,8 @@ from pecan.core import PecanBase, RoutingState
 from pecan.hooks import PecanHook
 
 from marconi_api.wire import framing
-from marconi_api.wire.failures import MethodNotAllowed, UnknownPath
+from marconi_api.wire.doors import Door
+from marconi_api.wire.failures import MethodNotAllowed, UnknownOperation, UnknownPath
 from marconi_api.wire.replies import Reply, empty_reply
 from marconi_api.wire.requests import Request
 
@@ -31,11 +34,20 @@ METHODS = ('GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE')
 
 
 class Resource:
-    """One line of the table: the actions of a path's controller, and its ``before`` hooks."""
+    """One line of a door's table: the actions of a controller, and the path that leads to them.
 
-    def __init__(self, controller: object, hooks: Sequence[PecanHook]) -> None:
+    In a protocol that names its operations, that name stands for the path.
+    """
+
+    def __init__(
+        self, path: str, controller: object, door: Door, placeholders: Sequence[str] = ()
+    ) -> None:
+        self.path = path
         self.controller = controller
-        self.hooks = sorted(hooks, key=lambda hook: hook.priority)
+        self.door = door
+        self.placeholders = {
+            name: door.placeholders[name] for name in placeholders if name in door.placeholders
+        }
         self.actions = {
             method: getattr(controller, method.lower())
             for method in METHODS
@@ -50,43 +62,65 @@ class Node:
         self.resource: Resource | None = None
         self.named: dict[str, Node] = {}
         self.placeholder: tuple[str, Node] | None = None
+        self.may_be_empty = False
 
 
 class Routes:
-    """The table of resources, as a tree to walk.
-
-    A path is written like ``/v1/queues/{queue}/messages``; what its placeholders stand for
-    is handed to the action, in that order, after the request.
-    """
+    """The resources of all doors: by path, as a tree to walk, and by the name of an operation."""
 
     def __init__(self) -> None:
         self._top = Node()
-        #: The lines of the table, by their paths.
+        self._operations: dict[str, tuple[Door, dict[str, Resource]]] = {}
+        #: The lines of the tables, by their paths.
         self.resources: dict[str, Resource] = {}
 
-    def add(self, path: str, controller: object, hooks: Sequence[PecanHook] = ()) -> None:
-        """Serve ``path`` by ``controller``, after ``hooks`` have looked at the request."""
-        node = self._top
+    def add(self, door: Door) -> None:
+        """Serve what a door offers."""
+        for path, controller in door.resources.items():
+            self._add(path, controller, door)
+        if door.operation_header:
+            self._operations[door.operation_header] = (
+                door,
+                {name: Resource(name, one, door) for name, one in door.operations.items()},
+            )
+
+    def _add(self, path: str, controller: object, door: Door) -> None:
+        node, names = self._top, []
         for segment in path.strip('/').split('/'):
             if segment.startswith('{'):
+                names.append(name := segment.strip('{}'))
                 if node.placeholder is None:
-                    node.placeholder = (segment.strip('{}'), Node())
+                    node.placeholder = (name, Node())
+                    kind = door.placeholders.get(name)
+                    node.may_be_empty = kind is not None and kind.may_be_empty
                 node = node.placeholder[1]
             elif segment:
                 node = node.named.setdefault(segment, Node())
-        node.resource = self.resources[path] = Resource(controller, hooks)
+        node.resource = self.resources[path] = Resource(path, controller, door, names)
 
-    def find(self, segments: Sequence[str]) -> tuple[Resource, dict[str, str]]:
+    def find(self, segments: Sequence[str], request: Request) -> None:
+        """Tell the request its door, its resource, and what the path's placeholders stand for."""
+        for header, (door, operations) in self._operations.items():
+            if header in request.environ:
+                request.door, request.path_values = door, {}
+                request.resource = operations.get(request.environ[header])
+                if request.resource is None:
+                    raise UnknownOperation
+                return
+        request.resource, request.path_values = self._walk(segments)
+        request.door = request.resource.door
+
+    def _walk(self, segments: Sequence[str]) -> tuple[Resource, dict[str, Any]]:
         """The resource of a path, and what its placeholders stand for.
 
-        A slash at the end is let pass. Nothing is named by an empty segment, except that
-        an empty name of a queue is for the hooks to refuse (docs/protocol-v1.md, 1.3).
+        A slash at the end is let pass. Nothing is named by an empty segment, except what a
+        placeholder is to refuse, such as an empty name of a queue (docs/protocol-v1.md, 1.3).
         """
         node, values = self._top, {}
         for place, segment in enumerate(segments, 1):
             if segment in node.named:
                 node = node.named[segment]
-            elif node.placeholder and (segment or node.placeholder[0] == 'queue'):
+            elif node.placeholder and (segment or node.may_be_empty):
                 name, node = node.placeholder
                 values[name] = segment
             elif segment or place < len(segments):
@@ -103,7 +137,7 @@ class Marconi(PecanBase):
         super().__init__(root, hooks=hooks, request_cls=Request, response_cls=Reply)
         self._occasions = {
             occasion
-            for occasion in ('on_route', 'before', 'after', 'on_error')
+            for occasion in ('on_route', 'after', 'on_error')
             if any(
                 getattr(type(hook), occasion) is not getattr(PecanHook, occasion)
                 for hook in self.hooks
@@ -129,14 +163,17 @@ class Marconi(PecanBase):
         framing.receive(request.environ)
         self.handle_hooks(self.hooks, 'on_route', state)
         path = framing.path_as_sent(request.environ)
-        resource, request.path_values = self.root._route(framing.segments_of(path), request)
+        self.root._route(framing.segments_of(path), request)
+        resource: Resource = request.resource
         method = request.environ['REQUEST_METHOD']
         if method == 'OPTIONS':
             allowed = ', '.join((*resource.actions, 'OPTIONS'))
             return empty_reply, [200, ('Allow', allowed)], {}
 
-        self.handle_hooks(resource.hooks, 'before', state)
-        self.handle_hooks(self.hooks, 'before', state)
+        for hook in resource.door.hooks:
+            hook.before(request)
+        for name, placeholder in resource.placeholders.items():
+            request.path_values[name] = placeholder.read(request, request.path_values[name])
         if method not in resource.actions:
             raise MethodNotAllowed((*resource.actions, 'OPTIONS'))
         action = state.controller = resource.actions[method]

@@ -8,6 +8,8 @@ from urllib.parse import unquote_to_bytes
 
 from webtest import TestApp, TestRequest, TestResponse
 
+from .openapi.document import OPERATIONS, check_status_and_headers
+
 CLIENT_ID = '3381af92-2b9e-11e3-b191-71861300734c'
 OTHER_CLIENT_ID = '7d3f0b1e-8c57-4b0e-9f5b-0c7a51c3a2d4'
 
@@ -71,6 +73,7 @@ class Api:
         request = TestRequest(environ_of(method, target, body, sent))
         response = request.get_response(self._wsgi_app, catch_exc_info=True)
         response.request = request
+        check_declared(request, response)
         return response
 
     def get(self, target: str, **options: Any) -> TestResponse:
@@ -270,6 +273,16 @@ class LaterApi(Api):
         response = self.get(f'{self.version}/queues?{query}')
         assert response.status_int == 200, response.text
         return [entry['name'] for entry in response.json['queues']]
+
+
+def check_declared(request: TestRequest, response: TestResponse) -> None:
+    """What an action replied is what it declared: its status and headers (``expose``).
+
+    Nothing is declared of what was refused before a door was found, nor of other methods.
+    """
+    resource = request.environ['pecan.locals']['request'].resource
+    if resource and (request.method, resource.path) in OPERATIONS:
+        check_status_and_headers(request.method, resource.path, response)
 
 
 def environ_of(

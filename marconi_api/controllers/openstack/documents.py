@@ -5,9 +5,11 @@ from typing import Any
 from wsme import types as wtypes
 
 from marconi_api import model
+from marconi_api.errors import MarconiError
 from marconi_api.model import READY, MessageSummary, Stats
 from marconi_api.wire.actions import EMPTY, Content
-from marconi_api.wire.replies import RETRY_AFTER, Reply, empty_reply
+from marconi_api.wire.failures import MethodNotAllowed
+from marconi_api.wire.replies import RETRY_AFTER, Reply, empty_reply, json_reply
 from marconi_api.wire.values import String, any_object, natural, string
 
 #: The states of the messages on a page that includes claimed ones.
@@ -125,3 +127,16 @@ HEALTH_REPLIES = {204: EMPTY, 503: Content(None, RETRY_AFTER[0])}
 def health_reply() -> Reply:
     """204 if messages can be stored, else 503."""
     return empty_reply() if model.store.is_healthy() else empty_reply(503, RETRY_AFTER)
+
+
+def error_reply(error: MarconiError) -> Reply:
+    """An error, as all versions tell it (docs/protocol-v1.md, 1.7): 503 with ``Retry-After``."""
+    document = {'title': error.title}
+    if str(error):
+        document['description'] = str(error)
+    headers = [('Vary', 'Accept'), *error.headers]
+    if isinstance(error, MethodNotAllowed):
+        headers.append(('Allow', ', '.join(error.allowed)))
+    if error.status == 503:
+        headers.append(RETRY_AFTER)
+    return json_reply(document, error.status, *headers)

@@ -1,7 +1,7 @@
-"""Around every request: who asks (IdentityHook), how errors look (ErrorHook)."""
+"""What looks at each request of the versions: at its headers, and at a signature."""
 
-import logging
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
@@ -10,35 +10,31 @@ from pecan.core import RoutingState
 from pecan.hooks import PecanHook
 from webob.acceptparse import create_accept_header
 
-from marconi_api import limits
 from marconi_api.controllers.openstack import signed_urls
-from marconi_api.errors import Fault, InvalidQueueName, MarconiError
-from marconi_api.model.postgres.tables import QueueKey
+from marconi_api.errors import InvalidQueueName, MarconiError
 from marconi_api.wire import framing
+from marconi_api.wire.doors import Hook
 from marconi_api.wire.failures import (
     EmptyProject,
     FormEncodedBody,
     InvalidClientId,
-    MethodNotAllowed,
     MissingHeader,
     MissingProject,
     NotAcceptable,
     NotGranted,
 )
-from marconi_api.wire.replies import JSON, RETRY_AFTER, Reply, json_reply
+from marconi_api.wire.replies import JSON
+from marconi_api.wire.requests import Request
 
-log = logging.getLogger(__name__)
 
-
-class IdentityHook(PecanHook):
+class IdentityHook(Hook):
     """Learns the project, and holds the headers to docs/protocol-v1.md, 1.1, in the order of 1.2.
 
     :param required: whether ``Client-ID`` and ``X-Project-Id`` must be there
     """
 
-    #: What it reads, and how it fails: for ``openapi``.
     headers = ('Client-ID', 'X-Project-Id')
-    raises: tuple[type[MarconiError], ...] = (
+    raises: Sequence[type[MarconiError]] = (
         FormEncodedBody,
         InvalidClientId,
         EmptyProject,
@@ -51,9 +47,8 @@ class IdentityHook(PecanHook):
         if required:
             self.raises = (*self.raises, MissingHeader, MissingProject)
 
-    def before(self, state: RoutingState) -> None:
-        """Check the headers and names; give the queue's name the form that the model takes."""
-        request = state.request
+    def before(self, request: Request) -> None:
+        """Check the headers, and tell the request its project."""
         environ = request.environ
         if environ.get('CONTENT_LENGTH') and _is_form(environ.get('CONTENT_TYPE', '')):
             raise FormEncodedBody
@@ -68,14 +63,9 @@ class IdentityHook(PecanHook):
         request.project = request.identity.project
         if self.required and not request.project:
             raise MissingProject
-        if 'queue' in request.path_values:
-            name = request.path_values['queue']
-            limits.in_force.check_queue_name(name)
-            limits.in_force.check_project(request.project)
-            request.path_values['queue'] = QueueKey.of(request.project, name)
 
 
-class SignedUrlHook(PecanHook):
+class SignedUrlHook(PecanHook, Hook):
     """Holds a request that bears a signature to what was granted by it (docs/protocol-v2.md, 9).
 
     It is the application's, and so looks at each request, whatever the path: one that a
@@ -83,7 +73,6 @@ class SignedUrlHook(PecanHook):
     wrong, the answer is that there is nothing: 404.
     """
 
-    #: What it reads, and how it fails: for ``openapi``, on the paths that can be signed.
     credentials = ('URL-Signature', 'URL-Expires', 'URL-Methods', 'URL-Paths')
     raises = (NotGranted,)
 
@@ -127,25 +116,6 @@ def _granted(environ: dict[str, Any], project: str) -> signed_urls.Grant | None:
         )
     except (KeyError, ValueError):
         return None
-
-
-class ErrorHook(PecanHook):
-    """The one place where an error gets its form: docs/protocol-v1.md, 1.7."""
-
-    def on_error(self, state: RoutingState, error: Exception) -> Reply:
-        """An answer with ``title`` and, where there is more to say, ``description``."""
-        if not isinstance(error, MarconiError):
-            log.error('unexpected error', exc_info=error)
-            error = Fault()
-        document = {'title': error.title}
-        if str(error):
-            document['description'] = str(error)
-        headers = [('Vary', 'Accept'), *error.headers]
-        if isinstance(error, MethodNotAllowed):
-            headers.append(('Allow', ', '.join(error.allowed)))
-        if error.status == 503:
-            headers.append(RETRY_AFTER)
-        return json_reply(document, error.status, *headers)
 
 
 def _is_form(content_type: str) -> bool:

@@ -49,15 +49,21 @@ def validate(schema: dict[str, Any], value: Any) -> None:
     Draft202012Validator({**schema, 'components': DOCUMENT['components']}).validate(value)
 
 
+def check_status_and_headers(method: str, path: str, response: TestResponse) -> dict[str, Any]:
+    """A reply has a status that is documented, and its headers; its part of the document."""
+    responses = OPERATIONS[method, path]['responses']
+    assert str(response.status_int) in responses, (
+        f'{method} {path} replied {response.status}, {response.text[:200]}:'
+        ' say so in replies or raises of expose()'
+    )
+    documented = resolved(responses[str(response.status_int)])
+    assert set(response.headers) - _UNSAID == set(documented.get('headers', {}))
+    return documented
+
+
 def check_reply(method: str, path: str, response: TestResponse) -> None:
     """A reply has the status, the headers and the body that are documented, and no others."""
-    responses = OPERATIONS[method, path]['responses']
-    assert str(response.status_int) in responses, f'{response.status} is not documented'
-    documented = resolved(responses[str(response.status_int)])
-
-    headers = documented.get('headers', {})
-    assert set(response.headers) - _UNSAID == set(headers)
-
+    documented = check_status_and_headers(method, path, response)
     if method == 'HEAD' or 'content' not in documented:
         assert response.body == b''
         return

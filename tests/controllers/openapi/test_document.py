@@ -4,11 +4,12 @@ from typing import Any
 
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
+from webtest import TestResponse
 
 from marconi_api.wire.openapi import GLOSSARY
 
 from ..client import Api
-from .document import DOCUMENT, METHODS, OPERATIONS, RESOURCES
+from .document import DOCUMENT, METHODS, OPERATIONS, RESOURCES, check_status_and_headers
 
 
 def test_it_is_valid_openapi() -> None:
@@ -60,6 +61,17 @@ def test_every_action_is_summed_up_in_a_sentence(method: str, path: str) -> None
     assert summary.endswith('.')
     assert 'docs/' not in summary
     assert '``' not in summary
+
+
+@pytest.mark.parametrize(
+    ('status', 'headers'), [(418, {}), (300, {'Location': '/v1'})], ids=['status', 'header']
+)
+def test_a_reply_that_is_not_declared_is_noticed(status: int, headers: dict[str, str]) -> None:
+    """Each request of a test is looked at so (``client.check_declared``)."""
+    check_status_and_headers('GET', '/', TestResponse(status=300))
+
+    with pytest.raises(AssertionError):
+        check_status_and_headers('GET', '/', TestResponse(status=status, headers=headers))
 
 
 def test_operations_have_ids_of_their_own() -> None:

@@ -1,6 +1,8 @@
 """Version 1 of the API, frozen since 2014: the table of its resources."""
 
+from marconi_api.controllers.openstack.documents import error_reply
 from marconi_api.controllers.openstack.hooks import IdentityHook
+from marconi_api.controllers.openstack.names import PLACEHOLDERS
 from marconi_api.controllers.openstack.v1.claims import ClaimController, ClaimsController
 from marconi_api.controllers.openstack.v1.home import HealthController, HomeController
 from marconi_api.controllers.openstack.v1.messages import MessageController, MessagesController
@@ -10,6 +12,7 @@ from marconi_api.controllers.openstack.v1.queues import (
     QueuesController,
     StatsController,
 )
+from marconi_api.wire.doors import Door
 
 #: How ``GET /`` presents this version (docs/protocol-v1.md, 3.1).
 VERSION = {
@@ -38,3 +41,5 @@ RESOURCES = {
     '/v1/queues/{queue}/claims': ClaimsController(),
     '/v1/queues/{queue}/claims/{claim}': ClaimController(),
 }
+
+DOOR = Door(resources=RESOURCES, hooks=HOOKS, placeholders=PLACEHOLDERS, error_reply=error_reply)

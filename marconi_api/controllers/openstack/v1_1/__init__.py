@@ -1,6 +1,8 @@
 """Version 1.1 of the API: the table of its resources. Version 2 grew out of it."""
 
+from marconi_api.controllers.openstack.documents import error_reply
 from marconi_api.controllers.openstack.hooks import IdentityHook
+from marconi_api.controllers.openstack.names import PLACEHOLDERS
 from marconi_api.controllers.openstack.not_offered import pools_and_flavors
 from marconi_api.controllers.openstack.v1_1.claims import ClaimController, ClaimsController
 from marconi_api.controllers.openstack.v1_1.home import (
@@ -14,6 +16,7 @@ from marconi_api.controllers.openstack.v1_1.queues import (
     QueuesController,
     StatsController,
 )
+from marconi_api.wire.doors import Door
 
 #: How ``GET /`` presents this version (docs/protocol-v1.md, 3.1).
 VERSION = {
@@ -45,3 +48,5 @@ RESOURCES = {
     f'{PREFIX}/queues/{{queue}}/claims/{{claim}}': ClaimController(PREFIX),
     **pools_and_flavors(PREFIX),
 }
+
+DOOR = Door(resources=RESOURCES, hooks=HOOKS, placeholders=PLACEHOLDERS, error_reply=error_reply)

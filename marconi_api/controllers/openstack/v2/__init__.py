@@ -1,6 +1,8 @@
 """Version 2 of the API, which today's clients speak: the table of its resources."""
 
+from marconi_api.controllers.openstack.documents import error_reply
 from marconi_api.controllers.openstack.hooks import IdentityHook, SignedUrlHook
+from marconi_api.controllers.openstack.names import PLACEHOLDERS
 from marconi_api.controllers.openstack.not_offered import (
     pools_and_flavors,
     subscriptions_and_topics,
@@ -30,6 +32,7 @@ from marconi_api.controllers.openstack.v2.verdicts import (
     TouchController,
     VerdictsController,
 )
+from marconi_api.wire.doors import Door
 
 #: How ``GET /`` presents this version (docs/protocol-v1.md, 3.1).
 VERSION = {
@@ -74,3 +77,5 @@ RESOURCES = {
     **subscriptions_and_topics(PREFIX),
     **pools_and_flavors(PREFIX),
 }
+
+DOOR = Door(resources=RESOURCES, hooks=HOOKS, placeholders=PLACEHOLDERS, error_reply=error_reply)

@@ -1,0 +1,40 @@
+"""Queues as clients name them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from marconi_api import limits
+from marconi_api.model import QueueKey
+from marconi_api.wire.doors import Placeholder
+from marconi_api.wire.requests import Request
+
+
+def queue_named(request: Request, name: str) -> QueueKey:
+    """The queue of that name in the project of the request.
+
+    :raises InvalidQueueName: where the name, or the project's, breaks the rules
+    """
+    limits.in_force.check_queue_name(name)
+    limits.in_force.check_project(request.project)
+    return QueueKey.of(request.project, name)
+
+
+class QueueName(Placeholder):
+    """``{queue}`` in a path; an action is handed the queue's key."""
+
+    #: It is a bad name, and not an unknown path (docs/protocol-v1.md, 1.3).
+    may_be_empty = True
+
+    @property
+    def schema(self) -> Mapping[str, Any]:
+        """A name's, as a JSON Schema."""
+        longest = limits.in_force.max_queue_name_length
+        return {'type': 'string', 'pattern': f'^[A-Za-z0-9_.-]{{1,{longest}}}$'}
+
+    def read(self, request: Request, text: str) -> QueueKey:
+        """The queue's key; see :func:`queue_named`."""
+        return queue_named(request, text)
+
+
+#: What the paths of all versions hold that is more than a text.
+PLACEHOLDERS = {'queue': QueueName()}
