@@ -52,7 +52,7 @@ database = {
     'programs_dir': os.environ.get('MARCONI_PROGRAMS_DIR') or None,
     # How many seconds to wait for a connection before a request is answered with 503.
     'connect_timeout': 2,
-    # How many seconds a statement may run; must stay below limits.min_claim_ttl.
+    # How many seconds a statement may run.
     'statement_timeout': 5,
     # Whether each connection plans the common statements once, which halves what PostgreSQL
     # spends on them. It has no effect behind a pooler that drops settings: docs/poolers.md.

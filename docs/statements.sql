@@ -41,21 +41,24 @@ fresh AS MATERIALIZED (
                      WHERE ctid = looked.place AND NOT coalesce(held_until > now(), false)
                        FOR UPDATE SKIP LOCKED) AS locked
      WHERE is_ready LIMIT %(limit)s - (SELECT count(*) FROM returned)),
+clock AS MATERIALIZED (
+    SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at),
 taken AS (
     UPDATE message_states
-       SET claim_id = %(claim_id)s::uuid, claim_count = claim_count + 1,
-       held_until = now() + %(ttl)s * interval '1 second',
-       ttl = CASE WHEN expires_at < now() + %(ttl)s * interval '1 second' THEN %(ttl)s::int + %(grace)s::int ELSE ttl END,
-       expires_at = CASE WHEN expires_at < now() + %(ttl)s * interval '1 second' THEN now() + %(ttl)s * interval '1 second' + %(grace)s * interval '1 second'
+       SET claim_id = %(claim_id)s::uuid, claim_count = claim_count + 1, held_until = (SELECT at FROM clock) + %(ttl)s * interval '1 second',
+       ttl = CASE WHEN expires_at < (SELECT at FROM clock) + %(ttl)s * interval '1 second' THEN %(ttl)s::int + %(grace)s::int ELSE ttl END,
+       expires_at = CASE WHEN expires_at < (SELECT at FROM clock) + %(ttl)s * interval '1 second'
+                         THEN (SELECT at FROM clock) + %(ttl)s * interval '1 second' + %(grace)s * interval '1 second'
                          ELSE expires_at END
      WHERE ctid = ANY (ARRAY(SELECT place FROM returned UNION ALL SELECT place FROM fresh))
  RETURNING id, ttl),
 claim AS (
     INSERT INTO claims (queue_id, id, started_at, expires_at, ttl, message_ids)
-    SELECT %(queue_id)s, %(claim_id)s::uuid, now(), now() + %(ttl)s * interval '1 second', %(ttl)s, array_agg(id ORDER BY id)
+    SELECT %(queue_id)s, %(claim_id)s::uuid, (SELECT at FROM clock), (SELECT at FROM clock) + %(ttl)s * interval '1 second', %(ttl)s,
+           array_agg(id ORDER BY id)
       FROM taken HAVING count(*) > 0)
 SELECT * FROM (
-    SELECT taken.id AS id, taken.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, NULL AS first_fresh, NULL AS first_held, NULL AS now, NULL AS oldest_unfinished, NULL AS transaction, NULL AS is_queue, NULL AS first_alive FROM taken,
+    SELECT taken.id AS id, taken.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, NULL AS first_fresh, NULL AS first_held, NULL AS now, NULL AS oldest_unfinished, NULL AS transaction, NULL AS is_queue, NULL AS first_alive, NULL AS moved FROM taken,
            LATERAL (SELECT created_at, body FROM messages
                      WHERE queue_id = %(queue_id)s AND id = taken.id LIMIT 1) AS message
      UNION ALL
@@ -70,7 +73,8 @@ SELECT * FROM (
            CASE WHEN %(asks)s AND EXISTS (SELECT FROM the_queue) THEN pg_current_xact_id()
                 ELSE pg_current_xact_id_if_assigned() END::text::bigint + %(base)s,
            EXISTS (SELECT FROM the_queue),
-           NULL) AS reply
+           NULL,
+           0) AS reply
  ORDER BY id NULLS FIRST;
 
 
@@ -111,6 +115,8 @@ fresh AS MATERIALIZED (
                      WHERE ctid = looked.place AND NOT coalesce(held_until > now(), false)
                        FOR UPDATE SKIP LOCKED) AS locked
      WHERE is_ready LIMIT %(limit)s - (SELECT count(*) FROM returned)),
+clock AS MATERIALIZED (
+    SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at),
 alive_ones AS MATERIALIZED (
     SELECT ctid AS place, held_until, id, expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AS is_alive, expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND NOT claim_count < %(max_claim_count)s AS is_dead FROM message_states
      WHERE queue_id = %(queue_id)s AND held_until <= now()
@@ -136,7 +142,7 @@ numbered AS MATERIALIZED (
            floor
       FROM target),
 move AS MATERIALIZED (
-    SELECT moved_in, clock_timestamp() AS at FROM numbered WHERE moved_in >= floor),
+    SELECT moved_in FROM numbered WHERE moved_in >= floor),
 gone AS (
     DELETE FROM message_states
      WHERE ctid = ANY (ARRAY(SELECT place FROM dead WHERE EXISTS (SELECT FROM move)))
@@ -148,33 +154,34 @@ gone_body AS (
 moved AS (
     INSERT INTO message_states
            (queue_id, id, held_until, expires_at, client_id, ttl, moved_in)
-    SELECT %(target_id)s, id, at,
+    SELECT %(target_id)s, id, (SELECT at FROM clock),
            coalesce(now() + %(target_ttl)s * interval '1 second', expires_at),
            client_id, coalesce(%(target_ttl)s, ttl), moved_in
-      FROM gone, move),
+      FROM gone, move
+ RETURNING id),
 moved_body AS (
     INSERT INTO messages (queue_id, id, created_at, body)
     SELECT %(target_id)s, id, created_at, body FROM gone_body),
 parked AS (
     UPDATE message_states
-       SET held_until = 'infinity', expires_at = 'infinity', claim_id = NULL,
-           park_reason = %(park_reason)s
+       SET held_until = 'infinity', expires_at = 'infinity', claim_id = NULL, park_reason = %(park_reason)s
      WHERE ctid = ANY (ARRAY(SELECT place FROM dead WHERE NOT EXISTS (SELECT FROM target)))),
 taken AS (
     UPDATE message_states
-       SET claim_id = %(claim_id)s::uuid, claim_count = claim_count + 1,
-       held_until = now() + %(ttl)s * interval '1 second',
-       ttl = CASE WHEN expires_at < now() + %(ttl)s * interval '1 second' THEN %(ttl)s::int + %(grace)s::int ELSE ttl END,
-       expires_at = CASE WHEN expires_at < now() + %(ttl)s * interval '1 second' THEN now() + %(ttl)s * interval '1 second' + %(grace)s * interval '1 second'
+       SET claim_id = %(claim_id)s::uuid, claim_count = claim_count + 1, held_until = (SELECT at FROM clock) + %(ttl)s * interval '1 second',
+       ttl = CASE WHEN expires_at < (SELECT at FROM clock) + %(ttl)s * interval '1 second' THEN %(ttl)s::int + %(grace)s::int ELSE ttl END,
+       expires_at = CASE WHEN expires_at < (SELECT at FROM clock) + %(ttl)s * interval '1 second'
+                         THEN (SELECT at FROM clock) + %(ttl)s * interval '1 second' + %(grace)s * interval '1 second'
                          ELSE expires_at END
      WHERE ctid = ANY (ARRAY(SELECT place FROM returned UNION ALL SELECT place FROM fresh))
  RETURNING id, ttl),
 claim AS (
     INSERT INTO claims (queue_id, id, started_at, expires_at, ttl, message_ids)
-    SELECT %(queue_id)s, %(claim_id)s::uuid, now(), now() + %(ttl)s * interval '1 second', %(ttl)s, array_agg(id ORDER BY id)
+    SELECT %(queue_id)s, %(claim_id)s::uuid, (SELECT at FROM clock), (SELECT at FROM clock) + %(ttl)s * interval '1 second', %(ttl)s,
+           array_agg(id ORDER BY id)
       FROM taken HAVING count(*) > 0)
 SELECT * FROM (
-    SELECT taken.id AS id, taken.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, NULL AS first_fresh, NULL AS first_held, NULL AS now, NULL AS oldest_unfinished, NULL AS transaction, NULL AS is_queue, NULL AS first_alive FROM taken,
+    SELECT taken.id AS id, taken.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, NULL AS first_fresh, NULL AS first_held, NULL AS now, NULL AS oldest_unfinished, NULL AS transaction, NULL AS is_queue, NULL AS first_alive, NULL AS moved FROM taken,
            LATERAL (SELECT created_at, body FROM messages
                      WHERE queue_id = %(queue_id)s AND id = taken.id LIMIT 1) AS message
      UNION ALL
@@ -191,7 +198,8 @@ SELECT * FROM (
            EXISTS (SELECT FROM the_queue),
            coalesce(
            (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, id] FROM alive_ones WHERE is_alive LIMIT 1),
-           (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, -id] FROM alive_ones OFFSET 999 LIMIT 1))) AS reply
+           (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, -id] FROM alive_ones OFFSET 999 LIMIT 1)),
+           (SELECT count(*) FROM moved)) AS reply
  ORDER BY id NULLS FIRST;
 
 
@@ -286,7 +294,7 @@ asked AS MATERIALIZED (
       FROM claims, unnest(message_ids) WITH ORDINALITY AS taken (id, place)
      WHERE queue_id = %(queue_id)s AND claims.id = %(claim_id)s::uuid),
 found AS MATERIALIZED (
-    SELECT id, ctid AS at, claim_id, CASE WHEN held_until IS NULL OR held_until <= now() THEN 'ready'
+    SELECT id, ctid AS place_in_table, claim_id, CASE WHEN held_until IS NULL OR held_until <= now() THEN 'ready'
             WHEN held_until = 'infinity' THEN 'parked'
             WHEN claim_id IS NOT NULL THEN 'claimed'
             ELSE 'delayed' END AS state FROM message_states
@@ -294,7 +302,7 @@ found AS MATERIALIZED (
        SELECT message_ids FROM claims
         WHERE queue_id = %(queue_id)s AND id = %(claim_id)s::uuid)::bigint[]) AND expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue)),
 judged AS MATERIALIZED (
-    SELECT asked.*, found.at, found.state,
+    SELECT asked.*, found.place_in_table, found.state,
            CASE WHEN found.id IS NULL THEN 'gone'
                 WHEN verdict = 'kick'
                 THEN CASE state WHEN 'parked' THEN 'done' ELSE 'not_parked' END
@@ -307,44 +315,42 @@ judged AS MATERIALIZED (
 deleted AS (
     DELETE FROM message_states
      WHERE ctid = ANY (ARRAY(
-           SELECT at FROM judged WHERE result = 'done' AND verdict = 'delete'))
+           SELECT place_in_table FROM judged WHERE result = 'done' AND verdict = 'delete'))
  RETURNING id),
 bodies AS (
     DELETE FROM messages
      WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM deleted))),
-transaction AS MATERIALIZED (
-    SELECT pg_current_xact_id() FROM judged WHERE result = 'done' LIMIT 1),
-clock AS MATERIALIZED (SELECT clock_timestamp() AS at FROM transaction),
+clock AS MATERIALIZED (
+    SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at),
 changes AS MATERIALIZED (
-    SELECT judged.at, verdict, reason, grace, seconds,
-           clock.at + seconds * interval '1 second' AS until
-      FROM judged, clock WHERE result = 'done' AND verdict <> 'delete'),
+    SELECT place_in_table, verdict, reason, grace, seconds, (SELECT at FROM clock) + seconds * interval '1 second' AS until
+      FROM judged WHERE result = 'done' AND verdict <> 'delete'),
 changed AS (
     UPDATE message_states AS state
        SET held_until = CASE verdict WHEN 'park' THEN 'infinity' ELSE until END,
-           claim_id = CASE verdict WHEN 'touch' THEN claim_id END,
-           claim_count = CASE verdict WHEN 'kick' THEN 0 ELSE claim_count END,
-           park_reason = reason,
-           ttl = CASE WHEN seconds > 0 AND expires_at < until THEN seconds + grace ELSE ttl END,
-           expires_at = CASE WHEN verdict = 'park' THEN 'infinity'
-                             WHEN verdict = 'kick' THEN until + ttl * interval '1 second'
-                             WHEN seconds > 0 AND expires_at < until
-                             THEN until + grace * interval '1 second'
-                             ELSE expires_at END
+       claim_id = CASE verdict WHEN 'touch' THEN claim_id END,
+       claim_count = CASE verdict WHEN 'kick' THEN 0 ELSE claim_count END,
+       park_reason = reason,
+       ttl = CASE WHEN seconds > 0 AND expires_at < until THEN seconds + grace ELSE ttl END,
+       expires_at = CASE WHEN verdict = 'park' THEN 'infinity'
+                         WHEN verdict = 'kick' THEN until + ttl * interval '1 second'
+                         WHEN seconds > 0 AND expires_at < until
+                         THEN until + grace * interval '1 second'
+                         ELSE expires_at END
       FROM changes
-     WHERE state.ctid = changes.at),
+     WHERE state.ctid = changes.place_in_table),
 claim_renewed AS (
     UPDATE claims
-       SET started_at = now(), ttl = %(ttl)s, expires_at = (SELECT max(until) FROM changes)
+       SET started_at = (SELECT at FROM clock), ttl = %(ttl)s, expires_at = (SELECT max(until) FROM changes)
      WHERE queue_id = %(queue_id)s AND id = %(claim_id)s::uuid
        AND EXISTS (SELECT FROM changes))
 SELECT id, result,
        CASE WHEN result <> 'done' THEN coalesce(state, 'gone')
             WHEN verdict = 'delete' THEN 'gone'
-            WHEN verdict = 'touch' THEN 'claimed'
             WHEN verdict = 'park' THEN 'parked'
-            WHEN seconds > 0 THEN 'delayed'
-            ELSE 'ready' END
+            WHEN seconds = 0 THEN 'ready'
+            WHEN verdict = 'touch' THEN 'claimed'
+            ELSE 'delayed' END
   FROM judged ORDER BY place;
 
 
@@ -356,15 +362,16 @@ WITH the_queue AS MATERIALIZED (SELECT floor FROM queues WHERE queue_id = %(queu
         WHERE queue_id = %(queue_id)s AND held_until = 'infinity' AND id > %(after)s
           AND expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue)
         ORDER BY held_until, id LIMIT %(batch_size)s FOR UPDATE SKIP LOCKED),
-   transaction AS MATERIALIZED (SELECT pg_current_xact_id() FROM batch LIMIT 1),
-   clock AS MATERIALIZED (SELECT clock_timestamp() AS at FROM transaction),
+   clock AS MATERIALIZED (
+       SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at),
    places AS MATERIALIZED (
-       SELECT ctid AS at, clock.at + row_number() OVER () * interval '1 microsecond' AS until
-         FROM batch, clock)
+       SELECT ctid AS place,
+              (SELECT at FROM clock) + row_number() OVER () * interval '1 microsecond' AS until
+         FROM batch)
    UPDATE message_states AS state
-      SET held_until = until, claim_count = 0, park_reason = NULL,
+      SET held_until = until, claim_id = NULL, claim_count = 0, park_reason = NULL,
           expires_at = until + ttl * interval '1 second'
-     FROM places WHERE state.ctid = places.at
+     FROM places WHERE state.ctid = places.place
 RETURNING id;
 
 
@@ -484,7 +491,7 @@ body AS (
      WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM gone))
  RETURNING id, created_at, body)
 SELECT * FROM (
-    SELECT id AS id, gone.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - body.created_at)))::bigint AS age, body.body AS body, gone.claim_count AS claim_count, NULL AS first_fresh, NULL AS first_held, NULL AS now, NULL AS oldest_unfinished, NULL AS transaction, NULL AS is_queue, NULL AS first_alive FROM gone JOIN body USING (id)
+    SELECT id AS id, gone.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - body.created_at)))::bigint AS age, body.body AS body, gone.claim_count AS claim_count, NULL AS first_fresh, NULL AS first_held, NULL AS now, NULL AS oldest_unfinished, NULL AS transaction, NULL AS is_queue, NULL AS first_alive, NULL AS moved FROM gone JOIN body USING (id)
      UNION ALL
     SELECT NULL, NULL, NULL, NULL, NULL,
            coalesce(
@@ -497,7 +504,8 @@ SELECT * FROM (
            CASE WHEN %(asks)s AND EXISTS (SELECT FROM the_queue) THEN pg_current_xact_id()
                 ELSE pg_current_xact_id_if_assigned() END::text::bigint + %(base)s,
            EXISTS (SELECT FROM the_queue),
-           NULL) AS reply
+           NULL,
+           0) AS reply
  ORDER BY id NULLS FIRST;
 
 
@@ -515,10 +523,11 @@ numbered AS MATERIALIZED (
            floor
       FROM the_queue),
 transaction AS MATERIALIZED (
-    SELECT first_id, clock_timestamp() AS at FROM numbered WHERE first_id >= floor),
+    SELECT first_id FROM numbered WHERE first_id >= floor),
+clock AS MATERIALIZED (
+    SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at),
 posted AS MATERIALIZED (
-    SELECT first_id + place - 1 AS id, ttl, body,
-           CASE WHEN delay > 0 THEN at + delay * interval '1 second' END AS held_until
+    SELECT first_id + place - 1 AS id, ttl, body, CASE WHEN delay > 0 THEN (SELECT at FROM clock) + delay * interval '1 second' END AS held_until
       FROM transaction,
            unnest(%(ttls)s::int[], %(bodies)s::text[], %(delays)s::int[]) WITH ORDINALITY
                AS given (ttl, body, delay, place)),
@@ -548,10 +557,11 @@ numbered AS MATERIALIZED (
            floor
       FROM the_queue),
 transaction AS MATERIALIZED (
-    SELECT first_id, clock_timestamp() AS at FROM numbered WHERE first_id >= floor),
+    SELECT first_id FROM numbered WHERE first_id >= floor),
+clock AS MATERIALIZED (
+    SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at),
 posted AS MATERIALIZED (
-    SELECT first_id + place - 1 AS id, ttl, body,
-           CASE WHEN delay > 0 THEN at + delay * interval '1 second' END AS held_until
+    SELECT first_id + place - 1 AS id, ttl, body, CASE WHEN delay > 0 THEN (SELECT at FROM clock) + delay * interval '1 second' END AS held_until
       FROM transaction,
            unnest(%(ttls)s::int[], %(bodies)s::text[], %(delays)s::int[]) WITH ORDINALITY
                AS given (ttl, body, delay, place)),
@@ -573,9 +583,9 @@ WITH the_queue AS MATERIALIZED (SELECT floor FROM queues WHERE queue_id = %(queu
        DELETE FROM claims
         WHERE queue_id = %(queue_id)s AND id = %(claim_id)s::uuid
     RETURNING message_ids),
-   transaction AS MATERIALIZED (SELECT pg_current_xact_id() FROM claim),
-   returned AS MATERIALIZED (SELECT clock_timestamp() AS at FROM transaction)
-   UPDATE message_states SET held_until = (SELECT at FROM returned), claim_id = NULL
+   clock AS MATERIALIZED (
+       SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at)
+   UPDATE message_states SET held_until = (SELECT at FROM clock), claim_id = NULL
     WHERE
       queue_id = %(queue_id)s AND id = ANY ((SELECT message_ids FROM claim)::bigint[])
       AND claim_id = %(claim_id)s::uuid AND (claim_id IS NOT NULL AND coalesce(held_until > now(), false)) AND expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue)
@@ -589,18 +599,20 @@ claim AS MATERIALIZED (
     SELECT message_ids FROM claims
      WHERE queue_id = %(queue_id)s AND id = %(claim_id)s::uuid AND expires_at > now()
        FOR NO KEY UPDATE),
+clock AS MATERIALIZED (
+    SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at),
 renewed AS (
-    UPDATE message_states SET
-       held_until = now() + %(ttl)s * interval '1 second',
-       ttl = CASE WHEN expires_at < now() + %(ttl)s * interval '1 second' THEN %(ttl)s::int + %(grace)s::int ELSE ttl END,
-       expires_at = CASE WHEN expires_at < now() + %(ttl)s * interval '1 second' THEN now() + %(ttl)s * interval '1 second' + %(grace)s * interval '1 second'
+    UPDATE message_states SET held_until = (SELECT at FROM clock) + %(ttl)s * interval '1 second',
+       ttl = CASE WHEN expires_at < (SELECT at FROM clock) + %(ttl)s * interval '1 second' THEN %(ttl)s::int + %(grace)s::int ELSE ttl END,
+       expires_at = CASE WHEN expires_at < (SELECT at FROM clock) + %(ttl)s * interval '1 second'
+                         THEN (SELECT at FROM clock) + %(ttl)s * interval '1 second' + %(grace)s * interval '1 second'
                          ELSE expires_at END
      WHERE
    queue_id = %(queue_id)s AND id = ANY ((SELECT message_ids FROM claim)::bigint[])
    AND claim_id = %(claim_id)s::uuid AND (claim_id IS NOT NULL AND coalesce(held_until > now(), false)) AND expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue)
  RETURNING id),
 claim_renewed AS (
-    UPDATE claims SET started_at = now(), expires_at = now() + %(ttl)s * interval '1 second', ttl = %(ttl)s
+    UPDATE claims SET started_at = (SELECT at FROM clock), expires_at = (SELECT at FROM clock) + %(ttl)s * interval '1 second', ttl = %(ttl)s
      WHERE queue_id = %(queue_id)s AND id = %(claim_id)s::uuid
        AND EXISTS (SELECT FROM renewed))
 SELECT id FROM renewed;
@@ -647,13 +659,13 @@ asked AS MATERIALIZED (
                          %(graces)s::int[], %(reasons)s::text[])
                   WITH ORDINALITY AS given (id, verdict, seconds, grace, reason, place)),
 found AS MATERIALIZED (
-    SELECT id, ctid AS at, claim_id, CASE WHEN held_until IS NULL OR held_until <= now() THEN 'ready'
+    SELECT id, ctid AS place_in_table, claim_id, CASE WHEN held_until IS NULL OR held_until <= now() THEN 'ready'
             WHEN held_until = 'infinity' THEN 'parked'
             WHEN claim_id IS NOT NULL THEN 'claimed'
             ELSE 'delayed' END AS state FROM message_states
      WHERE queue_id = %(queue_id)s AND id = ANY (%(ids)s::bigint[]) AND expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue)),
 judged AS MATERIALIZED (
-    SELECT asked.*, found.at, found.state,
+    SELECT asked.*, found.place_in_table, found.state,
            CASE WHEN found.id IS NULL THEN 'gone'
                 WHEN verdict = 'kick'
                 THEN CASE state WHEN 'parked' THEN 'done' ELSE 'not_parked' END
@@ -666,32 +678,30 @@ judged AS MATERIALIZED (
 deleted AS (
     DELETE FROM message_states
      WHERE ctid = ANY (ARRAY(
-           SELECT at FROM judged WHERE result = 'done' AND verdict = 'delete'))
+           SELECT place_in_table FROM judged WHERE result = 'done' AND verdict = 'delete'))
  RETURNING id),
 bodies AS (
     DELETE FROM messages
      WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM deleted))),
-transaction AS MATERIALIZED (
-    SELECT pg_current_xact_id() FROM judged WHERE result = 'done' LIMIT 1),
-clock AS MATERIALIZED (SELECT clock_timestamp() AS at FROM transaction),
+clock AS MATERIALIZED (
+    SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at),
 changes AS MATERIALIZED (
-    SELECT judged.at, verdict, reason, grace, seconds,
-           clock.at + seconds * interval '1 second' AS until
-      FROM judged, clock WHERE result = 'done' AND verdict <> 'delete'),
+    SELECT place_in_table, verdict, reason, grace, seconds, (SELECT at FROM clock) + seconds * interval '1 second' AS until
+      FROM judged WHERE result = 'done' AND verdict <> 'delete'),
 changed AS (
     UPDATE message_states AS state
        SET held_until = CASE verdict WHEN 'park' THEN 'infinity' ELSE until END,
-           claim_id = CASE verdict WHEN 'touch' THEN claim_id END,
-           claim_count = CASE verdict WHEN 'kick' THEN 0 ELSE claim_count END,
-           park_reason = reason,
-           ttl = CASE WHEN seconds > 0 AND expires_at < until THEN seconds + grace ELSE ttl END,
-           expires_at = CASE WHEN verdict = 'park' THEN 'infinity'
-                             WHEN verdict = 'kick' THEN until + ttl * interval '1 second'
-                             WHEN seconds > 0 AND expires_at < until
-                             THEN until + grace * interval '1 second'
-                             ELSE expires_at END
+       claim_id = CASE verdict WHEN 'touch' THEN claim_id END,
+       claim_count = CASE verdict WHEN 'kick' THEN 0 ELSE claim_count END,
+       park_reason = reason,
+       ttl = CASE WHEN seconds > 0 AND expires_at < until THEN seconds + grace ELSE ttl END,
+       expires_at = CASE WHEN verdict = 'park' THEN 'infinity'
+                         WHEN verdict = 'kick' THEN until + ttl * interval '1 second'
+                         WHEN seconds > 0 AND expires_at < until
+                         THEN until + grace * interval '1 second'
+                         ELSE expires_at END
       FROM changes
-     WHERE state.ctid = changes.at),
+     WHERE state.ctid = changes.place_in_table),
 claim_touched AS (
     UPDATE claims SET expires_at = greatest(expires_at, held.until)
       FROM (SELECT max(until) AS until FROM changes WHERE verdict = 'touch') AS held
@@ -699,8 +709,8 @@ claim_touched AS (
 SELECT id, result,
        CASE WHEN result <> 'done' THEN coalesce(state, 'gone')
             WHEN verdict = 'delete' THEN 'gone'
-            WHEN verdict = 'touch' THEN 'claimed'
             WHEN verdict = 'park' THEN 'parked'
-            WHEN seconds > 0 THEN 'delayed'
-            ELSE 'ready' END
+            WHEN seconds = 0 THEN 'ready'
+            WHEN verdict = 'touch' THEN 'claimed'
+            ELSE 'delayed' END
   FROM judged ORDER BY place;

@@ -272,9 +272,6 @@ def contradiction(settings: Any) -> str | None:
     for low, high in chain.from_iterable(map(pairwise, IN_ORDER)):
         if _value(settings, low) > _value(settings, high):
             return f'{_shown(settings, low)} must not be above {_shown(settings, high)}'
-    if settings.database.statement_timeout >= settings.limits.min_claim_ttl:
-        # A claim must not have lapsed before it is committed: model/postgres/hints.py relies on it.
-        return 'database.statement_timeout must be below limits.min_claim_ttl'
     return None
 
 

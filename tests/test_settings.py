@@ -98,12 +98,6 @@ def test_a_mistake_is_named_in_one_line(read: Read, text: str, said: str) -> Non
     assert said in refusal(read, text)
 
 
-def test_a_statement_must_end_before_the_shortest_claim(read: Read) -> None:
-    text = "database = {'statement_timeout': 60}"
-
-    assert 'database.statement_timeout must be below limits.min_claim_ttl' in refusal(read, text)
-
-
 PAIRS = [pair for order in limits.IN_ORDER for pair in pairwise(order)]
 
 

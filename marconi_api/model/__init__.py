@@ -10,6 +10,7 @@ from uuid import uuid4
 from marconi_api.errors import StorageUnavailable
 from marconi_api.model.admin import Admin
 from marconi_api.model.attributes import Attributes, KnownAttributes
+from marconi_api.model.became_ready import ReadyListeners
 from marconi_api.model.claim_sources import ClaimSource
 from marconi_api.model.claims import Claim, Claims
 from marconi_api.model.janitor import Janitor
@@ -40,6 +41,7 @@ __all__ = [
     'Queue',
     'QueueFilter',
     'QueueKey',
+    'ReadyListeners',
     'Stats',
     'Store',
     'Verdict',
@@ -52,11 +54,13 @@ __all__ = [
 class Store:
     """All that is kept, on one database: a repository for each noun.
 
-    ``janitor`` removes what is dead; ``admin`` is for those who type in `pecan shell`.
+    ``janitor`` removes what is dead; ``admin`` is for those who type in `pecan shell`. Who wants to
+    know of messages that became ready adds a function to ``became_ready``.
     """
 
     database: Database
     low_water_marks: LowWaterMarks
+    became_ready: ReadyListeners
     queues: Queues
     messages: Messages
     claims: Claims
@@ -80,19 +84,21 @@ class Store:
         marks = LowWaterMarks()
         database.on_connect.append(marks.forget)
         attributes = KnownAttributes(database)
+        became_ready = ReadyListeners()
         queues = Queues(database)
-        messages = Messages(database, marks, queues, attributes)
-        claims = Claims(database, marks, attributes)
+        messages = Messages(database, marks, queues, attributes, became_ready)
+        claims = Claims(database, marks, attributes, became_ready)
         janitor = Janitor(database, config.janitor.interval, config.janitor.batch_size)
         return cls(
             database=database,
             low_water_marks=marks,
+            became_ready=became_ready,
             queues=queues,
             messages=messages,
             claims=claims,
-            verdicts=Verdicts(database),
+            verdicts=Verdicts(database, became_ready),
             janitor=janitor,
-            admin=Admin(database, queues, messages, claims, janitor),
+            admin=Admin(database, queues, messages, claims, janitor, became_ready),
         )
 
     def is_healthy(self) -> bool:

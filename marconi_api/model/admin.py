@@ -7,6 +7,7 @@ from typing import Any
 
 from marconi_api.errors import InvalidRequest, QueueNotFound
 from marconi_api.limits import Range
+from marconi_api.model.became_ready import ReadyListeners
 from marconi_api.model.claims import Claims
 from marconi_api.model.janitor import Janitor
 from marconi_api.model.messages import Messages
@@ -23,6 +24,7 @@ from marconi_api.model.postgres.tables import (
     message_id,
     public_id,
 )
+from marconi_api.model.postgres.transitions import CLOCK, READY_NOW, after
 from marconi_api.model.queues import Queues
 
 #: The states in which a message can be. ``expired`` ones are out of everybody's sight, and
@@ -94,12 +96,14 @@ class Admin:
         messages: Messages,
         claims: Claims,
         janitor: Janitor,
+        became_ready: ReadyListeners,
     ) -> None:
         self._database = database
         self._queues = queues
         self._messages = messages
         self._claims = claims
         self._janitor = janitor
+        self._became_ready = became_ready
 
     def __repr__(self) -> str:
         return '<admin: overview(), projects(), queues(project), queue(name, project), expire()>'
@@ -149,7 +153,9 @@ class Admin:
         key = QueueKey.of(project, name)
         if not self._queues.exists(key):
             raise self._not_found(name, project)
-        return QueueAdmin(key, self._database, self._queues, self._messages, self._claims)
+        return QueueAdmin(
+            key, self._database, self._queues, self._messages, self._claims, self._became_ready
+        )
 
     def _not_found(self, name: str, project: str) -> QueueNotFound:
         error = QueueNotFound(name, project)
@@ -191,12 +197,14 @@ class QueueAdmin:
         queues: Queues,
         messages: Messages,
         claims: Claims,
+        became_ready: ReadyListeners,
     ) -> None:
         self._key = key
         self._database = database
         self._queues = queues
         self._messages = messages
         self._claims = claims
+        self._became_ready = became_ready
 
     def __repr__(self) -> str:
         project = f' of project {self._key.project}' if self._key.project else ''
@@ -234,7 +242,9 @@ class QueueAdmin:
     def requeue(self, *messages: 'Named') -> int:
         """Let claimed, delayed or parked messages be claimed at once."""
         ids = [message_id(message) for message in _ids_of(messages, MessageView)]
-        return len(self._rows(_REQUEUE, ids=ids))
+        count = len(self._rows(_REQUEUE, ids=ids))
+        self._became_ready.tell(self._key, count)
+        return count
 
     def delete(self, *messages: 'Named') -> int:
         """Delete messages, claimed or not."""
@@ -351,15 +361,13 @@ _CLAIMS = f"""
 """
 
 # A parked message starts anew: with the count it had, a limit would park it again at once.
-# As for a release, the clock is read after the transaction has its id: see low_water_marks.py.
 _REQUEUE = f"""
     WITH the_queue AS MATERIALIZED ({THE_QUEUE}),
-    transaction AS MATERIALIZED (SELECT pg_current_xact_id()),
-    returned AS MATERIALIZED (SELECT clock_timestamp() AS at FROM transaction)
+    {CLOCK}
     UPDATE message_states
-       SET held_until = (SELECT at FROM returned), claim_id = NULL, park_reason = NULL,
+       SET {READY_NOW}, park_reason = NULL,
            claim_count = CASE WHEN {IS_PARKED} THEN 0 ELSE claim_count END,
-           expires_at = CASE WHEN {IS_PARKED} THEN now() + ttl * interval '1 second'
+           expires_at = CASE WHEN {IS_PARKED} THEN {after('ttl')}
                              ELSE expires_at END
      WHERE queue_id = %(queue_id)s AND id = ANY (%(ids)s::bigint[])
        AND coalesce(held_until > now(), false) AND {IS_ALIVE}

@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
 from marconi_api.errors import ClaimNotFound, Fault, StorageUnavailable
 from marconi_api.model import dead_letters
 from marconi_api.model.attributes import Attributes, KnownAttributes
+from marconi_api.model.became_ready import ReadyListeners
 from marconi_api.model.claim_sources import ClaimSource, divide
 from marconi_api.model.messages import Message, messages_under
 from marconi_api.model.postgres.database import Database, Row
@@ -23,6 +25,7 @@ from marconi_api.model.postgres.tables import (
     QueueKey,
     claim_id,
 )
+from marconi_api.model.postgres.transitions import CLAIM_ENDS, CLOCK, HELD_FOR, NOW, READY_NOW
 
 _TRIES = 5
 
@@ -44,11 +47,16 @@ class Claims:
     """The claims on all queues. Ids that cannot be parsed are ids of no claim."""
 
     def __init__(
-        self, database: Database, marks: LowWaterMarks, attributes: KnownAttributes
+        self,
+        database: Database,
+        marks: LowWaterMarks,
+        attributes: KnownAttributes,
+        became_ready: ReadyListeners,
     ) -> None:
         self._database = database
         self._marks = marks
         self._attributes = attributes
+        self._became_ready = became_ready
 
     def create(self, queue: QueueKey, ttl: int, grace: int, limit: int) -> Claim | None:
         """Reserve up to ``limit`` messages for ``ttl`` seconds; None if there are none.
@@ -116,11 +124,18 @@ class Claims:
                 _CREATE_WITHIN_LIMIT if attributes.max_claim_count else _CREATE,
                 {**terms, **_parameters(queue, attributes)},
                 attributes.max_claim_count,
+                partial(self._tell_of_dead_letters, queue, attributes),
             )
             if taken is not None:
+                if terms['ttl'] <= 0:
+                    self._became_ready.tell(queue, len(taken))
                 return taken
             known = None
         raise StorageUnavailable
+
+    def _tell_of_dead_letters(self, queue: QueueKey, attributes: Attributes, count: int) -> None:
+        if target := dead_letters.target_of(queue, attributes):
+            self._became_ready.tell(target, count)
 
     def get(self, queue: QueueKey, claim: str) -> Claim:
         """The claim with what it still holds; one that holds nothing is no more."""
@@ -141,8 +156,11 @@ class Claims:
         """
         identity = claim_id(claim)
         parameters = {**queue.parameters, 'claim_id': identity, 'ttl': ttl, 'grace': grace}
-        if not identity or not self._database.rows(_RENEW, parameters, repeatable=True):
+        renewed = self._database.rows(_RENEW, parameters, repeatable=True) if identity else []
+        if not renewed:
             raise ClaimNotFound(claim, queue.name, queue.project)
+        if ttl <= 0:
+            self._became_ready.tell(queue, len(renewed))
 
     def release(self, queue: QueueKey, claim: str) -> int:
         """Give back at once what the claim still holds; how many messages that were.
@@ -150,18 +168,9 @@ class Claims:
         No such claim is no error.
         """
         parameters = {**queue.parameters, 'claim_id': claim_id(claim)}
-        return len(self._database.rows(_RELEASE, parameters, repeatable=True))
-
-
-_END = "now() + %(ttl)s * interval '1 second'"
-_OUTLIVE = f'expires_at < {_END}'
-
-# How a claim, made or renewed, sets its mark on a message.
-_HOLD = f"""
-           held_until = {_END},
-           ttl = CASE WHEN {_OUTLIVE} THEN %(ttl)s::int + %(grace)s::int ELSE ttl END,
-           expires_at = CASE WHEN {_OUTLIVE} THEN {_END} + %(grace)s * interval '1 second'
-                             ELSE expires_at END"""
+        count = len(self._database.rows(_RELEASE, parameters, repeatable=True))
+        self._became_ready.tell(queue, count)
+        return count
 
 
 def _parameters(queue: QueueKey, attributes: Attributes) -> dict[str, Any]:
@@ -171,19 +180,21 @@ def _parameters(queue: QueueKey, attributes: Attributes) -> dict[str, Any]:
 
 
 def _create_statement(
-    may_be_claimed: str = 'true', put_away: str = '', first_alive: str = 'NULL'
+    may_be_claimed: str = 'true', put_away: str = '', first_alive: str = 'NULL', moved: str = '0'
 ) -> str:
-    return f"""{find(THE_QUEUE_AS_KNOWN, may_be_claimed)},{put_away}
+    return f"""{find(THE_QUEUE_AS_KNOWN, may_be_claimed)},
+    {CLOCK},{put_away}
     taken AS (
         UPDATE message_states
-           SET claim_id = %(claim_id)s::uuid, claim_count = claim_count + 1, {_HOLD}
+           SET claim_id = %(claim_id)s::uuid, claim_count = claim_count + 1, {HELD_FOR}
          WHERE {FOUND}
      RETURNING id, ttl),
     claim AS (
         INSERT INTO claims (queue_id, id, started_at, expires_at, ttl, message_ids)
-        SELECT %(queue_id)s, %(claim_id)s::uuid, now(), {_END}, %(ttl)s, array_agg(id ORDER BY id)
+        SELECT %(queue_id)s, %(claim_id)s::uuid, {NOW}, {CLAIM_ENDS}, %(ttl)s,
+               array_agg(id ORDER BY id)
           FROM taken HAVING count(*) > 0)
-    {report(_CLAIMED, _TAKEN, first_alive)}"""
+    {report(_CLAIMED, _TAKEN, first_alive, moved)}"""
 
 
 _CLAIMED = {
@@ -200,7 +211,10 @@ _TAKEN = """taken,
 _CREATE = Prepared(_create_statement(), 'claim')
 _CREATE_WITHIN_LIMIT = Prepared(
     _create_statement(
-        dead_letters.MAY_BE_CLAIMED, f'{dead_letters.PUT_AWAY},', dead_letters.FIRST_ALIVE
+        dead_letters.MAY_BE_CLAIMED,
+        f'{dead_letters.PUT_AWAY},',
+        dead_letters.FIRST_ALIVE,
+        dead_letters.MOVED,
     ),
     'claim_within_limit',
 )
@@ -233,12 +247,13 @@ _RENEW = Prepared(
         SELECT message_ids FROM claims
          WHERE queue_id = %(queue_id)s AND id = %(claim_id)s::uuid AND expires_at > now()
            FOR NO KEY UPDATE),
+    {CLOCK},
     renewed AS (
-        UPDATE message_states SET {_HOLD}
+        UPDATE message_states SET {HELD_FOR}
          WHERE {_HELD}
      RETURNING id),
     claim_renewed AS (
-        UPDATE claims SET started_at = now(), expires_at = {_END}, ttl = %(ttl)s
+        UPDATE claims SET started_at = {NOW}, expires_at = {CLAIM_ENDS}, ttl = %(ttl)s
          WHERE queue_id = %(queue_id)s AND id = %(claim_id)s::uuid
            AND EXISTS (SELECT FROM renewed))
     SELECT id FROM renewed
@@ -246,7 +261,6 @@ _RENEW = Prepared(
     'renew',
 )
 
-# The clock is read after the transaction has its id: low_water_marks.py builds on that.
 _RELEASE = Prepared(
     f"""
     WITH the_queue AS MATERIALIZED ({THE_QUEUE}),
@@ -254,9 +268,8 @@ _RELEASE = Prepared(
         DELETE FROM claims
          WHERE queue_id = %(queue_id)s AND id = %(claim_id)s::uuid
      RETURNING message_ids),
-    transaction AS MATERIALIZED (SELECT pg_current_xact_id() FROM claim),
-    returned AS MATERIALIZED (SELECT clock_timestamp() AS at FROM transaction)
-    UPDATE message_states SET held_until = (SELECT at FROM returned), claim_id = NULL
+    {CLOCK}
+    UPDATE message_states SET {READY_NOW}
      WHERE {_HELD}
  RETURNING id
 """,

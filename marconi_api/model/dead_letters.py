@@ -11,6 +11,7 @@ from typing import Any
 from marconi_api.model.attributes import Attributes
 from marconi_api.model.postgres.dequeue import PLACE, first_place, lock, look_at_returned
 from marconi_api.model.postgres.tables import IS_ALIVE, POSITION_BITS, RETIRED, QueueKey
+from marconi_api.model.postgres.transitions import NOW, PARKED
 
 #: The condition for a returned message that may be handed out once more. (Fresh ones may.)
 MAY_BE_CLAIMED = 'claim_count < %(max_claim_count)s'
@@ -24,13 +25,15 @@ _MOST = f'CASE WHEN %(is_first_look)s THEN {_LOOK} ELSE 0 END'
 #: The place of the first returned message that is alive, a dead letter or not.
 FIRST_ALIVE = first_place('alive_ones', 'is_alive', _LOOK)
 
+#: How many messages the statement moved.
+MOVED = '(SELECT count(*) FROM moved)'
+
 _COLUMNS = f'{PLACE}, {IS_ALIVE} AS is_alive, {IS_ALIVE} AND NOT {MAY_BE_CLAIMED} AS is_dead'
 
 #: The part of a claim's statement that puts the others away: into the dead-letter queue, or
 #: out of circulation where there is none. A queue that was purged or made at this very moment
 #: may have a floor above this transaction: then they stay, for the next claim to find.
-#: As for a post, the queue's row is locked, and the clock is read after the transaction has
-#: its id.
+#: As for a post, the queue's row is locked. It needs ``CLOCK`` before it.
 PUT_AWAY = f"""
     alive_ones AS MATERIALIZED (
         {look_at_returned('alive_mark', _LOOK, _COLUMNS)}),
@@ -45,7 +48,7 @@ PUT_AWAY = f"""
                floor
           FROM target),
     move AS MATERIALIZED (
-        SELECT moved_in, clock_timestamp() AS at FROM numbered WHERE moved_in >= floor),
+        SELECT moved_in FROM numbered WHERE moved_in >= floor),
     gone AS (
         DELETE FROM message_states
          WHERE ctid = ANY (ARRAY(SELECT place FROM dead WHERE EXISTS (SELECT FROM move)))
@@ -57,18 +60,24 @@ PUT_AWAY = f"""
     moved AS (
         INSERT INTO message_states
                (queue_id, id, held_until, expires_at, client_id, ttl, moved_in)
-        SELECT %(target_id)s, id, at,
+        SELECT %(target_id)s, id, {NOW},
                coalesce(now() + %(target_ttl)s * interval '1 second', expires_at),
                client_id, coalesce(%(target_ttl)s, ttl), moved_in
-          FROM gone, move),
+          FROM gone, move
+     RETURNING id),
     moved_body AS (
         INSERT INTO messages (queue_id, id, created_at, body)
         SELECT %(target_id)s, id, created_at, body FROM gone_body),
     parked AS (
         UPDATE message_states
-           SET held_until = 'infinity', expires_at = 'infinity', claim_id = NULL,
-               park_reason = %(park_reason)s
+           SET {PARKED}, park_reason = %(park_reason)s
          WHERE ctid = ANY (ARRAY(SELECT place FROM dead WHERE NOT EXISTS (SELECT FROM target))))"""
+
+
+def target_of(queue: QueueKey, attributes: Attributes) -> QueueKey | None:
+    """The queue to which dead letters go, if there is one of that name."""
+    name = attributes.dead_letter_queue
+    return QueueKey.of(queue.project, name) if name else None
 
 
 def parameters(queue: QueueKey, attributes: Attributes) -> dict[str, Any]:

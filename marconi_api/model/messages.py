@@ -16,6 +16,7 @@ from marconi_api.errors import (
     StorageUnavailable,
 )
 from marconi_api.model.attributes import NO_ATTRIBUTES, Attributes, KnownAttributes
+from marconi_api.model.became_ready import ReadyListeners
 from marconi_api.model.postgres.database import Database, Row
 from marconi_api.model.postgres.dequeue import FOUND, FRESH, find, look_at_returned, report, take
 from marconi_api.model.postgres.low_water_marks import LowWaterMarks
@@ -45,6 +46,7 @@ from marconi_api.model.postgres.tables import (
     message_id,
     public_id,
 )
+from marconi_api.model.postgres.transitions import CLOCK, due_after
 from marconi_api.model.queues import Queues
 
 
@@ -144,12 +146,18 @@ class Messages:
     """The messages of all queues. Ids that cannot be parsed are ids of no message."""
 
     def __init__(
-        self, database: Database, marks: LowWaterMarks, queues: Queues, attributes: KnownAttributes
+        self,
+        database: Database,
+        marks: LowWaterMarks,
+        queues: Queues,
+        attributes: KnownAttributes,
+        became_ready: ReadyListeners,
     ) -> None:
         self._database = database
         self._marks = marks
         self._queues = queues
         self._attributes = attributes
+        self._became_ready = became_ready
 
     def post(
         self,
@@ -229,6 +237,8 @@ class Messages:
             'delays': list(batch.delays) or [0] * count,
         }
         for (first_id,) in self._database.rows(statement, parameters):
+            if self._became_ready:
+                self._became_ready.tell(queue, parameters['delays'].count(0))
             return [public_id(first_id + position) for position in range(count)]
         return []
 
@@ -390,8 +400,7 @@ def _known(messages: Sequence[str]) -> list[int]:
 
 
 # Locking the queue's row holds off its deletion until the post is over, and finds that it
-# exists. Posts do not hinder each other. Below the floor a message would not exist. A delay
-# counts from a clock that is read after the transaction has its id: see low_water_marks.py.
+# exists. Posts do not hinder each other. Below the floor a message would not exist.
 def _post_statement(the_queue: str) -> str:
     return f"""
     WITH the_queue AS MATERIALIZED ({the_queue} FOR KEY SHARE),
@@ -400,10 +409,10 @@ def _post_statement(the_queue: str) -> str:
                floor
           FROM the_queue),
     transaction AS MATERIALIZED (
-        SELECT first_id, clock_timestamp() AS at FROM numbered WHERE first_id >= floor),
+        SELECT first_id FROM numbered WHERE first_id >= floor),
+    {CLOCK},
     posted AS MATERIALIZED (
-        SELECT first_id + place - 1 AS id, ttl, body,
-               CASE WHEN delay > 0 THEN at + delay * interval '1 second' END AS held_until
+        SELECT first_id + place - 1 AS id, ttl, body, {due_after('delay')} AS held_until
           FROM transaction,
                unnest(%(ttls)s::int[], %(bodies)s::text[], %(delays)s::int[]) WITH ORDINALITY
                    AS given (ttl, body, delay, place)),

@@ -4,11 +4,12 @@ The messages are locked first, and judged by a later statement of the same trans
 the same round trip, whose snapshot is younger than the locks: what is judged is what is.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from marconi_api.errors import ClaimNotFound, NotFinished
+from marconi_api.model.became_ready import ReadyListeners
 from marconi_api.model.postgres.database import Database, Row
 from marconi_api.model.postgres.prepared import Prepared
 from marconi_api.model.postgres.tables import (
@@ -20,6 +21,7 @@ from marconi_api.model.postgres.tables import (
     message_id,
     public_id,
 )
+from marconi_api.model.postgres.transitions import AS_JUDGED, CLOCK, NOW, STARTED_ANEW, after
 
 #: What can be said of a message. All but ``kick`` need the claim that holds it; a message
 #: that no claim holds can be parked without one.
@@ -85,8 +87,9 @@ class Kicked(NamedTuple):
 class Verdicts:
     """Verdicts on the messages of all queues."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, became_ready: ReadyListeners) -> None:
         self._database = database
+        self._became_ready = became_ready
 
     def give(
         self, queue: QueueKey, claim: str | None, verdicts: Sequence[Verdict]
@@ -109,10 +112,11 @@ class Verdicts:
         is_claimless = claim is None
         parameters = {'claim_id': holder, 'is_claimless': is_claimless, **given}
         rows = self._rows(_GIVE, queue, parameters)
-        return [
+        outcomes = [
             Outcome(verdict.message, verdict.verdict, *row[1:])
             for verdict, row in zip(verdicts, rows, strict=True)
         ]
+        return self._told(queue, outcomes)
 
     def heartbeat(self, queue: QueueKey, claim: str, ttl: int, grace: int) -> list[Outcome]:
         """Renew the claim and all that it still holds; an outcome for each it ever took.
@@ -124,7 +128,16 @@ class Verdicts:
         rows = self._rows(_HEARTBEAT, queue, parameters) if identity else []
         if not rows:
             raise ClaimNotFound(claim, queue.name, queue.project)
-        return [Outcome(public_id(row[0]), 'touch', *row[1:]) for row in rows]
+        return self._told(queue, [Outcome(public_id(row[0]), 'touch', *row[1:]) for row in rows])
+
+    def _told(self, queue: QueueKey, outcomes: list[Outcome]) -> list[Outcome]:
+        """The outcomes, once it is told which messages became ready by them."""
+        if self._became_ready:
+            became_ready = [
+                outcome.result == 'done' and outcome.state == 'ready' for outcome in outcomes
+            ]
+            self._became_ready.tell(queue, became_ready.count(True))
+        return outcomes
 
     def kick(self, queue: QueueKey, limit: int | None = None) -> Kicked:
         """Put parked messages back, those that were posted first; 10,000 at most.
@@ -132,7 +145,7 @@ class Verdicts:
         :param limit: how many at most; None for all
         """
         most = _MOST_AT_ONCE if limit is None else min(_MOST_AT_ONCE, limit)
-        kicked, last = self._in_batches(_KICK, queue, most)
+        kicked, last = self._in_batches(_KICK, queue, most, self._became_ready.tell)
         has_more = kicked == _MOST_AT_ONCE != limit and self._has_parked(queue, last)
         return Kicked(kicked, has_more)
 
@@ -145,19 +158,28 @@ class Verdicts:
         if deleted == _MOST_AT_ONCE and self._has_parked(queue, last):
             raise NotFinished(f'{deleted} parked messages were deleted, and there are more')
 
-    def _in_batches(self, statement: str, queue: QueueKey, most: int) -> tuple[int, int]:
+    def _in_batches(
+        self,
+        statement: str,
+        queue: QueueKey,
+        most: int,
+        done: Callable[[QueueKey, int], None] | None = None,
+    ) -> tuple[int, int]:
         """Run a statement on parked messages, batch after batch.
 
         Each batch goes on behind the one before: the index still holds what is no longer
         parked, for as long as anybody has an old snapshot.
 
-        :returns: how many messages it changed, and the id of the last
+        :param done: told after each batch how many messages it changed
+        :returns: how many messages were changed, and the id of the last
         """
         changed, last = 0, _NO_MESSAGE
         while changed < most:
             batch = min(_BATCH_SIZE, most - changed)
             rows = self._rows(statement, queue, {'after': last, 'batch_size': batch})
             changed += len(rows)
+            if done:
+                done(queue, len(rows))
             last = max((last, *(identity for (identity,) in rows)))
             if len(rows) < batch:
                 break
@@ -196,10 +218,10 @@ def _statement(ids: str, asked: str, and_claim: str) -> str:
     WITH the_queue AS MATERIALIZED ({THE_QUEUE}),
     asked AS MATERIALIZED ({asked}),
     found AS MATERIALIZED (
-        SELECT id, ctid AS at, claim_id, {STATE} AS state FROM message_states
+        SELECT id, ctid AS place_in_table, claim_id, {STATE} AS state FROM message_states
          WHERE queue_id = %(queue_id)s AND id = ANY ({ids}) AND {IS_ALIVE}),
     judged AS MATERIALIZED (
-        SELECT asked.*, found.at, found.state,
+        SELECT asked.*, found.place_in_table, found.state,
                CASE WHEN found.id IS NULL THEN 'gone'
                     WHEN verdict = 'kick'
                     THEN CASE state WHEN 'parked' THEN 'done' ELSE 'not_parked' END
@@ -212,39 +234,27 @@ def _statement(ids: str, asked: str, and_claim: str) -> str:
     deleted AS (
         DELETE FROM message_states
          WHERE ctid = ANY (ARRAY(
-               SELECT at FROM judged WHERE result = 'done' AND verdict = 'delete'))
+               SELECT place_in_table FROM judged WHERE result = 'done' AND verdict = 'delete'))
      RETURNING id),
     bodies AS (
         DELETE FROM messages
          WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM deleted))),
-    transaction AS MATERIALIZED (
-        SELECT pg_current_xact_id() FROM judged WHERE result = 'done' LIMIT 1),
-    clock AS MATERIALIZED (SELECT clock_timestamp() AS at FROM transaction),
+    {CLOCK},
     changes AS MATERIALIZED (
-        SELECT judged.at, verdict, reason, grace, seconds,
-               clock.at + seconds * interval '1 second' AS until
-          FROM judged, clock WHERE result = 'done' AND verdict <> 'delete'),
+        SELECT place_in_table, verdict, reason, grace, seconds, {after('seconds')} AS until
+          FROM judged WHERE result = 'done' AND verdict <> 'delete'),
     changed AS (
         UPDATE message_states AS state
-           SET held_until = CASE verdict WHEN 'park' THEN 'infinity' ELSE until END,
-               claim_id = CASE verdict WHEN 'touch' THEN claim_id END,
-               claim_count = CASE verdict WHEN 'kick' THEN 0 ELSE claim_count END,
-               park_reason = reason,
-               ttl = CASE WHEN seconds > 0 AND expires_at < until THEN seconds + grace ELSE ttl END,
-               expires_at = CASE WHEN verdict = 'park' THEN 'infinity'
-                                 WHEN verdict = 'kick' THEN until + ttl * interval '1 second'
-                                 WHEN seconds > 0 AND expires_at < until
-                                 THEN until + grace * interval '1 second'
-                                 ELSE expires_at END
+           SET {AS_JUDGED}
           FROM changes
-         WHERE state.ctid = changes.at){and_claim}
+         WHERE state.ctid = changes.place_in_table){and_claim}
     SELECT id, result,
            CASE WHEN result <> 'done' THEN coalesce(state, 'gone')
                 WHEN verdict = 'delete' THEN 'gone'
-                WHEN verdict = 'touch' THEN 'claimed'
                 WHEN verdict = 'park' THEN 'parked'
-                WHEN seconds > 0 THEN 'delayed'
-                ELSE 'ready' END
+                WHEN seconds = 0 THEN 'ready'
+                WHEN verdict = 'touch' THEN 'claimed'
+                ELSE 'delayed' END
       FROM judged ORDER BY place
     """
 
@@ -276,10 +286,10 @@ _HEARTBEAT = Prepared(
                NULL::text AS reason, place
           FROM claims, unnest(message_ids) WITH ORDINALITY AS taken (id, place)
          WHERE queue_id = %(queue_id)s AND claims.id = %(claim_id)s::uuid""",
-        """,
+        f""",
     claim_renewed AS (
         UPDATE claims
-           SET started_at = now(), ttl = %(ttl)s, expires_at = (SELECT max(until) FROM changes)
+           SET started_at = {NOW}, ttl = %(ttl)s, expires_at = (SELECT max(until) FROM changes)
          WHERE queue_id = %(queue_id)s AND id = %(claim_id)s::uuid
            AND EXISTS (SELECT FROM changes))""",
     ),
@@ -303,15 +313,14 @@ _BATCH = f"""
 # Each gets an instant of its own: marks cannot start within many equal times.
 _KICK = Prepared(
     f"""{_BATCH},
-    transaction AS MATERIALIZED (SELECT pg_current_xact_id() FROM batch LIMIT 1),
-    clock AS MATERIALIZED (SELECT clock_timestamp() AS at FROM transaction),
+    {CLOCK},
     places AS MATERIALIZED (
-        SELECT ctid AS at, clock.at + row_number() OVER () * interval '1 microsecond' AS until
-          FROM batch, clock)
+        SELECT ctid AS place,
+               {NOW} + row_number() OVER () * interval '1 microsecond' AS until
+          FROM batch)
     UPDATE message_states AS state
-       SET held_until = until, claim_count = 0, park_reason = NULL,
-           expires_at = until + ttl * interval '1 second'
-      FROM places WHERE state.ctid = places.at
+       SET {STARTED_ANEW}
+      FROM places WHERE state.ctid = places.place
  RETURNING id
 """,
     'kick',

@@ -79,7 +79,13 @@ def store_something(url):
     queues = model.Queues(database)
     queue = model.QueueKey.of('', 'jobs')
     assert queues.create(queue)
-    messages = model.Messages(database, model.Hints(), queues, model.KnownAttributes(database))
+    messages = model.Messages(
+        database,
+        model.LowWaterMarks(),
+        queues,
+        model.KnownAttributes(database),
+        model.ReadyListeners(),
+    )
     assert messages.post(queue, '3381af92-2b9e-11e3-b191-71861300734c', [60], ['1'])
     database.close()
 

@@ -231,9 +231,10 @@ def test_marks_lose_no_message_in_a_crowd(queue, session, monkeypatch):
     lock = threading.Lock()
     posted, deleted = set(), []
 
-    def slow_statement(dice, statement, parameters):
-        """Run it in a transaction that commits late, or not at all."""
+    def slow_statement(dice, statement, parameters, idle=0.0):
+        """Run it in a transaction that began before, and commits late, or not at all."""
         with model.store.database.transaction() as run:
+            time.sleep(dice.random() * idle)
             rows = run(statement, parameters)
             time.sleep(dice.random() / 50)
             if dice.random() < 0.2:
@@ -254,19 +255,29 @@ def test_marks_lose_no_message_in_a_crowd(queue, session, monkeypatch):
             with lock:
                 posted.update(row[0] + place for row in rows for place in range(5))
 
+    def slow_claim(dice, ttl):
+        """A claim that lapses at once, or may have lapsed before it is committed."""
+        mark = model.store.low_water_marks.mark(queue.id)
+        parameters = {**parameters_of_a_claim(queue), **mark.parameters, 'ttl': ttl}
+        slow_statement(dice, claims._CREATE, parameters, idle=0.2)
+
     def keep_working(seed):
         dice = random.Random(seed)
         idle_since = time.monotonic()
         while not done.is_set() or time.monotonic() - idle_since < 3:
             fate = dice.random()
-            claim = model.store.claims.create(queue, 1 if fate < 0.1 else 60, 60, 10)
+            if fate < 0.1:
+                slow_claim(dice, ttl=dice.choice((0, 1)))
+                continue
+            ttl = dice.choice((0, 1)) if fate < 0.2 else 60
+            claim = model.store.claims.create(queue, ttl, 60, 10)
             if claim is None:
                 time.sleep(0.01)
                 continue
             idle_since = time.monotonic()
-            if fate < 0.1:
+            if fate < 0.2:
                 continue
-            if fate < 0.3:
+            if fate < 0.4:
                 parameters = {**queue.parameters, 'claim_id': claim.id}
                 slow_statement(dice, claims._RELEASE, parameters)
                 model.store.claims.release(queue, claim.id)
@@ -313,6 +324,49 @@ def test_the_naive_mark_hides_what_commits_late(queue, post, claim, session, mon
     assert claim() is None
 
 
+@pytest.fixture
+def claim_of_one_that_began_long_ago(queue, post, claim, session):
+    """Runs a claim in a transaction that began before all others ended, as the marks know."""
+
+    def claim_late(statement, ttl):
+        post(1)
+        late = session()
+        late.execute('SELECT now()')
+        time.sleep(ttl)
+        # Of two polls the first names a horizon, and the second sees that all before it ended.
+        model.store.claims.release(queue, claim().id)
+        polls = [model.store.messages.delete_many(queue, ids(claim())), claim(), claim()]
+        assert polls == [1, None, None]
+        assert model.store.low_water_marks.start(queue.id).mark.held_until > LONG_AGO
+        posted = post(1)
+        late.execute(statement, {**parameters_of_a_claim(queue), 'ttl': ttl})
+        late.connection.commit()
+        return posted
+
+    return claim_late
+
+
+@pytest.mark.parametrize('ttl', [0, 1])
+def test_what_a_short_claim_lets_lapse_is_found_though_its_transaction_began_long_ago(
+    queue, claim, claim_of_one_that_began_long_ago, age, ttl
+):
+    posted = claim_of_one_that_began_long_ago(claims._CREATE, ttl)
+    time.sleep(ttl)
+
+    assert ids(claim()) == posted
+
+
+@pytest.mark.parametrize('ttl', [0, 1])
+def test_a_naive_claim_which_ends_so_long_after_its_transaction_began_loses_its_message(
+    queue, claim, claim_of_one_that_began_long_ago, ttl
+):
+    naive = claims._CREATE.replace('clock_timestamp()', 'now()')
+    claim_of_one_that_began_long_ago(naive, ttl)
+    time.sleep(ttl)
+
+    assert claim() is None
+
+
 def test_a_claim_reads_little_though_dead_rows_cannot_be_removed(queue, post, claim, session):
     """An old snapshot, a backup's for instance, keeps all index entries of what is deleted."""
     pinned = session()
@@ -329,13 +383,20 @@ def test_a_claim_reads_little_though_dead_rows_cannot_be_removed(queue, post, cl
     assert with_mark * 5 < without
 
 
+def parameters_of_a_claim(queue):
+    """Of one that knows no mark."""
+    return {
+        **queue.parameters,
+        **LowWaterMark().parameters,
+        **{'base': model.store.database.base, 'digest': NO_ATTRIBUTES.digest, 'asks': False},
+        **{'claim_id': str(uuid4()), 'ttl': 60, 'grace': 60, 'limit': 5},
+    }
+
+
 def blocks_read_by_a_claim(queue, mark):
-    terms = {'claim_id': str(uuid4()), 'ttl': 60, 'grace': 60, 'limit': 5}
-    terms['digest'] = NO_ATTRIBUTES.digest
-    start = {**mark.parameters, 'asks': False}
     [[[plan]]] = model.store.database.rows(
         f'EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {claims._CREATE}',
-        {**queue.parameters, **terms, **start},
+        {**parameters_of_a_claim(queue), **mark.parameters},
     )
     return plan['Plan']['Shared Hit Blocks'] + plan['Plan']['Shared Read Blocks']
 
@@ -395,7 +456,8 @@ def test_a_claim_finds_what_was_released_since_the_clock_was_set_back(
 def release_elsewhere(queue):
     """What another process does, whose marks are its own: claim and release."""
     database = model.store.database
-    claims = type(model.store.claims)(database, LowWaterMarks(), model.store.claims._attributes)
+    attributes = model.KnownAttributes(database)
+    claims = model.Claims(database, LowWaterMarks(), attributes, model.ReadyListeners())
     claims.release(queue, claims.create(queue, 60, 60, 10).id)
 
 

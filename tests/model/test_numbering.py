@@ -39,11 +39,12 @@ def process(postgres):
         marks = model.LowWaterMarks()
         database.on_connect.append(marks.forget)
         queues, known = model.Queues(database), model.KnownAttributes(database)
+        listeners = model.ReadyListeners()
         return SimpleNamespace(
             database=database,
             queues=queues,
-            messages=model.Messages(database, marks, queues, known),
-            claims=model.Claims(database, marks, known),
+            messages=model.Messages(database, marks, queues, known, listeners),
+            claims=model.Claims(database, marks, known, listeners),
         )
 
     yield make

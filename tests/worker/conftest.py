@@ -13,10 +13,7 @@ from tests.worker.workshop import TTL, Workshop
 @pytest.fixture(scope='session')
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     settings = tmp_path_factory.mktemp('settings') / 'config.py'
-    settings.write_text(
-        f'{config_file().read_text()}\n'
-        f"limits['min_claim_ttl'] = {TTL}\ndatabase['statement_timeout'] = {TTL / 2}\n"
-    )
+    settings.write_text(f"{config_file().read_text()}\nlimits['min_claim_ttl'] = {TTL}\n")
     with services() as start:
         yield start(MARCONI_CONFIG=str(settings)).wait_until_ready()
 

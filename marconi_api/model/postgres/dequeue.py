@@ -10,7 +10,7 @@ needed: PostgreSQL fills a materialized part when somebody asks for its rows. Wh
 looked at was dead, the mark moves behind it, and the next look goes on from there.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -131,6 +131,8 @@ class _Sight(NamedTuple):
     is_queue: bool
     #: As ``first_held``, for the messages that are alive, whether or not they can be taken.
     first_alive: list[int] | None
+    #: Messages that the statement moved to another queue.
+    moved: int
 
     @property
     def is_any_ready(self) -> bool:
@@ -140,7 +142,9 @@ class _Sight(NamedTuple):
         )
 
 
-def report(columns: Mapping[str, str], taken: str, first_alive: str = 'NULL') -> str:
+def report(
+    columns: Mapping[str, str], taken: str, first_alive: str = 'NULL', moved: str = '0'
+) -> str:
     """The end of a statement that takes: a row of what it saw, then one for each message.
 
     What it saw, in the last columns, are the first rows that its snapshot holds, for the marks,
@@ -151,6 +155,7 @@ def report(columns: Mapping[str, str], taken: str, first_alive: str = 'NULL') ->
     :param taken: where they are, as in FROM
     :param first_alive: the place of the first returned message that is alive, if that may be
         another one than the first that can be taken
+    :param moved: how many messages were moved to another queue
     """
     described = ', '.join(f'{expression} AS {name}' for name, expression in columns.items())
     nothing = ', '.join(f'NULL AS {name}' for name in _Sight._fields)
@@ -168,7 +173,8 @@ def report(columns: Mapping[str, str], taken: str, first_alive: str = 'NULL') ->
                CASE WHEN %(asks)s AND EXISTS (SELECT FROM the_queue) THEN pg_current_xact_id()
                     ELSE pg_current_xact_id_if_assigned() END::text::bigint + %(base)s,
                EXISTS (SELECT FROM the_queue),
-               {first_alive}) AS reply
+               {first_alive},
+               {moved}) AS reply
      ORDER BY id NULLS FIRST"""
 
 
@@ -179,6 +185,7 @@ def take(
     statement: str,
     parameters: Mapping[str, Any],
     limit_on_claims: int | None = None,
+    tell_moved: Callable[[int], None] | None = None,
 ) -> list[Row] | None:
     """Run a statement that takes, until it took something or there was nothing to take.
 
@@ -186,6 +193,7 @@ def take(
 
     :param statement: starts with :func:`find` and ends with :func:`report`
     :param limit_on_claims: how often a message may be handed out, if the statement heeds that
+    :param tell_moved: called with the number of messages that were moved to another queue, if any
     :returns: the rows of what was taken, which begin with the ``columns`` of the report; None
         if there is no such queue
     """
@@ -198,6 +206,8 @@ def take(
         if not sight.is_queue:
             return None
         search.learn(sight)
+        if sight.moved and tell_moved:
+            tell_moved(sight.moved)
         if taken or (sight.first_fresh is None and sight.first_held is None):
             return taken
         if sight.is_any_ready:

@@ -10,11 +10,12 @@ snapshot holds. What the snapshot does not hold was posted by a transaction that
 finished then, so its id is not below the snapshot's oldest unfinished transaction; and no
 message becomes fresh again.
 
-*Returned messages*, by ``held_until``, then by id. Who writes a ``held_until`` in the past or
-present asks for a transaction id first and reads the clock after it. So let a claim have
-begun at time t and got the transaction id x: whoever read the clock before t has an id below
-x, and when all those have finished, a snapshot taken then holds every ``held_until`` up to t
-that will ever be. Claims themselves write times further ahead than a statement may take. A
+*Returned messages*, by ``held_until``, then by id. A statement that writes a ``held_until`` first
+takes its transaction's id, then reads the clock, and writes that time or a later one
+(transitions.py). So let a claim have begun at time t and got the transaction id x. A statement
+that writes a ``held_until`` below t read the clock before t, and so has an id below x. When all
+transactions below x have finished, a snapshot taken then holds every ``held_until`` below t that
+will ever be. How long a claim or a delay lasts does not matter: it may be no time at all. A
 claim that takes nothing has no transaction id, unless it asks for one; it does so once a
 second, else the mark of a queue that is only polled would stay where it is.
 
