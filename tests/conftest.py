@@ -21,6 +21,7 @@ from marconi_api.app import setup_app
 from marconi_api.processes import installation, schema
 from marconi_api.processes.embedded.cluster import EmbeddedPostgres
 from tests import pooler
+from tests.directories import open_directory
 
 # The same examples everywhere, so that nobody's build fails by chance; who wants to look
 # further sets HYPOTHESIS_PROFILE=search.
@@ -32,17 +33,45 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile(os.environ.get('HYPOTHESIS_PROFILE', 'ci'))
 
+# The files that take longest, longest first: begun last, one of them would run alone while the other
+# processes have nothing left to do.
+LONGEST_FIRST = (
+    'test_serve.py',
+    'test_operating.py',
+    'test_embedded.py',
+    'test_clients.py',
+    'test_hostile_values.py',
+    'test_packaging.py',
+    'test_readme.py',
+    'test_migrations.py',
+    'test_worker.py',
+    'test_kill.py',
+    'test_kill_database.py',
+    'test_against_a_model.py',
+    'test_numbering.py',
+    'test_every_route.py',
+    'test_front.py',
+    'test_schemathesis.py',
+    'test_storage_failure.py',
+    'test_producer.py',
+    'test_commands.py',
+)
+
 TABLES = 'queues, messages, message_states, claims'
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Bring the tests into the order in which their files are begun."""
+    places = {name: place for place, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(places)))
 
 
 @pytest.fixture(scope='session')
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
     """A PostgreSQL of this test process's own, its schema up to date."""
-    # Not below pytest's directory, which the server's user could not enter.
-    with tempfile.TemporaryDirectory(prefix='marconi-test-') as directory:
-        os.chmod(directory, 0o755)
+    with open_directory() as directory:
         server = EmbeddedPostgres(
-            Path(directory, 'postgres'),
+            directory / 'postgres',
             options=('fsync=off', 'synchronous_commit=off', 'full_page_writes=off'),
             durable=False,
             programs_dir=os.environ.get('MARCONI_TEST_PROGRAMS_DIR') or None,

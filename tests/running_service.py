@@ -1,9 +1,12 @@
 """A running service, for tests that meet it as its users do: real processes, real HTTP."""
 
+import atexit
 import contextlib
+import functools
 import http.client
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -11,7 +14,9 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from marconi_api.processes.embedded.cluster import EmbeddedPostgres, running_url
+from marconi_api.processes import schema
+from marconi_api.processes.embedded.cluster import LOCK_NAME, EmbeddedPostgres, running_url
+from tests.directories import open_directory
 
 DEADLINE = 60.0
 UNFINISHED = (
@@ -118,18 +123,48 @@ def wait_until(holds: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
+@functools.cache
+def prepared_data() -> Path:
+    """The data directory of a stopped PostgreSQL with Marconi's tables; made once a test process."""
+    kept_until_the_end = contextlib.ExitStack()
+    atexit.register(kept_until_the_end.close)
+    directory = kept_until_the_end.enter_context(open_directory())
+    server = EmbeddedPostgres(directory / 'state', durable=False)
+    server.start()
+    try:
+        schema.upgrade(server.url)
+    finally:
+        server.stop()
+    return server.state_dir
+
+
+def put_prepared_data(state_dir: Path) -> None:
+    """Make the data directory of a service that is about to be started, in a fifth of its time."""
+    state_dir.mkdir(mode=0o700)
+    copied = [prepared_data() / name for name in ('data', LOCK_NAME)]
+    subprocess.run(['cp', '-a', *copied, state_dir], check=True)
+    shutil.copystat(prepared_data(), state_dir)
+    owner = prepared_data().stat()
+    os.chown(state_dir, owner.st_uid, owner.st_gid)
+
+
 @contextlib.contextmanager
-def services() -> Iterator[Start]:
-    """Starts services that have one data directory, and leaves nothing of them behind."""
+def services(prepared: bool = True) -> Iterator[Start]:
+    """Starts services that have one data directory, and leaves nothing of them behind.
+
+    :param prepared: whether the directory has the tables already; else the first start makes them
+    """
     started: list[Service] = []
-    # pytest's own directories are closed to the user as whom root's PostgreSQL runs.
-    with tempfile.TemporaryDirectory(prefix='marconi-test-') as path:
-        os.chmod(path, 0o755)
+    with open_directory() as path:
+        usual = path / 'state'
 
         def start(
             data_dir: Path | None = None, stdin: int = subprocess.DEVNULL, **environment: str
         ) -> Service:
-            started.append(Service(data_dir or Path(path, 'state'), stdin, **environment))
+            own = data_dir is None and 'MARCONI_DATABASE_URL' not in environment
+            if prepared and own and not usual.exists():
+                put_prepared_data(usual)
+            started.append(Service(data_dir or usual, stdin, **environment))
             return started[-1]
 
         try:

@@ -4,7 +4,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +19,7 @@ from marconi_api.processes.embedded.cluster import (
 )
 from marconi_api.processes.embedded.programs import program_directories
 from marconi_api.processes.failures import EmbeddedPostgresError
+from tests.directories import open_directory
 from tests.running_service import is_gone, wait_until
 
 # They close directories to the server's user, or become another user.
@@ -36,16 +36,15 @@ _KILL_ONESELF = """
 START = """
 import sys
 from marconi_api.processes.embedded.cluster import EmbeddedPostgres
+from tests.directories import open_directory
 print(EmbeddedPostgres(sys.argv[1], durable=False).start())
 """
 
 
 @pytest.fixture
 def open_dir() -> Iterator[Path]:
-    # pytest's own directories are closed to the user as whom root's server runs.
-    with tempfile.TemporaryDirectory(prefix='marconi-test-') as path:
-        os.chmod(path, 0o755)
-        yield Path(path)
+    with open_directory() as path:
+        yield path
 
 
 @pytest.fixture

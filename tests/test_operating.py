@@ -11,7 +11,6 @@ import signal
 import socket
 import subprocess
 import sysconfig
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ import pytest
 
 from marconi_api.processes.embedded.cluster import EmbeddedPostgres
 from marconi_api.processes.installation import CHECKOUT, config_file
+from tests.directories import open_directory
 from tests.running_service import DEADLINE, HEADERS, Service, Start, services, wait_until
 from tests.tours import blocks, take_tour, what_varies_masked
 
@@ -113,9 +113,8 @@ def shared_service() -> Iterator[Service]:
 @pytest.fixture
 def directory() -> Iterator[Path]:
     """One that the user of an embedded PostgreSQL can enter."""
-    with tempfile.TemporaryDirectory(prefix='marconi-test-') as path:
-        os.chmod(path, 0o755)
-        yield Path(path)
+    with open_directory() as path:
+        yield path
 
 
 def test_the_page_has_the_commands_that_it_says_are_run() -> None:

@@ -51,10 +51,17 @@ def start() -> Iterator[Start]:
         yield start
 
 
+@pytest.fixture
+def start_anew() -> Iterator[Start]:
+    """Starts a service on a data directory that is not there yet."""
+    with services(prepared=False) as start:
+        yield start
+
+
 @pytest.fixture(scope='module')
 def service() -> Iterator[Service]:
-    """A service for the tests that only talk to it."""
-    with services() as start:
+    """A service for the tests that only talk to it; its data directory is made by its start."""
+    with services(prepared=False) as start:
         yield start().wait_until_ready()
 
 
@@ -460,8 +467,8 @@ def test_its_processes_have_names(service: Service) -> None:
     assert {'marconi', 'marconi-janitor', 'marconi-uwsgi', 'marconi-worker'} <= set(names)
 
 
-def test_a_signal_during_the_start_leaves_nothing_behind(start: Start) -> None:
-    service = start()
+def test_a_signal_during_the_start_leaves_nothing_behind(start_anew: Start) -> None:
+    service = start_anew()
     wait_until(lambda: running_url(service.data_dir) is not None)
 
     out, _ = service.end(signal.SIGTERM)

@@ -1,10 +1,7 @@
 """What the tests of the wire have beside the application: a client, time, and a storage to break."""
 
-import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +12,7 @@ from marconi_api import model
 from marconi_api.app import setup_app
 from marconi_api.processes import installation, schema
 from marconi_api.processes.embedded.cluster import EmbeddedPostgres
+from tests.directories import open_directory
 
 from .client import Api
 
@@ -34,11 +32,8 @@ def queue(api: Api) -> str:
 @pytest.fixture(scope='module')
 def other_postgres() -> Iterator[EmbeddedPostgres]:
     """A PostgreSQL that tests may stop; it keeps what was stored."""
-    with tempfile.TemporaryDirectory(prefix='marconi-test-') as directory:
-        os.chmod(directory, 0o755)
-        server = EmbeddedPostgres(
-            Path(directory, 'postgres'), options=('fsync=off',), durable=False
-        )
+    with open_directory() as directory:
+        server = EmbeddedPostgres(directory / 'postgres', options=('fsync=off',), durable=False)
         server.start()
         try:
             schema.upgrade(server.url)

@@ -3,10 +3,8 @@
 import os
 import shutil
 import subprocess
-import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from types import SimpleNamespace
 
 import psycopg2
@@ -22,6 +20,7 @@ from marconi_api.processes import schema
 from marconi_api.processes.embedded.cluster import EmbeddedPostgres
 from marconi_api.processes.embedded.programs import program_directories
 from tests.conftest import Sql
+from tests.directories import open_directory
 from tests.model.conftest import CLIENT, ids
 from tests.running_service import wait_until
 
@@ -71,13 +70,12 @@ def number(message):
 def server():
     """Makes further servers; their directories are siblings, and gone afterwards."""
     made = []
-    with tempfile.TemporaryDirectory(prefix='marconi-test-') as directory:
-        os.chmod(directory, 0o755)
+    with open_directory() as directory:
 
         def make(name):
             programs = os.environ.get('MARCONI_TEST_PROGRAMS_DIR') or None
             options = ('fsync=off', 'full_page_writes=off')
-            made.append(EmbeddedPostgres(Path(directory, name), programs, options, durable=False))
+            made.append(EmbeddedPostgres(directory / name, programs, options, durable=False))
             return made[-1]
 
         yield make

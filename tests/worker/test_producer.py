@@ -6,7 +6,6 @@ import os
 import runpy
 import shutil
 import sys
-import tempfile
 import threading
 import urllib.error
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ import pytest
 
 from marconi_api.processes import schema
 from marconi_api.processes.embedded.cluster import EmbeddedPostgres
+from tests.directories import open_directory
 from tests.running_service import DEADLINE, Service, services, wait_until
 from tests.tours import take_tour
 from tests.worker.test_worker import balance
@@ -132,9 +132,8 @@ def test_a_request_that_is_wrong_is_not_sent_again(workshop: Workshop) -> None:
 @pytest.fixture
 def own_postgres() -> Iterator[EmbeddedPostgres]:
     """A PostgreSQL that a test may stop."""
-    with tempfile.TemporaryDirectory(prefix='marconi-test-') as path:
-        os.chmod(path, 0o755)
-        postgres = EmbeddedPostgres(Path(path, 'postgres'), options=['fsync=off'], durable=False)
+    with open_directory() as path:
+        postgres = EmbeddedPostgres(path / 'postgres', options=['fsync=off'], durable=False)
         postgres.start()
         schema.upgrade(postgres.url)
         yield postgres
