@@ -14,7 +14,7 @@ help: ## list these commands
 serve: .venv/serve.stamp ## run the service at http://127.0.0.1:8888 until Ctrl-C
 	@exec $(BIN)/marconi serve
 
-test: .venv/test.stamp .venv/clients.stamp ## run all tests
+test: .venv/test.stamp .venv/clients.stamp .venv/keystone.stamp ## run all tests
 	@$(BIN)/python -m pytest
 
 check: .venv/check.stamp ## lint, formatting and types
@@ -46,6 +46,18 @@ clean: ## remove what these commands made, the data of the service excepted
 .venv/test.stamp: .venv/serve.stamp
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --use-pep517 --editable '.[test]'
 	@touch $@
+
+# A real Keystone. The reason why there is none is what its tests are skipped with; the next
+# `make test` tries again.
+.venv/keystone.stamp: tests/keystone/keystone.txt .venv/made.stamp
+	@$(PYTHON) -m venv --clear .venv/keystone
+	@if .venv/keystone/bin/python -m pip install --quiet --disable-pip-version-check \
+			--requirement $< 2>.venv/keystone.failed; then \
+		rm .venv/keystone.failed; touch $@; \
+	else \
+		echo 'Keystone cannot be installed, and its tests are skipped:' >&2; \
+		cat .venv/keystone.failed >&2; \
+	fi
 
 # Real clients, of two generations that cannot live in one environment.
 .venv/clients.stamp: .venv/clients-v1.stamp .venv/clients-v2.stamp
