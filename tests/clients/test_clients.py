@@ -119,38 +119,80 @@ def keystone(service: Service) -> Iterator[str]:
 
 
 class Openstack:
-    """The `openstack messaging` command, as a person would type it; one process each time."""
+    """The `openstack messaging` command, as a person would type it."""
 
-    def __init__(self, service: Service, keystone: str) -> None:
+    def __init__(
+        self, service: Service, keystone: str, commands: 'subprocess.Popen[str]', environment: Any
+    ) -> None:
         self.service = service
         # With --debug, the command logs its requests.
         options = f'--debug --os-auth-type v3password --os-auth-url {keystone} --os-username u'
         options += ' --os-password p --os-user-domain-id default --os-project-id p1'
-        self.command = [str(OF_VERSION_2 / 'openstack'), *options.split(), 'messaging']
-        self.environment = os.environ | {
-            'OS_MESSAGE_CLIENT_ID': '3381af92-2b9e-11e3-b191-71861300734c'
-        }
+        self.options = [*options.split(), 'messaging']
+        self.commands = commands
+        self.environment = environment
 
-    def run(self, command: str) -> tuple['subprocess.CompletedProcess[str]', list[str]]:
-        """How a command ended, and the requests that it made."""
+    def run(self, command: str) -> tuple[int, str, str]:
+        """The exit status, the output and the errors of a command."""
+        assert self.commands.stdin is not None
+        assert self.commands.stdout is not None
+        print(json.dumps(self._arguments(command)), file=self.commands.stdin, flush=True)
+        status, output, errors = json.loads(self.commands.stdout.readline())
+        return status, output, errors
+
+    def run_the_program(self, command: str) -> tuple[int, str, str]:
+        """The same of a command that has a process to itself."""
         done = subprocess.run(
-            [*self.command, *shlex.split(command)],
+            [OF_VERSION_2 / 'openstack', *self._arguments(command)],
             env=self.environment,
             capture_output=True,
             text=True,
         )
-        return done, requests_to(self.service, done.stderr)
+        return done.returncode, done.stdout, done.stderr
 
     def __call__(self, command: str, *requests: str) -> Any:
         """The JSON that a command prints; it succeeds, with just these requests."""
-        done, sent = self.run(command)
-        assert (done.returncode, sent) == (0, list(requests)), done.stderr
-        return json.loads(done.stdout) if done.stdout else None
+        status, output, errors = self.run(command)
+        assert (status, requests_to(self.service, errors)) == (0, list(requests)), errors
+        return json.loads(output) if output else None
+
+    def _arguments(self, command: str) -> list[str]:
+        return [*self.options, *shlex.split(command)]
+
+
+@pytest.fixture(scope='module')
+def openstack_environment() -> dict[str, str]:
+    return os.environ | {'OS_MESSAGE_CLIENT_ID': '3381af92-2b9e-11e3-b191-71861300734c'}
+
+
+@pytest.fixture(scope='module')
+def openstack_commands(openstack_environment: dict[str, str]) -> Iterator['subprocess.Popen[str]']:
+    """A process that runs one `openstack` command after the other."""
+    with subprocess.Popen(
+        [OF_VERSION_2 / 'python', HERE / 'openstack_commands.py'],
+        env=openstack_environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        yield process
 
 
 @pytest.fixture
-def openstack(service: Service, keystone: str) -> Openstack:
-    return Openstack(service, keystone)
+def openstack(
+    service: Service,
+    keystone: str,
+    openstack_commands: 'subprocess.Popen[str]',
+    openstack_environment: dict[str, str],
+) -> Openstack:
+    return Openstack(service, keystone, openstack_commands, openstack_environment)
+
+
+def test_the_openstack_program_finds_the_service(service: Service, openstack: Openstack) -> None:
+    status, output, errors = openstack.run_the_program('ping -f json')
+
+    assert (status, requests_to(service, errors)) == (0, ['GET /v2/ping']), errors
+    assert json.loads(output) == {'Pingable': True}
 
 
 def test_the_openstack_command_makes_its_tour(service: Service, openstack: Openstack) -> None:
@@ -237,8 +279,10 @@ def bodies_for_a_guest(service: Service, shared: dict[str, str]) -> list[Any]:
         return [message['body'] for message in json.load(response)['messages']]
 
 
-def test_the_openstack_command_says_who_may_see_the_health(openstack: Openstack) -> None:
-    done, sent = openstack.run('health')
+def test_the_openstack_command_says_who_may_see_the_health(
+    service: Service, openstack: Openstack
+) -> None:
+    status, _, errors = openstack.run('health')
 
-    assert (done.returncode, sent) == (1, ['GET /v2/health'])
-    assert 'Title: Not authorized. Description: The role admin is required' in done.stderr
+    assert (status, requests_to(service, errors)) == (1, ['GET /v2/health'])
+    assert 'Title: Not authorized. Description: The role admin is required' in errors
