@@ -66,6 +66,12 @@ access = {
     # empty: trusted while server.host is of this machine only (127.0.0.1); on any other
     # address the service does not start.
     'mode': os.environ.get('MARCONI_ACCESS') or None,
+    # Seconds for which a process remembers a token, and so the longest for which a revoked token
+    # still lets in. No token is looked up again meanwhile.
+    'cache_seconds': 30,
+    # Wrong tokens a minute from one address after which no further one is looked at (429); 0 for
+    # any number. Tokens that are in use at that address go on.
+    'failures_before_delay': 20,
     # The role here that a role of Keystone's stands for, and a role in X-Roles in trusted mode.
     # Marconi's own (producer, consumer, reader, writer, admin, operator) also stand for
     # themselves, but in keystone mode.

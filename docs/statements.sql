@@ -647,6 +647,14 @@ SELECT counts.total - counts.claimed - counts.parked, counts.claimed, counts.par
      WHERE queue_id = %(queue_id)s) AS newest ON true;
 
 
+-- marconi_token: What a token says of who shows it, unless a process remembers that.
+SELECT secret_sha256, revoked_at IS NULL AND coalesce(expires_at > now(), true),
+       project, roles, queues,
+       date_part('epoch', expires_at - now()),
+       coalesce(last_used_at >= date_trunc('minute', now()), false)
+  FROM tokens WHERE id = %(id)s;
+
+
 -- marconi_verdicts: Carries out verdicts on messages, one by one.
 SELECT FROM claims
  WHERE queue_id = %(queue_id)s AND id = %(claim_id)s::uuid FOR NO KEY UPDATE;

@@ -3,9 +3,11 @@
 import logging.config
 from typing import Any
 
-from marconi_api import limits
+from marconi_api import limits, model
 from marconi_api.controllers.access import modes
+from marconi_api.controllers.access.guessing import Guessing
 from marconi_api.controllers.access.hook import AccessHook
+from marconi_api.controllers.access.tokens import TokenAsks
 from marconi_api.controllers.access.trusted import Asks, believing
 from marconi_api.controllers.openstack import signed_urls
 from marconi_api.controllers.openstack.documents import error_reply
@@ -42,6 +44,9 @@ def _asks(settings: Any) -> Asks:
     mode = modes.mode_of(settings, settings.server.host)
     if mode is None:
         raise ServiceError('on another address than 127.0.0.1, set MARCONI_ACCESS')
+    if mode == modes.TOKEN:
+        guessing = Guessing(settings.access.failures_before_delay)
+        return TokenAsks(lambda: model.store.tokens, settings.access.cache_seconds, guessing)
     return believing(settings.access.roles.to_dict())
 
 
@@ -54,6 +59,8 @@ def prepare(settings: Any) -> None:
     :raises ServiceError: if no database is named and none of ours is running
     """
     logging.config.dictConfig(settings.logging.to_dict())
+    # It tells each step by itself (see schema.py).
+    logging.getLogger('alembic').setLevel(logging.WARNING)
     limits.init_limits(settings.limits)
     settings.database.url = database_url(settings)
     if settings.database.url is None:

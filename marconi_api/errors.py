@@ -124,6 +124,20 @@ class ClaimNotFound(NotFound):
         super().__init__(f'Claim {claim} does not exist in queue {queue}{_in_project(project)}.')
 
 
+class TokenNotFound(NotFound):
+    """No such token in the project."""
+
+    def __init__(self, token: str) -> None:
+        super().__init__(f'Token {token[:80]} does not exist.')
+
+
+class QuotaExceeded(MarconiError):
+    """A project has as much as it may have; nothing was stored."""
+
+    status = 403
+    title = 'Quota exceeded'
+
+
 class MetadataConflict(MarconiError):
     """A change of metadata names something that is not there."""
 

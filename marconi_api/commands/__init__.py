@@ -1,4 +1,4 @@
-"""What an operator types: ``marconi serve``, ``marconi expire``, ``marconi paths``.
+"""What an operator types: ``marconi serve``, ``marconi token`` and the like.
 
 Each command is one file. Its function ``run`` does it, and what it promises is the docstring of
 that, which ``--help`` shows.
@@ -12,13 +12,13 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
-from marconi_api.commands import expire, paths, serve
+from marconi_api.commands import expire, paths, serve, token
 from marconi_api.errors import StorageUnavailable
 from marconi_api.processes.failures import EmbeddedPostgresError, ServiceError
 from marconi_api.processes.schema import SchemaError
 from marconi_api.processes.settings import SettingsError
 
-_COMMANDS: tuple[ModuleType, ...] = (serve, expire, paths)
+_COMMANDS: tuple[ModuleType, ...] = (serve, expire, paths, token)
 
 # As a shell says it of a command.
 _ENDED_BY_CTRL_C = 128 + signal.SIGINT

@@ -20,6 +20,7 @@ from marconi_api.model.postgres.low_water_marks import LowWaterMarks
 from marconi_api.model.postgres.tables import MOST_IN_A_POST, QueueKey
 from marconi_api.model.queue_filter import QueueFilter
 from marconi_api.model.queues import MessageSummary, Queue, Queues, Stats
+from marconi_api.model.tokens import Tokens
 from marconi_api.model.verdicts import RESULTS, VERDICTS, Outcome, Verdict, Verdicts
 
 __all__ = [
@@ -65,6 +66,7 @@ class Store:
     messages: Messages
     claims: Claims
     verdicts: Verdicts
+    tokens: Tokens
     janitor: Janitor
     admin: Admin
 
@@ -88,6 +90,7 @@ class Store:
         queues = Queues(database)
         messages = Messages(database, marks, queues, attributes, became_ready)
         claims = Claims(database, marks, attributes, became_ready)
+        tokens = Tokens(database)
         janitor = Janitor(database, config.janitor.interval, config.janitor.batch_size)
         return cls(
             database=database,
@@ -97,8 +100,9 @@ class Store:
             messages=messages,
             claims=claims,
             verdicts=Verdicts(database, became_ready),
+            tokens=tokens,
             janitor=janitor,
-            admin=Admin(database, queues, messages, claims, janitor, became_ready),
+            admin=Admin(database, queues, messages, claims, tokens, janitor, became_ready),
         )
 
     def is_healthy(self) -> bool:

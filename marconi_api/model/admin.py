@@ -26,6 +26,7 @@ from marconi_api.model.postgres.tables import (
 )
 from marconi_api.model.postgres.transitions import CLOCK, READY_NOW, after
 from marconi_api.model.queues import Queues
+from marconi_api.model.tokens import Tokens
 
 #: The states in which a message can be. ``expired`` ones are out of everybody's sight, and
 #: wait for the janitor.
@@ -86,6 +87,7 @@ class Admin:
     projects()            the projects that have queues ('' is that of requests without one)
     queues(project)       the names of a project's queues
     queue(name, project)  one queue, to look into and to mend: try help() on it
+    tokens                make, list and revoke tokens: try help(admin.tokens)
     expire()              have the janitor remove what is dead; says how many messages
     """
 
@@ -95,6 +97,7 @@ class Admin:
         queues: Queues,
         messages: Messages,
         claims: Claims,
+        tokens: Tokens,
         janitor: Janitor,
         became_ready: ReadyListeners,
     ) -> None:
@@ -102,11 +105,12 @@ class Admin:
         self._queues = queues
         self._messages = messages
         self._claims = claims
+        self.tokens = tokens
         self._janitor = janitor
         self._became_ready = became_ready
 
     def __repr__(self) -> str:
-        return '<admin: overview(), projects(), queues(project), queue(name, project), expire()>'
+        return '<admin: overview(), projects(), queues(project), queue(name, project), tokens, expire()>'
 
     def overview(self, limit: int = 20) -> list[QueueView]:
         """The queues of all projects, the one with most messages first; nothing changes by it.

@@ -87,6 +87,49 @@ class FormEncodedBody(MarconiError):
         super().__init__('Send JSON: application/x-www-form-urlencoded is not accepted.')
 
 
+class NoCredential(MarconiError):
+    """The request shows nothing that would let it in."""
+
+    status = 401
+    title = 'Not authenticated'
+    headers = (('WWW-Authenticate', 'Bearer'),)
+
+    def __init__(self) -> None:
+        super().__init__('A token is required here: send Authorization: Bearer, and the token.')
+
+
+class InvalidCredential(MarconiError):
+    """What the request shows does not let it in; nobody is told why."""
+
+    status = 401
+    title = 'Not authenticated'
+    headers = (('WWW-Authenticate', 'Bearer'),)
+
+    def __init__(self) -> None:
+        super().__init__('The token is not valid: make another one.')
+
+
+class NotYourProject(MarconiError):
+    """The client names another project than the one that its credential is for."""
+
+    status = 403
+    title = 'Not authorized'
+
+    def __init__(self) -> None:
+        super().__init__('X-Project-Id names another project than that of the token: leave it out.')
+
+
+class TooManyFailures(MarconiError):
+    """Too many wrong credentials came from this address; no further one is looked at."""
+
+    status = 429
+    title = 'Too many requests'
+
+    def __init__(self, seconds: int) -> None:
+        super().__init__('Too many wrong tokens came from this address: wait, and mend the token.')
+        self.headers = (('Retry-After', str(seconds)),)
+
+
 class NotAuthorized(MarconiError):
     """The action is for those who have a certain role."""
 

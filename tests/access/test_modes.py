@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -41,14 +40,6 @@ def test_a_service_for_other_machines_does_not_start_before_somebody_has_said_wh
         line = refused(start(HOST='0.0.0.0'))
 
     assert 'could use any project: set MARCONI_ACCESS to token or keystone' in line
-
-
-def test_nobody_is_refused_later_than_before_the_database_is_made() -> None:
-    with services() as start:
-        service = start(HOST='0.0.0.0')
-        refused(service)
-
-        assert not Path(service.data_dir).exists()
 
 
 def test_every_interface_asks_for_a_mode(everywhere: Listener) -> None:

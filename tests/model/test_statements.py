@@ -36,6 +36,7 @@ PURPOSES = {
     'release': 'Gives back what a claim still holds.',
     'renew': 'Starts a claim anew.',
     'stats': 'Counts the messages of a queue.',
+    'token': 'What a token says of who shows it, unless a process remembers that.',
     'verdicts': 'Carries out verdicts on messages, one by one.',
 }
 

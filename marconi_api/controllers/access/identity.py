@@ -1,18 +1,8 @@
 """Who asks, as every door is told it."""
 
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 
-#: The roles of a project, which docs/security.md sets out, and that of the service's own people.
-PRODUCER = 'producer'
-CONSUMER = 'consumer'
-READER = 'reader'
-WRITER = 'writer'
-ADMIN = 'admin'
-OPERATOR = 'operator'
-
-#: From the narrowest; an operator may name any project.
-ROLES = (PRODUCER, CONSUMER, READER, WRITER, ADMIN, OPERATOR)
+from marconi_api.model.tokens import is_within
 
 #: In place of a role: the bearer of a signed URL. Path, method, project and time have been
 #: found to be what was granted; nothing else is to be asked.
@@ -28,7 +18,8 @@ class Identity:
     """Who asks.
 
     :param project: the one that the request is about, '' where none was named
-    :param roles: of ROLES, or SIGNED or UNNAMED; none at all on a path that is open to everybody
+    :param roles: of ``model.tokens.ROLES``, or SIGNED or UNNAMED; none at all where nobody need
+        say who asks
     :param queues: a pattern such as ``orders-*`` that the queues' names must match; None is any
     :param token: the id of the token of ours that was sent, which is not secret
     """
@@ -43,8 +34,4 @@ class Identity:
 
         One that is not gets the answer of one that is missing.
         """
-        return self.queues is None or fnmatchcase(queue, self.queues)
-
-
-#: Who sends no credential, on a path that needs none.
-NOBODY = Identity('')
+        return is_within(queue, self.queues)

@@ -3,7 +3,7 @@
 import ipaddress
 from typing import Any
 
-from marconi_api.controllers.access.identity import ROLES
+from marconi_api.model.tokens import ROLES
 
 #: The headers are believed.
 TRUSTED = 'trusted'

@@ -3,8 +3,9 @@
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 
-from marconi_api.controllers.access.identity import ROLES, UNNAMED, Identity
-from marconi_api.errors import InvalidQueueName
+from marconi_api.controllers.access.credentials import named_project
+from marconi_api.controllers.access.identity import UNNAMED, Identity
+from marconi_api.model.tokens import ROLES
 from marconi_api.wire.requests import Request
 
 #: Learns who asks; raises what the answer is to those who do not get in.
@@ -26,11 +27,7 @@ def believing(roles: Mapping[str, str]) -> Asks:
         return Identity(project, frozenset(known[name] for name in names & known.keys()) or unnamed)
 
     def asks(request: Request) -> Identity:
-        try:
-            project = request.named_project or ''
-        except InvalidQueueName:
-            # For the door to refuse, in its order.
-            project = ''
+        project = named_project(request)
         sent = request.environ.get('HTTP_X_ROLES', '')
         # What is remembered must be short, or clients could fill the memory.
         remembers = len(project) + len(sent) < 400

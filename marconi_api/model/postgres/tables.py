@@ -22,6 +22,7 @@ from sqlalchemy import (
     DateTime,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     Table,
     Text,
@@ -154,6 +155,41 @@ janitor = Table(
     Column('name', PostgresUuid),
     Column('round_at', _timestamp),
     CheckConstraint('only_row', name='janitor_has_one_row'),
+)
+
+
+tokens = Table(
+    'tokens',
+    metadata,
+    # The part of a token that is not secret.
+    Column('id', _text_by_bytes, primary_key=True),
+    # SHA-256 of the part that is.
+    Column('secret_sha256', LargeBinary, nullable=False),
+    # '' for an operator's, which may name any.
+    Column('project', _text_by_bytes, nullable=False),
+    Column('roles', ARRAY(Text), nullable=False),
+    # What it is for, in words of the person who made it.
+    Column('name', Text, nullable=False, server_default=text("''")),
+    # The name of a queue, or the beginning of names and an asterisk; null: any queue.
+    Column('queues', Text),
+    Column('created_at', _timestamp, nullable=False, server_default=text('now()')),
+    # Null: never.
+    Column('expires_at', _timestamp),
+    # To the minute.
+    Column('last_used_at', _timestamp),
+    Column('revoked_at', _timestamp),
+    Index('tokens_by_project', 'project', 'id'),
+)
+
+project_limits = Table(
+    'project_limits',
+    metadata,
+    # What a project may have or do where that differs from the settings.
+    Column('project', _text_by_bytes, primary_key=True),
+    # The setting's name, such as quota.messages.
+    Column('setting', _text_by_bytes, primary_key=True),
+    # Null: as much as it likes.
+    Column('value', BigInteger),
 )
 
 

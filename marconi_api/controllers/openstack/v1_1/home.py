@@ -11,6 +11,7 @@ from marconi_api.controllers.openstack.v1_1.controller import Controller
 from marconi_api.controllers.openstack.v1_1.types import Health
 from marconi_api.errors import MarconiError, StorageUnavailable
 from marconi_api.model import QueueKey
+from marconi_api.model.tokens import ADMIN, OPERATOR
 from marconi_api.wire.actions import EMPTY, ByHand, Content, expose
 from marconi_api.wire.failures import NotAuthorized
 from marconi_api.wire.replies import Reply, empty_reply, json_reply
@@ -97,8 +98,7 @@ class HealthController(Controller):
     )
     def get(self, request: Request) -> Reply:
         """What works, how long it takes, and how many messages there are."""
-        roles = request.environ.get('HTTP_X_ROLES', '').split(',')
-        if 'admin' not in [role.strip().lower() for role in roles]:
+        if request.identity.roles.isdisjoint((ADMIN, OPERATOR)):
             raise NotAuthorized('admin')
         is_reachable = model.store.is_healthy()
         document = {

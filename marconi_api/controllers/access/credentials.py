@@ -1,0 +1,45 @@
+"""The credential of a request, and the paths that need none."""
+
+from typing import Any
+
+from marconi_api.errors import InvalidQueueName
+from marconi_api.wire import framing
+from marconi_api.wire.failures import InvalidCredential
+from marconi_api.wire.requests import Request
+
+#: What anybody may ask: which versions there are, and whether the service works.
+OPEN = frozenset(('/', '/v1/health', '/v1.1/ping', '/v2/ping', '/livez', '/readyz'))
+_OPEN_METHODS = ('GET', 'HEAD', 'OPTIONS')
+
+
+def is_open(environ: dict[str, Any]) -> bool:
+    """Whether a request is one that anybody may make."""
+    path = framing.path_as_sent(environ)
+    return (path.rstrip('/') or '/') in OPEN and environ['REQUEST_METHOD'] in _OPEN_METHODS
+
+
+def named_project(request: Request) -> str:
+    """The project that the client names; '' if it names none, or not in a way that can be read.
+
+    The door refuses the latter, when it is its turn.
+    """
+    try:
+        return request.named_project or ''
+    except InvalidQueueName:
+        return ''
+
+
+def sent_token(environ: dict[str, Any]) -> str | None:
+    """The token in ``Authorization`` or ``X-Auth-Token``; None if neither is there.
+
+    :raises InvalidCredential: if there are two that differ, or a credential of another kind
+    """
+    token: str | None = environ.get('HTTP_X_AUTH_TOKEN')
+    authorization: str | None = environ.get('HTTP_AUTHORIZATION')
+    if authorization is None:
+        return token
+    scheme, _, bearer = authorization.partition(' ')
+    bearer = bearer.strip(' ')
+    if scheme.lower() != 'bearer' or token not in (None, bearer):
+        raise InvalidCredential
+    return bearer

@@ -1,0 +1,76 @@
+"""Slows whoever guesses: too many wrong credentials from one address."""
+
+import mmap
+import secrets
+import struct
+import time
+from hashlib import blake2b
+from ipaddress import IPv6Address, ip_address
+
+from marconi_api.wire.failures import TooManyFailures
+
+#: Seconds in which failures are counted together.
+_WINDOW = 60
+
+# Addresses that are counted at once. Two that fall into one place are not mixed up: the later
+# one takes it.
+_PLACES = 4096
+# What tells the address, the number of the window, and the failures in it.
+_PLACE = struct.Struct('=QII')
+
+
+class Guessing:
+    """The wrong credentials that came from each address in this minute.
+
+    The counts lie in memory that processes share if they were forked after this was made, as the
+    workers of the service are. They count without a lock: two at the same instant may count
+    as one.
+
+    :param at_most: failures a minute after which nothing more is looked at; 0 for any number
+    """
+
+    def __init__(self, at_most: int) -> None:
+        self._at_most = at_most
+        self._shared = mmap.mmap(-1, _PLACES * _PLACE.size)
+        # Nobody can choose addresses that fall into one place.
+        self._key = secrets.token_bytes(16)
+
+    def check(self, address: str) -> None:
+        """Refuse to look at a credential from an address with too many wrong ones.
+
+        :raises TooManyFailures: which says how many seconds are left of this minute
+        """
+        if self._at_most:
+            now = time.time()
+            _, failures = self._found(address, now)
+            if failures >= self._at_most:
+                raise TooManyFailures(_WINDOW - int(now % _WINDOW))
+
+    def note_failure(self, address: str) -> None:
+        """Count a wrong credential."""
+        if self._at_most:
+            now = time.time()
+            place, failures = self._found(address, now)
+            tag, offset = place
+            _PLACE.pack_into(self._shared, offset, tag, int(now // _WINDOW), failures + 1)
+
+    def _found(self, address: str, now: float) -> tuple[tuple[int, int], int]:
+        """An address's tag and place, and its failures in this minute."""
+        digest = blake2b(_network(address).encode(), key=self._key, digest_size=8).digest()
+        tag = int.from_bytes(digest, 'big')
+        offset = tag % _PLACES * _PLACE.size
+        known, window, failures = _PLACE.unpack_from(self._shared, offset)
+        if (known, window) != (tag, int(now // _WINDOW)):
+            failures = 0
+        return (tag, offset), failures
+
+
+def _network(address: str) -> str:
+    """What one client has: an address of IPv4, or the 64 bits of a network of IPv6."""
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(parsed, IPv6Address) and parsed.ipv4_mapped is None:
+        return parsed.exploded[:19]
+    return address

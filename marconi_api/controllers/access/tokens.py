@@ -1,0 +1,136 @@
+"""Token mode: a token of ours says who asks."""
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable
+from hashlib import sha256
+from math import inf
+from typing import TypeVar
+
+from marconi_api.controllers.access.credentials import is_open, named_project, sent_token
+from marconi_api.controllers.access.guessing import Guessing
+from marconi_api.controllers.access.identity import Identity
+from marconi_api.errors import MarconiError
+from marconi_api.model.tokens import OPERATOR, Tokens, Valid
+from marconi_api.wire.failures import InvalidCredential, NoCredential, NotYourProject
+from marconi_api.wire.requests import Request
+
+#: What a process remembers: the tokens that are valid, and those that are not. An entry has half
+#: a kilobyte, or a kilobyte with the longest names; of a wrong token only its hash is kept.
+MOST_REMEMBERED = 10_000
+MOST_WRONG_REMEMBERED = 1_000
+
+
+Entry = TypeVar('Entry')
+
+
+class _Known:
+    """What is known of a token.
+
+    :param until: the time of ``time.monotonic()`` until which it is certain enough
+    """
+
+    __slots__ = ('identity', 'is_operator', 'until')
+
+    def __init__(self, valid: Valid, until: float) -> None:
+        self.identity = Identity(valid.project, valid.roles, valid.queues, valid.id)
+        self.is_operator = OPERATOR in valid.roles
+        self.until = until
+
+
+class TokenAsks:
+    """Learns who asks from a token; remembers it for a while, so that it need not look again.
+
+    :param tokens: gives the store's tokens
+    :param seconds: for which a token is remembered, be it valid or not
+    :param guessing: counts the wrong ones
+    """
+
+    def __init__(self, tokens: Callable[[], Tokens], seconds: float, guessing: Guessing) -> None:
+        self._tokens = tokens
+        self._seconds = seconds
+        self._guessing = guessing
+        self._known: dict[bytes, _Known] = {}
+        self._wrong: dict[bytes, float] = {}
+        self._lock = threading.Lock()
+
+    def __call__(self, request: Request) -> Identity:
+        """Who asks.
+
+        :raises NoCredential: if there is none, and the path is not open to everybody
+        :raises InvalidCredential: if there is one that does not let in
+        :raises TooManyFailures: if there were too many of those from this address
+        :raises NotYourProject: if the client names another project than its token's
+        :raises StorageUnavailable: if the token is not remembered, and cannot be looked up
+        """
+        environ = request.environ
+        if is_open(environ):
+            return Identity(named_project(request))
+        address = environ.get('REMOTE_ADDR', '')
+        try:
+            token = sent_token(environ)
+            if token is None:
+                raise NoCredential
+            known = self._recall(token, address)
+        except InvalidCredential:
+            self._guessing.check(address)
+            self._guessing.note_failure(address)
+            raise
+        return _in_project(known, request)
+
+    def _recall(self, token: str, address: str) -> _Known:
+        # Only a hash is kept, so that no secret lies in memory, and none is compared.
+        digest = sha256(token.encode()).digest()
+        known = self._known.get(digest)
+        now = time.monotonic()
+        if known is None:
+            # One that was valid a moment ago is looked up whoever else guesses at that address.
+            self._guessing.check(address)
+            if self._wrong.get(digest, 0.0) > now:
+                raise InvalidCredential
+        elif known.until > now:
+            return known
+        return self._look_up(token, digest, now)
+
+    def _look_up(self, token: str, digest: bytes, now: float) -> _Known:
+        valid = self._tokens().look_up(token)
+        if valid is None:
+            with self._lock:
+                self._known.pop(digest, None)
+                _remember(self._wrong, digest, now + self._seconds, MOST_WRONG_REMEMBERED)
+            raise InvalidCredential
+        if not valid.is_noted:
+            self._note_use(valid)
+        expires_in = inf if valid.expires_in is None else valid.expires_in
+        known = _Known(valid, now + min(self._seconds, expires_in))
+        with self._lock:
+            _remember(self._known, digest, known, MOST_REMEMBERED)
+        return known
+
+    def _note_use(self, valid: Valid) -> None:
+        # A token lets in, whether or not that can be written down.
+        with contextlib.suppress(MarconiError):
+            self._tokens().note_use(valid.id)
+
+
+def _remember(entries: dict[bytes, Entry], digest: bytes, entry: Entry, most: int) -> None:
+    entries.pop(digest, None)
+    if len(entries) >= most:
+        # That which was looked up longest ago.
+        del entries[next(iter(entries))]
+    entries[digest] = entry
+
+
+def _in_project(known: _Known, request: Request) -> Identity:
+    """Who asks, in the project that the client names; only an operator may name any."""
+    identity = known.identity
+    sent = request.environ.get('HTTP_X_PROJECT_ID')
+    if sent is None or sent == identity.project:
+        return identity
+    named = named_project(request)
+    if named == identity.project:
+        return identity
+    if not known.is_operator:
+        raise NotYourProject
+    return Identity(named, identity.roles, identity.queues, identity.token)

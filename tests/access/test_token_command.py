@@ -1,0 +1,104 @@
+"""``marconi token``, and the tokens in `pecan shell`, as an operator types them."""
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from marconi_api import model
+from marconi_api.commands.token import seconds
+
+
+@pytest.fixture
+def marconi(app: Any, sql: Any, database_url: str) -> Any:
+    """Runs the command ``marconi token``."""
+    sql('TRUNCATE tokens')
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, '-m', 'marconi_api.commands', 'token', *arguments],
+            env=os.environ | {'MARCONI_DATABASE_URL': database_url},
+            capture_output=True,
+            text=True,
+        )
+
+    return run
+
+
+def test_only_the_token_goes_to_standard_output(marconi: Any) -> None:
+    done = marconi('create', '--project', 'acme', '--role', 'writer', '--expires', '90d')
+
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(r'mrc_\w+\n', done.stdout)
+    valid = model.store.tokens.look_up(done.stdout.strip())
+    assert valid is not None
+    assert (valid.project, set(valid.roles)) == ('acme', {'writer'})
+
+
+def test_a_token_may_have_roles_a_name_and_a_pattern(marconi: Any) -> None:
+    marconi(
+        *('create', '--project', 'acme', '--role', 'producer', '--role', 'reader'),
+        *('--name', 'shop', '--queue', 'orders-*'),
+    )
+
+    [token] = model.store.tokens.list('acme')
+    assert (token.roles, token.name, token.queues) == (('producer', 'reader'), 'shop', 'orders-*')
+
+
+def test_the_list_shows_no_secret(marconi: Any) -> None:
+    made = model.store.tokens.create('acme', 'writer', 'worker')
+
+    listed = marconi('list', '--project', 'acme').stdout
+
+    assert re.fullmatch(
+        rf'{made.token.id} roles=writer queues=\* created=\S+ expires=never used=never '
+        r'revoked=never worker\n',
+        listed,
+    )
+
+
+def test_a_token_is_revoked_by_its_id_or_as_a_whole(marconi: Any) -> None:
+    made = [model.store.tokens.create('acme', 'writer') for _ in range(2)]
+
+    marconi('revoke', made[0].token.id)
+    marconi('revoke', made[1].text)
+
+    assert [model.store.tokens.look_up(one.text) for one in made] == [None, None]
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'said'),
+    [
+        (('revoke', 'none'), 'marconi: Token none does not exist.\n'),
+        (('create', '--role', 'writer'), 'marconi: A token needs a project'),
+        (('create', '--project', 'a', '--role', 'boss'), "not 'boss'"),
+    ],
+)
+def test_a_mistake_is_one_line(marconi: Any, arguments: tuple[str, ...], said: str) -> None:
+    done = marconi(*arguments)
+
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert done.stderr.count('\n') == 1
+
+
+def test_times_are_numbers_with_a_unit() -> None:
+    assert [seconds(text) for text in ('5m', '2h', '90d', '1w')] == [300, 7200, 7776000, 604800]
+    for wrong in ('', '90', 'd', '1y', '-1d'):
+        with pytest.raises(argparse.ArgumentTypeError):
+            seconds(wrong)
+
+
+def test_the_shell_has_tokens(app: Any, sql: Any) -> None:
+    sql('TRUNCATE tokens')
+    tokens = model.store.admin.tokens
+    made = tokens.create('acme', 'writer')
+
+    assert 'tokens' in repr(model.store.admin)
+    assert tokens.list('acme') == [made.token]
+    tokens.revoke(made.token.id)
+    assert tokens.look_up(made.text) is None
