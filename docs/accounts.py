@@ -1,4 +1,4 @@
-"""Keeps accounts by the messages of queues; worker.md tells why it is as it is.
+"""Keeps accounts by the messages of queues; worker.md gives the reasons.
 
 Usage: python accounts.py http://127.0.0.1:8888 PROJECT QUEUE...
 """

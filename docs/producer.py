@@ -1,4 +1,4 @@
-"""Posts jobs, and repeats a request whose answer is lost: producer.md tells why it is as it is.
+"""Posts jobs, and repeats a request whose answer is lost: producer.md gives the reasons.
 
 Usage: python producer.py http://127.0.0.1:8888 PROJECT QUEUE < JOBS, a JSON object in each line
 """

@@ -1,4 +1,4 @@
-"""A worker that loses nothing and repeats nothing: worker.md tells why it is as it is."""
+"""A worker that loses nothing and repeats nothing: worker.md gives the reasons."""
 
 import contextlib
 import http.client
@@ -11,7 +11,7 @@ import uuid
 
 
 class NotNow(Exception):
-    """Raised by a handler whose failure may pass: the message comes back after ``delay``."""
+    """Raised by a handler whose failure may pass: the message is ready after ``delay`` seconds."""
 
     def __init__(self, delay=30):
         self.delay = delay
@@ -48,7 +48,7 @@ class Worker:
                 time.sleep(1)
 
     def judge(self, message, held_until):
-        """Handle a message, if it is still ours; the verdict on it."""
+        """Handle a message, if the claim still holds it; the verdict on it."""
         if self.is_stopping or time.monotonic() >= held_until[message['id']]:
             return {'id': message['id'], 'verdict': 'release'}
         try:
@@ -67,7 +67,7 @@ class Worker:
         self.missing.update(names)
 
     def beat(self):
-        """Three times in a ttl, hold for another ttl what is still held."""
+        """Three times in a ttl, renew the claims: each holds its messages for another ttl."""
         while True:
             time.sleep(self.ttl / 3)
             claims, held_until = self.batch
