@@ -83,6 +83,28 @@ access = {
     'roles': {'reader': 'reader', 'member': 'writer', 'manager': 'admin', 'admin': 'admin'},
 }
 
+keystone = {
+    # For access.mode keystone, what OpenStack's services have in [keystone_authtoken]; more of
+    # that may be added here, such as memcached_servers or region_name.
+    # Where clients log in: http://keystone.example:5000/v3.
+    'www_authenticate_uri': os.environ.get('MARCONI_KEYSTONE_URL') or None,
+    # Where Marconi asks who a token is of; and as whom.
+    'auth_url': os.environ.get('MARCONI_KEYSTONE_URL') or None,
+    'auth_type': 'password',
+    'username': 'marconi',
+    'password': os.environ.get('MARCONI_KEYSTONE_PASSWORD') or None,
+    'project_name': 'service',
+    'user_domain_id': 'default',
+    'project_domain_id': 'default',
+    # The type of this service in Keystone's catalogue, by which access rules name it.
+    'service_type': 'messaging',
+    # From the catalogue, Keystone's own address for users; it is asked at auth_url first.
+    'interface': 'public',
+    # Seconds that it may take to answer, and how often it is asked again if it does not.
+    'http_connect_timeout': 5,
+    'http_request_max_retries': 1,
+}
+
 limits = {
     # Queues on a page: if the client names no limit, and at most.
     'default_queue_paging': 10,

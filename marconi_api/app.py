@@ -7,6 +7,7 @@ from marconi_api import limits, model
 from marconi_api.controllers.access import modes
 from marconi_api.controllers.access.guessing import Guessing
 from marconi_api.controllers.access.hook import AccessHook
+from marconi_api.controllers.access.keystone import KeystoneAsks
 from marconi_api.controllers.access.tokens import TokenAsks
 from marconi_api.controllers.access.trusted import Asks, believing
 from marconi_api.controllers.openstack import signed_urls
@@ -44,10 +45,23 @@ def _asks(settings: Any) -> Asks:
     mode = modes.mode_of(settings, settings.server.host)
     if mode is None:
         raise ServiceError('on another address than 127.0.0.1, set MARCONI_ACCESS')
+    access, roles = settings.access, settings.access.roles.to_dict()
+    if mode == modes.TRUSTED:
+        return believing(roles)
+    guessing = Guessing(access.failures_before_delay)
     if mode == modes.TOKEN:
-        guessing = Guessing(settings.access.failures_before_delay)
-        return TokenAsks(lambda: model.store.tokens, settings.access.cache_seconds, guessing)
-    return believing(settings.access.roles.to_dict())
+        return TokenAsks(lambda: model.store.tokens, access.cache_seconds, guessing)
+    try:
+        return KeystoneAsks(settings.keystone.to_dict(), roles, access.cache_seconds, guessing)
+    except ImportError as error:
+        raise ServiceError(
+            f'access.mode is keystone, but {error.name} is not installed: '
+            'pip install "marconi-api[keystone]"'
+        ) from None
+    except ValueError as error:
+        raise ServiceError(
+            f'the section keystone of the settings cannot be used: {error}'
+        ) from None
 
 
 def prepare(settings: Any) -> None:

@@ -17,6 +17,9 @@ from marconi_api.processes.installation import OPERATOR_FILES, config_file
 # A section for Python's own logging.config: its members belong together, and have any name.
 _TAKEN_WHOLE = 'logging'
 
+# A section for keystonemiddleware, which may have more than ours says.
+_EXTENDED = 'keystone'
+
 # What a settings file may define besides its sections is neither: modules, functions, classes.
 _DATA = (Config, str, int, float, list, tuple, type(None))
 
@@ -78,6 +81,8 @@ def _merge(settings: Any, shipped: Any) -> None:
 def _merge_section(name: str, section: Any, defaults: dict[str, Any]) -> None:
     for setting, value in dict(section).items():
         if setting not in defaults:
+            if name == _EXTENDED:
+                continue
             raise SettingsError(
                 _unknown(f'{name}.{setting}', [f'{name}.{one}' for one in defaults])
             )

@@ -87,15 +87,19 @@ class FormEncodedBody(MarconiError):
         super().__init__('Send JSON: application/x-www-form-urlencoded is not accepted.')
 
 
+#: How a credential is to be sent.
+BEARER = (('WWW-Authenticate', 'Bearer'),)
+
+
 class NoCredential(MarconiError):
     """The request shows nothing that would let it in."""
 
     status = 401
     title = 'Not authenticated'
-    headers = (('WWW-Authenticate', 'Bearer'),)
 
-    def __init__(self) -> None:
+    def __init__(self, challenges: tuple[tuple[str, str], ...] = BEARER) -> None:
         super().__init__('A token is required here: send Authorization: Bearer, and the token.')
+        self.headers = challenges
 
 
 class InvalidCredential(MarconiError):
@@ -103,10 +107,20 @@ class InvalidCredential(MarconiError):
 
     status = 401
     title = 'Not authenticated'
-    headers = (('WWW-Authenticate', 'Bearer'),)
+
+    def __init__(self, challenges: tuple[tuple[str, str], ...] = BEARER) -> None:
+        super().__init__('The token is not valid: make another one.')
+        self.headers = challenges
+
+
+class IdentityUnavailable(MarconiError):
+    """Keystone did not say who asks."""
+
+    status = 503
+    title = 'Service temporarily unavailable'
 
     def __init__(self) -> None:
-        super().__init__('The token is not valid: make another one.')
+        super().__init__('Keystone is out of reach at the moment: please try again.')
 
 
 class NotYourProject(MarconiError):
