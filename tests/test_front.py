@@ -4,10 +4,12 @@ import contextlib
 import http.client
 import json
 import socket
+import time
 from collections.abc import Iterator
 
 import pytest
 
+from marconi_api.processes.web_server import HEADERS_TIMEOUT
 from tests.running_service import DEADLINE, HEADERS, Service, services
 
 HEAD = ''.join(f'{name}: {value}\r\n' for name, value in HEADERS.items())
@@ -244,6 +246,20 @@ def test_clients_that_hang_in_chunks_do_not_keep_others_waiting(
 
 
 # Bodies that are too large.
+
+
+def test_clients_that_stop_within_their_headers_are_closed_soon(client: Client) -> None:
+    """Each takes descriptors of the routers, so that many of them would stop everybody else."""
+    begun = time.monotonic()
+    with contextlib.ExitStack() as opened:
+        silent = [opened.enter_context(client.connection()) for _ in range(3)]
+        for connection in silent:
+            connection.sendall(b'GET / HTTP/1.1\r\nHost: te')
+
+        assert [connection.recv(1) for connection in silent] == [b''] * 3
+
+    # Well before the keep-alive of idle clients, which is 60.
+    assert time.monotonic() - begun < HEADERS_TIMEOUT + 30
 
 
 @pytest.mark.parametrize('size', [300_000, 900_000])
