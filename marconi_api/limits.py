@@ -212,6 +212,11 @@ class Limits:
         """One request names at least one id, and as many as a page holds."""
         self.ids.check('The number of ids', len(ids))
 
+    def check_body(self, size: int, most: int) -> None:
+        """A body is not longer than so many bytes."""
+        if size > most:
+            raise InvalidRequest(f'The body must not exceed {most} bytes; this one has {size}.')
+
     def check_message_ttls(self, ttls: Iterable[int]) -> None:
         """Each message lives within the range."""
         for ttl in ttls:

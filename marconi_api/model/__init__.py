@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
+from marconi_api import limits
 from marconi_api.errors import StorageUnavailable
 from marconi_api.model.admin import Admin
 from marconi_api.model.attributes import Attributes, KnownAttributes
@@ -14,7 +15,15 @@ from marconi_api.model.became_ready import ReadyListeners
 from marconi_api.model.claim_sources import ClaimSource
 from marconi_api.model.claims import Claim, Claims
 from marconi_api.model.janitor import Janitor
-from marconi_api.model.messages import READY, STATES, Batch, Message, Messages, Page, PeekedMessage
+from marconi_api.model.messages import (
+    READY,
+    STATES,
+    Message,
+    Messages,
+    NewMessage,
+    Page,
+    PeekedMessage,
+)
 from marconi_api.model.postgres.database import Database
 from marconi_api.model.postgres.low_water_marks import LowWaterMarks
 from marconi_api.model.postgres.tables import MOST_IN_A_POST, QueueKey
@@ -30,12 +39,12 @@ __all__ = [
     'STATES',
     'VERDICTS',
     'Attributes',
-    'Batch',
     'Claim',
     'ClaimSource',
     'KnownAttributes',
     'Message',
     'MessageSummary',
+    'NewMessage',
     'Outcome',
     'Page',
     'PeekedMessage',
@@ -124,7 +133,8 @@ class Store:
     def _store_a_message(self) -> None:
         queue = QueueKey.of('', _TRIAL)
         self.queues.create(queue)
-        self.messages.post(queue, str(uuid4()), [60], ['null'])
+        message = NewMessage('null', limits.in_force.min_message_ttl, 0)
+        self.messages.post(queue, str(uuid4()), [message])
         self.queues.delete(queue)
 
 

@@ -1,15 +1,15 @@
 """Messages: posted, looked at, deleted."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from itertools import chain, combinations, product
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
+from marconi_api import limits
 from marconi_api.errors import (
     HeldByAnotherClaim,
     InvalidRequest,
-    MarconiError,
     MessageNotFound,
     NotHeldByThisClaim,
     QueueNotFound,
@@ -74,15 +74,15 @@ class PoppedMessage(msgspec.Struct, frozen=True):
     claim_count: int
 
 
-class Batch(NamedTuple):
-    """Messages to post: what each lives, its JSON text, and for how long it can't be claimed.
+class NewMessage(msgspec.Struct, frozen=True):
+    """A message to post: its JSON text, and seconds for which it lives, and for which it waits.
 
-    Times in seconds. Without ``delays`` all can be claimed at once.
+    None: as the attributes of its queue say.
     """
 
-    ttls: Sequence[int]
-    bodies: Sequence[str]
-    delays: Sequence[int] = ()
+    body: str
+    ttl: int | None = None
+    delay: int | None = None
 
 
 class PeekedMessage(Message, frozen=True):
@@ -163,49 +163,63 @@ class Messages:
         self,
         queue: QueueKey,
         client_id: str,
-        ttls: Sequence[int],
-        bodies: Sequence[str],
-        delays: Sequence[int] = (),
+        messages: Sequence[NewMessage],
+        size: int | None = None,
+        create: bool = False,
     ) -> list[str]:
         """Store messages, all or none, and return their ids in the order given.
 
-        :param client_id: the poster's UUID; for the others see :class:`Batch`
+        :param client_id: the poster's UUID
+        :param size: bytes of the request, if the queue's attributes may limit them
+        :param create: whether a queue that is not there is made
+        :raises InvalidRequest: for what the queue, or the service, does not take
+        :raises QueueNotFound: if there is no queue, and none is to be made
         """
-        batch = Batch(ttls, bodies, delays)
+        if size is None and not any(new.ttl is None or new.delay is None for new in messages):
+            return self._post_as_it_is(queue, client_id, messages, create)
+        return self._post_by_attributes(queue, client_id, messages, size, create)
+
+    def _post_as_it_is(
+        self, queue: QueueKey, client_id: str, messages: Sequence[NewMessage], create: bool
+    ) -> list[str]:
+        """Post messages that lack nothing, whatever the queue's attributes are."""
+        batch = _batch(messages, None, NO_ATTRIBUTES)
         for _ in range(_TRIES_TO_POST):
-            if ids := self._post(_POST, queue, client_id, batch, {}):
+            if ids := self._post(_POST, queue, client_id, batch):
                 return ids
-            if not self._queues.exists(queue):
-                raise QueueNotFound(queue.name, queue.project)
-            self._see_to_floor(queue)
+            if self._queues.exists(queue):
+                self._see_to_floor(queue)
+            else:
+                self._make(queue, create)
         raise StorageUnavailable
 
-    def post_composed(
-        self, queue: QueueKey, client_id: str, compose: Callable[[Attributes], Batch]
+    def _post_by_attributes(
+        self,
+        queue: QueueKey,
+        client_id: str,
+        messages: Sequence[NewMessage],
+        size: int | None,
+        create: bool,
     ) -> list[str]:
-        """The same, for messages that depend on the queue's attributes; makes the queue.
-
-        :param compose: gives the messages, or raises what is wrong with them. It is called
-            again if the attributes turn out to have changed since they were last looked at.
-        """
+        """Post what becomes of the messages by the attributes, as often as these change."""
         attributes = self._attributes.recall(queue)
         is_current = False
         for _ in range(_TRIES_TO_POST):
             if attributes is None:
                 attributes, is_current = self._attributes.read(queue), True
             try:
-                batch = compose(attributes or NO_ATTRIBUTES)
-            except MarconiError:
+                batch = _batch(messages, size, attributes or NO_ATTRIBUTES)
+            except InvalidRequest:
                 if is_current:
                     raise
                 # That may hold for what the attributes were, and no longer.
                 attributes = None
                 continue
             if attributes is None:
-                self._queues.create(queue)
+                self._make(queue, create)
                 continue
-            known = {'digest': attributes.digest}
-            if ids := self._post(_POST_AS_KNOWN, queue, client_id, batch, known):
+            batch['digest'] = attributes.digest
+            if ids := self._post(_POST_AS_KNOWN, queue, client_id, batch):
                 return ids
             before, attributes = attributes, self._attributes.read(queue)
             is_current = True
@@ -213,33 +227,20 @@ class Messages:
                 self._see_to_floor(queue)
         raise StorageUnavailable
 
+    def _make(self, queue: QueueKey, create: bool) -> None:
+        if not create:
+            raise QueueNotFound(queue.name, queue.project)
+        self._queues.create(queue)
+
     def _post(
-        self,
-        statement: str,
-        queue: QueueKey,
-        client_id: str,
-        batch: Batch,
-        more_parameters: dict[str, str],
+        self, statement: str, queue: QueueKey, client_id: str, batch: dict[str, Any]
     ) -> list[str]:
         """Post by the statement; no ids if it found no such queue, or one purged just now."""
-        count = len(batch.bodies)
-        if count > MOST_IN_A_POST:
-            raise InvalidRequest(
-                f'One request can post {MOST_IN_A_POST} messages at most, not {count}: '
-                'send them in several requests.'
-            )
-        parameters = {
-            **queue.parameters,
-            **more_parameters,
-            'client_id': client_id,
-            'ttls': list(batch.ttls),
-            'bodies': list(batch.bodies),
-            'delays': list(batch.delays) or [0] * count,
-        }
+        parameters = {**queue.parameters, 'client_id': client_id, **batch}
         for (first_id,) in self._database.rows(statement, parameters):
             if self._became_ready:
-                self._became_ready.tell(queue, parameters['delays'].count(0))
-            return [public_id(first_id + position) for position in range(count)]
+                self._became_ready.tell(queue, batch['delays'].count(0))
+            return [public_id(first_id + position) for position in range(len(batch['bodies']))]
         return []
 
     def _see_to_floor(self, queue: QueueKey) -> None:
@@ -397,6 +398,36 @@ _TRIES_TO_POST = 20
 def _known(messages: Sequence[str]) -> list[int]:
     # In order, so that two requests that delete the same messages can't lock each other out.
     return sorted({identity for identity in map(message_id, messages) if identity is not None})
+
+
+def _batch(
+    messages: Sequence[NewMessage], size: int | None, attributes: Attributes
+) -> dict[str, Any]:
+    """The messages as parameters of a statement: what they lack is filled in.
+
+    :raises InvalidRequest: for what the attributes or the limits do not let pass
+    """
+    within = limits.in_force
+    if len(messages) > MOST_IN_A_POST:
+        raise InvalidRequest(
+            f'One request can post {MOST_IN_A_POST} messages at most, not {len(messages)}: '
+            'send them in several requests.'
+        )
+    if size is not None:
+        allowed = within.max_messages_post_size
+        within.check_body(size, min(allowed, attributes.max_messages_post_size or allowed))
+    default_ttl = attributes.default_message_ttl or within.default_message_ttl
+    default_delay = attributes.default_message_delay or 0
+    ttls = [default_ttl if new.ttl is None else new.ttl for new in messages]
+    delays = [default_delay if new.delay is None else new.delay for new in messages]
+    within.check_message_ttls(ttls)
+    within.check_message_delays(delays)
+    for ttl, delay in zip(ttls, delays, strict=True):
+        if ttl <= delay:
+            raise InvalidRequest(
+                f'A message with ttl {ttl} and delay {delay} would end before it is due.'
+            )
+    return {'ttls': ttls, 'bodies': [new.body for new in messages], 'delays': delays}
 
 
 # Locking the queue's row holds off its deletion until the post is over, and finds that it

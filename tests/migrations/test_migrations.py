@@ -86,7 +86,8 @@ def store_something(url):
         model.KnownAttributes(database),
         model.ReadyListeners(),
     )
-    assert messages.post(queue, '3381af92-2b9e-11e3-b191-71861300734c', [60], ['1'])
+    message = model.NewMessage('1', ttl=60, delay=0)
+    assert messages.post(queue, '3381af92-2b9e-11e3-b191-71861300734c', [message])
     database.close()
 
 

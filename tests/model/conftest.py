@@ -8,7 +8,7 @@ import psycopg2
 import pytest
 
 from marconi_api import model
-from marconi_api.model import QueueKey
+from marconi_api.model import NewMessage, QueueKey
 from marconi_api.model.postgres.tables import public_id
 from marconi_api.processes.embedded.cluster import EmbeddedPostgres
 
@@ -32,8 +32,8 @@ def post(queue: QueueKey) -> Callable[..., list[str]]:
     def post_messages(
         how_many: int = 1, ttl: int = 300, to: QueueKey = queue, client: str = CLIENT
     ) -> list[str]:
-        bodies = [str(next(numbers)) for _ in range(how_many)]
-        return model.store.messages.post(to, client, [ttl] * how_many, bodies)
+        messages = [NewMessage(str(next(numbers)), ttl, 0) for _ in range(how_many)]
+        return model.store.messages.post(to, client, messages)
 
     return post_messages
 
@@ -95,6 +95,11 @@ def session(postgres: EmbeddedPostgres) -> Iterator[Callable[[], Any]]:
     yield open_session
     for connection in opened:
         connection.close()
+
+
+def new_messages(how_many: int = 1, ttl: int = 300) -> list[NewMessage]:
+    """Messages to post, without a delay."""
+    return [NewMessage('1', ttl, 0)] * how_many
 
 
 def ids(messages: Any) -> list[str]:

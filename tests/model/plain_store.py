@@ -5,6 +5,7 @@ when it passes, where the store finds out when it looks. Answers are those of th
 """
 
 import math
+import operator
 from collections import Counter
 from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from marconi_api.errors import (
     ClaimNotFound,
     DeadLetterCycle,
     HeldByAnotherClaim,
+    InvalidRequest,
     NotHeldByThisClaim,
     QueueNotFound,
 )
@@ -239,6 +241,8 @@ class PlainStore:
         ids: list[str],
     ) -> list[str]:
         """Under the ids that the store gave."""
+        if any(map(operator.le, ttls, delays)):
+            raise InvalidRequest
         queue = self.queue(name)
         for id, body, ttl, delay in zip(ids, bodies, ttls, delays, strict=True):
             message = Kept(id, body, client, self.now, ttl, self.after(ttl))

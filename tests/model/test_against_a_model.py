@@ -8,6 +8,7 @@ The same two to three thousand steps everywhere. ``MARCONI_TEST_STEPS=50000`` ma
 others; ``pytest -rP`` shows them being counted.
 """
 
+import dataclasses
 import json
 import os
 import random
@@ -20,9 +21,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from hypothesis.stateful import run_state_machine_as_test as run
 
-from marconi_api import model
+from marconi_api import limits, model
 from marconi_api.errors import MarconiError
-from marconi_api.model import Batch, ClaimSource, QueueKey, Verdict
+from marconi_api.model import ClaimSource, NewMessage, QueueKey, Verdict
 from marconi_api.model.claim_sources import divide
 from tests.conftest import TABLES
 from tests.model.conftest import CLIENT, OTHER_CLIENT
@@ -223,18 +224,17 @@ class Requests(RuleBasedStateMachine):
 
     @rule(queue=QUEUE, client=CLIENTS, ttls=TTLS)
     def post_to_a_queue_made_for_it(self, queue, client, ttls):
-        def post(key, client, *batch):
-            return model.store.messages.post_composed(key, client, lambda _: Batch(*batch))
-
         self.plain.create(queue)
-        self.post_batch(queue, client, ttls, [0] * len(ttls), post)
+        # Its size makes the post depend on the attributes.
+        self.post_batch(queue, client, ttls, [0] * len(ttls), size=1, create=True)
 
-    def post_batch(self, queue, client, ttls, delays, post=None):
+    def post_batch(self, queue, client, ttls, delays, **how):
         bodies = [str(len(self.ids) + place) for place in range(len(ttls))]
         ids = []
 
-        def of_store(*batch):
-            ids.extend((post or model.store.messages.post)(*batch))
+        def of_store(key, client, *batch):
+            messages = list(map(NewMessage, bodies, ttls, delays))
+            ids.extend(model.store.messages.post(key, client, messages, **how))
             return ids
 
         def of_plain(*batch):
@@ -484,7 +484,15 @@ def no_autovacuum(sql):
     sql('SELECT pg_reload_conf()')
 
 
-@pytest.mark.usefixtures('no_autovacuum')
+@pytest.fixture
+def long_delays(monkeypatch):
+    """Delays of hours are let pass."""
+    longest = max(HOUR * 4, limits.in_force.max_message_delay)
+    long = dataclasses.replace(limits.in_force, max_message_delay=longest)
+    monkeypatch.setattr(limits, 'in_force', long)
+
+
+@pytest.mark.usefixtures('no_autovacuum', 'long_delays')
 @pytest.mark.parametrize('requests', [AsTimePasses, AtOnce])
 def test_the_store_does_what_its_model_does(requests, sql, age):
     requests.sql, requests.age, requests.steps = sql, staticmethod(age), 0

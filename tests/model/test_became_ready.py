@@ -5,7 +5,7 @@ import re
 import pytest
 
 from marconi_api import model
-from marconi_api.model import QueueKey, Verdict
+from marconi_api.model import NewMessage, QueueKey, Verdict
 from marconi_api.model.postgres import transitions
 from tests.model.conftest import CLIENT, ids
 from tests.model.test_rows_looked_at import statements_of_the_model
@@ -52,7 +52,8 @@ class Ways:
 
     def post_of_which_one_is_delayed(self):
         yield
-        model.store.messages.post(self.queue, CLIENT, [300] * 4, ['1'] * 4, [0, 0, 20, 0])
+        messages = [NewMessage('1', 300, delay) for delay in (0, 0, 20, 0)]
+        model.store.messages.post(self.queue, CLIENT, messages)
 
     def release(self):
         claim = self._claimed()
@@ -144,7 +145,7 @@ def test_a_listener_is_told_nothing_of_what_did_not_become_ready(queue, post, to
     claim = model.store.claims.create(queue, 60, 60, 20)
     told.clear()
 
-    model.store.messages.post(queue, CLIENT, [300], ['1'], [20])
+    model.store.messages.post(queue, CLIENT, [NewMessage('1', 300, 20)])
     model.store.claims.renew(queue, claim.id, 60, 60)
     verdicts = ('delete', 'park', 'touch', 'release')
     model.store.verdicts.give(

@@ -7,7 +7,7 @@ import pytest
 from marconi_api import model
 from marconi_api.errors import StorageUnavailable
 from marconi_api.model import ClaimSource, QueueKey
-from tests.model.conftest import CLIENT, ids
+from tests.model.conftest import CLIENT, ids, new_messages
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def queues(app):
     keys = [QueueKey.of('project', name) for name in ('urgent', 'normal', 'idle')]
     for key in keys:
         model.store.queues.create(key)
-        model.store.messages.post(key, CLIENT, [300] * 100, ['1'] * 100)
+        model.store.messages.post(key, CLIENT, new_messages(100))
     return keys
 
 
@@ -92,7 +92,7 @@ def test_by_weight_each_message_is_drawn_in_proportion(queues):
     total = Counter()
     for _ in range(40):
         for queue in queues:
-            model.store.messages.post(queue, CLIENT, [300] * 10, ['1'] * 10)
+            model.store.messages.post(queue, CLIENT, new_messages(10))
         counts, _ = claim_across(*sources)
         total.update(counts)
 

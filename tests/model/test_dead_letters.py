@@ -12,7 +12,7 @@ import pytest
 from marconi_api import model
 from marconi_api.errors import DeadLetterCycle
 from marconi_api.model import QueueKey
-from tests.model.conftest import CLIENT, ids
+from tests.model.conftest import CLIENT, ids, new_messages
 
 DEAD = QueueKey.of('project', 'dead')
 
@@ -74,7 +74,7 @@ def test_it_is_there_though_the_dead_letter_queue_is_younger(queue, post, claim,
     """An old id lies below the floor of a young queue, and below the marks of its claims."""
     posted = post(3)
     model.store.queues.create(DEAD)
-    warm_up = model.store.messages.post(DEAD, CLIENT, [60], ['1'])
+    warm_up = model.store.messages.post(DEAD, CLIENT, new_messages(ttl=60))
     model.store.messages.delete(DEAD, *warm_up)
     assert model.store.claims.create(DEAD, 60, 60, 20) is None
     limit(queue, 1)
@@ -334,7 +334,7 @@ def test_eight_workers_count_every_claim_and_lose_no_dead_letter(queue, dead, sq
     """Claims lapse, are released, or end well, as it happens; the limit is three claims."""
     most = 3
     limit(queue, most)
-    posted = model.store.messages.post(queue, CLIENT, [300] * 300, ['1'] * 300)
+    posted = model.store.messages.post(queue, CLIENT, new_messages(300))
     deadline = time.monotonic() + 60
 
     def work(seed):
@@ -388,7 +388,7 @@ def test_eight_workers_count_every_claim_and_lose_no_dead_letter(queue, dead, sq
 def test_thousands_of_dead_letters_cost_a_claim_no_more_than_one_statement(
     queue, dead, post, sql, monkeypatch
 ):
-    spent = model.store.messages.post(queue, CLIENT, [300] * 3000, ['1'] * 3000)
+    spent = model.store.messages.post(queue, CLIENT, new_messages(3000))
     [fresh] = post(1)
     limit(queue, 1)
     sql(

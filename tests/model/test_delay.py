@@ -4,12 +4,13 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 from marconi_api import model
+from marconi_api.model import NewMessage
 from tests.model.conftest import CLIENT, ids
 
 
 def post_delayed(queue, *delays):
     return model.store.messages.post(
-        queue, CLIENT, [300] * len(delays), ['1'] * len(delays), delays=list(delays)
+        queue, CLIENT, [NewMessage('1', 300, delay) for delay in delays]
     )
 
 

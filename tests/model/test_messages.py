@@ -14,8 +14,8 @@ from marconi_api.errors import (
     QueueNotFound,
     StorageUnavailable,
 )
-from marconi_api.model import Batch, QueueKey
-from tests.model.conftest import CLIENT, ids
+from marconi_api.model import NewMessage, QueueKey
+from tests.model.conftest import CLIENT, ids, new_messages
 
 CLAIMS = importlib.import_module('marconi_api.model.claims')
 
@@ -29,14 +29,14 @@ def test_a_post_is_one_round_trip(queue, monkeypatch):
         lambda *args, **kw: statements.append(args) or rows(*args, **kw),
     )
 
-    model.store.messages.post(queue, CLIENT, [60] * 10, ['1'] * 10)
+    model.store.messages.post(queue, CLIENT, new_messages(10, ttl=60))
 
     assert len(statements) == 1
 
 
 def test_posting_to_a_queue_that_does_not_exist_stores_nothing(app, sql):
     with pytest.raises(QueueNotFound):
-        model.store.messages.post(QueueKey.of('project', 'missing'), CLIENT, [60], ['1'])
+        model.store.messages.post(QueueKey.of('project', 'missing'), CLIENT, new_messages(ttl=60))
 
     assert sql('SELECT count(*) FROM messages') == [(0,)]
     assert sql('SELECT count(*) FROM message_states') == [(0,)]
@@ -46,7 +46,9 @@ def test_a_post_that_fails_half_way_stores_nothing(queue, sql):
     sql("ALTER TABLE messages ADD CONSTRAINT no_poison CHECK (body <> 'poison')")
     try:
         with pytest.raises(StorageUnavailable):
-            model.store.messages.post(queue, CLIENT, [60, 60], ['"fine"', 'poison'])
+            model.store.messages.post(
+                queue, CLIENT, [NewMessage('"fine"', 60, 0), NewMessage('poison', 60, 0)]
+            )
     finally:
         sql('ALTER TABLE messages DROP CONSTRAINT no_poison')
 
@@ -58,13 +60,13 @@ def test_a_post_of_more_messages_than_ids_can_number_is_refused(queue):
     too_many = 2**14 + 1
 
     with pytest.raises(InvalidRequest, match='16384'):
-        model.store.messages.post(queue, CLIENT, [60] * too_many, ['1'] * too_many)
+        model.store.messages.post(queue, CLIENT, new_messages(too_many, ttl=60))
 
 
 def test_a_post_of_as_many_messages_as_ids_can_number_is_stored(queue):
     most = 2**14
 
-    posted = model.store.messages.post(queue, CLIENT, [60] * most, ['1'] * most)
+    posted = model.store.messages.post(queue, CLIENT, new_messages(most, ttl=60))
 
     assert len(set(posted)) == model.store.queues.stats(queue).free == most
 
@@ -232,7 +234,7 @@ def wait_for_a_lock(session):
 def test_a_body_comes_back_as_it_was_posted(queue):
     body = '{"b": 1.10, "a":  1e2, "\\u0000": "\\ud83d\\ude00 ü 😀", "c": [ ]}'
 
-    [message] = model.store.messages.post(queue, CLIENT, [60], [body])
+    [message] = model.store.messages.post(queue, CLIENT, [NewMessage(body, 60, 0)])
 
     assert model.store.messages.get(queue, message).body == body
 
@@ -244,20 +246,25 @@ def test_no_statement_needs_the_clock_of_this_process():
         assert 'time' not in names
 
 
-def test_a_post_is_composed_anew_as_often_as_the_attributes_change(queue, monkeypatch):
+def test_a_post_is_made_anew_as_often_as_the_attributes_change(queue, monkeypatch):
     """A change is no sign that ids are too low: to look for that reads all messages there are."""
     raised = []
     monkeypatch.setattr(model.store.database, 'raise_base', lambda: raised.append(1))
-    seen = []
+    known = model.store.messages._attributes
+    monkeypatch.setattr(known, '_known', {})
+    read, seen = known.read, []
 
-    def compose(attributes):
+    def read_what_changes_at_once(queue):
+        attributes = read(queue)
         seen.append(attributes.default_message_ttl)
         if len(seen) <= 5:
             change = f'{{"_default_message_ttl": {60 + len(seen)}}}'
             model.store.queues.set_metadata(queue, change)
-        return Batch([attributes.default_message_ttl or 60], ['1'])
+        return attributes
 
-    [posted] = model.store.messages.post_composed(queue, CLIENT, compose)
+    monkeypatch.setattr(known, 'read', read_what_changes_at_once)
+
+    [posted] = model.store.messages.post(queue, CLIENT, [NewMessage('1')])
 
     assert seen == [None, 61, 62, 63, 64, 65]
     assert model.store.messages.get(queue, posted).ttl == 65

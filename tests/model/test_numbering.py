@@ -12,7 +12,7 @@ import pytest
 
 from marconi_api import model
 from marconi_api.errors import StorageUnavailable
-from marconi_api.model.messages import _POST, Batch
+from marconi_api.model.messages import _POST, NewMessage
 from marconi_api.model.postgres import numbering
 from marconi_api.model.postgres.database import Database
 from marconi_api.model.postgres.tables import POSITION_BITS
@@ -21,7 +21,7 @@ from marconi_api.processes.embedded.cluster import EmbeddedPostgres
 from marconi_api.processes.embedded.programs import program_directories
 from tests.conftest import Sql
 from tests.directories import open_directory
-from tests.model.conftest import CLIENT, ids
+from tests.model.conftest import CLIENT, ids, new_messages
 from tests.running_service import wait_until
 
 QUEUE = model.QueueKey.of('project', 'jobs')
@@ -52,7 +52,7 @@ def process(postgres):
 
 
 def post(process, count=1, queue=QUEUE):
-    return process.messages.post(queue, CLIENT, [300] * count, ['1'] * count)
+    return process.messages.post(queue, CLIENT, new_messages(count))
 
 
 def page(process, marker=None, queue=QUEUE):
@@ -426,7 +426,7 @@ def test_a_queue_that_is_made_anew_again_and_again_takes_posts(queue, process, s
         one, failed = process(), 0
         for _ in range(150):
             try:
-                one.messages.post_composed(QUEUE, CLIENT, lambda _: Batch([300], ['1']))
+                one.messages.post(QUEUE, CLIENT, [NewMessage('1')], create=True)
             except StorageUnavailable:
                 failed += 1
         return failed

@@ -18,7 +18,7 @@ from marconi_api.errors import (
     QueueNotFound,
 )
 from marconi_api.model import QueueFilter, QueueKey
-from tests.model.conftest import CLIENT, ids
+from tests.model.conftest import CLIENT, ids, new_messages
 
 POST = importlib.import_module('marconi_api.model.messages')._POST
 QUEUES = importlib.import_module('marconi_api.model.queues')
@@ -78,7 +78,7 @@ def test_a_name_whose_hash_is_taken_is_refused_and_shares_nothing(queue, post):
     assert not model.store.queues.exists(twin)
     assert model.store.messages.page(twin, None, 10) == []
     with pytest.raises(QueueNotFound):
-        model.store.messages.post(twin, CLIENT, [60], ['1'])
+        model.store.messages.post(twin, CLIENT, new_messages(ttl=60))
     model.store.queues.delete(twin)
     assert model.store.queues.exists(queue)
 
@@ -157,7 +157,7 @@ def test_deleting_does_not_wait_for_posts_that_come_after_it(queue, session):
             if not model.store.queues.exists(queue):
                 break
         with pytest.raises(QueueNotFound):
-            model.store.messages.post(queue, CLIENT, [60], ['1'])
+            model.store.messages.post(queue, CLIENT, new_messages(ttl=60))
         slow.connection.commit()
         deleting.result()
 
@@ -206,7 +206,7 @@ def test_a_queue_deleted_and_made_anew_in_a_crowd_never_shows_an_old_message(que
     def keep_posting(seed):
         while not done.is_set():
             try:
-                posted = model.store.messages.post(queue, CLIENT, [60] * 5, ['1'] * 5)
+                posted = model.store.messages.post(queue, CLIENT, new_messages(5, ttl=60))
             except QueueNotFound:
                 time.sleep(0.001)
             else:

@@ -9,7 +9,7 @@ import pytest
 from marconi_api import model
 from marconi_api.errors import ClaimNotFound, NotFinished
 from marconi_api.model import QueueKey, Verdict
-from tests.model.conftest import CLIENT, ids
+from tests.model.conftest import CLIENT, ids, new_messages
 
 VERDICTS = importlib.import_module('marconi_api.model.verdicts')
 
@@ -420,7 +420,7 @@ def test_some_are_kicked_the_oldest_first(queue, post, claim, park):
 
 
 def test_thousands_are_kicked_in_batches(queue, park, claim):
-    messages = model.store.messages.post(queue, CLIENT, [300] * 2500, ['1'] * 2500)
+    messages = model.store.messages.post(queue, CLIENT, new_messages(2500))
     park(messages)
 
     assert model.store.verdicts.kick(queue) == (2500, False)

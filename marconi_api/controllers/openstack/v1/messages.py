@@ -122,13 +122,8 @@ class MessagesController:
         """Put messages into the queue, all or none (docs/protocol-v1.md, 5.3)."""
         if not body:
             raise InvalidRequest('At least one message is required.')
-        limits.in_force.check_message_ttls(message.ttl for message in body)
-        ids = model.store.messages.post(
-            queue,
-            request.require_client_id(),
-            ttls=[message.ttl for message in body],
-            bodies=[text_of(message.body) for message in body],
-        )
+        messages = [model.NewMessage(text_of(message.body), message.ttl, 0) for message in body]
+        ids = model.store.messages.post(queue, request.require_client_id(), messages)
         path = f'{queue_href(queue)}/messages'
         document = {'resources': [f'{path}/{message}' for message in ids], 'partial': False}
         return json_reply(document, 201, ('Location', posted_location(path, ids)))

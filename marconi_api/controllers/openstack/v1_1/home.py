@@ -5,12 +5,12 @@ from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
 
-from marconi_api import model
+from marconi_api import limits, model
 from marconi_api.controllers.openstack.documents import HEALTH_REPLIES, Home, health_reply, relation
 from marconi_api.controllers.openstack.v1_1.controller import Controller
 from marconi_api.controllers.openstack.v1_1.types import Health
 from marconi_api.errors import MarconiError, StorageUnavailable
-from marconi_api.model import QueueKey
+from marconi_api.model import NewMessage, QueueKey
 from marconi_api.model.tokens import ADMIN, OPERATOR
 from marconi_api.wire.actions import EMPTY, ByHand, Content, expose
 from marconi_api.wire.failures import NotAuthorized
@@ -122,9 +122,10 @@ def _try_operations() -> dict[str, Any]:
     # A name that nobody else uses; it is gone when the answer is sent.
     queue = QueueKey.of('', f'health-{uuid4()}')
     client_id = str(uuid4())
+    message = NewMessage('null', limits.in_force.min_message_ttl, 0)
     operations: dict[str, Callable[[], Any]] = {
         'create_queue': lambda: model.store.queues.create(queue),
-        'post_messages': lambda: model.store.messages.post(queue, client_id, [60], ['null']),
+        'post_messages': lambda: model.store.messages.post(queue, client_id, [message]),
         'list_messages': lambda: model.store.messages.page(queue, None, 1),
         'claim_messages': lambda: model.store.claims.create(queue, 60, 60, 1),
         'delete_messages': lambda: model.store.messages.delete_many(queue, []),

@@ -7,7 +7,7 @@ from marconi_api import limits, model
 from marconi_api.controllers.openstack.documents import WITH_CLAIMED, posted_location
 from marconi_api.controllers.openstack.v1_1 import types
 from marconi_api.controllers.openstack.v1_1.controller import Controller
-from marconi_api.controllers.openstack.v1_1.types import NewMessage, NewMessages, read_messages
+from marconi_api.controllers.openstack.v1_1.types import NewMessages, read_messages
 from marconi_api.errors import (
     HeldByAnotherClaim,
     InvalidRequest,
@@ -16,7 +16,7 @@ from marconi_api.errors import (
     NotHeldByThisClaim,
     QueueCollision,
 )
-from marconi_api.model import READY, Attributes, Batch, Message, Page, QueueKey
+from marconi_api.model import READY, Message, NewMessage, Page, QueueKey
 from marconi_api.wire.actions import EMPTY, ByHand, Content, expose, read_query
 from marconi_api.wire.documents import text_of
 from marconi_api.wire.replies import Raw, Reply, empty_reply, json_reply, next_link
@@ -116,33 +116,19 @@ class MessagesController(Controller):
 
         The queue's attributes say how long the body may be, and what a message lacks.
         """
-        ids = model.store.messages.post_composed(
-            queue,
-            request.require_client_id(),
-            lambda attributes: self._compose(request, attributes),
+        client_id = request.require_client_id()
+        text = request.read_text(limits.in_force.max_messages_post_size)
+        messages = self.new_messages(read_messages(self.posted_type, text))
+        ids = model.store.messages.post(
+            queue, client_id, messages, request.content_size, create=True
         )
         path = f'{self.href(queue)}/messages'
         document = {'resources': [f'{path}/{message}' for message in ids]}
         return json_reply(document, 201, ('Location', posted_location(path, ids)))
 
-    def _compose(self, request: Request, attributes: Attributes) -> Batch:
-        allowed = limits.in_force.max_messages_post_size
-        text = request.read_text(min(allowed, attributes.max_messages_post_size or allowed))
-        messages = read_messages(self.posted_type, text)
-        default_ttl = attributes.default_message_ttl or limits.in_force.default_message_ttl
-        ttls = [default_ttl if message.ttl is None else message.ttl for message in messages]
-        limits.in_force.check_message_ttls(ttls)
-        delays = self.delays(messages, attributes.default_message_delay or 0)
-        for ttl, delay in zip(ttls, delays, strict=True):
-            if ttl <= delay:
-                raise InvalidRequest(
-                    f'A message with ttl {ttl} and delay {delay} would end before it is due.'
-                )
-        return Batch(ttls, [text_of(message.body) for message in messages], delays)
-
-    def delays(self, messages: list[NewMessage], default: int) -> list[int]:
-        """Seconds for which each message waits; version 1.1 knows of no delays."""
-        return [0] * len(messages)
+    def new_messages(self, sent: list[types.NewMessage]) -> list[NewMessage]:
+        """What is to be posted; version 1.1 knows of no delays."""
+        return [NewMessage(text_of(message.body), message.ttl, 0) for message in sent]
 
     @expose(
         ids=ListParameter('ids'),

@@ -3,10 +3,11 @@
 from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any, ClassVar
 
-from marconi_api import limits, model
+from marconi_api import model
 from marconi_api.controllers.openstack.v1_1 import messages as v1_1
 from marconi_api.controllers.openstack.v2.types import FoundMessages, NewMessages
-from marconi_api.model import STATES, Page, PeekedMessage
+from marconi_api.model import STATES, NewMessage, Page, PeekedMessage
+from marconi_api.wire.documents import text_of
 from marconi_api.wire.values import Parameter, WordParameter, boolean_parameter
 
 state_parameter = WordParameter(*STATES)
@@ -44,8 +45,6 @@ class MessagesController(v1_1.MessagesController):
                 document['reason'] = message.reason
         return shown
 
-    def delays(self, messages: Sequence[Any], default: int) -> list[int]:
-        """Seconds for which each message waits: its own delay, else the queue's."""
-        delays = [default if message.delay is None else message.delay for message in messages]
-        limits.in_force.check_message_delays(delays)
-        return delays
+    def new_messages(self, sent: list[Any]) -> list[NewMessage]:
+        """What is to be posted, each message with its own delay or the queue's."""
+        return [NewMessage(text_of(message.body), message.ttl, message.delay) for message in sent]
