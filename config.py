@@ -81,6 +81,10 @@ access = {
     # Marconi's own roles are producer, consumer, reader, writer, admin and operator. Except in
     # keystone mode they also stand for themselves.
     'roles': {'reader': 'reader', 'member': 'writer', 'manager': 'admin', 'admin': 'admin'},
+    # A file in the form of oslo.policy that takes rights away from roles, such as
+    # "messages:delete_all": "!" (nobody); docs/protocol-v2.md, 2.4 has the actions. It is read
+    # once, at the start.
+    'policy_file': os.environ.get('MARCONI_POLICY_FILE') or None,
 }
 
 keystone = {

@@ -3,11 +3,12 @@
 import logging.config
 from typing import Any
 
-from marconi_api import limits, model
+from marconi_api import limits, model, policy
 from marconi_api.controllers.access import modes
 from marconi_api.controllers.access.guessing import Guessing
 from marconi_api.controllers.access.hook import AccessHook
 from marconi_api.controllers.access.keystone import KeystoneAsks
+from marconi_api.controllers.access.policy_file import rules_of
 from marconi_api.controllers.access.tokens import TokenAsks
 from marconi_api.controllers.access.trusted import Asks, believing
 from marconi_api.controllers.openstack import signed_urls
@@ -67,7 +68,8 @@ def _asks(settings: Any) -> Asks:
 def prepare(settings: Any) -> None:
     """Make this process work by the settings, as each process of the service does.
 
-    Sets up the log, the limits, the store and the keys for signatures; connects to nothing yet.
+    Sets up the log, the limits, the policy, the store and the keys for signatures; connects to
+    nothing yet.
 
     :param settings: complete; the database's URL in them becomes that of the one in use
     :raises ServiceError: if no database is named and none of ours is running
@@ -76,6 +78,7 @@ def prepare(settings: Any) -> None:
     # It tells each step by itself (see schema.py).
     logging.getLogger('alembic').setLevel(logging.WARNING)
     limits.init_limits(settings.limits)
+    policy.init_policy(rules_of(settings.access.policy_file))
     settings.database.url = database_url(settings)
     if settings.database.url is None:
         raise ServiceError('no PostgreSQL is running: set MARCONI_DATABASE_URL, or make serve')

@@ -30,6 +30,30 @@ class InvalidQueueName(MarconiError):
     title = 'Invalid queue identification'
 
 
+class NotAuthorized(MarconiError):
+    """The action is for those who have another role."""
+
+    status = 403
+    title = 'Not authorized'
+
+    def __init__(self, roles: Sequence[str]) -> None:
+        super().__init__(
+            f'One of these roles is required here: {", ".join(roles)}.'
+            if roles
+            else 'The operator of this service lets nobody do this.'
+        )
+
+
+class NotThisQueue(MarconiError):
+    """The credential is for queues of other names."""
+
+    status = 403
+    title = 'Not authorized'
+
+    def __init__(self, queue: str, pattern: str) -> None:
+        super().__init__(f'Queue {queue} is not among {pattern}, for which the token was made.')
+
+
 class DeadLetterCycle(MarconiError):
     """Dead letters would come back to the queue that they left, or go on and on."""
 

@@ -8,7 +8,8 @@ from datetime import datetime
 from marconi_api import model
 from marconi_api.app import prepare
 from marconi_api.errors import MarconiError
-from marconi_api.model.tokens import ROLES, Token
+from marconi_api.model.tokens import Token
+from marconi_api.policy import ROLES
 from marconi_api.processes import schema
 from marconi_api.processes.failures import ServiceError
 from marconi_api.processes.settings import read_settings

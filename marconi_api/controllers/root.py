@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from marconi_api import policy
 from marconi_api.controllers.openstack import v1, v1_1, v2
 from marconi_api.controllers.openstack.documents import Versions, error_reply
 from marconi_api.controllers.service.description import DescriptionController
@@ -34,6 +35,8 @@ class RootController:
                 '/': self,
                 '/openapi.json': DescriptionController(self._routes.resources),
             },
+            actions={'GET /': ('versions:get',), 'GET /openapi.json': ('description:get',)},
+            policy=policy,
             error_reply=error_reply,
         )
 

@@ -18,16 +18,7 @@ from marconi_api.errors import InvalidRequest, QuotaExceeded, TokenNotFound
 from marconi_api.limits import MOST_IN_A_NAME, MOST_IN_A_PROJECT, Range
 from marconi_api.model.postgres.database import Database
 from marconi_api.model.postgres.prepared import Prepared
-
-#: The roles of a project, from the narrowest, and that of the service's own people, who may name
-#: any project.
-PRODUCER = 'producer'
-CONSUMER = 'consumer'
-READER = 'reader'
-WRITER = 'writer'
-ADMIN = 'admin'
-OPERATOR = 'operator'
-ROLES = (PRODUCER, CONSUMER, READER, WRITER, ADMIN, OPERATOR)
+from marconi_api.policy import OPERATOR, ROLES
 
 #: Tokens of a project, with those revoked or expired in the last month, which are still shown.
 MOST_TOKENS = 1000

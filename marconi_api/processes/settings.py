@@ -11,7 +11,7 @@ from typing import Any
 from pecan.configuration import Config, conf_from_file
 
 from marconi_api import limits
-from marconi_api.controllers.access import modes
+from marconi_api.controllers.access import modes, policy_file
 from marconi_api.processes.installation import OPERATOR_FILES, config_file
 
 # A section for Python's own logging.config: its members belong together, and have any name.
@@ -54,7 +54,11 @@ def complete(settings: Any) -> None:
     """
     try:
         _merge(settings, conf_from_file(str(OPERATOR_FILES / 'config.py')))
-        if contradiction := limits.contradiction(settings) or modes.contradiction(settings):
+        if contradiction := (
+            limits.contradiction(settings)
+            or modes.contradiction(settings)
+            or policy_file.contradiction(settings.access.policy_file)
+        ):
             raise SettingsError(contradiction)
     except SettingsError as error:
         where = settings.__file__ or 'the configuration'

@@ -146,6 +146,11 @@ def _remembered_query(query: str) -> Mapping[str, list[str]]:
     return parse_qs(query)
 
 
+def sends_parameter(request: Request, name: str) -> bool:
+    """Whether the client sent a value for it, as :func:`read_query` will find."""
+    return name in _parse_query(request.environ.get('QUERY_STRING', ''))
+
+
 def unnamed_parameters(request: Request, declared: Mapping[str, Any]) -> dict[str, str]:
     """The parameters that the client sent beyond those that an action declares."""
     query = _parse_query(request.environ.get('QUERY_STRING', ''))

@@ -1,9 +1,9 @@
 """A door: one protocol that is served, and all that is its own."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from pecan.core import RoutingState
 from pecan.hooks import PecanHook
@@ -47,6 +47,42 @@ class Placeholder:
         return text
 
 
+class Policy(Protocol):
+    """Says who may do what; the module ``policy`` is one."""
+
+    def roles_that_may(self, action: str) -> frozenset[str] | None:
+        """Those that may do an action, by any of which it is allowed; None if anybody may.
+
+        :raises LookupError: if nothing is said of that action
+        """
+
+    def permit(self, roles: frozenset[str], actions: Iterable[str]) -> None:
+        """Let those who have these roles do all of the actions, or raise."""
+
+
+@dataclass(frozen=True)
+class Varying:
+    """What a request does where that depends on the request.
+
+    :param holds: whether it is such a request
+    :param then: what it does then
+    :param otherwise: what it does if not
+    """
+
+    holds: Callable[[Request], bool]
+    then: tuple[str, ...]
+    otherwise: tuple[str, ...]
+
+
+#: The actions that a request does, as the policy knows them: it must allow each of them.
+Names = tuple[str, ...] | Varying
+
+
+def alternatives(names: Names) -> Sequence[tuple[str, ...]]:
+    """All that a request may do, of which it does one."""
+    return (names.then, names.otherwise) if isinstance(names, Varying) else (names,)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Door:
     """A protocol: what it offers, what looks at its requests, and how its errors look.
@@ -56,6 +92,10 @@ class Door:
     :param error_reply: the form of its errors
     :param resources: which controller serves which path, such as ``/v1/queues/{queue}/messages``;
         what the placeholders stand for is handed to the action, in that order, after the request
+    :param prefix: what all these paths begin with
+    :param actions: which actions a request does: by method and path without the prefix, such as
+        ``GET /queues``, or by method and operation
+    :param policy: says who may do these
     :param operation_header: where the name of an operation is, as WSGI names the header; a
         request that has it is for this door, whatever its path
     :param operations: which controller serves which operation
@@ -65,7 +105,10 @@ class Door:
     """
 
     error_reply: Callable[[MarconiError], Reply]
+    policy: Policy
+    prefix: str = ''
     resources: Mapping[str, object] = field(default_factory=dict)
+    actions: Mapping[str, Names] = field(default_factory=dict)
     operation_header: str | None = None
     operations: Mapping[str, object] = field(default_factory=dict)
     hooks: Sequence[Hook] = ()

@@ -144,16 +144,6 @@ class TooManyFailures(MarconiError):
         self.headers = (('Retry-After', str(seconds)),)
 
 
-class NotAuthorized(MarconiError):
-    """The action is for those who have a certain role."""
-
-    status = 403
-    title = 'Not authorized'
-
-    def __init__(self, role: str) -> None:
-        super().__init__(f'The role {role} is required here: see the header X-Roles.')
-
-
 class NotOffered(NotFound):
     """A part of the API that this service leaves out, as an installation of Zaqar may."""
 

@@ -9,7 +9,7 @@ line of a docstring. Only what a name means, the same in all versions, is said h
 import inspect
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import singledispatch
 from http import HTTPStatus
 from typing import Any
@@ -17,10 +17,11 @@ from typing import Any
 from wsme import types as wtypes
 
 from marconi_api import limits
-from marconi_api.errors import InvalidRequest, MarconiError, StorageUnavailable
+from marconi_api.errors import InvalidRequest, MarconiError, NotAuthorized, StorageUnavailable
+from marconi_api.policy import ROLES
 from marconi_api.wire.actions import Content, Declaration
 from marconi_api.wire.documents import JsonObject
-from marconi_api.wire.doors import Placeholder
+from marconi_api.wire.doors import Placeholder, alternatives
 from marconi_api.wire.failures import InvalidBody, InvalidParameter, MissingHeader, WrongContentType
 from marconi_api.wire.replies import JSON, RETRY_AFTER
 from marconi_api.wire.routes import Resource
@@ -61,6 +62,7 @@ GLOSSARY = {
     'claim_id': 'The claim that holds the message.',
     'Client-ID': 'Who asks: a UUID, in any spelling, that a program makes up for itself.',
     'X-Project-Id': 'The project (tenant) to which queues belong.',
+    'X-Auth-Token': 'The same token, where a client knows this header alone.',
     'X-Roles': 'What the client may do, separated by commas; set by the proxy in front.',
     'URL-Signature': 'The `signature` of a grant; these headers are sent all or none.',
     'URL-Expires': 'The `expires` of the grant.',
@@ -185,17 +187,58 @@ class Operation:
         }
         if (body := self._body()) is not None:
             operation['requestBody'] = body
-        if credentials := list(self._of_hooks('credentials')):
-            for name in credentials:
-                scheme = {
-                    'type': 'apiKey',
-                    'in': 'header',
-                    'name': name,
-                    'description': meaning_of(name),
-                }
-                self._components.refer('securitySchemes', name, scheme)
-            operation['security'] = [{}, {name: [] for name in credentials}]
-        return operation
+        return {**operation, **self._access()}
+
+    # ------------------------------------------------------------ who may
+
+    def _access(self) -> Schema:
+        """Which roles may, each alone; and what each form of the request is, to the policy."""
+        if self._is_open():
+            return {'security': []}
+        roles = sorted(set.union(*(self._roles(names) for names in self._alternatives)))
+        # Without any way it would read as open.
+        ways = [{name: [role]} for name in self._token_schemes() for role in roles or ['nobody']]
+        credentials = list(self._of_hooks('credentials'))
+        for name in credentials:
+            self._header_scheme(name)
+        return {
+            'description': '\n'.join(
+                f'* `{"`, `".join(names)}`: {", ".join(sorted(self._roles(names))) or "nobody"}.'
+                for names in self._alternatives
+            ),
+            'security': [*ways, {name: [] for name in credentials}] if credentials else ways,
+        }
+
+    @property
+    def _alternatives(self) -> Sequence[tuple[str, ...]]:
+        return alternatives(self._resource.names[self._method])
+
+    def _is_open(self) -> bool:
+        policy = self._resource.door.policy
+        return all(
+            policy.roles_that_may(action) is None
+            for names in self._alternatives
+            for action in names
+        )
+
+    def _roles(self, names: Iterable[str]) -> set[str]:
+        """Those of a project that may do all of these."""
+        policy = self._resource.door.policy
+        allowed = [policy.roles_that_may(action) for action in names]
+        return {role for role in ROLES if all(some is None or role in some for some in allowed)}
+
+    def _token_schemes(self) -> Iterator[str]:
+        yield 'Authorization'
+        self._components.refer('securitySchemes', 'Authorization', _BEARER)
+        yield 'X-Auth-Token'
+        self._header_scheme('X-Auth-Token')
+
+    def _header_scheme(self, name: str) -> None:
+        self._components.refer(
+            'securitySchemes',
+            name,
+            {'type': 'apiKey', 'in': 'header', 'name': name, 'description': meaning_of(name)},
+        )
 
     # ------------------------------------------------------------ what it reads
 
@@ -305,6 +348,8 @@ class Operation:
         failures = [*self._of_hooks('raises'), *self._declared.raises]
         if not all(isinstance(parameter, TextParameter) for parameter in query):
             failures += [InvalidParameter, InvalidRequest]
+        if any(set(ROLES) - self._roles(names) for names in self._alternatives):
+            failures.append(NotAuthorized)
         if self._declared.needs_client_id:
             failures.append(MissingHeader)
         if body is not None:
@@ -356,6 +401,12 @@ def _headers_of(status: int) -> tuple[str, ...]:
 Failure = type[MarconiError] | MarconiError
 
 _ANY_TEXT = Placeholder()
+
+_BEARER: Schema = {
+    'type': 'http',
+    'scheme': 'bearer',
+    'description': 'A token that has one of these roles; where headers are believed, see `X-Roles`.',
+}
 
 _ERROR: Schema = {
     'type': 'object',

@@ -6,7 +6,8 @@
    looked at), or by the name of an operation.
 2. The door's hooks check the headers and learn who asks; its placeholders read what the path
    names (steps 2 to 6).
-3. The method names the action, a method of the controller with that name (step 7: 405).
+3. The method names the action, a method of the controller with that name (step 7: 405). Whether
+   who asks may do it is a matter of the policy (403).
 4. The action's declaration (``wire.expose``) reads query and body; the action is called
    and returns a :class:`~marconi_api.wire.replies.Reply` (step 8).
 5. Whatever was raised on the way becomes an answer in ``doors.ErrorHook``, in the door's form.
@@ -18,13 +19,14 @@ query and a JSON body into one set of arguments, inspect signatures and render t
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 from pecan.core import PecanBase, RoutingState
 from pecan.hooks import PecanHook
 
 from marconi_api.wire import framing
-from marconi_api.wire.doors import Door
+from marconi_api.wire.doors import Door, Names, Varying, alternatives
 from marconi_api.wire.failures import MethodNotAllowed, UnknownOperation, UnknownPath
 from marconi_api.wire.replies import Reply, empty_reply
 from marconi_api.wire.requests import Request
@@ -53,6 +55,24 @@ class Resource:
             for method in METHODS
             if getattr(getattr(controller, method.lower(), None), 'exposed', False)
         }
+        self.names = {method: self._names(method) for method in self.actions}
+
+    def _names(self, method: str) -> Names:
+        """Which actions, to the policy, a request with this method does.
+
+        One that is refused whatever it asks does none.
+
+        :raises LookupError: if that is not said, or the policy does not say who may do it
+        """
+        if self.actions[method].declaration.replies is None:
+            return ()
+        line = f'{method} {self.path.removeprefix(self.door.prefix)}'.rstrip()
+        if line not in self.door.actions:
+            raise LookupError(f'say in the actions of the door which one {line!r} is')
+        names = self.door.actions[line]
+        for action in chain.from_iterable(alternatives(names)):
+            self.door.policy.roles_that_may(action)
+        return names
 
 
 class Node:
@@ -176,6 +196,10 @@ class Marconi(PecanBase):
             request.path_values[name] = placeholder.read(request, request.path_values[name])
         if method not in resource.actions:
             raise MethodNotAllowed((*resource.actions, 'OPTIONS'))
+        names = resource.names[method]
+        if isinstance(names, Varying):
+            names = names.then if names.holds(request) else names.otherwise
+        resource.door.policy.permit(request.identity.roles, names)
         action = state.controller = resource.actions[method]
         state.arguments = action.read_arguments(request)
         return action, [request, *request.path_values.values()], state.arguments

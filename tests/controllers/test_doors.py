@@ -1,6 +1,7 @@
 """A door beside those of OpenStack's messaging API: its operations, hooks, errors and limits."""
 
 import dataclasses
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 import pytest
@@ -11,7 +12,8 @@ from marconi_api.controllers.access.hook import AccessHook
 from marconi_api.controllers.access.trusted import believing
 from marconi_api.controllers.openstack.documents import error_reply
 from marconi_api.controllers.root import DOORS, RootController
-from marconi_api.errors import InvalidRequest, MarconiError
+from marconi_api.errors import InvalidRequest, MarconiError, NotAuthorized
+from marconi_api.policy import ROLES
 from marconi_api.wire.actions import EMPTY, Content, expose
 from marconi_api.wire.documents import JsonObject
 from marconi_api.wire.doors import Door, ErrorHook, Hook, Placeholder
@@ -77,6 +79,17 @@ def told_briefly(error: MarconiError) -> Reply:
     return json_reply({'__type': type(error).__name__}, error.status)
 
 
+class AllButReaders:
+    """A policy."""
+
+    def roles_that_may(self, action: str) -> frozenset[str]:
+        return frozenset(ROLES) - {'reader'}
+
+    def permit(self, roles: frozenset[str], actions: Iterable[str]) -> None:
+        if 'shelves:delete' in actions and 'reader' in roles:
+            raise NotAuthorized(['admin'])
+
+
 def own_limits() -> limits.Limits:
     return dataclasses.replace(limits.in_force, min_claim_ttl=0, max_queue_metadata=LARGEST)
 
@@ -85,6 +98,12 @@ DOOR = Door(
     resources={'/shelves/{number}/{book}': Shelf()},
     operation_header='HTTP_X_TARGET',
     operations={'Test.Wait': Wait()},
+    actions={
+        'GET /shelves/{number}/{book}': ('shelves:get',),
+        'DELETE /shelves/{number}/{book}': ('shelves:delete',),
+        'POST Test.Wait': ('tests:wait',),
+    },
+    policy=AllButReaders(),
     hooks=(Called('first', priority=2), Called('second', priority=1)),
     placeholders={'number': Number()},
     error_reply=told_briefly,
@@ -167,6 +186,22 @@ def test_a_placeholder_reads_what_the_path_holds(api: Api) -> None:
 
 def test_a_segment_that_may_not_be_empty_is_an_unknown_path(api: Api) -> None:
     assert api.get('/shelves//b').status_int == 404
+
+
+def test_a_door_is_asked_whether_a_request_may_do_its_actions(api: Api) -> None:
+    reader = {'X-Roles': 'reader'}
+
+    response = api.delete('/shelves/1/b', headers=reader)
+
+    assert (response.status_int, response.json) == (403, {'__type': 'NotAuthorized'})
+    assert api.get('/shelves/1/b', headers=reader).status_int == 200
+
+
+def test_an_action_of_which_nothing_is_said_is_not_served() -> None:
+    door = dataclasses.replace(DOOR, actions={'POST Test.Wait': ('tests:wait',)})
+
+    with pytest.raises(LookupError, match='GET /shelves'):
+        RootController([door])
 
 
 def test_the_limits_of_a_door_are_its_own(api: Api) -> None:

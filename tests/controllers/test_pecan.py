@@ -5,7 +5,10 @@ from typing import Any
 
 import pytest
 from pecan.core import PecanBase, RoutingState
+from pecan.hooks import PecanHook
 
+from marconi_api.controllers.access.hook import AccessHook
+from marconi_api.controllers.access.trusted import believing
 from marconi_api.controllers.root import RootController
 from marconi_api.wire.replies import Reply
 from marconi_api.wire.requests import Request
@@ -32,7 +35,7 @@ class Watched(Marconi):
 
 @pytest.fixture
 def watched() -> Watched:
-    app = Watched(RootController(), [])
+    app = Watched(RootController(), [AccessHook(believing({}))])
     app.called = []
     return app
 
@@ -67,14 +70,11 @@ def test_the_life_of_a_request_is_pecans() -> None:
 def test_a_request_and_its_reply_are_of_our_types(watched: Watched) -> None:
     seen: list[RoutingState] = []
 
-    class Hook:
-        priority = 0
-
+    class Hook(PecanHook):
         def after(self, state: RoutingState) -> None:
             seen.append(state)
 
-    hook = Hook()
-    watched.hooks.append(hook)
+    watched.hooks.append(Hook())
     watched._occasions.add('after')
 
     watched(environ_of('GET', '/'), lambda *started: None)
@@ -87,9 +87,7 @@ def test_a_request_and_its_reply_are_of_our_types(watched: Watched) -> None:
 def test_what_is_raised_reaches_the_error_hooks(watched: Watched) -> None:
     seen: list[Exception] = []
 
-    class Hook:
-        priority = 0
-
+    class Hook(PecanHook):
         def on_error(self, state: RoutingState, error: Exception) -> Reply:
             seen.append(error)
             return Reply(404)

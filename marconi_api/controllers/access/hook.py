@@ -3,8 +3,9 @@
 from pecan.core import RoutingState
 from pecan.hooks import PecanHook
 
-from marconi_api.controllers.access.identity import SIGNED, Identity
+from marconi_api.controllers.access.identity import Identity
 from marconi_api.controllers.access.trusted import Asks
+from marconi_api.policy import SIGNED
 
 _SIGNED = frozenset((SIGNED,))
 

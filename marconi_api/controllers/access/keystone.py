@@ -14,7 +14,7 @@ from typing import Any
 from marconi_api.controllers.access.credentials import is_open, named_project, sent_token
 from marconi_api.controllers.access.guessing import Guessing
 from marconi_api.controllers.access.identity import Identity
-from marconi_api.model.tokens import ADMIN, OPERATOR
+from marconi_api.policy import ADMIN, OPERATOR
 from marconi_api.wire.failures import (
     IdentityUnavailable,
     InvalidCredential,

@@ -3,7 +3,7 @@
 import ipaddress
 from typing import Any
 
-from marconi_api.model.tokens import ROLES
+from marconi_api.policy import ROLES
 
 #: The headers are believed.
 TRUSTED = 'trusted'

@@ -12,7 +12,8 @@ from marconi_api.controllers.access.credentials import is_open, named_project, s
 from marconi_api.controllers.access.guessing import Guessing
 from marconi_api.controllers.access.identity import Identity
 from marconi_api.errors import MarconiError
-from marconi_api.model.tokens import OPERATOR, Tokens, Valid
+from marconi_api.model.tokens import Tokens, Valid
+from marconi_api.policy import OPERATOR
 from marconi_api.wire.failures import InvalidCredential, NoCredential, NotYourProject
 from marconi_api.wire.requests import Request
 

@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 
 from marconi_api.controllers.access.credentials import named_project
-from marconi_api.controllers.access.identity import UNNAMED, Identity
-from marconi_api.model.tokens import ROLES
+from marconi_api.controllers.access.identity import Identity
+from marconi_api.policy import ROLES, UNNAMED
 from marconi_api.wire.requests import Request
 
 #: Learns who asks; raises what the answer is to those who do not get in.

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from marconi_api import limits
+from marconi_api.errors import NotThisQueue
 from marconi_api.model import QueueKey
 from marconi_api.wire.doors import Placeholder
 from marconi_api.wire.requests import Request
@@ -13,9 +14,12 @@ def queue_named(request: Request, name: str) -> QueueKey:
     """The queue of that name in the project of the request.
 
     :raises InvalidQueueName: where the name, or the project's, breaks the rules
+    :raises NotThisQueue: where the credential is for other queues
     """
     limits.in_force.check_queue_name(name)
     limits.in_force.check_project(request.project)
+    if not request.identity.may_name(name):
+        raise NotThisQueue(name, request.identity.queues)
     return QueueKey.of(request.project, name)
 
 

@@ -10,6 +10,8 @@ from webtest import TestApp, TestResponse
 
 from marconi_api.controllers.openstack import signed_urls
 from marconi_api.model import QueueKey
+from marconi_api.policy import ROLES, roles_that_may
+from marconi_api.wire.doors import alternatives
 
 from ..client import CLIENT_ID, OTHER_CLIENT_ID, PROJECT, Api, LaterApi, id_of
 from .document import DOCUMENT, METHODS, OPERATIONS, RESOURCES, check_reply, resolved, validate
@@ -34,8 +36,22 @@ def all_examples() -> Iterator[tuple[str, str, int, Example]]:
             common = {**common, **COMMON_FAILURES_V2}
         for status, failure in common.items():
             yield method, path, status, base._replace(headers={**base.headers, **failure.headers})
+        if role := one_that_may_not(method, path):
+            headers = {**base.headers, 'X-Roles': role}
+            yield method, path, 403, base._replace(headers=headers)
         if (method, path) not in NEED_NO_STORAGE:
             yield method, path, 503, base._replace(given='no storage')
+
+
+def one_that_may_not(method: str, path: str) -> str | None:
+    """A role that is not enough, whatever the form of the request."""
+    for role in ROLES:
+        for names in alternatives(RESOURCES[path].names[method]):
+            if all(role in (roles_that_may(action) or ROLES) for action in names):
+                break
+        else:
+            return role
+    return None
 
 
 ALL = list(all_examples())

@@ -1,5 +1,7 @@
 """Version 1 of the API, frozen since 2014: the table of its resources."""
 
+from marconi_api import policy
+from marconi_api.controllers.openstack import actions
 from marconi_api.controllers.openstack.documents import error_reply
 from marconi_api.controllers.openstack.hooks import IdentityHook
 from marconi_api.controllers.openstack.names import PLACEHOLDERS
@@ -28,6 +30,8 @@ VERSION = {
 #: What looks at each request before its action.
 HOOKS = (IdentityHook(required=False),)
 
+PREFIX = '/v1'
+
 #: Which controller serves which path.
 RESOURCES = {
     '/v1': HomeController(),
@@ -42,4 +46,12 @@ RESOURCES = {
     '/v1/queues/{queue}/claims/{claim}': ClaimController(),
 }
 
-DOOR = Door(resources=RESOURCES, hooks=HOOKS, placeholders=PLACEHOLDERS, error_reply=error_reply)
+DOOR = Door(
+    prefix=PREFIX,
+    resources=RESOURCES,
+    actions=actions.V1,
+    policy=policy,
+    hooks=HOOKS,
+    placeholders=PLACEHOLDERS,
+    error_reply=error_reply,
+)

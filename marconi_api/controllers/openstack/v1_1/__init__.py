@@ -1,5 +1,7 @@
 """Version 1.1 of the API: the table of its resources. Version 2 grew out of it."""
 
+from marconi_api import policy
+from marconi_api.controllers.openstack import actions
 from marconi_api.controllers.openstack.documents import error_reply
 from marconi_api.controllers.openstack.hooks import IdentityHook
 from marconi_api.controllers.openstack.names import PLACEHOLDERS
@@ -49,4 +51,12 @@ RESOURCES = {
     **pools_and_flavors(PREFIX),
 }
 
-DOOR = Door(resources=RESOURCES, hooks=HOOKS, placeholders=PLACEHOLDERS, error_reply=error_reply)
+DOOR = Door(
+    prefix=PREFIX,
+    resources=RESOURCES,
+    actions=actions.V1_1,
+    policy=policy,
+    hooks=HOOKS,
+    placeholders=PLACEHOLDERS,
+    error_reply=error_reply,
+)

@@ -1,5 +1,7 @@
 """Version 2 of the API, which today's clients speak: the table of its resources."""
 
+from marconi_api import policy
+from marconi_api.controllers.openstack import actions
 from marconi_api.controllers.openstack.documents import error_reply
 from marconi_api.controllers.openstack.hooks import IdentityHook, SignedUrlHook
 from marconi_api.controllers.openstack.names import PLACEHOLDERS
@@ -78,4 +80,12 @@ RESOURCES = {
     **pools_and_flavors(PREFIX),
 }
 
-DOOR = Door(resources=RESOURCES, hooks=HOOKS, placeholders=PLACEHOLDERS, error_reply=error_reply)
+DOOR = Door(
+    prefix=PREFIX,
+    resources=RESOURCES,
+    actions=actions.V2,
+    policy=policy,
+    hooks=HOOKS,
+    placeholders=PLACEHOLDERS,
+    error_reply=error_reply,
+)

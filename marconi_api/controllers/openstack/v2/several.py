@@ -3,6 +3,7 @@
 from typing import Any
 
 from marconi_api import limits, model
+from marconi_api.controllers.openstack.names import queue_named
 from marconi_api.controllers.openstack.v1_1.claims import terms
 from marconi_api.controllers.openstack.v1_1.controller import Controller
 from marconi_api.controllers.openstack.v1_1.messages import message_documents
@@ -22,15 +23,13 @@ from marconi_api.wire.requests import Request
 from marconi_api.wire.values import IntegerParameter, ListParameter, boolean_parameter
 
 
-def _keys(project: str, names: list[str]) -> list[QueueKey]:
+def _keys(request: Request, names: list[str]) -> list[QueueKey]:
     """The queues of these names, each of which is to be named once."""
     limits.in_force.queues_in_request.check('The number of queues', len(names))
-    limits.in_force.check_project(project)
-    for name in names:
-        limits.in_force.check_queue_name(name)
+    keys = [queue_named(request, name) for name in names]
     if len(set(names)) < len(names):
         raise InvalidRequest('Name each queue once.')
-    return [QueueKey.of(project, name) for name in names]
+    return keys
 
 
 class ClaimsAcrossQueuesController(Controller):
@@ -49,7 +48,7 @@ class ClaimsAcrossQueuesController(Controller):
         limit = limits.in_force.messages_in_claim(body.limit)
         ttl, grace = terms(body)
         limits.in_force.check_claim_grace(grace)
-        keys = _keys(request.project, [sent.name for sent in body.queues])
+        keys = _keys(request, [sent.name for sent in body.queues])
         sources = [_source(key, sent) for key, sent in zip(keys, body.queues, strict=True)]
         claims, missing = model.store.claims.create_across(sources, ttl, grace, limit)
         document = {
@@ -95,7 +94,7 @@ class MessagesOfQueuesController(Controller):
         if not queue:
             raise MissingParameter('Name the queues to look at, ?queue=NAME1&queue=NAME2:MARKER')
         places = [place.partition(':') for place in queue]
-        keys = _keys(request.project, [name for name, _, _ in places])
+        keys = _keys(request, [name for name, _, _ in places])
         markers = {key: marker for key, (_, _, marker) in zip(keys, places, strict=True)}
         documents, missing, is_end = [], [], True
         for key in keys:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from marconi_api import limits, model
+from marconi_api import limits, model, policy
 from marconi_api.controllers.openstack.v1_1.claims import terms
 from marconi_api.controllers.openstack.v1_1.controller import Controller
 from marconi_api.controllers.openstack.v1_1.types import ClaimRenewal, NewClaim
@@ -101,6 +101,9 @@ class VerdictsController(Controller):
         if len({sent.id for sent in body.verdicts}) < len(body.verdicts):
             raise InvalidRequest('Of one message there can be one verdict only.')
         verdicts = [_verdict(sent) for sent in body.verdicts]
+        policy.permit(
+            request.identity.roles, {f'messages:{verdict.verdict}' for verdict in verdicts}
+        )
         return json_reply(_document(model.store.verdicts.give(queue, claim, verdicts)))
 
 

@@ -1,0 +1,173 @@
+"""Which role may do which action, written once.
+
+An action has the name that Zaqar's policies have for it, where they have one. Which request is
+which action stands beside the tables of resources, ``controllers/openstack/actions.py``. An
+action without a line here is not served: the application does not start.
+
+Rules in the form of oslo.policy can take rights away, but not give any. Only ``role:NAME or
+role:NAME`` and ``!`` (nobody) are understood: the library would bring a dozen others along.
+"""
+
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+
+from marconi_api.errors import NotAuthorized
+
+#: The roles of a project, from the narrowest, and that of the service's own people, who may name
+#: any project.
+PRODUCER = 'producer'
+CONSUMER = 'consumer'
+READER = 'reader'
+WRITER = 'writer'
+ADMIN = 'admin'
+OPERATOR = 'operator'
+ROLES = (PRODUCER, CONSUMER, READER, WRITER, ADMIN, OPERATOR)
+
+#: In place of a role: the bearer of a signed URL. Path, method, project and time have been
+#: found to be what was granted; nothing else is to be asked.
+SIGNED = 'signed'
+
+#: In place of a role: in trusted mode, a client of whom the proxy in front names no role that
+#: we know. It may do what an admin may, but for ``/v2/health``.
+UNNAMED = 'unnamed'
+
+#: In place of roles: the action is open to those who show no credential, too.
+ANYBODY = None
+
+#: The roles of a project that may do an action. An operator may do each of them.
+ALLOWED: Mapping[str, tuple[str, ...] | None] = {
+    # What says which versions there are, and whether the service works.
+    'versions:get': ANYBODY,
+    'ping:get': ANYBODY,
+    # What there is to ask for, and whether a queue is there.
+    'description:get': (PRODUCER, CONSUMER, READER, WRITER, ADMIN),
+    'home:get': (PRODUCER, CONSUMER, READER, WRITER, ADMIN),
+    'queues:get': (PRODUCER, CONSUMER, READER, WRITER, ADMIN),
+    # Looks over all that is there.
+    'queues:get_all': (READER, WRITER, ADMIN),
+    'queues:stats': (READER, WRITER, ADMIN),
+    'messages:get_all': (READER, WRITER, ADMIN),
+    # Looks at what one has the name of.
+    'messages:get': (CONSUMER, READER, WRITER, ADMIN),
+    'claims:get': (CONSUMER, READER, WRITER, ADMIN),
+    # What a producer does.
+    'queues:create': (PRODUCER, WRITER, ADMIN),
+    'messages:create': (PRODUCER, WRITER, ADMIN),
+    # What a consumer does.
+    'claims:create': (CONSUMER, WRITER, ADMIN),
+    'claims:update': (CONSUMER, WRITER, ADMIN),
+    'claims:delete': (CONSUMER, WRITER, ADMIN),
+    'messages:pop': (CONSUMER, WRITER, ADMIN),
+    'messages:delete': (CONSUMER, WRITER, ADMIN),
+    'messages:release': (CONSUMER, WRITER, ADMIN),
+    'messages:touch': (CONSUMER, WRITER, ADMIN),
+    'messages:park': (CONSUMER, WRITER, ADMIN),
+    # The same with what no claim holds, or whatever holds it.
+    'messages:delete_without_claim': (WRITER, ADMIN),
+    'messages:park_without_claim': (WRITER, ADMIN),
+    'messages:kick': (WRITER, ADMIN),
+    # What concerns all of a queue, or all of a project.
+    'queues:update': (ADMIN,),
+    'queues:delete': (ADMIN,),
+    'queues:purge': (ADMIN,),
+    'queues:share': (ADMIN,),
+    'messages:delete_all': (ADMIN,),
+    'health:get': (ADMIN,),
+}
+
+#: What needs a role that somebody has named, also where headers are believed.
+_NEVER_UNNAMED = frozenset(('health:get',))
+
+
+def _in_place_of_a_role(action: str, allowed: Iterable[str]) -> Iterable[str]:
+    """Those who have no role of a project, and may do what its admin may."""
+    if ADMIN not in allowed:
+        return ()
+    return (OPERATOR, SIGNED) if action in _NEVER_UNNAMED else (OPERATOR, SIGNED, UNNAMED)
+
+
+Rules = Mapping[str, frozenset[str] | None]
+
+
+def _as_written() -> Rules:
+    return {
+        action: allowed
+        if allowed is ANYBODY
+        else frozenset((*allowed, *_in_place_of_a_role(action, allowed)))
+        for action, allowed in ALLOWED.items()
+    }
+
+
+_in_force: Rules = _as_written()
+
+
+def roles_that_may(action: str) -> frozenset[str] | None:
+    """All roles that may do an action, and what may in place of one; None if anybody may.
+
+    :raises LookupError: if it has no line here
+    """
+    if action not in ALLOWED:
+        raise LookupError(f'say in policy.ALLOWED who may do {action!r}')
+    return _in_force[action]
+
+
+def permit(roles: frozenset[str], actions: Iterable[str]) -> None:
+    """Let those who have these roles do all of the actions.
+
+    :raises NotAuthorized: if none of the roles is enough for one of them
+    """
+    for action in actions:
+        allowed = _in_force[action]
+        if allowed is not ANYBODY and allowed.isdisjoint(roles):
+            raise NotAuthorized([role for role in ROLES if role in allowed])
+
+
+# ---------------------------------------------------------------- taking rights away
+
+
+class PolicyError(Exception):
+    """Rules cannot be used; the message is one line that says what to change."""
+
+
+def init_policy(rules: Mapping[str, str]) -> None:
+    """Put the table in force, as far as these rules leave it; see :func:`narrowed`."""
+    global _in_force
+    _in_force = narrowed(rules)
+
+
+def narrowed(rules: Mapping[str, str]) -> Rules:
+    """The table, but that some actions are for some roles alone.
+
+    :param rules: by the action, such as ``role:writer or role:admin``, or ``!`` for nobody
+    :raises PolicyError: if a name is not known, or a rule would give a right
+    """
+    in_force = dict(_as_written())
+    for action, rule in rules.items():
+        if action not in ALLOWED:
+            alike = get_close_matches(action, ALLOWED, n=1)
+            raise PolicyError(
+                f'{action} is not an action' + (f': did you mean {alike[0]}?' if alike else '')
+            )
+        named = _roles_in(action, rule)
+        in_force[action] = frozenset((*named, *_in_place_of_a_role(action, named)))
+    return in_force
+
+
+def _roles_in(action: str, rule: str) -> frozenset[str]:
+    may = _as_written()[action]
+    if may is ANYBODY:
+        raise PolicyError(f'{action} is open to everybody, and stays so')
+    if rule.strip() == '!':
+        return frozenset()
+    roles = [check.strip().removeprefix('role:') for check in rule.split(' or ')]
+    for role, check in zip(roles, rule.split(' or '), strict=True):
+        if role not in ROLES or role == check.strip():
+            raise PolicyError(
+                f'{action}: a rule reads "role:writer or role:admin", or "!", not {rule!r};'
+                f' the roles are {", ".join(ROLES)}'
+            )
+        if role not in may:
+            raise PolicyError(
+                f'{action}: the role {role} may not do it anyway; a file can only take rights away'
+            )
+    return frozenset(roles)
