@@ -36,7 +36,6 @@ _KILL_ONESELF = """
 START = """
 import sys
 from marconi_api.processes.embedded.cluster import EmbeddedPostgres
-from tests.directories import open_directory
 print(EmbeddedPostgres(sys.argv[1], durable=False).start())
 """
 
