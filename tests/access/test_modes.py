@@ -42,6 +42,14 @@ def test_a_service_for_other_machines_does_not_start_before_somebody_has_said_wh
     assert 'could use any project: set MARCONI_ACCESS to token or keystone' in line
 
 
+def test_a_start_that_is_refused_makes_no_data_directory() -> None:
+    with services(prepared=False) as start:
+        service = start(HOST='0.0.0.0')
+        refused(service)
+
+        assert not service.data_dir.exists()
+
+
 def test_every_interface_asks_for_a_mode(everywhere: Listener) -> None:
     with pytest.raises(ServiceError, match='set MARCONI_ACCESS'):
         mode_of_access(settings(), everywhere.address)
