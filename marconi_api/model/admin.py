@@ -112,15 +112,19 @@ class Admin:
     def __repr__(self) -> str:
         return '<admin: overview(), projects(), queues(project), queue(name, project), tokens, expire()>'
 
-    def overview(self, limit: int = 20) -> list[QueueView]:
-        """The queues of all projects, the one with most messages first; nothing changes by it.
+    def overview(self, limit: int = 20, project: str | None = None) -> list[QueueView]:
+        """The queues of a project, or of all, the one with most messages first; it only looks.
 
         The time grows with the number of all messages, which are counted a slice at a time.
         """
         _LIMIT.check('limit', limit)
         depths = self._depths()
-        deepest = sorted(depths, key=lambda queue_id: -depths[queue_id].total())[:limit]
-        named = self._database.rows(_NAMES, {'ids': deepest, 'limit': limit})
+        deepest = sorted(depths, key=lambda queue_id: -depths[queue_id].total())
+        if project is not None:
+            ours = {QueueKey.of(project, name).id for name in self.queues(project)}
+            deepest = [queue_id for queue_id in deepest if queue_id in ours]
+        parameters = {'ids': deepest[:limit], 'limit': limit, 'project': project}
+        named = self._database.rows(_NAMES, parameters)
         named.sort(key=lambda row: (-depths[row[0]].total(), row[1:]))
         return Lines(
             QueueView(name, project, **{state: depths[queue_id][state] for state in LIVE_STATES})
@@ -161,10 +165,14 @@ class Admin:
             key, self._database, self._queues, self._messages, self._claims, self._became_ready
         )
 
+    def projects_with(self, name: str) -> list[str]:
+        """Up to three projects that have a queue of that name."""
+        rows = self._database.rows(_PROJECTS_WITH, {'name': name})
+        return [project for (project,) in rows]
+
     def _not_found(self, name: str, project: str) -> QueueNotFound:
         error = QueueNotFound(name, project)
-        rows = self._database.rows(_PROJECTS_WITH, {'name': name})
-        for (other,) in rows:
+        for other in self.projects_with(name):
             error.add_note(f'There is this one: admin.queue({name!r}, {other!r})')
         return error
 
@@ -315,7 +323,8 @@ _NAMES = f"""
      WHERE queue_id = ANY (%(ids)s::bigint[]) AND floor < {RETIRED}
      UNION
     SELECT * FROM (
-        SELECT queue_id, project, name FROM queues WHERE floor < {RETIRED}
+        SELECT queue_id, project, name FROM queues
+         WHERE floor < {RETIRED} AND project = coalesce(%(project)s, project)
          ORDER BY project, name LIMIT %(limit)s) AS first_by_name
 """
 

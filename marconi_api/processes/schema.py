@@ -5,6 +5,7 @@ one line that tells the operator what to do.
 """
 
 import contextlib
+import logging
 import shlex
 import shutil
 import sys
@@ -24,6 +25,9 @@ from marconi_api.model.postgres.tables import metadata
 from marconi_api.processes.installation import ALEMBIC_INI, normalise_url
 
 OLDEST_POSTGRESQL = 13
+
+# What is done is told in words of ours.
+logging.getLogger('alembic').setLevel(logging.WARNING)
 
 # Seconds; a host that swallows packets would hold the start for minutes otherwise.
 CONNECT_TIMEOUT = 5

@@ -56,8 +56,6 @@ def serve(settings: Any) -> None:
     stop = StopRequest()
     name_process('marconi')
     logging.config.dictConfig(settings.logging.to_dict())
-    # It tells each step by itself (see schema.py).
-    logging.getLogger('alembic').setLevel(logging.WARNING)
     _raise_descriptor_limit()
     with contextlib.closing(Listener(settings.server, stop)) as listener:
         mode = mode_of_access(settings, listener.address)

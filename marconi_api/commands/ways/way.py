@@ -1,0 +1,78 @@
+"""What can be done with the queues of one project, whichever way they are reached."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import msgspec
+
+from marconi_api.model import PeekedMessage
+
+#: Told how many of something have been dealt with.
+Told = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class QueueLine:
+    """A queue and how many messages it has; ``free`` ones are ready or delayed."""
+
+    project: str
+    name: str
+    free: int
+    claimed: int
+    parked: int
+
+    @property
+    def total(self) -> int:
+        """All messages."""
+        return self.free + self.claimed + self.parked
+
+
+@dataclass(frozen=True)
+class End:
+    """The first or the last message in the line; ``age`` in seconds."""
+
+    id: str
+    age: int
+
+
+@dataclass(frozen=True)
+class Details:
+    """All that is known of a queue; only the database tells what is None otherwise."""
+
+    line: QueueLine
+    oldest: End | None
+    newest: End | None
+    #: The text of a JSON object.
+    metadata: str
+    ready: int | None = None
+    delayed: int | None = None
+    #: Those that end first.
+    claims: Sequence[Any] | None = None
+
+
+class Way(Protocol):
+    """The queues of one project.
+
+    A queue that must be there, and is not, is a ``NothingFound``.
+    """
+
+    def queues(self, limit: int) -> list[QueueLine]:
+        """The queues with the most messages, these first."""
+
+    def details(self, queue: str) -> Details:
+        """All that is known of a queue."""
+
+    def peek(
+        self, queue: str, states: Sequence[str], limit: int, after: str | None
+    ) -> list[PeekedMessage]:
+        """The first messages in those states, in posting order; nothing changes by it."""
+
+
+def is_json(text: str) -> bool:
+    """Whether the text is one JSON value."""
+    try:
+        msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError, UnicodeError):
+        return False
+    return True
