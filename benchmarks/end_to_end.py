@@ -30,7 +30,7 @@ from benchmarks.service import Service, connect, running_service
 #: Messages that wait when a measurement begins, for each second that it takes.
 BACKLOG = 30_000
 
-#: The goal and the least of issue 5: answers over HTTP as a share of pgbench.
+#: The goal, and the least in brackets: answers over HTTP as a share of pgbench.
 GOALS = {
     'post 1': '0.40 (0.25)',
     'post 10': '0.40 (0.25)',

@@ -30,7 +30,7 @@ FEW = 1000
 
 P50, P99, CPU = 'claim p50, ms', 'claim p99, ms', 'CPU a cycle, ms'
 
-#: Of issue 5: the goal, and the least in brackets.
+#: The goal, and the least in brackets.
 GOALS = (
     'The goal for the claim at 5 million waiting, and behind 10,000 claimed, is 1.1 times its '
     'latency at a thousand (1.3 at the most); for the CPU of a cycle after 60 s of a snapshot '

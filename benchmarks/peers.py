@@ -32,7 +32,7 @@ from benchmarks.zaqar import DURABILITY, RELEASES, redis, zaqar
 OURS = 'each commit flushed'
 WORKS = ('post 1', 'post 10', 'list 10', WORK_QUEUE)
 
-#: The goal and the least of issue 5: ours as a multiple of Zaqar's.
+#: The goal, and the least in brackets: Marconi's speed as a multiple of Zaqar's.
 GOALS = {
     ('v1', 'post 1'): '2 (1.3)',
     ('v1', 'post 10'): '2 (1.3)',

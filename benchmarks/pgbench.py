@@ -68,7 +68,7 @@ def script_of(listener: Listener, steps: Sequence[tuple[str, Request]]) -> str:
     """What the service sends for the steps, for pgbench to repeat.
 
     It is sent as it was heard, but for what must be another each time: the id of a claim, the
-    place where its scan starts (as Marconi remembers it, see model/postgres/hints.py), and the
+    place where its scan starts (as Marconi remembers it, see model/postgres/low_water_marks.py), and the
     ids that 'delete' deletes: those that the last 'claim' took. To get at these, pgbench needs what a
     'claim' or a 'pop' returns in one row.
     """

@@ -45,7 +45,7 @@ def _asks(settings: Any) -> Asks:
     """What learns who asks, by the mode of access."""
     mode = modes.mode_of(settings, settings.server.host)
     if mode is None:
-        raise ServiceError('on another address than 127.0.0.1, set MARCONI_ACCESS')
+        raise ServiceError('other machines reach HOST: set MARCONI_ACCESS')
     access, roles = settings.access, settings.access.roles.to_dict()
     if mode == modes.TRUSTED:
         return believing(roles)

@@ -55,7 +55,7 @@ class NotThisQueue(MarconiError):
 
 
 class DeadLetterCycle(MarconiError):
-    """Dead letters would come back to the queue that they left, or go on and on."""
+    """Dead letters would return to the queue that they left, or pass through too many queues."""
 
     status = 400
     title = 'Invalid API request'
@@ -68,17 +68,17 @@ class DeadLetterCycle(MarconiError):
 
 
 class NotHeldByThisClaim(MarconiError):
-    """The claim that should vouch for a change is unknown, over, or holds other messages."""
+    """The claim that a change names is unknown, has lapsed, or does not hold the message."""
 
     status = 400
     title = 'Unable to delete'
 
     def __init__(self, message: str, claim: str) -> None:
-        super().__init__(f'Message {message} is not under the claim {claim}; nothing was changed.')
+        super().__init__(f'Claim {claim} does not hold message {message}; nothing was changed.')
 
 
 class HeldByAnotherClaim(MarconiError):
-    """Someone else's live claim holds the message."""
+    """Another live claim holds the message."""
 
     status = 403
     title = 'Unable to delete'
@@ -138,7 +138,7 @@ class NoneOfThemFound(NotFound):
     """None of the messages that a request names exists."""
 
     def __init__(self, queue: str, project: str) -> None:
-        super().__init__(f'None of them exists in queue {queue}{_in_project(project)}.')
+        super().__init__(f'None of the messages exists in queue {queue}{_in_project(project)}.')
 
 
 class ClaimNotFound(NotFound):
@@ -163,34 +163,34 @@ class QuotaExceeded(MarconiError):
 
 
 class MetadataConflict(MarconiError):
-    """A change of metadata names something that is not there."""
+    """A change of metadata names a member that does not exist."""
 
     status = 409
     title = 'Resource conflict'
 
     def __init__(self, name: str) -> None:
-        super().__init__(f'There is no metadata called {name[:80]!r}: add it first.')
+        super().__init__(f'The metadata has no member {name[:80]!r}: add it first.')
 
 
 class StorageUnavailable(MarconiError):
-    """PostgreSQL did not answer, or not in time; a write may have happened or not."""
+    """PostgreSQL did not answer in time; it is unknown whether a write was carried out."""
 
     status = 503
     title = 'Service temporarily unavailable'
 
     def __init__(self) -> None:
-        super().__init__('The storage is out of reach at the moment: please try again.')
+        super().__init__('The storage cannot be used at the moment: try again.')
 
 
 class Fault(MarconiError):
-    """A fault of ours, which the request could not help."""
+    """A fault of the service, which another request cannot avoid."""
 
     def __init__(self) -> None:
-        super().__init__('Something went wrong on our side; it has been logged.')
+        super().__init__('The service has failed by a fault of its own, which it has logged.')
 
 
 class NotFinished(MarconiError):
-    """There is more to do than one request may take: the same request again goes on."""
+    """One request may not do all of the work: send it again for the rest."""
 
     status = 503
     title = 'Not finished'
@@ -206,7 +206,7 @@ class CountUnderWay(MarconiError):
     title = 'Service temporarily unavailable'
 
     def __init__(self) -> None:
-        super().__init__('Another count is under way: please try again.')
+        super().__init__('Another queue is being counted: try again.')
 
 
 class QueueCollision(MarconiError):
@@ -215,7 +215,7 @@ class QueueCollision(MarconiError):
     status = 500
 
     def __init__(self, queue: str) -> None:
-        super().__init__(f'The name {queue} cannot be used: please choose another.')
+        super().__init__(f'The name {queue} cannot be used: choose another.')
 
 
 def _in_project(project: str) -> str:

@@ -167,13 +167,14 @@ class Limits:
         """A reason is a remark, not a document; PostgreSQL's text holds no NUL."""
         if len(reason) > self.max_park_reason or '\0' in reason:
             raise InvalidRequest(
-                f'The reason must not exceed {self.max_park_reason} characters, nor hold a NUL.'
+                f'The reason must not exceed {self.max_park_reason} characters, and must not have '
+                'the character NUL.'
             )
 
     def check_queue_name(self, name: str) -> None:
         """A queue's name is of the form that all versions ask for."""
         if not self.is_queue_name(name):
-            raise InvalidQueueName(f'A queue is named with {self.form_of_names}.')
+            raise InvalidQueueName(f'The name of a queue must have {self.form_of_names}.')
 
     def is_queue_name(self, name: str) -> bool:
         """Whether clients can name a queue so."""

@@ -47,7 +47,7 @@ def test_where_no_postgresql_has_run_its_programs_are_not_known(tmp_path: Path) 
     done = marconi('paths', 'programs', MARCONI_DATA_DIR=str(tmp_path))
 
     assert (done.returncode, done.stdout) == (1, '')
-    assert re.fullmatch(r'marconi: no PostgreSQL has run on .*\n', done.stderr)
+    assert re.fullmatch(r'marconi: found no PostgreSQL that has run on .*\n', done.stderr)
     assert marconi('paths', MARCONI_DATA_DIR=str(tmp_path)).stdout.endswith(f'data: {tmp_path}\n')
 
 

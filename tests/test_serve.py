@@ -293,7 +293,7 @@ def test_a_port_that_is_taken_is_named(service: Service, start: Start) -> None:
 
 @pytest.mark.parametrize('port', ['no', '65536', '-1'])
 def test_what_is_no_port_is_refused(start: Start, port: str) -> None:
-    assert f'{port} is no port number: change PORT' in refused(start(PORT=port))
+    assert f'{port} is not a port number: change PORT' in refused(start(PORT=port))
 
 
 def test_a_database_out_of_reach_is_named_without_its_password(start: Start) -> None:
@@ -538,7 +538,7 @@ def test_a_killed_janitor_is_replaced(start: Start) -> None:
     wait_until(lambda: _named(service, 'marconi-janitor') not in ([], [janitor]))
     _, err = service.end(signal.SIGTERM)
 
-    assert 'the janitor ended unasked, by signal 9; it is started again' in err
+    assert 'the janitor has ended by signal 9; it is started again' in err
 
 
 def test_a_killed_postgresql_is_started_again(start: Start) -> None:

@@ -11,13 +11,15 @@ from marconi_api.processes.settings import read_settings
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What follows its name."""
-    parser.add_argument('--forever', action='store_true', help='go on until stopped')
+    parser.add_argument(
+        '--forever', action='store_true', help='run a round every janitor.interval seconds'
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Remove what has expired: one round, or round after round with --forever.
+    """Remove the rows of expired messages: one round, or round after round with --forever.
 
-    ``marconi serve`` does this by itself; it may run any number of times at once.
+    `marconi serve` does this by itself. Several of these commands may run at once.
     """
     settings = read_settings()
     prepare(settings)

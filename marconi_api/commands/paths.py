@@ -17,10 +17,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Print where the settings and alembic's files are, and what the embedded PostgreSQL has.
+    """Print the paths of the settings, of alembic's files and of the embedded PostgreSQL.
 
-    data is its data directory, in which its socket is, too; programs is the directory of the
-    programs that fit it, such as pg_dump.
+    config is the file of settings; alembic is alembic's configuration; data is the data directory
+    of the embedded PostgreSQL, in which its socket is, too; programs is the directory of its
+    programs, such as pg_dump.
 
     For example: pecan shell "$(marconi paths config)"
     or: alembic -c "$(marconi paths alembic)" upgrade head

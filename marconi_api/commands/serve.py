@@ -7,8 +7,8 @@ from marconi_api.processes.settings import read_settings
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Serve the API until it is stopped by Ctrl-C or SIGTERM.
+    """Serve the API until Ctrl-C or SIGTERM.
 
-    Without MARCONI_DATABASE_URL a PostgreSQL is started for it, and stopped with it.
+    Without MARCONI_DATABASE_URL it starts an embedded PostgreSQL, and stops it at its end.
     """
     supervisor.serve(read_settings())

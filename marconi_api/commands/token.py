@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     create = choices.add_parser(
         'create', help='make a token; only the token goes to standard output'
     )
-    create.add_argument('--project', default='', help='the project that it is for')
+    create.add_argument('--project', default='', help='the project whose queues it allows')
     create.add_argument(
         '--role',
         action='append',
@@ -34,14 +34,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     create.add_argument('--name', default='', help='what it is for, in your words')
     create.add_argument(
-        '--expires', type=seconds, metavar='90d', help='when: in m, h, d or w; else never'
+        '--expires',
+        type=seconds,
+        metavar='90d',
+        help='after how long it expires, in m, h, d or w; without it, never',
     )
     create.add_argument(
-        '--queue', metavar='PATTERN', help='the only queues that it opens: orders, or orders-*'
+        '--queue',
+        metavar='PATTERN',
+        help='the only queues that it allows, such as orders, or orders-* for all names that '
+        'start with orders-',
     )
 
     shown = choices.add_parser('list', help='show the tokens of a project, without their secrets')
-    shown.add_argument('--project', default='', help='the project; else those of operators')
+    shown.add_argument(
+        '--project', default='', help='the project; without it, the tokens of operators'
+    )
 
     revoke = choices.add_parser('revoke', help='end a token')
     revoke.add_argument('id', help='its id: the part between mrc_ and the next underscore')
@@ -82,7 +90,7 @@ def _revoke(arguments: argparse.Namespace) -> None:
     token_id = arguments.id.removeprefix('mrc_').partition('_')[0]
     model.store.tokens.revoke(token_id)
     print(
-        f'token {token_id} is revoked; a process that remembers it lets it in for '
+        f'token {token_id} is revoked; a process that remembers it may accept it for '
         'access.cache_seconds more',
         file=sys.stderr,
     )

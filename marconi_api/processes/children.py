@@ -87,7 +87,7 @@ class Companion:
             self._has_ended = True
             pause = self._restarts.note_end()
             log.error(
-                'the %s ended unasked, %s; it is started again in %g s',
+                'the %s has ended %s; it is started again in %g s',
                 *(self._name, how_it_ended(code), pause),
             )
         elif self._restarts.is_due():

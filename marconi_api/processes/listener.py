@@ -106,9 +106,9 @@ def _looked_up(host: str, port: str) -> tuple[int, Any]:
             raise ValueError
         found = socket.getaddrinfo(host, number, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except ValueError:
-        raise ServiceError(f'{port} is no port number: change PORT') from None
+        raise ServiceError(f'{port} is not a port number: change PORT') from None
     except OSError:
-        raise ServiceError(f'{host} is no address of a machine: change HOST') from None
+        raise ServiceError(f'{host} is not the address of a machine: change HOST') from None
     family, _, _, _, name = found[0]
     return family, name
 

@@ -12,8 +12,8 @@ from marconi_api import model
 
 BANNER = """\
 
-  Start with admin: it looks at queues, messages and claims, and mends them.
-  help(admin) and the Tab key tell what there is; nothing changes without a verb that says so.
+  Start with admin: it shows queues, messages and claims, and can change them.
+  help(admin) and the Tab key list its methods; help says which of them change anything.
 """
 
 

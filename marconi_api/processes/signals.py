@@ -58,7 +58,7 @@ class StopRequest:
         if number in STOP_SIGNALS or (number == signal.SIGHUP and self._ends_with_terminal):
             self._is_set = True
         elif number == signal.SIGHUP:
-            log.warning('SIGHUP is ignored: restart Marconi to have it read its settings anew')
+            log.warning('SIGHUP is ignored: restart Marconi to apply changed settings')
 
 
 def _do_nothing(*_: object) -> None:

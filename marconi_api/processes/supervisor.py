@@ -113,11 +113,12 @@ def mode_of_access(settings: Any, address: Address) -> str:
     mode = modes.mode_of(settings, address.host)
     if mode is None:
         raise ServiceError(
-            f'whoever reaches {address} could use any project: set MARCONI_ACCESS to token or '
-            'keystone; or to trusted, if a proxy checks who asks; or leave HOST at 127.0.0.1'
+            f'any program that reaches {address} could use any project: set MARCONI_ACCESS to '
+            'token or keystone; or to trusted, if a proxy authenticates the clients; or leave HOST '
+            'at 127.0.0.1'
         )
     if mode == modes.TRUSTED and not modes.is_loopback(address.host):
-        warning = f'everybody who reaches {address} is believed to be the project that they name'
+        warning = f'any program that reaches {address} may use any project'
         log.warning('%s (MARCONI_ACCESS=trusted)', warning)
         if not _log_is_on_stderr():
             print(f'marconi: {warning}', file=sys.stderr, flush=True)

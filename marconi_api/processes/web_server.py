@@ -95,7 +95,7 @@ class Uwsgi:
     def look_after(self) -> None:
         """Make sure that uwsgi still runs, as it must until it is stopped."""
         if self._process.poll() is not None:
-            raise ServiceError(f'uwsgi ended unasked, with code {self._process.returncode}')
+            raise ServiceError(f'uwsgi has ended by itself, with code {self._process.returncode}')
 
     def stop(self) -> None:
         """Take no new clients; let requests in flight finish, for ``server.stop_timeout`` seconds."""

@@ -45,7 +45,7 @@ def _parse(parse: Callable[[str], Any], text: str) -> Any:
     try:
         return parse(text)
     except msgspec.ValidationError as error:
-        raise InvalidBody(f'The body has not the shape that is due: {error}.') from None
+        raise InvalidBody(f'The body does not have the expected shape: {error}.') from None
     except msgspec.DecodeError as error:
         raise InvalidBody(f'The body is not valid JSON: {error}.') from None
 

@@ -13,28 +13,28 @@ class MalformedRequest(MarconiError):
 
 
 class InvalidBody(MarconiError):
-    """The body is missing, is not JSON, or has not the shape that is due."""
+    """The body is missing, is not JSON, or does not have the expected shape."""
 
     status = 400
     title = 'Invalid request body'
 
 
 class InvalidParameter(MarconiError):
-    """A query parameter has not the type that is due."""
+    """A query parameter does not have the expected type."""
 
     status = 400
     title = 'Invalid parameter'
 
 
 class MissingParameter(MarconiError):
-    """A query parameter that the action cannot do without is absent."""
+    """A query parameter that the action requires is absent."""
 
     status = 400
     title = 'Missing parameter'
 
 
 class MissingHeader(MarconiError):
-    """A header that the action cannot do without is absent."""
+    """A header that the action requires is absent."""
 
     status = 400
     title = 'Missing header value'
@@ -56,14 +56,14 @@ class InvalidClientId(MarconiError):
 
 
 class EmptyProject(MarconiError):
-    """``X-Project-Id`` is there but says nothing."""
+    """``X-Project-Id`` is there but empty."""
 
     status = 400
     title = 'Empty project header not allowed'
 
     def __init__(self) -> None:
         super().__init__(
-            'The header X-Project-Id must not be empty: name a project or leave it out.'
+            'The header X-Project-Id must not be empty: name a project, or leave the header out.'
         )
 
 
@@ -145,10 +145,10 @@ class TooManyFailures(MarconiError):
 
 
 class NotOffered(NotFound):
-    """A part of the API that this service leaves out, as an installation of Zaqar may."""
+    """This service does not offer this part of the API. A Zaqar may leave it out, too."""
 
     def __init__(self, what: str) -> None:
-        super().__init__(f'This service offers no {what}.')
+        super().__init__(f'This service does not offer {what}.')
 
 
 class UnknownPath(MarconiError):
@@ -194,13 +194,13 @@ class BodyTooSlow(MarconiError):
 
 
 class NotAcceptable(MarconiError):
-    """The client takes no JSON."""
+    """``Accept`` does not include JSON."""
 
     status = 406
     title = 'Not acceptable'
 
     def __init__(self) -> None:
-        super().__init__('Only application/json is served: let Accept include it.')
+        super().__init__('This service replies in application/json only: include it in Accept.')
 
 
 class WrongContentType(MarconiError):

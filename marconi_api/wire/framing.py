@@ -108,7 +108,7 @@ def _check_length(environ: Mapping[str, Any]) -> None:
         if length is not None:
             raise MalformedRequest('Send either Content-Length or Transfer-Encoding, not both.')
         if coding.lower() != 'chunked' or environ['SERVER_PROTOCOL'] != 'HTTP/1.1':
-            raise MalformedRequest('The only Transfer-Encoding is chunked, in HTTP/1.1.')
+            raise MalformedRequest('Transfer-Encoding must be chunked, and needs HTTP/1.1.')
     elif length is None and environ['REQUEST_METHOD'] not in _METHODS_WITHOUT_BODY:
         _refuse_hidden_headers(environ)
 

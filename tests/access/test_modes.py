@@ -61,7 +61,7 @@ def test_who_believes_everybody_is_told_so_once(
     with caplog.at_level(logging.WARNING):
         assert mode_of_access(settings(mode='trusted'), everywhere.address) == 'trusted'
 
-    said = f'everybody who reaches {everywhere.address} is believed'
+    said = f'any program that reaches {everywhere.address} may use any project'
     assert [said in record.getMessage() for record in caplog.records] == [True]
     assert capsys.readouterr().err.count(said) == 1
 

@@ -143,5 +143,5 @@ def test_a_client_is_told_that_another_count_is_under_way(app, queue, counting, 
     with counting(queue):
         response = app.get(f'/{version}/queues/other/stats', headers=client, status=503)
 
-    assert response.json['description'] == 'Another count is under way: please try again.'
+    assert response.json['description'] == 'Another queue is being counted: try again.'
     assert response.headers['Retry-After'] == '1'

@@ -70,7 +70,9 @@ def default_state_dir() -> Path:
     data_home = os.environ.get('XDG_DATA_HOME') or os.path.expanduser('~/.local/share')
     # Without HOME and without an entry in the user database there is nothing to expand.
     if not os.path.isabs(data_home):
-        raise EmbeddedPostgresError('no home directory to keep data in: set MARCONI_DATA_DIR')
+        raise EmbeddedPostgresError(
+            'the user has no home directory in which to keep data: set MARCONI_DATA_DIR'
+        )
     return Path(data_home, 'marconi-api')
 
 
@@ -91,7 +93,7 @@ def programs_of(state_dir: str | Path) -> Path:
         command = file.read_text()
     except OSError as error:
         raise EmbeddedPostgresError(
-            f'no PostgreSQL has run on {state_dir} as far as can be seen: {error.strerror}: {file}: '
+            f'found no PostgreSQL that has run on {state_dir}: {error.strerror}: {file}: '
             'start Marconi on it, or set MARCONI_DATA_DIR'
         ) from None
     # The program, and then its options between double quotes.

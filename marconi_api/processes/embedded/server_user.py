@@ -97,7 +97,7 @@ class ServerUser:
         os.chown(directory, self.uid, self.gid)
         if self.run(['/bin/sh', '-c', 'cd "$0"', str(directory)]).returncode != 0:
             raise EmbeddedPostgresError(
-                f'user {self.name}, as whom PostgreSQL runs, cannot enter {directory}: set '
+                f'PostgreSQL runs as user {self.name}, who cannot enter {directory}: set '
                 'MARCONI_DATA_DIR to a directory that is not below a closed one'
             )
 

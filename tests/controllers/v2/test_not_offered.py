@@ -29,7 +29,7 @@ def test_it_is_not_found_and_the_reason_is_given(
 
     assert response.status_int == 404
     assert response.json['title'] == 'Not found'
-    assert response.json['description'].startswith(f'This service offers no {what}: ')
+    assert response.json['description'].startswith(f'This service does not offer {what}: ')
 
 
 def test_headers_are_checked_first(api: LaterApi) -> None:

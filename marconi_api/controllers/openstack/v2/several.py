@@ -92,7 +92,7 @@ class MessagesOfQueuesController(Controller):
     def get(self, request: Request, queue: list[str] | None = None, **query: Any) -> Reply:
         """A page of each queue, after a marker of each (``queue=NAME:MARKER``)."""
         if not queue:
-            raise MissingParameter('Name the queues to look at, ?queue=NAME1&queue=NAME2:MARKER')
+            raise MissingParameter('Name the queues to list: ?queue=NAME1&queue=NAME2:MARKER')
         places = [place.partition(':') for place in queue]
         keys = _keys(request, [name for name, _, _ in places])
         markers = {key: marker for key, (_, _, marker) in zip(keys, places, strict=True)}

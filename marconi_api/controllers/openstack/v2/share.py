@@ -31,17 +31,20 @@ class ShareController(Controller):
         """Sign what the client may hand on; nothing is stored."""
         if not signed_urls.signer.can_sign:
             raise InvalidRequest(
-                'This service signs no URLs: its operator must set MARCONI_SIGNING_KEYS for that.'
+                'This service does not sign URLs: its operator must set MARCONI_SIGNING_KEYS first.'
             )
         wanted = json.loads(body.text)
         unknown = set(wanted) - {'paths', 'methods', 'expires'}
         if unknown:
-            raise InvalidRequest(f'Not known here: {", ".join(sorted(unknown))[:80]}.')
+            names = ', '.join(sorted(unknown))[:80]
+            raise InvalidRequest(f'The body may have paths, methods and expires, not {names}.')
         paths = _texts('paths', wanted.get('paths', ['messages']))
         if not all(path in _SHAREABLE for path in paths):
             raise InvalidRequest(f'paths must be among {", ".join(_SHAREABLE)}.')
         if '\\' in request.project:
-            raise InvalidRequest('A project with a backslash in its name cannot share.')
+            raise InvalidRequest(
+                'A project whose name has a backslash cannot give pre-signed access.'
+            )
         grant = signed_urls.Grant(
             tuple(f'{self.href(queue)}/{path}' for path in paths),
             _texts('methods', wanted.get('methods', ['GET'])),

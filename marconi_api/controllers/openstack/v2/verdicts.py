@@ -99,7 +99,7 @@ class VerdictsController(Controller):
         """Carry out each verdict that can be, and say of each what became of it."""
         limits.in_force.verdicts.check('The number of verdicts', len(body.verdicts))
         if len({sent.id for sent in body.verdicts}) < len(body.verdicts):
-            raise InvalidRequest('Of one message there can be one verdict only.')
+            raise InvalidRequest('Each message may have one verdict only: name it once.')
         verdicts = [_verdict(sent) for sent in body.verdicts]
         policy.permit(
             request.identity.roles, {f'messages:{verdict.verdict}' for verdict in verdicts}
