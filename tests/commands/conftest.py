@@ -13,7 +13,7 @@ import psycopg2
 import pytest
 
 from marconi_api import model
-from marconi_api.model import QueueKey
+from marconi_api.model import NewMessage, QueueKey
 from marconi_api.processes import schema
 from marconi_api.processes.embedded.cluster import EmbeddedPostgres
 from tests.running_service import services
@@ -61,7 +61,7 @@ def post(queue: QueueKey) -> Callable[..., list[str]]:
     """Posts messages with these bodies; returns their ids."""
 
     def post_messages(*bodies: str, to: QueueKey = queue, ttl: int = 300) -> list[str]:
-        return model.store.messages.post(to, CLIENT, [ttl] * len(bodies), bodies)
+        return model.store.messages.post(to, CLIENT, [NewMessage(body, ttl, 0) for body in bodies])
 
     return post_messages
 
