@@ -228,17 +228,22 @@ class Limits:
         for delay in delays:
             self.message_delay.check('The delay of a message', delay)
 
-    def check_claim_ttl(self, ttl: int) -> None:
-        """A claim lives within the range."""
-        self.claim_ttl.check('The ttl of a claim', ttl)
+    def check_claim(self, ttl: int | None, grace: int | None) -> None:
+        """The terms of a claim that the client names are within their ranges."""
+        self.check_claim_ttl(ttl)
+        if grace is not None:
+            self.claim_grace.check('The grace of a claim', grace)
 
-    def check_claim_grace(self, grace: int) -> None:
-        """A new claim's grace is within the range."""
-        self.claim_grace.check('The grace of a claim', grace)
+    def check_renewal(self, ttl: int | None, grace: int | None) -> None:
+        """The same of a claim that is renewed."""
+        self.check_claim_ttl(ttl)
+        if grace is not None:
+            self.renewal_grace.check('The grace of a renewal', grace)
 
-    def check_renewal_grace(self, grace: int) -> None:
-        """A renewal's grace is within the range."""
-        self.renewal_grace.check('The grace of a renewal', grace)
+    def check_claim_ttl(self, ttl: int | None) -> None:
+        """A claim lives within the range, if the client says how long."""
+        if ttl is not None:
+            self.claim_ttl.check('The ttl of a claim', ttl)
 
 
 # A time of so many seconds, 31 years, fits into PostgreSQL's columns, and so does the sum of two.

@@ -9,11 +9,15 @@ is made anew from what is read then.
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import TypeGuard
+from typing import Any, TypeGuard
+
+import msgspec
 
 from marconi_api import limits
+from marconi_api.errors import InvalidRequest
 from marconi_api.model.postgres.database import Database
 from marconi_api.model.postgres.prepared import Prepared
 from marconi_api.model.postgres.tables import IS_THE_QUEUE, QueueKey
@@ -72,6 +76,99 @@ def _is_queue_name(value: object) -> TypeGuard[str]:
 
 #: Those of a queue that does not exist, or has no metadata.
 NO_ATTRIBUTES = Attributes.of('{}')
+
+
+#: What ``GET`` shows for an attribute that is not set, in the order of docs/protocol-v2.md, 5.3.
+DEFAULTS: dict[str, Callable[[], Any]] = {
+    '_max_messages_post_size': lambda: limits.in_force.max_messages_post_size,
+    '_default_message_ttl': lambda: limits.in_force.default_message_ttl,
+    '_default_message_delay': lambda: 0,
+    '_dead_letter_queue': lambda: None,
+    '_dead_letter_queue_messages_ttl': lambda: None,
+    '_max_claim_count': lambda: None,
+    '_enable_encrypt_messages': lambda: False,
+}
+
+#: Integers among them, and their ranges.
+_RANGES: dict[str, Callable[[], tuple[float, float]]] = {
+    '_default_message_ttl': lambda: _message_ttl(),
+    '_max_messages_post_size': lambda: (1, limits.in_force.max_messages_post_size),
+    # Zero and less mean that there is no limit.
+    '_max_claim_count': lambda: (-limits.MOST_IN_A_COLUMN, limits.MOST_IN_A_COLUMN),
+    '_dead_letter_queue_messages_ttl': lambda: _message_ttl(),
+    '_default_message_delay': lambda: (0, limits.in_force.max_message_delay),
+}
+
+
+def _message_ttl() -> tuple[int, int]:
+    return limits.in_force.min_message_ttl, limits.in_force.max_message_ttl
+
+
+def check(metadata: str) -> None:
+    """Refuse metadata in which an attribute has no good value; null always is one.
+
+    :param metadata: the text of a JSON object
+    """
+    members = _reserved(metadata)
+    for name, bounds in _RANGES.items():
+        value = members.get(name)
+        if value is None:
+            continue
+        least, most = bounds()
+        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+            raise InvalidRequest(f'{name} must be an integer between {least} and {most}.')
+    dead_letter_queue = members.get('_dead_letter_queue')
+    if not (dead_letter_queue in (None, '') or _clients_can_name(dead_letter_queue)):
+        raise InvalidRequest(
+            '_dead_letter_queue must be null or the name of a queue: '
+            f'{limits.in_force.form_of_names}.'
+        )
+    encrypt = members.get('_enable_encrypt_messages')
+    if not (encrypt is None or isinstance(encrypt, bool)):
+        raise InvalidRequest('_enable_encrypt_messages must be true or false.')
+    if encrypt:
+        raise InvalidRequest(
+            '_enable_encrypt_messages cannot be true: this service does not encrypt messages. '
+            'Encrypt their bodies before you post them.'
+        )
+
+
+def _clients_can_name(value: Any) -> bool:
+    return isinstance(value, str) and limits.in_force.is_queue_name(value)
+
+
+def values_not_set(metadata: str) -> dict[str, Any]:
+    """The attributes that metadata does not set, or sets to nothing, with what holds instead."""
+    members = _reserved(metadata)
+    return {name: default() for name, default in DEFAULTS.items() if not members.get(name)}
+
+
+def _reserved(metadata: str) -> dict[str, Any]:
+    """The values of the attributes that metadata has."""
+    members = _parse_object(metadata)
+    return {name: json.loads(bytes(members[name])) for name in DEFAULTS if name in members}
+
+
+_parse_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+def schema() -> dict[str, Any]:
+    """Metadata that :func:`check` lets pass, as a JSON Schema."""
+    properties: dict[str, Any] = {name: {} for name in DEFAULTS}
+    for name, bounds in _RANGES.items():
+        least, most = bounds()
+        properties[name] = {'type': ['integer', 'null'], 'minimum': least, 'maximum': most}
+    properties['_dead_letter_queue'] = {
+        'type': ['string', 'null'],
+        'pattern': f'^[A-Za-z0-9_.-]{{0,{limits.in_force.max_queue_name_length}}}$',
+    }
+    properties['_enable_encrypt_messages'] = {'enum': [False, None]}
+    return {'type': 'object', 'properties': properties}
+
+
+def schema_with_defaults() -> dict[str, Any]:
+    """The same together with :func:`values_not_set`, as a JSON Schema."""
+    return {**schema(), 'required': list(DEFAULTS)}
 
 
 class KnownAttributes:

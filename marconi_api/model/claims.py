@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 from uuid import uuid4
 
+from marconi_api import limits
 from marconi_api.errors import ClaimNotFound, Fault, StorageUnavailable
 from marconi_api.model import dead_letters
 from marconi_api.model.attributes import Attributes, KnownAttributes
@@ -43,6 +44,17 @@ class Claim:
     messages: list[Message]
 
 
+def terms(ttl: int | None, grace: int | None) -> tuple[int, int]:
+    """How long a claim lasts, and how long its messages outlive it, in seconds.
+
+    None: who claims leaves it to us.
+    """
+    return (
+        limits.in_force.default_claim_ttl if ttl is None else ttl,
+        limits.in_force.default_claim_grace if grace is None else grace,
+    )
+
+
 class Claims:
     """The claims on all queues. Ids that cannot be parsed are ids of no claim."""
 
@@ -58,7 +70,9 @@ class Claims:
         self._attributes = attributes
         self._became_ready = became_ready
 
-    def create(self, queue: QueueKey, ttl: int, grace: int, limit: int) -> Claim | None:
+    def create(
+        self, queue: QueueKey, ttl: int | None, grace: int | None, limit: int
+    ) -> Claim | None:
         """Reserve up to ``limit`` messages for ``ttl`` seconds; None if there are none.
 
         Messages that came back (released, or lapsed with their claim) come first, then
@@ -66,12 +80,14 @@ class Claims:
         outlive it by ``grace`` seconds. Others are not waited for: what they are taking at
         this moment is passed over. A message that was handed out as often as the queue's
         attributes allow is a dead letter: it is moved or parked, not handed out again.
+
+        :param ttl: and ``grace``: where they are None, :func:`terms` says them
         """
         claim = self._claim(queue, ttl, grace, limit)
         return claim if claim and claim.messages else None
 
     def create_across(
-        self, sources: Sequence[ClaimSource], ttl: int, grace: int, limit: int
+        self, sources: Sequence[ClaimSource], ttl: int | None, grace: int | None, limit: int
     ) -> tuple[list[tuple[QueueKey, Claim]], list[QueueKey]]:
         """Reserve up to ``limit`` messages of several queues, each queue under its own claims.
 
@@ -103,14 +119,17 @@ class Claims:
         divide(sources, limit, claim)
         return claims, missing
 
-    def _claim(self, queue: QueueKey, ttl: int, grace: int, limit: int) -> Claim | None:
+    def _claim(
+        self, queue: QueueKey, ttl: int | None, grace: int | None, limit: int
+    ) -> Claim | None:
         """A claim, stored if it holds messages; None if there is no such queue."""
         identity = str(uuid4())
-        terms = {'claim_id': identity, 'ttl': ttl, 'grace': grace, 'limit': limit}
-        rows = self._take(queue, terms)
+        ttl, grace = terms(ttl, grace)
+        parameters = {'claim_id': identity, 'ttl': ttl, 'grace': grace, 'limit': limit}
+        rows = self._take(queue, parameters)
         return None if rows is None else Claim(identity, ttl, 0, messages_under(identity, rows))
 
-    def _take(self, queue: QueueKey, terms: dict[str, Any]) -> list[Row] | None:
+    def _take(self, queue: QueueKey, parameters: dict[str, Any]) -> list[Row] | None:
         """The rows that were taken; None if there is no such queue."""
         known = self._attributes.recall(queue)
         for _ in range(_TRIES):
@@ -122,12 +141,12 @@ class Claims:
                 self._marks,
                 queue,
                 _CREATE_WITHIN_LIMIT if attributes.max_claim_count else _CREATE,
-                {**terms, **_parameters(queue, attributes)},
+                {**parameters, **_parameters(queue, attributes)},
                 attributes.max_claim_count,
                 partial(self._tell_of_dead_letters, queue, attributes),
             )
             if taken is not None:
-                if terms['ttl'] <= 0:
+                if parameters['ttl'] <= 0:
                     self._became_ready.tell(queue, len(taken))
                 return taken
             known = None
@@ -148,13 +167,14 @@ class Claims:
         ttl, age = rows[0][4:]
         return Claim(identity, ttl, age, messages_under(identity, rows))
 
-    def renew(self, queue: QueueKey, claim: str, ttl: int, grace: int) -> None:
+    def renew(self, queue: QueueKey, claim: str, ttl: int | None, grace: int | None) -> None:
         """Start the claim anew: it and what it still holds last ``ttl`` seconds from now.
 
         A message that would end before the claim is made to outlive it by ``grace``. A claim
         that holds nothing is no more, and is left as it is.
         """
         identity = claim_id(claim)
+        ttl, grace = terms(ttl, grace)
         parameters = {**queue.parameters, 'claim_id': identity, 'ttl': ttl, 'grace': grace}
         renewed = self._database.rows(_RENEW, parameters, repeatable=True) if identity else []
         if not renewed:

@@ -8,8 +8,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from marconi_api.errors import ClaimNotFound, NotFinished
+from marconi_api import limits
+from marconi_api.errors import ClaimNotFound, InvalidRequest, NotFinished
 from marconi_api.model.became_ready import ReadyListeners
+from marconi_api.model.claims import terms
 from marconi_api.model.postgres.database import Database, Row
 from marconi_api.model.postgres.prepared import Prepared
 from marconi_api.model.postgres.tables import (
@@ -53,6 +55,53 @@ class Verdict:
     seconds: int = 0
     grace: int = 0
     reason: str | None = None
+
+    @classmethod
+    def of(cls, message: str, verdict: str, **terms: Any) -> 'Verdict':
+        """The verdict of that name; of its terms, those that are None are left to us.
+
+        :param terms: ``delay``, ``ttl``, ``grace`` or ``reason``
+        :raises InvalidRequest: if there is no such verdict, or a term does not go with it
+        """
+        if verdict not in VERDICTS:
+            raise InvalidRequest(
+                f'verdict must be one of {", ".join(VERDICTS)}, not {verdict[:80]!r}.'
+            )
+        named = {name: value for name, value in terms.items() if value is not None}
+        for name in named:
+            if name not in _TERMS[verdict]:
+                raise InvalidRequest(f'{name} does not go with the verdict {verdict}.')
+        if not _TERMS[verdict]:
+            return cls(message, verdict)
+        made: Verdict = getattr(cls, verdict)(message, **named)
+        return made
+
+    @classmethod
+    def release(cls, message: str, delay: int | None = None) -> 'Verdict':
+        """Back to the queue; the message outlives a delay by the grace that claims have."""
+        limits.in_force.check_message_delays([delay or 0])
+        return cls(message, 'release', delay or 0, limits.in_force.default_claim_grace)
+
+    @classmethod
+    def touch(cls, message: str, ttl: int | None = None, grace: int | None = None) -> 'Verdict':
+        """Held for another while."""
+        return cls(message, 'touch', *terms(ttl, grace))
+
+    @classmethod
+    def park(cls, message: str, reason: str | None = None) -> 'Verdict':
+        """Out of circulation."""
+        limits.in_force.check_park_reason(reason or '')
+        return cls(message, 'park', reason=reason)
+
+
+#: What can be said with each verdict; one that has terms has a method above.
+_TERMS: dict[str, tuple[str, ...]] = {
+    'delete': (),
+    'release': ('delay',),
+    'touch': ('ttl', 'grace'),
+    'park': ('reason',),
+    'kick': (),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,12 +167,15 @@ class Verdicts:
         ]
         return self._told(queue, outcomes)
 
-    def heartbeat(self, queue: QueueKey, claim: str, ttl: int, grace: int) -> list[Outcome]:
+    def heartbeat(
+        self, queue: QueueKey, claim: str, ttl: int | None, grace: int | None
+    ) -> list[Outcome]:
         """Renew the claim and all that it still holds; an outcome for each it ever took.
 
         As ``Claims.renew``, of which this tells the success message by message.
         """
         identity = claim_id(claim)
+        ttl, grace = terms(ttl, grace)
         parameters = {'claim_id': identity, 'is_claimless': False, 'ttl': ttl, 'grace': grace}
         rows = self._rows(_HEARTBEAT, queue, parameters) if identity else []
         if not rows:

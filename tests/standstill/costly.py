@@ -8,9 +8,9 @@ no queue, ``{full}`` for a queue that nobody has emptied yet.
 import json
 from typing import Any, NamedTuple
 
-from marconi_api.controllers.openstack.v1_1.attributes import DEFAULTS
 from marconi_api.controllers.openstack.v2.queues import PATCH_TYPE
 from marconi_api.model import MOST_IN_A_POST
+from marconi_api.model.attributes import DEFAULTS
 from tests.standstill.world import CHAIN, QUEUES, WIDE, large_metadata
 
 

@@ -8,9 +8,9 @@ from uuid import uuid4
 from psycopg2.extras import execute_values
 
 from benchmarks.service import connect
-from marconi_api.controllers.openstack.v1_1.attributes import DEFAULTS
 from marconi_api.limits import MOST_LEVELS
 from marconi_api.model import QueueKey
+from marconi_api.model.attributes import DEFAULTS
 
 #: The tenant who asks for a lot, and the poster of all that lies in its queues.
 PROJECT = 'heavy'

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from marconi_api.controllers.openstack.v1_1.attributes import DEFAULTS
+from marconi_api.model.attributes import DEFAULTS
 
 from .document import resolved
 

@@ -25,8 +25,7 @@ class ClaimsController:
     ) -> Reply:
         """Reserve up to ``limit`` messages (docs/protocol-v1.md, 6.1)."""
         most = limits.in_force.messages_in_claim(limit)
-        limits.in_force.check_claim_ttl(body.ttl)
-        limits.in_force.check_claim_grace(body.grace)
+        limits.in_force.check_claim(body.ttl, body.grace)
         claim = model.store.claims.create(queue, body.ttl, body.grace, most)
         if claim is None:
             return empty_reply()
@@ -52,8 +51,7 @@ class ClaimController:
     @expose(body=ClaimRenewal, replies={204: EMPTY}, raises=(ClaimNotFound,))
     def patch(self, request: Request, queue: QueueKey, claim: str, body: ClaimRenewal) -> Reply:
         """Start the claim anew, for another ``ttl`` (docs/protocol-v1.md, 6.3)."""
-        limits.in_force.check_claim_ttl(body.ttl)
-        limits.in_force.check_renewal_grace(body.grace)
+        limits.in_force.check_renewal(body.ttl, body.grace)
         model.store.claims.renew(queue, claim, body.ttl, body.grace)
         return empty_reply()
 

@@ -17,14 +17,6 @@ from marconi_api.wire.requests import Request
 from marconi_api.wire.values import IntegerParameter
 
 
-def terms(body: NewClaim) -> tuple[int, int]:
-    """The ttl and grace that a client asks for, or leaves to us, in seconds."""
-    ttl = limits.in_force.default_claim_ttl if body.ttl is None else body.ttl
-    grace = limits.in_force.default_claim_grace if body.grace is None else body.grace
-    limits.in_force.check_claim_ttl(ttl)
-    return ttl, grace
-
-
 class ClaimsController(Controller):
     """``/queues/{queue}/claims``."""
 
@@ -43,9 +35,9 @@ class ClaimsController(Controller):
     ) -> Reply:
         """Reserve up to ``limit`` messages."""
         most = limits.in_force.messages_in_claim(limit)
-        ttl, grace = terms(body or NewClaim())
-        limits.in_force.check_claim_grace(grace)
-        claim = model.store.claims.create(queue, ttl, grace, most)
+        terms = body or NewClaim()
+        limits.in_force.check_claim(terms.ttl, terms.grace)
+        claim = model.store.claims.create(queue, terms.ttl, terms.grace, most)
         if claim is None:
             return empty_reply()
         href = self.href(queue)
@@ -72,9 +64,8 @@ class ClaimController(Controller):
     @expose(body=ClaimRenewal, replies={204: EMPTY}, raises=(ClaimNotFound,))
     def patch(self, request: Request, queue: QueueKey, claim: str, body: ClaimRenewal) -> Reply:
         """Start the claim anew."""
-        ttl, grace = terms(body)
-        limits.in_force.check_renewal_grace(grace)
-        model.store.claims.renew(queue, claim, ttl, grace)
+        limits.in_force.check_renewal(body.ttl, body.grace)
+        model.store.claims.renew(queue, claim, body.ttl, body.grace)
         return empty_reply()
 
     @expose(replies={204: EMPTY})

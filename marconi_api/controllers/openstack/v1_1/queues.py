@@ -5,11 +5,9 @@ from typing import Any, ClassVar
 
 from marconi_api import limits, model
 from marconi_api.controllers.openstack.documents import QueuePage, Statistics, stats_document
-from marconi_api.controllers.openstack.v1_1 import attributes
-from marconi_api.controllers.openstack.v1_1.attributes import check_attributes
 from marconi_api.controllers.openstack.v1_1.controller import Controller
 from marconi_api.errors import CountUnderWay, DeadLetterCycle, QueueCollision, QueueNotFound
-from marconi_api.model import Queue, QueueKey, Stats
+from marconi_api.model import Queue, QueueKey, Stats, attributes
 from marconi_api.wire.actions import EMPTY, ByHand, Content, expose
 from marconi_api.wire.documents import JsonObject
 from marconi_api.wire.replies import Raw, Reply, empty_reply, json_reply, next_link
@@ -77,7 +75,7 @@ class QueueController(Controller):
     def put(self, request: Request, queue: QueueKey, body: JsonObject | None = None) -> Reply:
         """Make the queue with its metadata, or leave it as it is."""
         if body:
-            check_attributes(body.members)
+            attributes.check(body.text)
         created = model.store.queues.create(queue, body.text if body else '{}')
         return empty_reply(201 if created else 204, ('Location', self.href(queue)))
 

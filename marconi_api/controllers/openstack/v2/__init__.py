@@ -29,9 +29,7 @@ from marconi_api.controllers.openstack.v2.verdicts import (
     HeartbeatController,
     KickAllController,
     KickController,
-    ParkController,
-    ReleaseController,
-    TouchController,
+    MessageVerdictController,
     VerdictsController,
 )
 from marconi_api.wire.doors import Door
@@ -69,9 +67,15 @@ RESOURCES = {
     f'{PREFIX}/queues/{{queue}}/claims/{{claim}}': ClaimController(PREFIX),
     f'{PREFIX}/queues/{{queue}}/claims/{{claim}}/verdicts': VerdictsController(PREFIX),
     f'{PREFIX}/queues/{{queue}}/claims/{{claim}}/heartbeat': HeartbeatController(PREFIX),
-    f'{PREFIX}/queues/{{queue}}/messages/{{message}}/touch': TouchController(PREFIX),
-    f'{PREFIX}/queues/{{queue}}/messages/{{message}}/release': ReleaseController(PREFIX),
-    f'{PREFIX}/queues/{{queue}}/messages/{{message}}/park': ParkController(PREFIX),
+    f'{PREFIX}/queues/{{queue}}/messages/{{message}}/touch': MessageVerdictController(
+        PREFIX, 'touch'
+    ),
+    f'{PREFIX}/queues/{{queue}}/messages/{{message}}/release': MessageVerdictController(
+        PREFIX, 'release'
+    ),
+    f'{PREFIX}/queues/{{queue}}/messages/{{message}}/park': MessageVerdictController(
+        PREFIX, 'park'
+    ),
     f'{PREFIX}/queues/{{queue}}/messages/{{message}}/kick': KickController(PREFIX),
     f'{PREFIX}/queues/{{queue}}/kick': KickAllController(PREFIX),
     f'{PREFIX}/claims': ClaimsAcrossQueuesController(PREFIX),

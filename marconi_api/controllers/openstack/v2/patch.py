@@ -7,9 +7,9 @@ import msgspec
 from wsme.types import Unset
 
 from marconi_api import limits
-from marconi_api.controllers.openstack.v1_1.attributes import DEFAULTS, check_attributes
 from marconi_api.controllers.openstack.v2.types import Operation
 from marconi_api.errors import InvalidRequest, MetadataConflict
+from marconi_api.model import attributes
 from marconi_api.wire.documents import JsonObject
 from marconi_api.wire.failures import InvalidBody
 
@@ -21,11 +21,11 @@ def patched(metadata: str, operations: Sequence[Operation]) -> str:
     members = JsonObject(metadata).members
     for operation in operations:
         _apply(operation, members)
+    changed = msgspec.json.encode(members)
     try:
-        check_attributes(members)
+        attributes.check(changed.decode())
     except InvalidRequest as error:
         raise InvalidBody(str(error)) from None
-    changed = msgspec.json.encode(members)
     if len(changed) > limits.in_force.max_queue_metadata:
         raise InvalidRequest(
             f'The metadata must not exceed {limits.in_force.max_queue_metadata} bytes; '
@@ -53,7 +53,7 @@ def _apply(operation: Operation, members: dict[str, msgspec.Raw]) -> None:
             members[name] = operation.value
         else:
             del members[name]
-    elif name not in DEFAULTS:
+    elif name not in attributes.DEFAULTS:
         raise MetadataConflict(name)
     elif operation.op == 'replace':
         members[name] = operation.value

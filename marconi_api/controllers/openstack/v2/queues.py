@@ -4,9 +4,7 @@ import json
 from typing import Any
 
 from marconi_api import limits, model
-from marconi_api.controllers.openstack.v1_1 import attributes
 from marconi_api.controllers.openstack.v1_1 import queues as v1_1
-from marconi_api.controllers.openstack.v1_1.attributes import with_defaults
 from marconi_api.controllers.openstack.v1_1.controller import Controller
 from marconi_api.controllers.openstack.v2 import patch
 from marconi_api.controllers.openstack.v2.types import Operation, Purge, QueuePage, Statistics
@@ -17,7 +15,7 @@ from marconi_api.errors import (
     NotFinished,
     QueueNotFound,
 )
-from marconi_api.model import Queue, QueueFilter, QueueKey, Stats
+from marconi_api.model import Queue, QueueFilter, QueueKey, Stats, attributes
 from marconi_api.wire.actions import EMPTY, ByHand, Content, expose, unnamed_parameters
 from marconi_api.wire.documents import JsonObject, text_of
 from marconi_api.wire.replies import Reply, empty_reply, json_reply
@@ -76,7 +74,7 @@ class QueuesController(v1_1.QueuesController):
 
     def shown(self, metadata: str) -> Any:
         """With the attributes that are not set."""
-        return with_defaults(JsonObject(metadata).members)
+        return _with_defaults(metadata)
 
 
 class QueueController(v1_1.QueueController):
@@ -85,7 +83,7 @@ class QueueController(v1_1.QueueController):
     @expose(replies={200: Content(_METADATA)})
     def get(self, request: Request, queue: QueueKey) -> Reply:
         """The queue's metadata, with the attributes that are not set (docs/protocol-v2.md, 5.3)."""
-        return json_reply(with_defaults(_members(model.store.queues.find_metadata(queue) or '{}')))
+        return json_reply(_with_defaults(model.store.queues.find_metadata(queue) or '{}'))
 
     @expose(
         body=[Operation],
@@ -100,11 +98,11 @@ class QueueController(v1_1.QueueController):
         changed = model.store.queues.change_metadata(
             queue, lambda metadata: patch.patched(metadata, body)
         )
-        return json_reply(with_defaults(_members(changed)))
+        return json_reply(_with_defaults(changed))
 
 
-def _members(metadata: str) -> Any:
-    return JsonObject(metadata).members
+def _with_defaults(metadata: str) -> dict[str, Any]:
+    return {**JsonObject(metadata).members, **attributes.values_not_set(metadata)}
 
 
 class StatsController(v1_1.StatsController):

@@ -4,7 +4,6 @@ from typing import Any
 
 from marconi_api import limits, model
 from marconi_api.controllers.openstack.names import queue_named
-from marconi_api.controllers.openstack.v1_1.claims import terms
 from marconi_api.controllers.openstack.v1_1.controller import Controller
 from marconi_api.controllers.openstack.v1_1.messages import message_documents
 from marconi_api.controllers.openstack.v2.messages import state_parameter
@@ -46,11 +45,10 @@ class ClaimsAcrossQueuesController(Controller):
         A claim stays within its queue, so there is one for each queue that gave messages.
         """
         limit = limits.in_force.messages_in_claim(body.limit)
-        ttl, grace = terms(body)
-        limits.in_force.check_claim_grace(grace)
+        limits.in_force.check_claim(body.ttl, body.grace)
         keys = _keys(request, [sent.name for sent in body.queues])
         sources = [_source(key, sent) for key, sent in zip(keys, body.queues, strict=True)]
-        claims, missing = model.store.claims.create_across(sources, ttl, grace, limit)
+        claims, missing = model.store.claims.create_across(sources, body.ttl, body.grace, limit)
         document = {
             'messages': [
                 {**shown, 'queue': queue.name, 'claim_id': claim.id}

@@ -1,10 +1,9 @@
 """What becomes of the messages of a claim: of many in one request, or of one."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from marconi_api import limits, model, policy
-from marconi_api.controllers.openstack.v1_1.claims import terms
 from marconi_api.controllers.openstack.v1_1.controller import Controller
 from marconi_api.controllers.openstack.v1_1.types import ClaimRenewal, NewClaim
 from marconi_api.controllers.openstack.v2.types import (
@@ -21,60 +20,23 @@ from marconi_api.errors import (
     ClaimedCannotChange,
     ClaimNotFound,
     InvalidRequest,
+    MarconiError,
     MessageIsNotParked,
     MessageNotFound,
 )
-from marconi_api.model import VERDICTS, Outcome, QueueKey, Verdict
-from marconi_api.wire.actions import EMPTY, Content, expose
+from marconi_api.model import Outcome, QueueKey, Verdict
+from marconi_api.wire.actions import EMPTY, Action, Content, expose
 from marconi_api.wire.failures import MissingParameter
 from marconi_api.wire.replies import Reply, empty_reply, json_reply
 from marconi_api.wire.requests import Request
 from marconi_api.wire.values import text_parameter
 
-#: The members that go with each verdict, beside ``id`` and ``verdict``.
-_TERMS = {
-    'delete': (),
-    'release': ('delay',),
-    'touch': ('ttl', 'grace'),
-    'park': ('reason',),
-    'kick': (),
-}
-
 
 def _verdict(sent: NewVerdict) -> Verdict:
-    if sent.verdict not in VERDICTS:
-        raise InvalidRequest(
-            f'verdict must be one of {", ".join(VERDICTS)}, not {sent.verdict[:80]!r}.'
-        )
-    for name in ('delay', 'ttl', 'grace', 'reason'):
-        if getattr(sent, name) is not None and name not in _TERMS[sent.verdict]:
-            raise InvalidRequest(f'{name} does not go with the verdict {sent.verdict}.')
-    if sent.verdict == 'release':
-        return release(sent.id, sent.delay)
-    if sent.verdict == 'touch':
-        return touch(sent.id, sent)
-    if sent.verdict == 'park':
-        return park(sent.id, sent.reason)
-    return Verdict(sent.id, sent.verdict)
-
-
-def release(message: str, delay: int | None) -> Verdict:
-    """Back to the queue; the message outlives a delay by the grace that claims have."""
-    limits.in_force.check_message_delays([delay or 0])
-    return Verdict(message, 'release', delay or 0, limits.in_force.default_claim_grace)
-
-
-def touch(message: str, body: NewClaim | NewVerdict) -> Verdict:
-    """Held for another while."""
-    ttl, grace = terms(body)
-    limits.in_force.check_claim_grace(grace)
-    return Verdict(message, 'touch', ttl, grace)
-
-
-def park(message: str, reason: str | None) -> Verdict:
-    """Out of circulation."""
-    limits.in_force.check_park_reason(reason or '')
-    return Verdict(message, 'park', reason=reason)
+    terms = {name: getattr(sent, name) for name in ('delay', 'ttl', 'grace', 'reason')}
+    verdict = Verdict.of(sent.id, sent.verdict, **terms)
+    limits.in_force.check_claim(sent.ttl, sent.grace)
+    return verdict
 
 
 def _document(outcomes: Sequence[Outcome]) -> dict[str, Any]:
@@ -120,9 +82,10 @@ class HeartbeatController(Controller):
         self, request: Request, queue: QueueKey, claim: str, body: ClaimRenewal | None = None
     ) -> Reply:
         """Renew all that the claim still holds, and say of each message whether it does."""
-        ttl, grace = terms(body or ClaimRenewal())
-        limits.in_force.check_renewal_grace(grace)
-        return json_reply(_document(model.store.verdicts.heartbeat(queue, claim, ttl, grace)))
+        terms = body or ClaimRenewal()
+        limits.in_force.check_renewal(terms.ttl, terms.grace)
+        outcomes = model.store.verdicts.heartbeat(queue, claim, terms.ttl, terms.grace)
+        return json_reply(_document(outcomes))
 
 
 def _carry_out(queue: QueueKey, claim: str | None, verdict: Verdict) -> Reply:
@@ -146,17 +109,29 @@ def _required(claim_id: str | None) -> str:
     return claim_id
 
 
-class TouchController(Controller):
-    """``/v2/queues/{queue}/messages/{message}/touch``."""
-
-    @expose(
-        body=NewClaim,
+def _on_one_message(body: Any, *failures: type[MarconiError]) -> Callable[[Action], Action]:
+    """Make a method an action: a verdict on one message of a claim, with terms or without."""
+    return expose(
+        body=body,
         body_is_optional=True,
         claim_id=text_parameter,
         replies={204: EMPTY},
-        raises=(MissingParameter, MessageNotFound, ClaimCannotChange, ClaimedCannotChange),
+        raises=(*failures, MessageNotFound, ClaimCannotChange, ClaimedCannotChange),
     )
-    def post(
+
+
+class MessageVerdictController(Controller):
+    """``/v2/queues/{queue}/messages/{message}/VERDICT``.
+
+    :param verdict: the name of the method that a POST calls
+    """
+
+    def __init__(self, prefix: str, verdict: str) -> None:
+        super().__init__(prefix)
+        self.post = getattr(self, verdict)
+
+    @_on_one_message(NewClaim, MissingParameter)
+    def touch(
         self,
         request: Request,
         queue: QueueKey,
@@ -165,20 +140,13 @@ class TouchController(Controller):
         claim_id: str | None = None,
     ) -> Reply:
         """Hold this one message of a claim for another ``ttl``."""
-        return _carry_out(queue, _required(claim_id), touch(message, body or NewClaim()))
+        terms = body or NewClaim()
+        limits.in_force.check_claim(terms.ttl, terms.grace)
+        verdict = Verdict.touch(message, terms.ttl, terms.grace)
+        return _carry_out(queue, _required(claim_id), verdict)
 
-
-class ReleaseController(Controller):
-    """``/v2/queues/{queue}/messages/{message}/release``."""
-
-    @expose(
-        body=NewRelease,
-        body_is_optional=True,
-        claim_id=text_parameter,
-        replies={204: EMPTY},
-        raises=(MissingParameter, MessageNotFound, ClaimCannotChange, ClaimedCannotChange),
-    )
-    def post(
+    @_on_one_message(NewRelease, MissingParameter)
+    def release(
         self,
         request: Request,
         queue: QueueKey,
@@ -187,21 +155,11 @@ class ReleaseController(Controller):
         claim_id: str | None = None,
     ) -> Reply:
         """Give this one message of a claim back, at once or after a ``delay``."""
-        verdict = release(message, body.delay if body else None)
+        verdict = Verdict.release(message, body.delay if body else None)
         return _carry_out(queue, _required(claim_id), verdict)
 
-
-class ParkController(Controller):
-    """``/v2/queues/{queue}/messages/{message}/park``."""
-
-    @expose(
-        body=NewParking,
-        body_is_optional=True,
-        claim_id=text_parameter,
-        replies={204: EMPTY},
-        raises=(MessageNotFound, ClaimCannotChange, ClaimedCannotChange),
-    )
-    def post(
+    @_on_one_message(NewParking)
+    def park(
         self,
         request: Request,
         queue: QueueKey,
@@ -210,7 +168,7 @@ class ParkController(Controller):
         claim_id: str | None = None,
     ) -> Reply:
         """Take a message out of circulation; a claimed one by its claim."""
-        return _carry_out(queue, claim_id, park(message, body.reason if body else None))
+        return _carry_out(queue, claim_id, Verdict.park(message, body.reason if body else None))
 
 
 class KickController(Controller):
