@@ -1,6 +1,6 @@
 """The tour of a user of openstacksdk, API version 2; run in its own environment.
 
-Usage: openstacksdk_v2.py URL. Logs its requests, and prints `ok` at the end; anything that
+Usage: openstacksdk_v2.py URL [TOKEN PROJECT]; the token of an admin. Logs its requests, and prints `ok` at the end; anything that
 differs is an error.
 
 The SDK has no call for pop, purge, share, stats, messages by ids or a change of metadata; it
@@ -13,7 +13,7 @@ import uuid
 
 import openstack.connection
 import openstack.exceptions
-from keystoneauth1 import noauth, session
+from keystoneauth1 import noauth, session, token_endpoint
 from openstack.message.v2.claim import Claim
 
 
@@ -27,8 +27,21 @@ class Project(noauth.NoAuth):
         return self.project
 
 
-def main(url):
-    transport = session.Session(auth=Project(endpoint=url))
+class Token(token_endpoint.Token):
+    """A token of the service's own, in a project that the SDK asserts to know."""
+
+    def __init__(self, url, token, project):
+        super().__init__(url, token)
+        self.project = project
+
+    def get_project_id(self, session, **kwargs):
+        """The project."""
+        return self.project
+
+
+def main(url, token=None, project=None):
+    auth = Token(url, token, project) if token else Project(endpoint=url)
+    transport = session.Session(auth=auth)
     cloud = openstack.connection.Connection(session=transport, message_endpoint_override=url)
     messaging = cloud.message
 
@@ -98,4 +111,4 @@ def assert_missing(call):
 
 if __name__ == '__main__':
     logging.basicConfig(level=logging.DEBUG)
-    main(sys.argv[1])
+    main(*sys.argv[1:])

@@ -56,8 +56,24 @@ def requests_to(service: Service, log: str) -> list[str]:
 def test_a_client_makes_its_tour(
     service: Service, environment: Path, tour: str, requests: int
 ) -> None:
+    assert_tour(service, environment, tour, requests)
+
+
+@pytest.mark.parametrize(
+    ('tour', 'requests'), [('zaqarclient_v2.py', 64), ('openstacksdk_v2.py', 39)]
+)
+def test_a_client_makes_the_same_tour_with_a_token(
+    token_service: Service, token: str, tour: str, requests: int
+) -> None:
+    assert_tour(token_service, OF_VERSION_2, tour, requests, token, 'acme')
+
+
+def assert_tour(
+    service: Service, environment: Path, tour: str, requests: int, *options: str
+) -> None:
+    """A client makes its tour without an error, by that many requests."""
     done = subprocess.run(
-        [environment / 'python', HERE / tour, f'http://127.0.0.1:{service.port}'],
+        [environment / 'python', HERE / tour, f'http://127.0.0.1:{service.port}', *options],
         capture_output=True,
         text=True,
     )
@@ -122,13 +138,11 @@ class Openstack:
     """The `openstack messaging` command, as a person would type it."""
 
     def __init__(
-        self, service: Service, keystone: str, commands: 'subprocess.Popen[str]', environment: Any
+        self, service: Service, options: str, commands: 'subprocess.Popen[str]', environment: Any
     ) -> None:
         self.service = service
         # With --debug, the command logs its requests.
-        options = f'--debug --os-auth-type v3password --os-auth-url {keystone} --os-username u'
-        options += ' --os-password p --os-user-domain-id default --os-project-id p1'
-        self.options = [*options.split(), 'messaging']
+        self.options = ['--debug', *options.split(), 'messaging']
         self.commands = commands
         self.environment = environment
 
@@ -167,15 +181,19 @@ def openstack_environment() -> dict[str, str]:
 
 @pytest.fixture(scope='module')
 def openstack_commands(openstack_environment: dict[str, str]) -> Iterator['subprocess.Popen[str]']:
-    """A process that runs one `openstack` command after the other."""
-    with subprocess.Popen(
+    """A process that runs one `openstack` command after the other, on one service."""
+    with running_commands(openstack_environment) as process:
+        yield process
+
+
+def running_commands(environment: dict[str, str]) -> 'subprocess.Popen[str]':
+    return subprocess.Popen(
         [OF_VERSION_2 / 'python', HERE / 'openstack_commands.py'],
-        env=openstack_environment,
+        env=environment,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-    ) as process:
-        yield process
+    )
 
 
 @pytest.fixture
@@ -185,7 +203,21 @@ def openstack(
     openstack_commands: 'subprocess.Popen[str]',
     openstack_environment: dict[str, str],
 ) -> Openstack:
-    return Openstack(service, keystone, openstack_commands, openstack_environment)
+    options = f'--os-auth-type v3password --os-auth-url {keystone} --os-username u'
+    options += ' --os-password p --os-user-domain-id default --os-project-id p1'
+    return Openstack(service, options, openstack_commands, openstack_environment)
+
+
+@pytest.fixture
+def openstack_with_token(
+    token_service: Service,
+    token: str,
+    openstack_environment: dict[str, str],
+) -> Iterator[Openstack]:
+    options = f'--os-auth-type admin_token --os-token {token}'
+    options += f' --os-endpoint http://127.0.0.1:{token_service.port}'
+    with running_commands(openstack_environment) as commands:
+        yield Openstack(token_service, options, commands, openstack_environment)
 
 
 def test_the_openstack_program_finds_the_service(service: Service, openstack: Openstack) -> None:
@@ -196,6 +228,16 @@ def test_the_openstack_program_finds_the_service(service: Service, openstack: Op
 
 
 def test_the_openstack_command_makes_its_tour(service: Service, openstack: Openstack) -> None:
+    make_its_tour(service, openstack)
+
+
+def test_the_openstack_command_makes_the_same_tour_with_a_token(
+    token_service: Service, openstack_with_token: Openstack
+) -> None:
+    make_its_tour(token_service, openstack_with_token)
+
+
+def make_its_tour(service: Service, openstack: Openstack) -> None:
     """All its commands but those for subscriptions, pools and flavors, which we have not."""
     assert openstack('ping -f json', 'GET /v2/ping') == {'Pingable': True}
     assert 'rel/queues' in openstack('homedoc', 'GET /v2/')['resources']

@@ -1,6 +1,6 @@
 """The tour of a user of python-zaqarclient 4.7, API version 2; run in its own environment.
 
-Usage: zaqarclient_v2.py URL. Logs its requests, and prints `ok` at the end; anything that
+Usage: zaqarclient_v2.py URL [TOKEN PROJECT]; the token of an admin. Logs its requests, and prints `ok` at the end; anything that
 differs is an error.
 """
 
@@ -12,14 +12,19 @@ from zaqarclient.queues import client
 from zaqarclient.transport import errors
 
 
-def main(url):
-    project = {'os_project_id': f'tour-{uuid.uuid4()}'}
+def main(url, token=None, project_id=None):
+    project = {'os_project_id': project_id or f'tour-{uuid.uuid4()}'}
     options = {'auth_opts': {'backend': 'noauth', 'options': project}}
+    if token:
+        options = {'auth_opts': {'options': {'os_auth_token': token}}}
     service = client.Client(url, version=2, conf=options)
 
     assert service.ping()
     assert 'resources' in service.homedoc()
-    assert_refused(errors.ForbiddenError, service.health)
+    if token:
+        assert service.health()['storage_reachable']
+    else:
+        assert_refused(errors.ForbiddenError, service.health)
     queue = service.queue('tour', force_create=True)
     assert queue.exists()
 
@@ -116,4 +121,4 @@ def assert_refused(error, call):
 
 if __name__ == '__main__':
     logging.basicConfig(level=logging.DEBUG)
-    main(sys.argv[1])
+    main(*sys.argv[1:])

@@ -3,8 +3,10 @@
 from pecan.core import RoutingState
 from pecan.hooks import PecanHook
 
+from marconi_api.controllers.access.credentials import is_open, named_project
 from marconi_api.controllers.access.identity import Identity
 from marconi_api.controllers.access.trusted import Asks
+from marconi_api.errors import MarconiError
 from marconi_api.policy import SIGNED
 
 _SIGNED = frozenset((SIGNED,))
@@ -26,5 +28,10 @@ class AccessHook(PecanHook):
         request = state.request
         if 'HTTP_URL_SIGNATURE' in request.environ:
             request.identity = Identity(request.named_project or '', _SIGNED)
-        else:
+            return
+        try:
             request.identity = self._asks(request)
+        except MarconiError:
+            if not is_open(request.environ):
+                raise
+            request.identity = Identity(named_project(request))

@@ -10,8 +10,8 @@ class Identity:
     """Who asks.
 
     :param project: the one that the request is about, '' where none was named
-    :param roles: those of ``policy``, or what stands there in place of one; none at all where nobody need
-        say who asks
+    :param roles: those of ``policy``, or what stands there in place of one; none at all where
+        nobody need say who asks
     :param queues: a pattern such as ``orders-*`` that the queues' names must match; None is any
     :param token: the id of the token of ours that was sent, which is not secret
     """

@@ -8,7 +8,7 @@ from hashlib import sha256
 from math import inf
 from typing import TypeVar
 
-from marconi_api.controllers.access.credentials import is_open, named_project, sent_token
+from marconi_api.controllers.access.credentials import named_project, sent_token
 from marconi_api.controllers.access.guessing import Guessing
 from marconi_api.controllers.access.identity import Identity
 from marconi_api.errors import MarconiError
@@ -59,15 +59,13 @@ class TokenAsks:
     def __call__(self, request: Request) -> Identity:
         """Who asks.
 
-        :raises NoCredential: if there is none, and the path is not open to everybody
+        :raises NoCredential: if there is none
         :raises InvalidCredential: if there is one that does not let in
         :raises TooManyFailures: if there were too many of those from this address
         :raises NotYourProject: if the client names another project than its token's
         :raises StorageUnavailable: if the token is not remembered, and cannot be looked up
         """
         environ = request.environ
-        if is_open(environ):
-            return Identity(named_project(request))
         address = environ.get('REMOTE_ADDR', '')
         try:
             token = sent_token(environ)
