@@ -328,3 +328,29 @@ def test_the_openstack_command_says_who_may_see_the_health(
 
     assert (status, requests_to(service, errors)) == (1, ['GET /v2/health'])
     assert 'Title: Not authorized. Description: The role admin is required' in errors
+
+
+def test_the_readme_shows_how_each_client_sends_a_token(token_service: Service, token: str) -> None:
+    readme = (CHECKOUT / 'README.md').read_text()
+    [section] = re.findall(r'^## Letting others in$(.*?)^## ', readme, re.MULTILINE | re.DOTALL)
+    shown = re.findall(r'^```(sh|python)\n(.*?)^```$', section, re.MULTILINE | re.DOTALL)
+    environment = os.environ | {
+        'TOKEN': token,
+        'PATH': f'{OF_VERSION_2}{os.pathsep}{os.environ["PATH"]}',
+    }
+    printed = []
+    for language, text in shown:
+        program = ['bash', '-ec'] if language == 'sh' else ['python', '-c']
+        done = subprocess.run(
+            [*program, text.replace('127.0.0.1:8888', f'127.0.0.1:{token_service.port}')],
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        printed.append(done.stdout)
+
+    assert [language for language, _ in shown] == ['sh', 'python', 'python', 'sh']
+    assert printed[0].startswith('HTTP/1.1 201 Created')
+    # What the two in between have posted.
+    assert json.loads(printed[3])['Stats']['messages']['free'] == 2

@@ -134,11 +134,13 @@ class KeystoneAsks:
             # A token for the whole system, or for a domain; the latter has nothing here.
             is_operator = confirmed.get('HTTP_OPENSTACK_SYSTEM_SCOPE') == 'all' and ADMIN in roles
             return Identity(named_project(request), frozenset((OPERATOR,) if is_operator else ()))
-        if OPERATOR in roles and 'HTTP_X_PROJECT_ID' in request.environ:
-            return Identity(named_project(request), roles)
-        if 'HTTP_X_PROJECT_ID' in request.environ and named_project(request) != project:
+        # Some clients send an empty header where they know of no project.
+        if not request.environ.get('HTTP_X_PROJECT_ID'):
+            return Identity(project, roles)
+        named = named_project(request)
+        if named != project and OPERATOR not in roles:
             raise NotYourProject
-        return Identity(project, roles)
+        return Identity(named, roles)
 
 
 def _say_yes(environ: dict[str, Any], start_response: Any) -> list[bytes]:

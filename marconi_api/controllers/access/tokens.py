@@ -128,7 +128,8 @@ def _in_project(known: _Known, request: Request) -> Identity:
     if sent is None or sent == identity.project:
         return identity
     named = named_project(request)
-    if named == identity.project:
+    # Some clients send an empty header where they know of no project.
+    if named == identity.project or not sent:
         return identity
     if not known.is_operator:
         raise NotYourProject
