@@ -153,7 +153,7 @@ def test_a_dump_is_restored_and_new_ids_are_above_all_former_ones(
 
 
 def test_a_copy_of_the_files_of_a_stopped_service_can_be_put_back(
-    start: Start, service: Service, directory: Path
+    directory: Path, start: Start, service: Service
 ) -> None:
     post(service, 'copied')
     service.end(signal.SIGTERM)
@@ -179,7 +179,7 @@ def test_a_copy_of_the_files_of_a_stopped_service_can_be_put_back(
     ],
 )
 def test_messages_move_to_a_postgresql_of_one_s_own(
-    start: Start, service: Service, directory: Path, tmp_path: Path, programs: Path | None
+    directory: Path, start: Start, service: Service, tmp_path: Path, programs: Path | None
 ) -> None:
     own = EmbeddedPostgres(
         directory / 'own', programs, ['fsync=off', 'full_page_writes=off'], durable=False
