@@ -105,7 +105,9 @@ def test_an_unused_directory_becomes_a_database(server: EmbeddedPostgres) -> Non
     assert execute(server, 'SELECT current_database()') == [('marconi',)]
 
 
-def test_who_finds_it_running_leaves_it_as_it_is(server: EmbeddedPostgres) -> None:
+def test_a_process_that_finds_the_server_running_leaves_it_running(
+    server: EmbeddedPostgres,
+) -> None:
     server.start()
     pid = postmaster_pid(server)
 
@@ -124,14 +126,14 @@ def test_many_who_start_it_at_once_share_one_server(server: EmbeddedPostgres) ->
     assert sorted(answers) == ['False', 'False', 'False', 'True']
 
 
-def test_nobody_starts_it_by_asking_whether_it_runs(open_dir: Path) -> None:
+def test_a_look_whether_the_server_runs_does_not_start_it(open_dir: Path) -> None:
     url = running_url(open_dir / 'state')
 
     assert url is None
     assert not (open_dir / 'state').exists()
 
 
-def test_its_url_is_there_for_whoever_asks(server: EmbeddedPostgres) -> None:
+def test_any_process_finds_the_url_of_the_server(server: EmbeddedPostgres) -> None:
     server.start()
 
     assert running_url(server.state_dir) == server.url

@@ -64,7 +64,7 @@ def test_wire_knows_no_queue() -> None:
             assert not [name for name in imports_of(module) if name.startswith('marconi_api.model')]
 
 
-def test_there_is_no_circle() -> None:
+def test_imports_have_no_circle() -> None:
     """A package is not its own part: what it imports for others to find counts as its own."""
     done: set[str] = set()
 

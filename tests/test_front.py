@@ -138,7 +138,7 @@ def test_chunks_that_arrive_one_by_one_are_put_together(client: Client) -> None:
     assert len(messages_of(client)) == 1
 
 
-def test_what_follows_the_last_chunk_is_passed_over(client: Client) -> None:
+def test_trailers_after_the_last_chunk_are_ignored(client: Client) -> None:
     content = '1E\r\n{"resource_types": ["parked"]}\r\n0\r\nX-Trailer: 1\r\n\r\n'
     status, _ = client.raw(
         f'POST {QUEUE}/purge HTTP/1.1\r\n{HEAD}Transfer-Encoding: Chunked\r\n\r\n{content}'
@@ -209,7 +209,7 @@ def test_a_body_whose_end_is_not_clear_is_refused_and_nothing_is_done(
 
 
 @pytest.mark.parametrize('length', ['5 5', '0x3', '1e1', '+9', '5,5'])
-def test_a_length_that_is_no_number_is_refused_and_nothing_is_done(
+def test_a_length_that_is_not_a_number_is_refused_and_nothing_is_done(
     client: Client, length: str
 ) -> None:
     # As many bytes as uwsgi takes it for.
@@ -271,7 +271,7 @@ def test_a_body_somewhat_too_large_is_refused_with_an_answer(client: Client, siz
     assert (status, json.loads(body)['title']) == (400, 'Invalid API request')
 
 
-def test_who_asks_whether_to_send_a_body_far_too_large_is_told_not_to(client: Client) -> None:
+def test_a_client_that_asks_to_send_a_far_too_large_body_is_told_not_to(client: Client) -> None:
     status, _ = client.raw(
         f'POST {QUEUE}/messages HTTP/1.1\r\n{HEAD}Content-Length: 5000000\r\n'
         'Expect: 100-continue\r\n\r\n'

@@ -214,7 +214,7 @@ def test_idle_and_slow_clients_do_not_keep_others_waiting(service: Service) -> N
 # The key with which it signs URLs.
 
 
-def test_what_is_shared_without_a_key_set_holds_after_a_restart(start: Start) -> None:
+def test_a_pre_signed_url_works_after_a_restart_without_a_key_set(start: Start) -> None:
     service = start().wait_until_ready()
     in_project = {**HEADERS, 'X-Project-Id': 'acme'}
     status, answer = _request(service, 'POST', '/v2/queues/jobs/share', in_project, '{}')
@@ -292,7 +292,7 @@ def test_a_port_that_is_taken_is_named(service: Service, start: Start) -> None:
 
 
 @pytest.mark.parametrize('port', ['no', '65536', '-1'])
-def test_what_is_no_port_is_refused(start: Start, port: str) -> None:
+def test_a_malformed_port_is_refused(start: Start, port: str) -> None:
     assert f'{port} is not a port number: change PORT' in refused(start(PORT=port))
 
 
@@ -395,7 +395,7 @@ def test_it_ends_when_the_requests_in_flight_are_answered(start: Start, number: 
     assert all(is_gone(pid) for pid in processes)
 
 
-def test_who_keeps_a_connection_is_told_before_it_ends(start: Start) -> None:
+def test_a_client_that_keeps_a_connection_is_told_before_it_ends(start: Start) -> None:
     service = start().wait_until_ready()
     with contextlib.closing(service.connect()) as connection:
         request(connection, 'GET', '/v1/health')
@@ -415,7 +415,7 @@ def test_who_keeps_a_connection_is_told_before_it_ends(start: Start) -> None:
     assert service.process.returncode == 0
 
 
-def test_impatience_leaves_nothing_behind(start: Start) -> None:
+def test_repeated_signals_leave_no_process_behind(start: Start) -> None:
     service = start().wait_until_ready()
     processes = service.processes()
 
@@ -627,7 +627,7 @@ def _named(service: Service, name: str) -> list[int]:
 # After kill -9.
 
 
-def test_what_was_answered_survives_kill_9_of_every_process(start: Start) -> None:
+def test_an_answered_post_survives_kill_9_of_every_process(start: Start) -> None:
     service = start().wait_until_ready()
     service.request('PUT', '/v1/queues/kept')
     message = '[{"ttl": 300, "body": "kept"}]'
@@ -692,7 +692,7 @@ def _victims(service: Service, name: str) -> list[int]:
     return [pid for pid in processes if name in Path(f'/proc/{pid}/cmdline').read_text()]
 
 
-def test_what_a_killed_service_leaves_is_taken_over_and_stopped(start: Start) -> None:
+def test_a_server_that_a_killed_service_left_is_taken_over_and_stopped(start: Start) -> None:
     service = start().wait_until_ready()
     *children, _ = processes = service.processes()[1:]
     assert running_url(service.data_dir)

@@ -53,7 +53,7 @@ def test_a_claim_answers_with_its_messages(api: Api, queue: str) -> None:
     assert message['body'] == {'event': 'x'}
 
 
-def test_nothing_to_claim_is_a_204(api: Api, queue: str) -> None:
+def test_a_claim_of_an_empty_queue_is_a_204(api: Api, queue: str) -> None:
     response = api.post(f'{queue}/claims', {'ttl': 100, 'grace': 60})
 
     assert response.status_int == 204
@@ -97,7 +97,7 @@ def test_a_limit_in_the_body_has_no_effect(api: Api, queue: str) -> None:
     assert bodies(response.json) == ['a', 'b']
 
 
-def test_what_is_claimed_is_not_claimed_again(api: Api, queue: str) -> None:
+def test_a_claimed_message_is_not_claimed_again(api: Api, queue: str) -> None:
     api.post_messages('a', 'b', 'c')
 
     first, second = api.claim(limit=2), api.claim()
@@ -108,7 +108,9 @@ def test_what_is_claimed_is_not_claimed_again(api: Api, queue: str) -> None:
 
 
 @pytest.mark.parametrize('client_id', [None, CLIENT_ID, OTHER_CLIENT_ID])
-def test_anyone_claims_anything(api: Api, queue: str, client_id: str | None) -> None:
+def test_a_client_claims_messages_of_any_client(
+    api: Api, queue: str, client_id: str | None
+) -> None:
     api.post_messages('x', client_id=CLIENT_ID)
 
     response = api.post(f'{queue}/claims', {'ttl': 60, 'grace': 60}, client_id=client_id)
@@ -116,7 +118,7 @@ def test_anyone_claims_anything(api: Api, queue: str, client_id: str | None) -> 
     assert bodies(response.json) == ['x']
 
 
-def test_what_was_released_first_is_claimed_first(api: Api, queue: str) -> None:
+def test_the_message_that_was_released_first_is_claimed_first(api: Api, queue: str) -> None:
     api.post_messages('a', 'b', 'c')
     claim_on_a, claim_on_b = api.claim(limit=1), api.claim(limit=1)
     api.delete(claim_on_b.href)
@@ -158,7 +160,7 @@ def test_terms_out_of_range_are_refused(api: Api, queue: str, field: str, value:
     'value', ['"60"', '60.0', '6e1', 'null', '[60]', '{}', 'true', '10000000000000000000']
 )
 @pytest.mark.parametrize('field', ['ttl', 'grace'])
-def test_terms_that_are_no_integers_are_refused(
+def test_terms_that_are_not_integers_are_refused(
     api: Api, queue: str, field: str, value: str
 ) -> None:
     other = 'grace' if field == 'ttl' else 'ttl'
@@ -198,7 +200,7 @@ def test_a_claim_keeps_a_message_alive_until_its_grace_is_over(
     assert not api.exists(path)
 
 
-def test_what_counts_is_the_time_that_is_left(
+def test_a_claim_prolongs_a_message_by_the_time_that_it_has_left(
     api: Api, queue: str, age: Callable[[int], None]
 ) -> None:
     [path] = api.post_messages('x', ttl=1000)
@@ -293,7 +295,7 @@ def test_a_claim_shows_only_what_is_left(api: Api, queue: str) -> None:
 
 
 @pytest.mark.parametrize('how', ['one by one', 'in bulk'])
-def test_a_claim_of_which_nothing_is_left_is_a_404(api: Api, queue: str, how: str) -> None:
+def test_a_claim_that_holds_no_message_is_a_404(api: Api, queue: str, how: str) -> None:
     paths = api.post_messages('a', 'b')
     claim = api.claim()
     if how == 'in bulk':
@@ -444,7 +446,7 @@ def test_new_terms_are_an_object_with_a_ttl(api: Api, queue: str, document: str)
     assert api.get(claim.href).json['ttl'] == 100
 
 
-def test_a_renewal_ignores_fields_that_no_one_knows(api: Api, queue: str) -> None:
+def test_a_renewal_ignores_unknown_members(api: Api, queue: str) -> None:
     api.post_messages('x')
     claim = api.claim()
 
@@ -456,7 +458,7 @@ def test_a_renewal_ignores_fields_that_no_one_knows(api: Api, queue: str) -> Non
 # ---------------------------------------------------------------- releasing one
 
 
-def test_a_released_claim_gives_its_messages_back_at_once(api: Api, queue: str) -> None:
+def test_messages_of_a_released_claim_are_ready_at_once(api: Api, queue: str) -> None:
     paths = api.post_messages('a', 'b')
     claim = api.claim()
 
@@ -476,7 +478,7 @@ def test_a_claim_may_be_released_again(api: Api, queue: str) -> None:
     assert [api.delete(claim.href).status_int for _ in range(2)] == [204, 204]
 
 
-def test_releasing_an_expired_claim_does_not_touch_the_next(
+def test_a_release_of_a_lapsed_claim_does_not_change_the_next_claim(
     api: Api, queue: str, age: Callable[[int], None]
 ) -> None:
     api.post_messages('x')
@@ -509,7 +511,7 @@ def test_a_missing_queue_has_no_claims(api: Api) -> None:
     assert api.delete(path).status_int == 204
 
 
-def test_an_expired_claim_is_no_more(api: Api, queue: str, age: Callable[[int], None]) -> None:
+def test_a_lapsed_claim_is_a_404(api: Api, queue: str, age: Callable[[int], None]) -> None:
     api.post_messages('x')
     claim = api.claim(ttl=60)
     age(57)
@@ -524,7 +526,7 @@ def test_an_expired_claim_is_no_more(api: Api, queue: str, age: Callable[[int], 
     assert bodies(api.claim().messages) == ['x']
 
 
-def test_the_claim_that_expired_first_gives_back_first(
+def test_messages_of_the_claim_that_lapsed_first_are_claimed_first(
     api: Api, queue: str, age: Callable[[int], None]
 ) -> None:
     api.post_messages('a', 'b', 'c', ttl=3000)

@@ -93,7 +93,7 @@ def test_the_path_of_a_queue_can_be_made_from_the_home_document(api: Api) -> Non
 
 
 @pytest.mark.parametrize('method', ['GET', 'HEAD'])
-def test_a_healthy_service_says_so_without_words(api: Api, method: str) -> None:
+def test_a_healthy_service_answers_without_a_body(api: Api, method: str) -> None:
     response = api.request(method, '/v1/health')
 
     assert response.status_int == 204

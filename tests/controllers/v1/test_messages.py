@@ -97,7 +97,7 @@ def test_a_message_has_four_members(api: Api, queue: str) -> None:
     assert message['age'] in (0, 1)
 
 
-def test_fields_that_no_one_knows_are_not_stored(api: Api, queue: str) -> None:
+def test_unknown_members_are_not_stored(api: Api, queue: str) -> None:
     document = [{'ttl': 60, 'body': 1, 'id': 'x', 'age': 99, 'delay': 'y', 'href': None}]
 
     response = api.post(f'{queue}/messages', document, client_id=CLIENT_ID)
@@ -164,14 +164,14 @@ def test_a_ttl_out_of_range_is_refused(api: Api, queue: str, ttl: int) -> None:
     'ttl',
     ['"60"', '60.0', '60.5', '6e1', '1E2', 'null', '[60]', '{}', '""', '10000000000000000000'],
 )
-def test_a_ttl_that_is_no_integer_is_refused(api: Api, queue: str, ttl: str) -> None:
+def test_a_ttl_that_is_not_an_integer_is_refused(api: Api, queue: str, ttl: str) -> None:
     response = api.post(f'{queue}/messages', f'[{{"ttl": {ttl}, "body": 1}}]', client_id=CLIENT_ID)
 
     assert refusal(response) == (400, 'Invalid request body')
 
 
 @pytest.mark.parametrize('ttl', [True, False])
-def test_a_truth_value_is_no_ttl(api: Api, queue: str, ttl: bool) -> None:
+def test_a_boolean_ttl_is_refused(api: Api, queue: str, ttl: bool) -> None:
     response = api.post(f'{queue}/messages', [{'ttl': ttl, 'body': 1}], client_id=CLIENT_ID)
 
     assert refusal(response)[0] == 400
@@ -212,7 +212,9 @@ def test_an_empty_list_is_refused(api: Api, queue: str, document: str) -> None:
     'bad', [{'ttl': 59, 'body': 1}, {'ttl': 60}, {'body': 1}, {'ttl': '60', 'body': 1}, 1]
 )
 @pytest.mark.parametrize('place', [0, 1, 2])
-def test_one_bad_message_keeps_all_others_out(api: Api, queue: str, bad: Any, place: int) -> None:
+def test_a_post_with_one_malformed_message_stores_none(
+    api: Api, queue: str, bad: Any, place: int
+) -> None:
     document: list[Any] = [{'ttl': 60, 'body': 'good'}, {'ttl': 60, 'body': 'good'}]
     document.insert(place, bad)
 
@@ -259,7 +261,7 @@ def test_a_list_says_where_it_was_read_as_it_was_asked(api: Api, queue: str, que
     assert response.headers['Content-Location'] == f'{queue}/messages{query}'
 
 
-def test_nothing_to_list_is_a_204_that_says_where_too(api: Api, queue: str) -> None:
+def test_an_empty_list_is_a_204_with_its_content_location(api: Api, queue: str) -> None:
     api.post_messages('own')
 
     response = api.get(f'{queue}/messages?limit=3', client_id=CLIENT_ID)
@@ -370,7 +372,7 @@ def test_next_replaces_the_marker(api: Api, queue: str) -> None:
     'marker',
     ['sfhlsfdjh2048', 'invalid', '-1', '%00', 'a%00', '%FF', '%F0%9F%9A%80', '%27', 'x' * 5000],
 )
-def test_a_marker_that_cannot_be_parsed_leads_nowhere(api: Api, queue: str, marker: str) -> None:
+def test_a_malformed_marker_lists_nothing(api: Api, queue: str, marker: str) -> None:
     api.post_messages('x')
 
     response = api.get(f'{queue}/messages?echo=true&marker={marker}', client_id=CLIENT_ID)
@@ -380,7 +382,7 @@ def test_a_marker_that_cannot_be_parsed_leads_nowhere(api: Api, queue: str, mark
     assert response.headers['Content-Location'] == f'{queue}/messages?echo=true&marker={marker}'
 
 
-def test_a_reader_does_not_hear_its_own_echo(api: Api, queue: str) -> None:
+def test_a_reader_does_not_list_its_own_messages(api: Api, queue: str) -> None:
     api.post_messages('own', client_id=CLIENT_ID)
     api.post_messages('other', client_id=OTHER_CLIENT_ID)
 
@@ -499,7 +501,7 @@ def test_one_id_twice_is_one_message(api: Api, queue: str) -> None:
 
 
 @pytest.mark.parametrize('ids', ['unknown', NO_MESSAGE, f'a,b,{NO_MESSAGE}', '%00', '%FF', '🚀'])
-def test_no_known_id_is_a_204(api: Api, queue: str, ids: str) -> None:
+def test_a_list_of_unknown_ids_is_a_204(api: Api, queue: str, ids: str) -> None:
     response = api.get(f'{queue}/messages?ids={ids}')
 
     assert response.status_int == 204
@@ -616,7 +618,7 @@ def test_bulk_delete_in_a_missing_queue_is_a_204(api: Api) -> None:
 
 
 @pytest.mark.parametrize('query', ['', '?', '?ids=', '?ids', '?limit=1', '?ids=&ids='])
-def test_there_is_no_delete_all(api: Api, queue: str, query: str) -> None:
+def test_a_delete_of_all_messages_is_refused(api: Api, queue: str, query: str) -> None:
     api.post_messages('kept')
 
     response = api.delete(f'{queue}/messages{query}')
@@ -768,7 +770,7 @@ WELL_FORMED = [unknown, released, expired, another_live, of_another_queue, of_an
 
 
 @pytest.mark.parametrize('says', NO_CLAIM_AT_ALL)
-def test_a_free_message_is_deleted_without_a_claim(
+def test_a_ready_message_is_deleted_without_a_claim(
     api: Api, queue: str, age: Callable[[int], None], says: Says
 ) -> None:
     query = says(api, age)
@@ -781,7 +783,7 @@ def test_a_free_message_is_deleted_without_a_claim(
 
 
 @pytest.mark.parametrize('says', [*UNPARSABLE, *WELL_FORMED])
-def test_a_free_message_is_kept_from_who_claims_to_hold_it(
+def test_a_ready_message_is_not_deleted_by_a_claim_that_does_not_hold_it(
     api: Api, queue: str, age: Callable[[int], None], says: Says
 ) -> None:
     query = says(api, age)
@@ -794,7 +796,7 @@ def test_a_free_message_is_kept_from_who_claims_to_hold_it(
 
 
 @pytest.mark.parametrize('says', [*NO_CLAIM_AT_ALL, *WELL_FORMED])
-def test_a_claimed_message_is_kept_from_all_but_its_holder(
+def test_a_claimed_message_is_deleted_only_by_the_claim_that_holds_it(
     api: Api, queue: str, age: Callable[[int], None], says: Says
 ) -> None:
     query = says(api, age)
@@ -810,7 +812,7 @@ def test_a_claimed_message_is_kept_from_all_but_its_holder(
 
 
 @pytest.mark.parametrize('says', UNPARSABLE)
-def test_a_claimed_message_is_kept_from_what_is_no_claim_id(
+def test_a_claimed_message_is_not_deleted_by_a_malformed_claim_id(
     api: Api, queue: str, age: Callable[[int], None], says: Says
 ) -> None:
     query = says(api, age)
@@ -860,7 +862,7 @@ def test_a_message_that_its_claim_deleted_stays_deleted(api: Api, queue: str) ->
 
 
 @pytest.mark.parametrize('end', ['released', 'expired'])
-def test_a_claim_that_is_over_deletes_nothing(
+def test_a_lapsed_claim_deletes_nothing(
     api: Api, queue: str, age: Callable[[int], None], end: str
 ) -> None:
     [path] = api.post_messages('x')
@@ -894,7 +896,7 @@ def test_a_former_holder_deletes_nothing_from_the_next(
     assert api.exists(path)
 
 
-def test_a_message_is_free_for_deletion_when_its_claim_has_expired(
+def test_a_message_whose_claim_has_lapsed_is_deleted_without_a_claim(
     api: Api, queue: str, age: Callable[[int], None]
 ) -> None:
     [path] = api.post_messages('x')

@@ -128,7 +128,7 @@ def test_a_queue_that_is_made_again_works(api: Api, queue: str) -> None:
 # ---------------------------------------------------------------- the list
 
 
-def test_no_queues_is_a_204(api: Api) -> None:
+def test_a_list_of_no_queues_is_a_204(api: Api) -> None:
     response = api.get('/v1/queues')
 
     assert response.status_int == 204
@@ -364,7 +364,7 @@ def test_metadata_belongs_to_one_project(api: Api) -> None:
 # ---------------------------------------------------------------- stats
 
 
-def test_the_stats_of_an_empty_queue_have_no_ends(api: Api, queue: str) -> None:
+def test_the_stats_of_an_empty_queue_have_no_oldest_and_newest(api: Api, queue: str) -> None:
     response = api.get(f'{queue}/stats')
 
     assert response.status_int == 200
@@ -372,7 +372,7 @@ def test_the_stats_of_an_empty_queue_have_no_ends(api: Api, queue: str) -> None:
     assert response.json == {'messages': {'claimed': 0, 'free': 0, 'total': 0}}
 
 
-def test_stats_count_what_is_free_and_claimed(api: Api, queue: str) -> None:
+def test_stats_count_ready_and_claimed_messages(api: Api, queue: str) -> None:
     api.post_messages(*range(5))
     api.claim(limit=2)
 
@@ -381,7 +381,9 @@ def test_stats_count_what_is_free_and_claimed(api: Api, queue: str) -> None:
     assert (stats['free'], stats['claimed'], stats['total']) == (3, 2, 5)
 
 
-def test_stats_name_the_ends_of_the_line(api: Api, queue: str, age: Callable[[int], None]) -> None:
+def test_stats_name_the_oldest_and_the_newest_message(
+    api: Api, queue: str, age: Callable[[int], None]
+) -> None:
     oldest, _ = api.post_messages('first', 'second')
     age(50)
     _, newest = api.post_messages('third', 'last')
@@ -405,7 +407,7 @@ def test_stats_tell_the_time_in_utc(api: Api, queue: str, sql: Any) -> None:
     assert api.stats()['oldest']['created'] == '2013-08-12T20:44:55Z'
 
 
-def test_the_ends_of_the_line_may_be_claimed(api: Api, queue: str) -> None:
+def test_the_oldest_and_the_newest_message_may_be_claimed(api: Api, queue: str) -> None:
     oldest, newest = api.post_messages('first', 'last')
     api.claim()
 
@@ -415,7 +417,7 @@ def test_the_ends_of_the_line_may_be_claimed(api: Api, queue: str) -> None:
     assert stats['newest']['href'] == newest
 
 
-def test_one_message_is_both_ends_of_the_line(api: Api, queue: str) -> None:
+def test_a_single_message_is_the_oldest_and_the_newest(api: Api, queue: str) -> None:
     [message] = api.post_messages('only')
 
     stats = api.stats()
@@ -436,7 +438,7 @@ def test_expired_messages_count_nowhere(api: Api, queue: str, age: Callable[[int
     assert stats['oldest']['href'] == stats['newest']['href'] == lasting
 
 
-def test_messages_of_an_expired_claim_count_as_free(
+def test_messages_of_a_lapsed_claim_count_as_free(
     api: Api, queue: str, age: Callable[[int], None]
 ) -> None:
     api.post_messages('a', 'b')

@@ -49,7 +49,9 @@ def owned(api: Api) -> Any:
 
 
 @pytest.mark.parametrize(('queue', 'project'), STRANGERS)
-def test_a_stranger_sees_nothing(api: Api, owned: Any, queue: str, project: str | None) -> None:
+def test_another_project_sees_nothing(
+    api: Api, owned: Any, queue: str, project: str | None
+) -> None:
     claim, free = owned
     message, claimed = (id_of(path) for path in (free, claim.held[0]))
 
@@ -64,7 +66,9 @@ def test_a_stranger_sees_nothing(api: Api, owned: Any, queue: str, project: str 
 
 
 @pytest.mark.parametrize(('queue', 'project'), STRANGERS)
-def test_a_stranger_changes_nothing(api: Api, owned: Any, queue: str, project: str | None) -> None:
+def test_another_project_changes_nothing(
+    api: Api, owned: Any, queue: str, project: str | None
+) -> None:
     claim, free = owned
     message, claimed = (id_of(path) for path in (free, claim.held[0]))
 
@@ -85,7 +89,7 @@ def test_a_stranger_changes_nothing(api: Api, owned: Any, queue: str, project: s
 
 
 @pytest.mark.parametrize(('queue', 'project'), STRANGERS)
-def test_a_stranger_reads_with_another_queues_marker_only_its_own(
+def test_a_marker_of_another_project_shows_only_own_messages(
     api: Api, owned: Any, queue: str, project: str | None
 ) -> None:
     page = api.get(f'{QUEUE}/messages?echo=true', client_id=CLIENT_ID, project='owner').json
@@ -118,7 +122,7 @@ def test_a_claim_holds_no_message_of_another_claim(api: Api, queue: str) -> None
     assert [m['body'] for m in api.get(second.href).json['messages']] == ['b']
 
 
-def test_reading_does_not_take(api: Api, queue: str) -> None:
+def test_a_read_or_a_list_claims_no_message(api: Api, queue: str) -> None:
     [path] = api.post_messages('x')
 
     for _ in range(2):
