@@ -36,6 +36,8 @@ class Placeholder:
 
     #: Whether an empty segment is one, for :meth:`read` to refuse.
     may_be_empty = False
+    #: How :meth:`read` fails beyond what the hooks say: for ``openapi``.
+    raises: Sequence[type[MarconiError]] = ()
 
     @property
     def schema(self) -> Mapping[str, Any]:

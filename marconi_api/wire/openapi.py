@@ -346,6 +346,8 @@ class Operation:
     def _failures(self) -> Iterable['Failure']:
         query, body = self._query().values(), self._body_type()
         failures = [*self._of_hooks('raises'), *self._declared.raises]
+        for placeholder in self._resource.placeholders.values():
+            failures += placeholder.raises
         if not all(isinstance(parameter, TextParameter) for parameter in query):
             failures += [InvalidParameter, InvalidRequest]
         if any(set(ROLES) - self._roles(names) for names in self._alternatives):

@@ -1,12 +1,12 @@
 """What the tests of the wire have beside the application: a client, time, and a storage to break."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
 from pecan.configuration import conf_from_file
-from webtest import TestApp
+from webtest import TestApp, TestResponse
 
 from marconi_api import model
 from marconi_api.app import setup_app
@@ -14,7 +14,7 @@ from marconi_api.processes import installation, schema
 from marconi_api.processes.embedded.cluster import EmbeddedPostgres
 from tests.directories import open_directory
 
-from .client import Api
+from .client import PROJECT, Api
 
 
 @pytest.fixture
@@ -59,11 +59,34 @@ def api_without_storage(wsgi_app: Any) -> Iterator[Api]:
         yield api
 
 
+class _Bearer(Api):
+    """A client that shows a token."""
+
+    def __init__(self, api: Api, token: str) -> None:
+        self._wsgi_app = api._wsgi_app
+        self._token = token
+
+    def request(
+        self, *arguments: Any, headers: Mapping[str, str | bytes] | None = None, **options: Any
+    ) -> TestResponse:
+        shown = {**(headers or {}), 'X-Auth-Token': self._token}
+        return super().request(*arguments, headers=shown, **options)
+
+
+@pytest.fixture
+def api_for_other_queues(app: TestApp, database_url: str) -> Iterator[Api]:
+    """A client of a second service, in token mode, whose token is for queues that no test has."""
+    with _another_service(database_url, mode='token') as api:
+        token = model.store.tokens.create(PROJECT, 'admin', queues='others-*')
+        yield _Bearer(api, token.text)
+
+
 @contextmanager
-def _another_service(database_url: str) -> Iterator[Api]:
+def _another_service(database_url: str, **access: Any) -> Iterator[Api]:
     of_the_first = model.store
     config = conf_from_file(str(installation.OPERATOR_FILES / 'config.py'))
     config.database.url = database_url
+    config.access.update(access)
     config.logging = {'version': 1, 'disable_existing_loggers': False}
     try:
         yield Api(TestApp(setup_app(config), lint=False))

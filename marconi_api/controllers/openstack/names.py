@@ -1,11 +1,11 @@
 """Queues as clients name them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from marconi_api import limits
 from marconi_api.errors import NotThisQueue
-from marconi_api.model import QueueKey
+from marconi_api.model import Queue, QueueKey
 from marconi_api.wire.doors import Placeholder
 from marconi_api.wire.requests import Request
 
@@ -23,11 +23,30 @@ def queue_named(request: Request, name: str) -> QueueKey:
     return QueueKey.of(request.project, name)
 
 
+def start_of_list(request: Request, marker: str) -> str:
+    """The name after which a list of queues starts, of those that the credential is for.
+
+    Names are in the order of their bytes, so those of a pattern stand in one piece.
+    """
+    pattern = request.identity.queues
+    first = (pattern or '').removesuffix('*')
+    if not first:
+        return marker
+    # The last name before it: no name has a tilde, nor what comes after that.
+    return max(marker, f'{first[:-1]}{chr(ord(first[-1]) - 1)}~')
+
+
+def own_queues(request: Request, queues: Sequence[Queue]) -> list[Queue]:
+    """Those of a list that the credential is for."""
+    return [queue for queue in queues if request.identity.may_name(queue.name)]
+
+
 class QueueName(Placeholder):
     """``{queue}`` in a path; an action is handed the queue's key."""
 
     #: It is a bad name, and not an unknown path (docs/protocol-v1.md, 1.3).
     may_be_empty = True
+    raises = (NotThisQueue,)
 
     @property
     def schema(self) -> Mapping[str, Any]:

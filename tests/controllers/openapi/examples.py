@@ -25,6 +25,7 @@ class Example(NamedTuple):
 
 CIRCUMSTANCES = (
     'no storage',
+    'a token for other queues',
     'no messages',
     'no queues',
     'a name whose hash is taken',

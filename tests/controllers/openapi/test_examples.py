@@ -39,6 +39,8 @@ def all_examples() -> Iterator[tuple[str, str, int, Example]]:
         if role := one_that_may_not(method, path):
             headers = {**base.headers, 'X-Roles': role}
             yield method, path, 403, base._replace(headers=headers)
+        elif '{queue}' in path:
+            yield method, path, 403, base._replace(given='a token for other queues')
         if (method, path) not in NEED_NO_STORAGE:
             yield method, path, 503, base._replace(given='no storage')
 
@@ -83,6 +85,9 @@ def circumstances(request: pytest.FixtureRequest, usual: dict[str, str], sql: An
         # The service reads its keys from a file that has none.
         signed_urls.init_signing(['key'])
         return api
+    if given == 'a token for other queues':
+        client: Api = request.getfixturevalue('api_for_other_queues')
+        return client
     if given == 'no messages':
         sql('TRUNCATE messages, message_states, claims')
     if given == 'no queues':
@@ -92,7 +97,7 @@ def circumstances(request: pytest.FixtureRequest, usual: dict[str, str], sql: An
     if given == 'a name whose hash is taken':
         usual['queue'] = 'twin'
         sql('UPDATE queues SET queue_id = %s', QueueKey.of(PROJECT, 'twin').id)
-    client: Api = request.getfixturevalue('api')
+    client = request.getfixturevalue('api')
     return client
 
 

@@ -4,6 +4,7 @@ from typing import Any
 
 from marconi_api import limits, model
 from marconi_api.controllers.openstack.documents import QueuePage, Statistics, stats_document
+from marconi_api.controllers.openstack.names import own_queues, start_of_list
 from marconi_api.errors import CountUnderWay, InvalidRequest, QueueCollision, QueueNotFound
 from marconi_api.model import Queue, QueueKey
 from marconi_api.wire.actions import EMPTY, ByHand, Content, expose
@@ -37,7 +38,8 @@ class QueuesController:
     def get(self, request: Request, **query: Any) -> Reply:
         """A page of the project's queues, by name (docs/protocol-v1.md, 4.1)."""
         limit = limits.in_force.queues_on_page(query.get('limit'))
-        queues = model.store.queues.page(request.project, query.get('marker', ''), limit)
+        start = start_of_list(request, query.get('marker', ''))
+        queues = own_queues(request, model.store.queues.page(request.project, start, limit))
         if not queues:
             return empty_reply()
 

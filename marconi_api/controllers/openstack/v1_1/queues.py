@@ -5,9 +5,10 @@ from typing import Any, ClassVar
 
 from marconi_api import limits, model
 from marconi_api.controllers.openstack.documents import QueuePage, Statistics, stats_document
+from marconi_api.controllers.openstack.names import own_queues, queue_named, start_of_list
 from marconi_api.controllers.openstack.v1_1.controller import Controller
 from marconi_api.errors import CountUnderWay, DeadLetterCycle, QueueCollision, QueueNotFound
-from marconi_api.model import Queue, QueueKey, Stats, attributes
+from marconi_api.model import Attributes, Queue, QueueKey, Stats, attributes
 from marconi_api.wire.actions import EMPTY, ByHand, Content, expose
 from marconi_api.wire.documents import JsonObject
 from marconi_api.wire.replies import Raw, Reply, empty_reply, json_reply, next_link
@@ -27,7 +28,8 @@ class QueuesController(Controller):
     def get(self, request: Request, **query: Any) -> Reply:
         """A page of the project's queues, by name."""
         limit = limits.in_force.queues_on_page(query.get('limit'))
-        queues = model.store.queues.page(request.project, query.get('marker', ''), limit)
+        start = start_of_list(request, query.get('marker', ''))
+        queues = own_queues(request, model.store.queues.page(request.project, start, limit))
         return json_reply(self.page(queues, query))
 
     def page(
@@ -56,6 +58,13 @@ class QueuesController(Controller):
         return Raw(metadata)
 
 
+def check_dead_letters(request: Request, metadata: str, instead_of: str = '{}') -> None:
+    """Refuse metadata that would send messages to a queue which the credential is not for."""
+    to = Attributes.of(metadata).dead_letter_queue
+    if to and to != Attributes.of(instead_of).dead_letter_queue:
+        queue_named(request, to)
+
+
 class QueueController(Controller):
     """``/queues/{queue}``."""
 
@@ -76,6 +85,7 @@ class QueueController(Controller):
         """Make the queue with its metadata, or leave it as it is."""
         if body:
             attributes.check(body.text)
+            check_dead_letters(request, body.text)
         created = model.store.queues.create(queue, body.text if body else '{}')
         return empty_reply(201 if created else 204, ('Location', self.href(queue)))
 

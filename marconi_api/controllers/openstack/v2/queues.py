@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from marconi_api import limits, model
+from marconi_api.controllers.openstack.names import own_queues, start_of_list
 from marconi_api.controllers.openstack.v1_1 import queues as v1_1
 from marconi_api.controllers.openstack.v1_1.controller import Controller
 from marconi_api.controllers.openstack.v2 import patch
@@ -59,9 +60,13 @@ class QueuesController(v1_1.QueuesController):
         """
         limit = limits.in_force.queues_on_page(query.get('limit'))
         wanted = QueueFilter(query.get('name') or '', unnamed_parameters(request, _PARAMETERS))
-        queues, goes_on_after = self._find(request.project, query.get('marker', ''), limit, wanted)
-        document = self.page(queues, query, goes_on_after)
-        if query.get('with_count') and (count := model.store.queues.count(request.project)):
+        start = start_of_list(request, query.get('marker', ''))
+        found, goes_on_after = self._find(request.project, start, limit, wanted)
+        queues = own_queues(request, found)
+        # What is not ours comes after all that is.
+        document = self.page(queues, query, goes_on_after if queues == found else None)
+        counts = query.get('with_count') and request.identity.queues is None
+        if counts and (count := model.store.queues.count(request.project)):
             document['count'] = count
         return json_reply(document)
 
@@ -95,10 +100,13 @@ class QueueController(v1_1.QueueController):
     def patch(self, request: Request, queue: QueueKey, body: list[Operation]) -> Reply:
         """Change the queue's metadata, all that is asked or nothing (docs/protocol-v2.md, 5.4)."""
         patch.check(body)
-        changed = model.store.queues.change_metadata(
-            queue, lambda metadata: patch.patched(metadata, body)
-        )
-        return json_reply(_with_defaults(changed))
+
+        def patched(metadata: str) -> str:
+            changed = patch.patched(metadata, body)
+            v1_1.check_dead_letters(request, changed, instead_of=metadata)
+            return changed
+
+        return json_reply(_with_defaults(model.store.queues.change_metadata(queue, patched)))
 
 
 def _with_defaults(metadata: str) -> dict[str, Any]:
