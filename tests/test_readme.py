@@ -43,8 +43,8 @@ def test_the_tour_is_that_of_the_current_version() -> None:
     assert set(re.findall(r'127\.0\.0\.1:8888/(v[\d.]+)/', tour)) == {'v2'}
 
 
-def test_the_first_screen_says_who_gets_in() -> None:
-    assert 'Who gets in.' in README.partition('\n## ')[0]
+def test_the_first_screen_names_the_modes_of_access() -> None:
+    assert '**Access.**' in README.partition('\n## ')[0]
 
 
 def test_the_transcript_of_the_shell_shows_what_happens(service: Service) -> None:

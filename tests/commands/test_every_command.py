@@ -69,7 +69,7 @@ def test_a_name_that_no_queue_can_have_is_wrong_use(marconi, name):
     done = marconi('show', name)
 
     assert is_refused(done, 2)
-    assert 'A queue is named with 1 to 64 of the characters' in done.stderr
+    assert 'The name of a queue must have 1 to 64 of the characters' in done.stderr
 
 
 @pytest.mark.parametrize('name', ['..', '--', '--help', 'x' * 64])
