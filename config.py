@@ -88,25 +88,24 @@ access = {
 }
 
 keystone = {
-    # For access.mode keystone, what OpenStack's services have in [keystone_authtoken]; more of
-    # that may be added here, such as memcached_servers or region_name.
-    # Where clients log in: http://keystone.example:5000/v3.
+    # For access.mode keystone, what OpenStack's services have in [keystone_authtoken]. Any other
+    # of its options may be added, such as cafile or region_name (docs/keystone.md).
+    # Where clients log in, http://keystone.example:5000/v3, and where Marconi does.
     'www_authenticate_uri': os.environ.get('MARCONI_KEYSTONE_URL') or None,
-    # Where Marconi asks who a token is of; and as whom.
     'auth_url': os.environ.get('MARCONI_KEYSTONE_URL') or None,
+    # The user as whom Marconi asks whose token a token is.
     'auth_type': 'password',
     'username': 'marconi',
     'password': os.environ.get('MARCONI_KEYSTONE_PASSWORD') or None,
     'project_name': 'service',
     'user_domain_id': 'default',
     'project_domain_id': 'default',
-    # The type of this service in Keystone's catalogue, by which access rules name it.
-    'service_type': 'messaging',
-    # From the catalogue, Keystone's own address for users; it is asked at auth_url first.
+    # Which address of Keystone in its catalogue Marconi asks: public, internal or admin.
     'interface': 'public',
-    # Seconds that it may take to answer, and how often it is asked again if it does not.
+    # Seconds that Keystone may take to answer, and how often Marconi asks again if it does not.
+    # A request waits meanwhile; its client can ask again, too.
     'http_connect_timeout': 5,
-    'http_request_max_retries': 1,
+    'http_request_max_retries': 0,
 }
 
 limits = {

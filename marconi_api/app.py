@@ -9,7 +9,7 @@ from marconi_api.controllers.access.guessing import Guessing
 from marconi_api.controllers.access.hook import AccessHook
 from marconi_api.controllers.access.keystone import KeystoneAsks
 from marconi_api.controllers.access.policy_file import rules_of
-from marconi_api.controllers.access.tokens import TokenAsks
+from marconi_api.controllers.access.tokens import TokenAsks, looked_up
 from marconi_api.controllers.access.trusted import Asks, believing
 from marconi_api.controllers.openstack import signed_urls
 from marconi_api.controllers.openstack.documents import error_reply
@@ -51,18 +51,13 @@ def _asks(settings: Any) -> Asks:
         return believing(roles)
     guessing = Guessing(access.failures_before_delay)
     if mode == modes.TOKEN:
-        return TokenAsks(lambda: model.store.tokens, access.cache_seconds, guessing)
+        return TokenAsks(
+            lambda token: looked_up(token, model.store.tokens), access.cache_seconds, guessing
+        )
     try:
         return KeystoneAsks(settings.keystone.to_dict(), roles, access.cache_seconds, guessing)
-    except ImportError as error:
-        raise ServiceError(
-            f'access.mode is keystone, but {error.name} is not installed: '
-            'pip install "marconi-api[keystone]"'
-        ) from None
     except ValueError as error:
-        raise ServiceError(
-            f'the section keystone of the settings cannot be used: {error}'
-        ) from None
+        raise SettingsError(f'cannot use the section keystone of the settings: {error}') from None
 
 
 def prepare(settings: Any) -> None:

@@ -40,6 +40,7 @@ LONGEST_FIRST = (
     'test_operating.py',
     'test_embedded.py',
     'test_clients.py',
+    'test_keystone.py',
     'test_hostile_values.py',
     'test_packaging.py',
     'test_readme.py',

@@ -123,6 +123,19 @@ class IdentityUnavailable(MarconiError):
         super().__init__('Keystone is out of reach at the moment: please try again.')
 
 
+class NoRoleHere(MarconiError):
+    """Keystone knows who asks, but they have no role in a project that is one here."""
+
+    status = 403
+    title = 'Not authorized'
+
+    def __init__(self, roles: Sequence[str]) -> None:
+        super().__init__(
+            'The token gives no role here: log in to a project in which you have one of the roles '
+            f'{", ".join(roles)}.'
+        )
+
+
 class NotYourProject(MarconiError):
     """The client names another project than the one that its credential is for."""
 

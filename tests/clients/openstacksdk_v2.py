@@ -1,13 +1,15 @@
 """The tour of a user of openstacksdk, API version 2; run in its own environment.
 
-Usage: openstacksdk_v2.py URL [TOKEN PROJECT]; the token of an admin. Logs its requests, and prints `ok` at the end; anything that
-differs is an error.
+Usage: openstacksdk_v2.py [URL [TOKEN PROJECT]]; the token of an admin. Without a URL it logs in as
+the variables OS_... say, and is refused in the project OTHER_PROJECT. Logs its requests, and prints
+`ok` at the end; anything that differs is an error.
 
 The SDK has no call for pop, purge, share, stats, messages by ids or a change of metadata; it
 follows no `links`, but pages by the last name or message id that it got.
 """
 
 import logging
+import os
 import sys
 import uuid
 
@@ -39,11 +41,16 @@ class Token(token_endpoint.Token):
         return self.project
 
 
-def main(url, token=None, project=None):
-    auth = Token(url, token, project) if token else Project(endpoint=url)
-    transport = session.Session(auth=auth)
-    cloud = openstack.connection.Connection(session=transport, message_endpoint_override=url)
-    messaging = cloud.message
+def main(url=None, token=None, project=None):
+    if url:
+        auth = Token(url, token, project) if token else Project(endpoint=url)
+        transport = session.Session(auth=auth)
+        cloud = openstack.connection.Connection(session=transport, message_endpoint_override=url)
+        messaging = cloud.message
+    else:
+        messaging = openstack.connect().message
+        refused = messaging.get('/queues', headers={'X-PROJECT-ID': os.environ['OTHER_PROJECT']})
+        assert refused.status_code == 403, refused.text
 
     for name in ('tour', 'tour-2', 'tour-3'):
         messaging.create_queue(name=name, description='a tour', _default_message_ttl=600)

@@ -1,27 +1,38 @@
 """The tour of a user of python-zaqarclient 4.7, API version 2; run in its own environment.
 
-Usage: zaqarclient_v2.py URL [TOKEN PROJECT]; the token of an admin. Logs its requests, and prints `ok` at the end; anything that
-differs is an error.
+Usage: zaqarclient_v2.py [URL [TOKEN PROJECT]]; the token of an admin. Without a URL it logs in as the
+variables OS_... say, and is refused in the project OTHER_PROJECT. Logs its requests, and prints
+`ok` at the end; anything that differs is an error.
 """
 
 import logging
+import os
 import sys
 import uuid
 
+from keystoneauth1 import session
+from keystoneauth1.identity import v3
 from zaqarclient.queues import client
 from zaqarclient.transport import errors
 
 
-def main(url, token=None, project_id=None):
+def main(url=None, token=None, project_id=None):
+    if not url:
+        project_id = os.environ['OS_PROJECT_ID']
+        service, other = logged_in(project_id), logged_in(os.environ['OTHER_PROJECT'])
+        url = service.api_url
+        assert_refused(errors.ForbiddenError, other.queues)
     project = {'os_project_id': project_id or f'tour-{uuid.uuid4()}'}
-    options = {'auth_opts': {'backend': 'noauth', 'options': project}}
     if token:
         options = {'auth_opts': {'options': {'os_auth_token': token}}}
-    service = client.Client(url, version=2, conf=options)
+        service = client.Client(url, version=2, conf=options)
+    elif not project_id:
+        options = {'auth_opts': {'backend': 'noauth', 'options': project}}
+        service = client.Client(url, version=2, conf=options)
 
     assert service.ping()
     assert 'resources' in service.homedoc()
-    if token:
+    if project_id:
         assert service.health()['storage_reachable']
     else:
         assert_refused(errors.ForbiddenError, service.health)
@@ -98,6 +109,17 @@ def main(url, token=None, project_id=None):
     queues, _ = service.queues()
     assert names(queues) == []
     print('ok')
+
+
+def logged_in(project):
+    """A client for a project, with a login that may be for another one."""
+    names = ('auth_url', 'username', 'password', 'user_domain_id', 'project_id')
+    login = {name: os.environ[f'OS_{name.upper()}'] for name in names}
+    # Without a session, it would log in for each request.
+    transport = session.Session(auth=v3.Password(**login))
+    url = transport.get_endpoint(service_type='messaging')
+    options = {'backend': 'keystone', 'options': {'os_project_id': project}}
+    return client.Client(url, version=2, conf={'auth_opts': options}, session=transport)
 
 
 def names(queues):

@@ -18,8 +18,6 @@ from marconi_api.processes.installation import CHECKOUT
 ENVIRONMENTS = Path(os.environ.get('MARCONI_TEST_CLIENTS') or CHECKOUT / '.venv')
 KEYSTONE, CLIENTS = ENVIRONMENTS / 'keystone/bin', ENVIRONMENTS / 'clients-v2/bin'
 
-REGION = 'RegionOne'
-
 
 def why_not() -> str | None:
     """Why there can be no Keystone here; None if there can be."""
@@ -61,14 +59,16 @@ class Keystone:
         self._process.terminate()
         self._process.communicate()
 
-    def log_in(self, user: str, password: str, project: str | None = None) -> str:
-        """A token of a user in a project; without one, for the system as a whole."""
+    def log_in(
+        self, user: str, password: str, project: str | None = None, system: bool = False
+    ) -> str:
+        """A token of a user for a project, for the system as a whole, or for neither."""
         domain = {'id': 'default'}
         who = {'name': user, 'password': password, 'domain': domain}
-        scope: dict[str, Any] = {'system': {'all': True}}
+        identity = {'methods': ['password'], 'password': {'user': who}}
+        scope: Any = {'system': {'all': True}} if system else 'unscoped'
         if project:
             scope = {'project': {'name': project, 'domain': domain}}
-        identity = {'methods': ['password'], 'password': {'user': who}}
         auth = {'identity': identity, 'scope': scope}
         return self._call('POST', 'auth/tokens', {'auth': auth}, {})[0]['X-Subject-Token']
 
@@ -76,6 +76,17 @@ class Keystone:
     def _administrator(self) -> dict[str, str]:
         """The header that its administrator sends."""
         return {'X-Auth-Token': self.log_in('admin', 'admin', project='admin')}
+
+    def login(self, user: str, password: str, project: str) -> dict[str, str]:
+        """The variables by which clients log in to a project, by its id."""
+        return {
+            'OS_AUTH_TYPE': 'v3password',
+            'OS_AUTH_URL': self.url,
+            'OS_USERNAME': user,
+            'OS_PASSWORD': password,
+            'OS_USER_DOMAIN_ID': 'default',
+            'OS_PROJECT_ID': project,
+        }
 
     def look_up(self, token: str) -> dict[str, Any]:
         """What a token says of its bearer, the catalogue included."""
@@ -86,32 +97,39 @@ class Keystone:
     def revoke(self, token: str) -> None:
         self._administer('DELETE', 'auth/tokens', headers={'X-Subject-Token': token})
 
-    def create(self, kind: str, **fields: Any) -> str:
+    def expired(self, token: str) -> str:
+        """The same token, had it been made two hours earlier."""
+        expire = Path(__file__).with_name('expire.py')
+        done = subprocess.run(
+            [KEYSTONE / 'python', expire, self._directory, token],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return done.stdout.strip()
+
+    def find(self, kind: str, name: str) -> str:
+        """The id of a user, a project or the like."""
+        (found,) = self._administer('GET', f'{kind}s?name={name}')[f'{kind}s']
+        identity: str = found['id']
+        return identity
+
+    def create(self, kind: str, name: str, **fields: Any) -> str:
         """Make a user, a project or the like; its id."""
-        document = self._administer('POST', f'{kind}s', {kind: fields})
+        document = self._administer('POST', f'{kind}s', {kind: {'name': name, **fields}})
         made: str = document[kind]['id']
         return made
 
     def assign(self, role: str, user: str, project: str | None = None) -> None:
         """Give a role to a user (both by id) in a project; without one, in the whole system."""
-        document = self._administer('GET', f'roles?name={role}')
-        (found,) = document['roles']
         where = f'projects/{project}' if project else 'system'
-        self._administer('PUT', f'{where}/users/{user}/roles/{found["id"]}')
+        self._administer('PUT', f'{where}/users/{user}/roles/{self.find("role", role)}')
 
     def run(self, *commands: str) -> None:
         """Run commands of `openstack`, as its administrator would, but all in one process."""
-        options = {
-            'AUTH_URL': self.url,
-            'USERNAME': 'admin',
-            'PASSWORD': 'admin',
-            'PROJECT_NAME': 'admin',
-            'USER_DOMAIN_ID': 'default',
-            'PROJECT_DOMAIN_ID': 'default',
-        }
         done = subprocess.run(
             [CLIENTS / 'openstack'],
-            env=os.environ | {f'OS_{name}': value for name, value in options.items()},
+            env=os.environ | self.login('admin', 'admin', self.find('project', 'admin')),
             input=''.join(f'{command.removeprefix("openstack ")}\n' for command in commands),
             capture_output=True,
             text=True,

@@ -50,7 +50,12 @@ def set_up(directory, url):
     keystone_manage(directory, 'db_sync')
     keystone_manage(directory, 'fernet_setup', *user, *group)
     keystone_manage(directory, 'credential_setup', *user, *group)
-    options = {'password': 'admin', 'public-url': url, 'region-id': 'RegionOne'}
+    options = {
+        'password': 'admin',
+        'region-id': 'RegionOne',
+        'public-url': url,
+        'internal-url': url,
+    }
     keystone_manage(
         directory, 'bootstrap', *(f'--bootstrap-{name}={value}' for name, value in options.items())
     )

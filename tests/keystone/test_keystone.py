@@ -1,22 +1,356 @@
 """OpenStack's identity service, as it is, says who asks (docs/keystone.md)."""
 
-from tests.keystone.running_keystone import REGION, Keystone
+import contextlib
+import json
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from marconi_api.processes.installation import CHECKOUT
+from tests.clients.openstack_tour import (
+    HERE,
+    OF_VERSION_2,
+    Openstack,
+    bodies_for_a_guest,
+    make_its_tour,
+    requests_to,
+    running_commands,
+)
+from tests.keystone.running_keystone import Keystone
+from tests.running_service import HEADERS, Service, services
+from tests.tours import blocks
+
+DOCUMENT = (CHECKOUT / 'docs/keystone.md').read_text()
+PASSWORD = 'PASSWORD'
 
 
-def test_keystone_lets_a_user_in_who_finds_the_service_in_its_catalogue(
-    keystone: Keystone,
+class Place(NamedTuple):
+    """The service, in Keystone mode, and two projects by their ids."""
+
+    service: Service
+    orders: str
+    billing: str
+
+
+def exported(prefix: str, keystone: Keystone) -> dict[str, str]:
+    """The variables of that prefix which the document sets, with the real place of Keystone."""
+    lines = '\n'.join(re.findall('^export (.*)', DOCUMENT, re.MULTILINE))
+    found = re.findall(rf'({prefix}\w+)=(\S+)', lines)
+    return {
+        name: value.replace('http://keystone.example:5000/v3', keystone.url)
+        for name, value in found
+    }
+
+
+class Answer(NamedTuple):
+    status: int
+    headers: Any
+    document: Any
+
+
+@pytest.fixture(scope='module')
+def place(keystone: Keystone) -> Iterator[Place]:
+    """All is set up as the document says: Ann manages `orders`. Others have other roles."""
+    with services() as start:
+        environment = exported('MARCONI_', keystone)
+        service = start(MARCONI_SIGNING_KEYS='a key', **environment).wait_until_ready()
+        commands = ''.join(blocks('sh', DOCUMENT)).replace(':8888', f':{service.port}')
+        keystone.run(*commands.splitlines())
+        orders, billing = keystone.find('project', 'orders'), keystone.create('project', 'billing')
+        keystone.create('role', 'auditor')
+        for user, role, project in (
+            ('reed', 'reader', orders),
+            ('mel', 'member', orders),
+            ('adam', 'admin', orders),
+            ('audrey', 'auditor', orders),
+            ('bill', 'member', billing),
+            ('oz', 'admin', None),
+            ('sid', 'reader', None),
+        ):
+            made = keystone.create('user', user, password=PASSWORD)
+            keystone.assign(role, made, project)
+        yield Place(service, orders, billing)
+
+
+def ask(
+    place: Place,
+    method: str,
+    path: str,
+    token: str | None = None,
+    body: Any = None,
+    **headers: str,
+) -> Answer:
+    """What the service answers; headers are named with underscores."""
+    sent = HEADERS | {name.replace('_', '-'): value for name, value in headers.items()}
+    if token is not None:
+        sent['X-Auth-Token'] = token
+    with contextlib.closing(place.service.connect()) as connection:
+        connection.request(method, path, None if body is None else json.dumps(body), sent)
+        response = connection.getresponse()
+        text = response.read()
+        return Answer(response.status, response.headers, json.loads(text) if text else None)
+
+
+def test_the_catalogue_says_where_the_service_is(keystone: Keystone, place: Place) -> None:
+    catalogue = keystone.look_up(keystone.log_in('ann', PASSWORD, 'orders'))['catalog']
+
+    [entry] = [entry for entry in catalogue if entry['type'] == 'messaging']
+    [endpoint] = entry['endpoints']
+    assert endpoint['url'] == f'http://127.0.0.1:{place.service.port}'
+
+
+# Who gets in, and where.
+
+
+@pytest.mark.parametrize('header', ['X-Auth-Token', 'Authorization'])
+def test_a_login_opens_the_project_that_it_is_for(
+    keystone: Keystone, place: Place, header: str
 ) -> None:
-    keystone.run(
-        'service create --name marconi messaging',
-        f'endpoint create --region {REGION} messaging public http://127.0.0.1:8888',
+    token = keystone.log_in('ann', PASSWORD, 'orders')
+    sent = {header: token if header == 'X-Auth-Token' else f'Bearer {token}'}
+
+    assert ask(place, 'PUT', f'/v2/queues/{header}', **sent).status == 201
+    assert ask(place, 'GET', '/v2/queues', X_Project_Id=place.orders, **sent).status == 200
+
+
+def test_a_queue_of_one_project_is_missing_in_another(keystone: Keystone, place: Place) -> None:
+    ask(place, 'PUT', '/v2/queues/theirs', keystone.log_in('ann', PASSWORD, 'orders'))
+
+    token = keystone.log_in('bill', PASSWORD, 'billing')
+
+    assert ask(place, 'GET', '/v1/queues/theirs/metadata', token).status == 404
+
+
+@pytest.mark.parametrize('path', ['/v1/queues', '/v1.1/queues', '/v2/queues', '/openapi.json'])
+def test_another_project_than_that_of_the_token_is_refused(
+    keystone: Keystone, place: Place, path: str
+) -> None:
+    token = keystone.log_in('ann', PASSWORD, 'orders')
+
+    answer = ask(place, 'GET', path, token, X_Project_Id=place.billing)
+
+    assert (answer.status, answer.document['title']) == (403, 'Not authorized')
+
+
+@pytest.mark.parametrize('path', ['/', '/v1/health', '/v1.1/ping', '/v2/ping'])
+def test_whether_the_service_works_is_told_to_everybody(place: Place, path: str) -> None:
+    for token in (None, 'wrong'):
+        assert ask(place, 'GET', path, token, X_Project_Id='any').status in (204, 300)
+
+
+def test_who_has_no_token_is_told_where_to_log_in(keystone: Keystone, place: Place) -> None:
+    answer = ask(place, 'GET', '/v2/queues')
+
+    assert answer.status == 401
+    assert answer.headers.get_all('WWW-Authenticate') == [
+        f'Keystone uri="{keystone.url}"',
+        'Bearer',
+    ]
+
+
+def test_whatever_is_wrong_with_a_token_the_answer_is_the_same(
+    keystone: Keystone, place: Place
+) -> None:
+    token, revoked = (keystone.log_in('ann', PASSWORD, 'orders') for _ in range(2))
+    keystone.revoke(revoked)
+    wrong = {
+        'expired': keystone.expired(token),
+        'revoked': revoked,
+        'cut off': token[:-5],
+        'no token': 'secret',
+        'no token of Keystone': 'mrc_x',
+        'two words': 'two words',
+        'not ASCII': 'schlüssel',
+        'long': 'x' * 3000,
+    }
+
+    answers = {name: ask(place, 'GET', '/v2/queues', token) for name, token in wrong.items()}
+
+    for name, answer in answers.items():
+        assert (name, answer.status, answer.document) == (name, 401, answers['expired'].document)
+        assert answer.headers.items() == answers['expired'].headers.items()
+
+
+# Roles.
+
+
+def may(place: Place, token: str, **headers: str) -> set[str]:
+    """What a token opens, of three things: one for readers, one for writers, one for admins."""
+    asked = {
+        'read': ('GET', '/v2/queues', None),
+        'post': ('POST', '/v2/queues/roles/messages', {'messages': [{'body': 1}]}),
+        'see the health': ('GET', '/v2/health', None),
+    }
+    answers = {
+        what: ask(place, method, path, token, body, **headers)
+        for what, (method, path, body) in asked.items()
+    }
+    assert all(answer.status in (200, 201, 403) for answer in answers.values()), answers
+    return {what for what, answer in answers.items() if answer.status != 403}
+
+
+@pytest.mark.parametrize(
+    ('user', 'allowed'),
+    [
+        ('reed', {'read'}),
+        ('mel', {'read', 'post'}),
+        ('ann', {'read', 'post', 'see the health'}),
+        ('adam', {'read', 'post', 'see the health'}),
+        ('audrey', set()),
+    ],
+    ids=['reader', 'member', 'manager', 'admin', 'a role of their own'],
+)
+def test_a_role_in_a_project_is_one_of_ours(
+    keystone: Keystone, place: Place, user: str, allowed: set[str]
+) -> None:
+    token = keystone.log_in(user, PASSWORD, 'orders')
+
+    assert may(place, token) == allowed
+    assert may(place, token, X_Roles='admin') == allowed
+
+
+def test_an_administrator_of_the_system_may_name_any_project(
+    keystone: Keystone, place: Place
+) -> None:
+    ask(place, 'PUT', '/v2/queues/seen', keystone.log_in('bill', PASSWORD, 'billing'))
+
+    token = keystone.log_in('oz', PASSWORD, system=True)
+    answer = ask(place, 'GET', '/v2/queues', token, X_Project_Id=place.billing)
+
+    assert 'seen' in [queue['name'] for queue in answer.document['queues']]
+
+
+@pytest.mark.parametrize('path', ['/v1/queues', '/v2/queues', '/openapi.json'])
+@pytest.mark.parametrize(('user', 'system'), [('ann', False), ('sid', True)])
+def test_a_token_for_no_project_opens_none(
+    keystone: Keystone, place: Place, user: str, system: bool, path: str
+) -> None:
+    token = keystone.log_in(user, PASSWORD, system=system)
+
+    for headers in ({}, {'X_Project_Id': place.orders}):
+        assert ask(place, 'GET', path, token, **headers).status == 403
+
+
+def test_a_signed_url_needs_no_token(keystone: Keystone, place: Place) -> None:
+    token = keystone.log_in('ann', PASSWORD, 'orders')
+    ask(place, 'POST', '/v2/queues/shared/messages', token, {'messages': [{'body': 'one'}]})
+    shared = ask(place, 'POST', '/v2/queues/shared/share', token, {'paths': ['messages']}).document
+
+    names = ('project', 'paths', 'methods', 'expires', 'signature')
+    as_shown = {'project': 'Project ID'} | {name: name.capitalize() for name in names[1:]}
+    texts = {
+        as_shown[name]: ','.join(value) if isinstance(value, list) else value
+        for name, value in shared.items()
+    }
+    assert bodies_for_a_guest(place.service, texts) == ['one']
+
+
+# Real clients.
+
+
+def test_the_openstack_command_works_as_the_document_shows(
+    keystone: Keystone, place: Place
+) -> None:
+    shown = re.findall('^openstack messaging (.*)', DOCUMENT, re.MULTILINE)
+    login = {**os.environ, **exported('OS_', keystone)}
+    login['OS_MESSAGE_CLIENT_ID'] = HEADERS['Client-ID']
+
+    with running_commands(login) as commands:
+        openstack = Openstack(place.service, '', commands, login)
+        ended = [openstack.run(command) for command in shown]
+
+    assert [status for status, _, _ in ended] == [0, 0, 0], ended
+    assert '| jobs' in ended[2][1]
+
+
+def test_the_openstack_command_makes_its_tour(keystone: Keystone, place: Place) -> None:
+    project = keystone.create('project', 'tours')
+    keystone.assign('manager', keystone.find('user', 'ann'), project)
+    login = {**os.environ, **keystone.login('ann', PASSWORD, project)}
+    login['OS_MESSAGE_CLIENT_ID'] = HEADERS['Client-ID']
+
+    with running_commands(login) as commands:
+        make_its_tour(place.service, Openstack(place.service, '', commands, login))
+
+
+def test_the_openstack_command_is_refused_where_its_user_has_no_role(
+    keystone: Keystone, place: Place
+) -> None:
+    login = {**os.environ, **keystone.login('ann', PASSWORD, place.billing)}
+
+    with running_commands(login) as commands:
+        status, _, errors = Openstack(place.service, '', commands, login).run('queue list')
+
+    assert status == 1
+    assert 'HTTP 401' in errors
+
+
+@pytest.mark.parametrize(
+    ('tour', 'requests'), [('zaqarclient_v2.py', 65), ('openstacksdk_v2.py', 40)]
+)
+def test_a_client_logs_in_and_makes_its_tour(
+    keystone: Keystone, place: Place, tour: str, requests: int
+) -> None:
+    fresh = f'tour of {tour}'
+    project = keystone.create('project', fresh)
+    keystone.assign('manager', keystone.find('user', 'ann'), project)
+
+    done = subprocess.run(
+        [OF_VERSION_2 / 'python', HERE / tour],
+        env=os.environ
+        | keystone.login('ann', PASSWORD, project)
+        | {'OTHER_PROJECT': place.billing},
+        capture_output=True,
+        text=True,
     )
-    project = keystone.create('project', name='orders')
-    ann = keystone.create('user', name='ann', password='of ann')
-    keystone.assign('member', ann, project)
 
-    seen = keystone.look_up(keystone.log_in('ann', 'of ann', project='orders'))
+    assert (done.returncode, done.stdout) == (0, 'ok\n'), done.stderr
+    sent = requests_to(place.service, done.stderr)
+    assert len(sent) == requests, '\n'.join(sent)
 
-    assert seen['project']['id'] == project
-    assert {role['name'] for role in seen['roles']} == {'member', 'reader'}
-    (service,) = [service for service in seen['catalog'] if service['type'] == 'messaging']
-    assert [endpoint['url'] for endpoint in service['endpoints']] == ['http://127.0.0.1:8888']
+
+# Keystone fails.
+
+
+def test_while_keystone_is_down_it_serves_whom_it_remembers(
+    keystone: Keystone, place: Place
+) -> None:
+    known, unknown = (keystone.log_in('ann', PASSWORD, 'orders') for _ in range(2))
+    # Each process has a memory of its own.
+    for _ in range(20):
+        ask(place, 'GET', '/v2/queues', known)
+    said_before = place.service.err.read_text()
+
+    keystone.stop()
+    try:
+        assert ask(place, 'GET', '/v2/queues', known).status == 200
+        assert ask(place, 'GET', '/v1/health').status == 204
+        refused = ask(place, 'GET', '/v2/queues', unknown)
+    finally:
+        keystone.start()
+
+    assert ask(place, 'GET', '/v2/queues', unknown).status == 200
+    assert (refused.status, refused.headers['WWW-Authenticate']) == (503, None)
+    assert int(refused.headers['Retry-After']) > 0
+    said = place.service.err.read_text().removeprefix(said_before)
+    assert re.search(r'Unable to establish connection to http://127\.0\.0\.1:\d+/v3', said)
+
+
+def test_no_secret_is_in_the_log_or_in_the_list_of_processes(
+    keystone: Keystone, place: Place
+) -> None:
+    token = keystone.log_in('ann', PASSWORD, 'orders')
+    ask(place, 'GET', '/v2/queues', token)
+    ask(place, 'GET', '/v2/queues', keystone.expired(token))
+
+    shown = place.service.err.read_text()
+    for pid in place.service.processes():
+        shown += Path(f'/proc/{pid}/cmdline').read_text()
+
+    for secret in ('SECRET', PASSWORD, 'gAAAAA'):
+        assert secret not in shown

@@ -13,7 +13,8 @@ class Identity:
     :param roles: those of ``policy``, or what stands there in place of one; none at all where
         nobody need say who asks
     :param queues: a pattern such as ``orders-*`` that the queues' names must match; None is any
-    :param token: the id of the token of ours that was sent, which is not secret
+    :param token: the id of the token that was sent, which is not secret; for one of Keystone's,
+        the id by which its audits name it
     """
 
     project: str

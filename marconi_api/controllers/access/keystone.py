@@ -1,48 +1,56 @@
-"""Keystone mode: a token of OpenStack's identity service says who asks.
+"""Keystone mode: a token of OpenStack's identity service says who asks (docs/keystone.md).
 
-keystonemiddleware does what is to be done with such a token, as in any service of OpenStack; it
-is an extra of the package, ``pip install marconi-api[keystone]``.
+keystonemiddleware's ``auth_token`` asks Keystone, as it does in any service of OpenStack; it is an
+extra of the package, ``pip install marconi-api[keystone]``. It is not around the application but
+beside it, and is asked for a token once: ``TokenAsks`` remembers the answer. What auth_token itself
+remembers it would parse for each request, which takes eighty times as long.
 """
 
 import logging
+import re
 import threading
 import time
 from collections.abc import Mapping
-from hashlib import sha256
+from datetime import UTC, datetime
 from typing import Any
 
-from marconi_api.controllers.access.credentials import named_project, sent_token
+from webob import Request as AnyRequest
+from webob import Response
+
 from marconi_api.controllers.access.guessing import Guessing
 from marconi_api.controllers.access.identity import Identity
-from marconi_api.policy import ADMIN, OPERATOR
-from marconi_api.wire.failures import (
-    IdentityUnavailable,
-    InvalidCredential,
-    NoCredential,
-    NotYourProject,
-)
+from marconi_api.controllers.access.tokens import TokenAsks
+from marconi_api.model.tokens import Valid
+from marconi_api.policy import OPERATOR
+from marconi_api.wire.failures import IdentityUnavailable, NoRoleHere
 from marconi_api.wire.requests import Request
 
 log = logging.getLogger(__name__)
 
-#: The member of an environment in which keystonemiddleware finds what remembers tokens.
-_CACHE = 'marconi.cache'
+#: Of Keystone's roles the one that makes an operator of those who have it in the whole system.
+SYSTEM_ADMIN = 'admin'
 
-#: Bytes of what Keystone said of tokens that a process remembers; with a large catalogue of
-#: services, one has some kilobytes.
-MOST_REMEMBERED_BYTES = 32 * 1024 * 1024
+#: Seconds for which Keystone is left alone after it has failed.
+PAUSE = 1.0
 
-#: Tokens that were valid, by their hashes: guesses from the same address do not stop them.
-MOST_KNOWN = 10_000
+#: Seconds after which another thread may ask it, if the one that does has not come back.
+LONGEST_LOOK = 30.0
+
+# Where auth_token has its options.
+_SECTION = 'keystone_authtoken'
+
+# What a token of Keystone's looks like, Fernet or JWS. No other is asked for: a web server in
+# front of Keystone could refuse it in a way that looks as if Keystone failed.
+_FORM = re.compile(r'[A-Za-z0-9_.=+/-]{1,2048}')
 
 
 class KeystoneAsks:
     """Learns who asks from a token of Keystone's.
 
     :param settings: as in the section ``keystone_authtoken`` of OpenStack's services
-    :param roles: which role here one of Keystone's stands for
-    :param seconds: for which a valid token is remembered
-    :raises ImportError: if keystonemiddleware is not installed
+    :param roles: what one of Keystone's roles in a project is here
+    :param seconds: for which a token is remembered, be it valid or not
+    :param guessing: counts the wrong ones
     :raises ValueError: if the settings cannot be used
     """
 
@@ -53,124 +61,133 @@ class KeystoneAsks:
         seconds: float,
         guessing: Guessing,
     ) -> None:
-        from keystoneauth1.exceptions import ClientException
-        from keystonemiddleware.auth_token import AuthProtocol, ConfigurationError
-
-        conf = {name: value for name, value in settings.items() if value is not None}
-        conf.setdefault('token_cache_time', max(1, int(seconds)))
-        if 'memcached_servers' not in conf:
-            conf['cache'] = _CACHE
-        try:
-            self._middleware = AuthProtocol(_say_yes, conf)
-        except (ClientException, ConfigurationError) as error:
-            raise ValueError(str(error)) from None
-        self._failures = ClientException
-        self._roles = dict(roles)
-        self._guessing = guessing
-        self._cache = _Cache()
-        self._known: dict[bytes, None] = {}
-        uri = settings.get('www_authenticate_uri') or settings.get('auth_url') or ''
-        self._challenges = (
-            ('WWW-Authenticate', f'Keystone uri="{uri}"'),
-            ('WWW-Authenticate', 'Bearer'),
+        uri = settings.get('www_authenticate_uri') or settings.get('auth_url')
+        # Clients of OpenStack look at the first.
+        challenges = tuple(
+            ('WWW-Authenticate', challenge) for challenge in (f'Keystone uri="{uri}"', 'Bearer')
         )
+        keystone = Keystone(settings, roles)
+        self._asks = TokenAsks(keystone.look_up, seconds, guessing, challenges)
+        self._roles = sorted(roles)
 
     def __call__(self, request: Request) -> Identity:
         """Who asks.
 
-        :raises NoCredential: if there is none
-        :raises InvalidCredential: if there is one that does not let in
-        :raises TooManyFailures: if there were too many of those from this address
-        :raises NotYourProject: if the client names another project than its token's
-        :raises IdentityUnavailable: if Keystone cannot be asked
+        :raises NoRoleHere: if the token is for no project, or gives no role that is one here
+        :raises IdentityUnavailable: if the token is not remembered, and Keystone fails
+        :raises MarconiError: what :class:`TokenAsks` raises
         """
-        environ = request.environ
-        address = environ.get('REMOTE_ADDR', '')
-        try:
-            token = sent_token(environ)
-            if token is None:
-                raise NoCredential(self._challenges)
-            confirmed = self._confirmed(token, environ, address)
-        except InvalidCredential:
-            self._guessing.check(address)
-            self._guessing.note_failure(address)
-            raise InvalidCredential(self._challenges) from None
-        return self._identity(confirmed, request)
-
-    def _confirmed(self, token: str, environ: dict[str, Any], address: str) -> dict[str, Any]:
-        """An environment with the headers that the middleware sets."""
-        digest = sha256(token.encode()).digest()
-        if digest not in self._known:
-            self._guessing.check(address)
-        # A copy: what the client says of its project is compared with this later.
-        asked = {**environ, 'HTTP_X_AUTH_TOKEN': token, _CACHE: self._cache}
-        status = ''
-
-        def start(given: str, headers: Any, exc_info: Any = None) -> None:
-            nonlocal status
-            status = given
-
-        try:
-            self._middleware(asked, start)
-        except self._failures as error:
-            log.warning('Keystone: %s', error)
-            raise IdentityUnavailable from None
-        if status.startswith('503'):
-            raise IdentityUnavailable
-        if not status.startswith('204'):
-            raise InvalidCredential
-        if len(self._known) >= MOST_KNOWN:
-            self._known.clear()
-        self._known[digest] = None
-        return asked
-
-    def _identity(self, confirmed: dict[str, Any], request: Request) -> Identity:
-        names = confirmed.get('HTTP_X_ROLES', '').split(',')
-        project = confirmed.get('HTTP_X_PROJECT_ID') or ''
-        roles = frozenset(
-            self._roles[name.lower()] for name in names if name.lower() in self._roles
-        )
-        if not project:
-            # A token for the whole system, or for a domain; the latter has nothing here.
-            is_operator = confirmed.get('HTTP_OPENSTACK_SYSTEM_SCOPE') == 'all' and ADMIN in roles
-            return Identity(named_project(request), frozenset((OPERATOR,) if is_operator else ()))
-        # Some clients send an empty header where they know of no project.
-        if not request.environ.get('HTTP_X_PROJECT_ID'):
-            return Identity(project, roles)
-        named = named_project(request)
-        if named != project and OPERATOR not in roles:
-            raise NotYourProject
-        return Identity(named, roles)
+        identity = self._asks(request)
+        if not identity.roles:
+            raise NoRoleHere(self._roles)
+        return identity
 
 
-def _say_yes(environ: dict[str, Any], start_response: Any) -> list[bytes]:
-    """Where the middleware passes on whom it knows."""
-    start_response('204 No Content', [])
-    return []
+class Keystone:
+    """What Keystone says of tokens.
 
+    After it has failed, it is left alone for a second, and then asked by one thread at a time
+    until it answers. So a Keystone that hangs holds up no request whose token is remembered.
 
-class _Cache:
-    """Remembers what Keystone said of tokens, in the form that keystonemiddleware asks for."""
+    :param settings: as in the section ``keystone_authtoken`` of OpenStack's services
+    :param roles: what one of Keystone's roles in a project is here
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, settings: Mapping[str, Any], roles: Mapping[str, str]) -> None:
+        from keystoneauth1.exceptions import ClientException
+
+        self._auth_token = _auth_token(settings)
+        self._failures = ClientException
+        self._roles = {name.lower(): role for name, role in roles.items()}
         self._lock = threading.Lock()
-        self._entries: dict[str, tuple[bytes, float]] = {}
-        self._bytes = 0
+        self._is_failing = False
+        self._alone_until = 0.0
 
-    def get(self, key: str) -> bytes | None:
-        """What is remembered, for as long as it is to be."""
-        entry = self._entries.get(key)
-        return entry[0] if entry and entry[1] > time.monotonic() else None
+    def look_up(self, token: str) -> Valid | None:
+        """What a token says of who shows it; None if it is not valid.
 
-    def set(self, key: str, value: bytes, **options: float) -> None:
-        """Remember this for ``time`` seconds; that which was put in longest ago makes room."""
+        :raises IdentityUnavailable: if that cannot be known at the moment
+        """
+        if not _FORM.fullmatch(token):
+            return None
+        self._take_turn()
+        # Until it has answered.
+        is_failing = True
+        try:
+            said = self._ask(token)
+            is_failing = False
+        except self._failures as error:
+            log.critical('Keystone does not tell whose token it is: %s', error)
+            raise IdentityUnavailable from None
+        finally:
+            with self._lock:
+                self._is_failing = is_failing
+                self._alone_until = time.monotonic() + PAUSE if is_failing else 0.0
+        return None if said is None else self._valid(said)
+
+    def _take_turn(self) -> None:
         with self._lock:
-            self._drop(key)
-            self._entries[key] = value, time.monotonic() + options['time']
-            self._bytes += len(value)
-            while self._bytes > MOST_REMEMBERED_BYTES:
-                self._drop(next(iter(self._entries)))
+            now = time.monotonic()
+            if now < self._alone_until:
+                raise IdentityUnavailable
+            if self._is_failing:
+                self._alone_until = now + LONGEST_LOOK
 
-    def _drop(self, key: str) -> None:
-        entry = self._entries.pop(key, None)
-        self._bytes -= len(entry[0]) if entry else 0
+    def _ask(self, token: str) -> Mapping[str, Any] | None:
+        """Keystone's description of a token; None if it knows no such token."""
+        request = AnyRequest.blank('/', headers={'X-Auth-Token': token})
+        status = request.get_response(self._auth_token).status_int
+        if status == 401:
+            return None
+        if status != 204:
+            # It has said in the log why.
+            raise IdentityUnavailable
+        said: Mapping[str, Any] = request.environ['keystone.token_info']['token']
+        return said
+
+    def _valid(self, said: Mapping[str, Any]) -> Valid | None:
+        if said.get('application_credential', {}).get('access_rules') is not None:
+            # They are about single requests, and this is not asked for each of them.
+            return None
+        ends = datetime.fromisoformat(said['expires_at'])
+        return Valid(
+            id=said['audit_ids'][0],
+            project=said.get('project', {}).get('id', ''),
+            roles=self._roles_of(said),
+            queues=None,
+            expires_in=(ends - datetime.now(UTC)).total_seconds(),
+            is_noted=True,
+        )
+
+    def _roles_of(self, said: Mapping[str, Any]) -> frozenset[str]:
+        names = {role['name'].lower() for role in said.get('roles', ())}
+        if 'project' in said:
+            return frozenset(self._roles[name] for name in names & self._roles.keys())
+        is_operator = 'system' in said and SYSTEM_ADMIN in names
+        return frozenset((OPERATOR,)) if is_operator else frozenset()
+
+
+def _auth_token(settings: Mapping[str, Any]) -> Any:
+    """The middleware, around an application that answers 204."""
+    from keystoneauth1 import loading
+    from keystoneauth1.exceptions import ClientException
+    from keystonemiddleware import auth_token
+    from oslo_config import cfg
+
+    # It would say of each wrong token that it is wrong, and what Keystone answered.
+    logging.getLogger('keystonemiddleware').setLevel(logging.CRITICAL)
+    # Its own: what lies in /etc for other services is not meant for us.
+    options = cfg.ConfigOpts()
+    options([], default_config_files=[], default_config_dirs=[])
+    for _, known in auth_token.AUTH_TOKEN_OPTS:
+        options.register_opts(known, group=_SECTION)
+    given = {'include_service_catalog': False, 'token_cache_time': -1} | dict(settings)
+    try:
+        plug_in: Any = loading.get_plugin_loader(given['auth_type'])
+        options.register_opts(loading.get_auth_plugin_conf_options(plug_in), group=_SECTION)
+        for name, value in given.items():
+            if value is not None:
+                options.set_override(name, value, group=_SECTION)
+        return auth_token.AuthProtocol(Response(status=204), {'oslo_config_config': options})
+    except (ClientException, auth_token.ConfigurationError, cfg.Error) as error:
+        raise ValueError(str(error)) from None

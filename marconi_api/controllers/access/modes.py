@@ -1,6 +1,7 @@
 """The modes of access: from what it is learned who asks."""
 
 import ipaddress
+from importlib.util import find_spec
 from typing import Any
 
 from marconi_api.policy import ROLES
@@ -41,4 +42,15 @@ def contradiction(settings: Any) -> str | None:
     for name, role in dict(access.roles).items():
         if role not in ROLES:
             return f'access.roles: {name!r} must be one of {", ".join(ROLES)}, not {role!r}'
+    return _lacks_for_keystone(settings.keystone) if access.mode == KEYSTONE else None
+
+
+def _lacks_for_keystone(options: Any) -> str | None:
+    """What keystone mode needs and has not; None if it has all, true or not."""
+    if find_spec('keystonemiddleware') is None:
+        return "access.mode keystone needs another package: pip install 'marconi-api[keystone]'"
+    if not options.auth_url:
+        return 'access.mode keystone needs the address of Keystone: set MARCONI_KEYSTONE_URL'
+    if options.auth_type == 'password' and not options.password:
+        return 'access.mode keystone needs a password: set MARCONI_KEYSTONE_PASSWORD'
     return None

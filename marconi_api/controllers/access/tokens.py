@@ -14,7 +14,7 @@ from marconi_api.controllers.access.identity import Identity
 from marconi_api.errors import MarconiError
 from marconi_api.model.tokens import Tokens, Valid
 from marconi_api.policy import OPERATOR
-from marconi_api.wire.failures import InvalidCredential, NoCredential, NotYourProject
+from marconi_api.wire.failures import BEARER, InvalidCredential, NoCredential, NotYourProject
 from marconi_api.wire.requests import Request
 
 #: What a process remembers: the tokens that are valid, and those that are not. An entry has half
@@ -43,15 +43,23 @@ class _Known:
 class TokenAsks:
     """Learns who asks from a token; remembers it for a while, so that it need not look again.
 
-    :param tokens: gives the store's tokens
+    :param look_up: what a token says of who shows it; None if it is not valid
     :param seconds: for which a token is remembered, be it valid or not
     :param guessing: counts the wrong ones
+    :param challenges: headers that tell those without a valid one what is asked for
     """
 
-    def __init__(self, tokens: Callable[[], Tokens], seconds: float, guessing: Guessing) -> None:
-        self._tokens = tokens
+    def __init__(
+        self,
+        look_up: Callable[[str], Valid | None],
+        seconds: float,
+        guessing: Guessing,
+        challenges: tuple[tuple[str, str], ...] = BEARER,
+    ) -> None:
+        self._look_up = look_up
         self._seconds = seconds
         self._guessing = guessing
+        self._challenges = challenges
         self._known: dict[bytes, _Known] = {}
         self._wrong: dict[bytes, float] = {}
         self._lock = threading.Lock()
@@ -63,19 +71,19 @@ class TokenAsks:
         :raises InvalidCredential: if there is one that does not let in
         :raises TooManyFailures: if there were too many of those from this address
         :raises NotYourProject: if the client names another project than its token's
-        :raises StorageUnavailable: if the token is not remembered, and cannot be looked up
+        :raises MarconiError: if the token is not remembered, and cannot be looked up
         """
         environ = request.environ
         address = environ.get('REMOTE_ADDR', '')
         try:
             token = sent_token(environ)
             if token is None:
-                raise NoCredential
+                raise NoCredential(self._challenges)
             known = self._recall(token, address)
         except InvalidCredential:
             self._guessing.check(address)
             self._guessing.note_failure(address)
-            raise
+            raise InvalidCredential(self._challenges) from None
         return _in_project(known, request)
 
     def _recall(self, token: str, address: str) -> _Known:
@@ -90,27 +98,33 @@ class TokenAsks:
                 raise InvalidCredential
         elif known.until > now:
             return known
-        return self._look_up(token, digest, now)
+        return self._learn(token, digest, now)
 
-    def _look_up(self, token: str, digest: bytes, now: float) -> _Known:
-        valid = self._tokens().look_up(token)
+    def _learn(self, token: str, digest: bytes, now: float) -> _Known:
+        valid = self._look_up(token)
         if valid is None:
             with self._lock:
                 self._known.pop(digest, None)
                 _remember(self._wrong, digest, now + self._seconds, MOST_WRONG_REMEMBERED)
             raise InvalidCredential
-        if not valid.is_noted:
-            self._note_use(valid)
         expires_in = inf if valid.expires_in is None else valid.expires_in
         known = _Known(valid, now + min(self._seconds, expires_in))
         with self._lock:
             _remember(self._known, digest, known, MOST_REMEMBERED)
         return known
 
-    def _note_use(self, valid: Valid) -> None:
-        # A token lets in, whether or not that can be written down.
+
+def looked_up(token: str, tokens: Tokens) -> Valid | None:
+    """What a token of ours says of who shows it; None if it is not valid. Its use is noted.
+
+    :raises StorageUnavailable: if that cannot be known at the moment
+    """
+    valid = tokens.look_up(token)
+    if valid is not None and not valid.is_noted:
+        # It lets in, whether or not that can be written down.
         with contextlib.suppress(MarconiError):
-            self._tokens().note_use(valid.id)
+            tokens.note_use(valid.id)
+    return valid
 
 
 def _remember(entries: dict[bytes, Entry], digest: bytes, entry: Entry, most: int) -> None:

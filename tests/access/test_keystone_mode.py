@@ -1,0 +1,73 @@
+"""Keystone mode where there is no Keystone; tests/keystone has a real one."""
+
+import socket
+
+import pytest
+
+from marconi_api.controllers.access.keystone import Keystone
+from marconi_api.wire.failures import IdentityUnavailable
+from tests.running_service import refused, services
+
+SETTINGS = {
+    'auth_type': 'password',
+    'username': 'marconi',
+    'password': 'SECRET',
+    'http_connect_timeout': 5,
+    'http_request_max_retries': 0,
+}
+
+
+def free_port() -> int:
+    with socket.create_server(('127.0.0.1', 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def failing_keystone(port: int) -> Keystone:
+    """One that has been asked once, when nobody listened."""
+    keystone = Keystone({**SETTINGS, 'auth_url': f'http://127.0.0.1:{port}/v3'}, {})
+    with pytest.raises(IdentityUnavailable):
+        keystone.look_up('first')
+    return keystone
+
+
+def test_a_keystone_that_has_failed_is_left_alone_for_a_moment() -> None:
+    port = free_port()
+    keystone = failing_keystone(port)
+
+    with socket.create_server(('127.0.0.1', port)) as listener:
+        with pytest.raises(IdentityUnavailable):
+            keystone.look_up('second')
+        listener.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            listener.accept()
+
+
+def test_what_cannot_be_a_token_is_not_asked_for() -> None:
+    keystone = Keystone({**SETTINGS, 'auth_url': f'http://127.0.0.1:{free_port()}/v3'}, {})
+
+    for text in ('', ' ', 'two words', 'schlüssel', 'x' * 3000):
+        assert keystone.look_up(text) is None
+
+
+@pytest.mark.parametrize(
+    ('setting', 'said'),
+    [({'usrname': 'x'}, 'no such option usrname'), ({'http_connect_timeout': 'soon'}, "'soon'")],
+)
+def test_a_mistake_in_its_settings_is_named(setting: dict[str, str], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        Keystone({**SETTINGS, 'auth_url': 'http://127.0.0.1:1/v3', **setting}, {})
+
+
+@pytest.mark.parametrize(
+    ('environment', 'said'),
+    [
+        ({}, 'set MARCONI_KEYSTONE_URL'),
+        ({'MARCONI_KEYSTONE_URL': 'http://127.0.0.1:1/v3'}, 'set MARCONI_KEYSTONE_PASSWORD'),
+    ],
+)
+def test_a_service_that_cannot_ask_keystone_does_not_start(
+    environment: dict[str, str], said: str
+) -> None:
+    with services() as start:
+        assert said in refused(start(MARCONI_ACCESS='keystone', **environment))
