@@ -88,22 +88,23 @@ access = {
 }
 
 keystone = {
-    # For access.mode keystone, what OpenStack's services have in [keystone_authtoken]. Any other
-    # of its options may be added, such as cafile or region_name (docs/keystone.md).
-    # Where clients log in, http://keystone.example:5000/v3, and where Marconi does.
+    # For access.mode keystone: the options of [keystone_authtoken] in OpenStack's services. Any
+    # other option of it may be added, such as cafile or region_name (docs/keystone.md).
+    # The URL at which clients log in, such as http://keystone.example:5000/v3, and the one at
+    # which Marconi logs in.
     'www_authenticate_uri': os.environ.get('MARCONI_KEYSTONE_URL') or None,
     'auth_url': os.environ.get('MARCONI_KEYSTONE_URL') or None,
-    # The user as whom Marconi asks whose token a token is.
+    # The user as which Marconi logs in to Keystone to have tokens checked.
     'auth_type': 'password',
     'username': 'marconi',
     'password': os.environ.get('MARCONI_KEYSTONE_PASSWORD') or None,
     'project_name': 'service',
     'user_domain_id': 'default',
     'project_domain_id': 'default',
-    # Which address of Keystone in its catalogue Marconi asks: public, internal or admin.
+    # The address in Keystone's catalogue that Marconi uses: public, internal or admin.
     'interface': 'public',
-    # Seconds that Keystone may take to answer, and how often Marconi asks again if it does not.
-    # A request waits meanwhile; its client can ask again, too.
+    # Seconds that Keystone may take to answer, and how often Marconi repeats its request.
+    # The client's request waits meanwhile.
     'http_connect_timeout': 5,
     'http_request_max_retries': 0,
 }

@@ -120,7 +120,7 @@ class IdentityUnavailable(MarconiError):
     title = 'Service temporarily unavailable'
 
     def __init__(self) -> None:
-        super().__init__('Keystone is out of reach at the moment: please try again.')
+        super().__init__('Keystone is out of reach at the moment: try again.')
 
 
 class NoRoleHere(MarconiError):
