@@ -16,7 +16,7 @@ import pytest
 from pecan.configuration import conf_from_file
 from webtest import TestApp
 
-from marconi_api import model
+from marconi_api import limits, model
 from marconi_api.app import setup_app
 from marconi_api.processes import installation, schema
 from marconi_api.processes.embedded.cluster import EmbeddedPostgres
@@ -65,6 +65,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Bring the tests into the order in which their files are begun."""
     places = {name: place for place, name in enumerate(LONGEST_FIRST)}
     items.sort(key=lambda item: places.get(item.path.name, len(places)))
+
+
+@pytest.fixture(scope='session', autouse=True)
+def limits_in_force() -> None:
+    """Those of config.py, which the model goes by, also where there is no application."""
+    limits.init_limits(conf_from_file(str(installation.OPERATOR_FILES / 'config.py')).limits)
 
 
 @pytest.fixture(scope='session')
