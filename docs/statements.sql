@@ -11,8 +11,7 @@ WITH the_queue AS MATERIALIZED (SELECT floor FROM queues WHERE queue_id = %(queu
        SELECT FROM id_epoch
         WHERE only_row AND base = %(base)s AND coalesce(
        server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
-       false)
-          AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
+       false))::int = 1
    AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s),
 returned_ones AS MATERIALIZED (
     SELECT ctid AS place, held_until, id, expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND true AS is_ready FROM message_states
@@ -51,16 +50,16 @@ taken AS (
                          THEN (SELECT at FROM clock) + %(ttl)s * interval '1 second' + %(grace)s * interval '1 second'
                          ELSE expires_at END
      WHERE ctid = ANY (ARRAY(SELECT place FROM returned UNION ALL SELECT place FROM fresh))
- RETURNING id, ttl),
+ RETURNING id, ttl, held_until),
 claim AS (
     INSERT INTO claims (queue_id, id, started_at, expires_at, ttl, message_ids)
-    SELECT %(queue_id)s, %(claim_id)s::uuid, (SELECT at FROM clock), (SELECT at FROM clock) + %(ttl)s * interval '1 second', %(ttl)s,
+    SELECT %(queue_id)s, %(claim_id)s::uuid,
+           min(held_until) - %(ttl)s * interval '1 second', max(held_until), %(ttl)s,
            array_agg(id ORDER BY id)
       FROM taken HAVING count(*) > 0)
 SELECT * FROM (
-    SELECT taken.id AS id, taken.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, NULL AS first_fresh, NULL AS first_held, NULL AS now, NULL AS oldest_unfinished, NULL AS transaction, NULL AS is_queue, NULL AS first_alive, NULL AS moved FROM taken,
-           LATERAL (SELECT created_at, body FROM messages
-                     WHERE queue_id = %(queue_id)s AND id = taken.id LIMIT 1) AS message
+    SELECT taken.id AS id, taken.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, NULL AS first_fresh, NULL AS first_held, NULL AS now, NULL AS oldest_unfinished, NULL AS transaction, NULL AS is_queue, NULL AS first_alive, NULL AS moved FROM taken, LATERAL (SELECT created_at, body FROM messages
+                      WHERE queue_id = %(queue_id)s AND id = taken.id LIMIT 1) AS message
      UNION ALL
     SELECT NULL, NULL, NULL, NULL,
            coalesce(
@@ -174,16 +173,16 @@ taken AS (
                          THEN (SELECT at FROM clock) + %(ttl)s * interval '1 second' + %(grace)s * interval '1 second'
                          ELSE expires_at END
      WHERE ctid = ANY (ARRAY(SELECT place FROM returned UNION ALL SELECT place FROM fresh))
- RETURNING id, ttl),
+ RETURNING id, ttl, held_until),
 claim AS (
     INSERT INTO claims (queue_id, id, started_at, expires_at, ttl, message_ids)
-    SELECT %(queue_id)s, %(claim_id)s::uuid, (SELECT at FROM clock), (SELECT at FROM clock) + %(ttl)s * interval '1 second', %(ttl)s,
+    SELECT %(queue_id)s, %(claim_id)s::uuid,
+           min(held_until) - %(ttl)s * interval '1 second', max(held_until), %(ttl)s,
            array_agg(id ORDER BY id)
       FROM taken HAVING count(*) > 0)
 SELECT * FROM (
-    SELECT taken.id AS id, taken.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, NULL AS first_fresh, NULL AS first_held, NULL AS now, NULL AS oldest_unfinished, NULL AS transaction, NULL AS is_queue, NULL AS first_alive, NULL AS moved FROM taken,
-           LATERAL (SELECT created_at, body FROM messages
-                     WHERE queue_id = %(queue_id)s AND id = taken.id LIMIT 1) AS message
+    SELECT taken.id AS id, taken.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, NULL AS first_fresh, NULL AS first_held, NULL AS now, NULL AS oldest_unfinished, NULL AS transaction, NULL AS is_queue, NULL AS first_alive, NULL AS moved FROM taken, LATERAL (SELECT created_at, body FROM messages
+                      WHERE queue_id = %(queue_id)s AND id = taken.id LIMIT 1) AS message
      UNION ALL
     SELECT NULL, NULL, NULL, NULL,
            coalesce(
@@ -262,7 +261,7 @@ SELECT held.id, held.ttl, floor(greatest(0, date_part('epoch', now() - message.c
        claim.ttl, floor(greatest(0, date_part('epoch', now() - claim.started_at)))::bigint
   FROM claim, held,
        LATERAL (SELECT created_at, body FROM messages
-                 WHERE queue_id = %(queue_id)s AND id = held.id LIMIT 1) AS message
+                      WHERE queue_id = %(queue_id)s AND id = held.id LIMIT 1) AS message
  ORDER BY held.id;
 
 
@@ -275,8 +274,7 @@ page AS MATERIALIZED (
 SELECT page.id, page.ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint, message.body, page.claim
   FROM page
        LEFT JOIN LATERAL (SELECT created_at, body FROM messages
-                           WHERE queue_id = %(queue_id)s AND id = page.id LIMIT 1) AS message
-              ON true ORDER BY id;
+                      WHERE queue_id = %(queue_id)s AND id = page.id LIMIT 1) AS message ON true ORDER BY id;
 
 
 -- marconi_heartbeat: Renews a claim, and tells of each message whether it still holds that.
@@ -382,8 +380,7 @@ WITH the_queue AS MATERIALIZED (SELECT floor FROM queues WHERE queue_id = %(queu
        SELECT FROM id_epoch
         WHERE only_row AND base = %(base)s AND coalesce(
        server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
-       false)
-          AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1),
+       false))::int = 1),
 returned AS MATERIALIZED (
     SELECT id, ttl, NULL::text AS claim, expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND id > %(after)s AND id < (SELECT ((pg_snapshot_xmin(pg_current_snapshot())::text::bigint + %(base)s) << 14))  AS is_shown FROM message_states
      WHERE queue_id = %(queue_id)s AND held_until <= now()
@@ -396,8 +393,9 @@ walked AS MATERIALIZED (
     SELECT id, ttl, NULL::text AS claim, expires_at > now()  AS is_shown FROM message_states
      WHERE queue_id = %(queue_id)s AND held_until IS NULL
        AND (id + 0) >= %(fresh_mark)s AND (id + 0) >= (SELECT floor FROM the_queue) AND (id + 0) > %(after)s AND (id + 0) < ((pg_snapshot_xmin(pg_current_snapshot())::text::bigint + %(base)s) << 14)
-     ORDER BY (id + 0) LIMIT 5000),
-page AS MATERIALIZED (
+     ORDER BY (id + 0) LIMIT 5000)
+SELECT page.id, page.ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint, message.body, page.claim
+  FROM (
     SELECT * FROM (
     SELECT * FROM (
         SELECT id, ttl, claim FROM walked WHERE is_shown
@@ -408,12 +406,9 @@ page AS MATERIALIZED (
     SELECT id, ttl, claim FROM returned WHERE is_shown
      UNION ALL
     (SELECT -1, NULL, NULL FROM returned OFFSET 1000 LIMIT 1)
-     ORDER BY id LIMIT %(limit)s)
-SELECT page.id, page.ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint, message.body, page.claim
-  FROM page
+     ORDER BY id LIMIT %(limit)s) AS page
        LEFT JOIN LATERAL (SELECT created_at, body FROM messages
-                           WHERE queue_id = %(queue_id)s AND id = page.id LIMIT 1) AS message
-              ON true;
+                      WHERE queue_id = %(queue_id)s AND id = page.id LIMIT 1) AS message ON true;
 
 
 -- marconi_list_by_state: A page of the messages in the states that are asked for.
@@ -423,8 +418,7 @@ WITH the_queue AS MATERIALIZED (SELECT floor FROM queues WHERE queue_id = %(queu
        SELECT FROM id_epoch
         WHERE only_row AND base = %(base)s AND coalesce(
        server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
-       false)
-          AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1),
+       false))::int = 1),
 walked AS MATERIALIZED (
     SELECT id, ttl, NULL::text AS claim, expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND (NOT coalesce(held_until > now(), false))  AS is_shown FROM message_states
      WHERE queue_id = %(queue_id)s AND id > %(after)s AND id < ((pg_snapshot_xmin(pg_current_snapshot())::text::bigint + %(base)s) << 14) AND EXISTS (SELECT FROM the_queue)
@@ -438,8 +432,7 @@ page AS MATERIALIZED (
 SELECT page.id, page.ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint, message.body, page.claim
   FROM page
        LEFT JOIN LATERAL (SELECT created_at, body FROM messages
-                           WHERE queue_id = %(queue_id)s AND id = page.id LIMIT 1) AS message
-              ON true;
+                      WHERE queue_id = %(queue_id)s AND id = page.id LIMIT 1) AS message ON true;
 
 
 -- marconi_metadata: A queue's metadata, from which a process learns the queue's attributes.
@@ -454,8 +447,7 @@ WITH the_queue AS MATERIALIZED (SELECT floor FROM queues WHERE queue_id = %(queu
        SELECT FROM id_epoch
         WHERE only_row AND base = %(base)s AND coalesce(
        server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
-       false)
-          AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1),
+       false))::int = 1),
 returned_ones AS MATERIALIZED (
     SELECT ctid AS place, held_until, id, expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND true AS is_ready FROM message_states
      WHERE queue_id = %(queue_id)s AND held_until <= now()

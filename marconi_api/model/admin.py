@@ -12,6 +12,7 @@ from marconi_api.model.claims import Claims
 from marconi_api.model.janitor import Janitor
 from marconi_api.model.messages import Messages
 from marconi_api.model.postgres.database import Database
+from marconi_api.model.postgres.steering import body_of
 from marconi_api.model.postgres.tables import (
     AGE_OF,
     IS_ALIVE,
@@ -352,8 +353,7 @@ _PEEK = f"""
                 THEN floor(extract(epoch FROM page.expires_at - now()))::bigint END,
            page.claim_count, page.claim, message.body, page.park_reason
       FROM page,
-           LATERAL (SELECT created_at, body FROM messages
-                     WHERE queue_id = %(queue_id)s AND id = page.id LIMIT 1) AS message
+           {body_of('page')}
      ORDER BY page.id
 """
 

@@ -17,12 +17,15 @@ from marconi_api.model.postgres.database import Database, Row
 from marconi_api.model.postgres.dequeue import FOUND, find, report, take
 from marconi_api.model.postgres.low_water_marks import LowWaterMarks
 from marconi_api.model.postgres.prepared import Prepared
+from marconi_api.model.postgres.steering import body_of
 from marconi_api.model.postgres.tables import (
     AGE_OF,
+    AS_KNOWN,
     IS_ALIVE,
     IS_CLAIMED,
+    THE_NUMBERED_QUEUE,
+    THE_NUMBERING_QUEUE,
     THE_QUEUE,
-    THE_QUEUE_AS_KNOWN,
     QueueKey,
     claim_id,
 )
@@ -200,18 +203,23 @@ def _parameters(queue: QueueKey, attributes: Attributes) -> dict[str, Any]:
 
 
 def _create_statement(
-    may_be_claimed: str = 'true', put_away: str = '', first_alive: str = 'NULL', moved: str = '0'
+    the_queue: str = THE_NUMBERED_QUEUE,
+    may_be_claimed: str = 'true',
+    put_away: str = '',
+    first_alive: str = 'NULL',
+    moved: str = '0',
 ) -> str:
-    return f"""{find(THE_QUEUE_AS_KNOWN, may_be_claimed)},
+    return f"""{find(the_queue + AS_KNOWN, may_be_claimed)},
     {CLOCK},{put_away}
     taken AS (
         UPDATE message_states
            SET claim_id = %(claim_id)s::uuid, claim_count = claim_count + 1, {HELD_FOR}
          WHERE {FOUND}
-     RETURNING id, ttl),
+     RETURNING id, ttl, held_until),
     claim AS (
         INSERT INTO claims (queue_id, id, started_at, expires_at, ttl, message_ids)
-        SELECT %(queue_id)s, %(claim_id)s::uuid, {NOW}, {CLAIM_ENDS}, %(ttl)s,
+        SELECT %(queue_id)s, %(claim_id)s::uuid,
+               min(held_until) - %(ttl)s * interval '1 second', max(held_until), %(ttl)s,
                array_agg(id ORDER BY id)
           FROM taken HAVING count(*) > 0)
     {report(_CLAIMED, _TAKEN, first_alive, moved)}"""
@@ -223,14 +231,13 @@ _CLAIMED = {
     'age': AGE_OF.format('message.created_at'),
     'body': 'message.body',
 }
-_TAKEN = """taken,
-               LATERAL (SELECT created_at, body FROM messages
-                         WHERE queue_id = %(queue_id)s AND id = taken.id LIMIT 1) AS message"""
+_TAKEN = f'taken, {body_of("taken")}'
 
 
 _CREATE = Prepared(_create_statement(), 'claim')
 _CREATE_WITHIN_LIMIT = Prepared(
     _create_statement(
+        THE_NUMBERING_QUEUE,
         dead_letters.MAY_BE_CLAIMED,
         f'{dead_letters.PUT_AWAY},',
         dead_letters.FIRST_ALIVE,
@@ -253,8 +260,7 @@ _GET = Prepared(
     SELECT held.id, held.ttl, {AGE_OF.format('message.created_at')}, message.body,
            claim.ttl, {AGE_OF.format('claim.started_at')}
       FROM claim, held,
-           LATERAL (SELECT created_at, body FROM messages
-                     WHERE queue_id = %(queue_id)s AND id = held.id LIMIT 1) AS message
+           {body_of('held')}
      ORDER BY held.id
 """,
     'get_claim',

@@ -22,16 +22,18 @@ from marconi_api.model.postgres.dequeue import FOUND, FRESH, find, look_at_retur
 from marconi_api.model.postgres.low_water_marks import LowWaterMarks
 from marconi_api.model.postgres.patience import Patience
 from marconi_api.model.postgres.prepared import Prepared
+from marconi_api.model.postgres.steering import body_of
 from marconi_api.model.postgres.tables import (
     AGE_OF,
+    AS_KNOWN,
     FRESH_ID,
     IS_ALIVE,
     IS_CLAIMED,
     IS_DELAYED,
-    IS_NUMBERED_AS_KNOWN,
     IS_PARKED,
     IS_READY,
     IS_THE_QUEUE,
+    MAY_NUMBER,
     MOST_IN_A_POST,
     NEXT_NUMBER,
     NEXT_TRANSACTION,
@@ -39,8 +41,8 @@ from marconi_api.model.postgres.tables import (
     READ_HORIZON,
     STATE,
     THE_NUMBERED_QUEUE,
+    THE_NUMBERING_QUEUE,
     THE_QUEUE,
-    THE_QUEUE_AS_KNOWN,
     QueueKey,
     claim_id,
     message_id,
@@ -459,30 +461,27 @@ def _post_statement(the_queue: str) -> str:
     """
 
 
-_POST = Prepared(_post_statement(THE_NUMBERED_QUEUE), 'post')
-_POST_AS_KNOWN = Prepared(_post_statement(THE_QUEUE_AS_KNOWN), 'post_by_attributes')
+_POST = Prepared(_post_statement(THE_NUMBERING_QUEUE), 'post')
+_POST_AS_KNOWN = Prepared(_post_statement(THE_NUMBERING_QUEUE + AS_KNOWN), 'post_by_attributes')
 
 # A floor is set no higher than the transactions that its statement knew of. A statement that
 # sees such a floor knows of those, too.
 _FLOOR_IS_AHEAD = f"""
-    SELECT 1 FROM id_epoch, ({THE_NUMBERED_QUEUE}) AS the_queue
+    SELECT 1 FROM id_epoch, ({THE_NUMBERING_QUEUE}) AS the_queue
      WHERE floor > {NEXT_NUMBER} << {POSITION_BITS}"""
 
 
-def _with_bodies(in_detail: bool = False) -> str:
-    """The body and age of each row of `page`, in its order; a row that is no message has none.
+def _with_bodies(page: str = 'page', in_detail: bool = False) -> str:
+    """The body and age of each row of a page, in its order; a row that is no message has none.
 
-    LATERAL with a LIMIT is always a nested loop, one look-up a message, whatever the
-    statistics say.
+    :param page: a part of the statement that is called so, or a query that does
     """
     details = ', page.state, page.claim_count, page.park_reason' if in_detail else ''
     return f"""
     SELECT page.id, page.ttl, {AGE_OF.format('message.created_at')}, message.body, page.claim
            {details}
-      FROM page
-           LEFT JOIN LATERAL (SELECT created_at, body FROM messages
-                               WHERE queue_id = %(queue_id)s AND id = page.id LIMIT 1) AS message
-                  ON true"""
+      FROM {page}
+           LEFT JOIN {body_of('page')} ON true"""
 
 
 _CLAIM = f'CASE WHEN {IS_CLAIMED} THEN claim_id::text END'
@@ -517,7 +516,7 @@ def _list_statement(states: Set[str], without_own: bool, in_detail: bool) -> str
                {"AND held_until = 'infinity'" if is_parked else ''}
          ORDER BY {'held_until, id' if is_parked else 'id'} LIMIT {_LOOK}),
     page AS MATERIALIZED ({_shown_of_walked(in_detail)})
-    {_with_bodies(in_detail)}"""
+    {_with_bodies(in_detail=in_detail)}"""
 
 
 def _list_ready_statement(without_own: bool, in_detail: bool) -> str:
@@ -529,6 +528,14 @@ def _list_ready_statement(without_own: bool, in_detail: bool) -> str:
     columns, names = _columns(in_detail), _names(in_detail)
     # The read horizon stands in a query of its own, as it would be reckoned for each message else.
     is_shown = f'{IS_ALIVE} AND {_following("id", f"(SELECT {READ_HORIZON})")} {others}'
+    # Its limit keeps a query apart from the rest as a materialized part would, for 1.5 us less.
+    page = f"""(
+        SELECT * FROM ({_shown_of_walked(in_detail)}) AS fresh
+         UNION ALL
+        SELECT {names} FROM returned WHERE is_shown
+         UNION ALL
+        (SELECT {_MANY}, {_nulls(in_detail)} FROM returned OFFSET {_FEW} LIMIT 1)
+         ORDER BY id LIMIT %(limit)s) AS page"""
     return f"""
     WITH the_queue AS MATERIALIZED ({THE_NUMBERED_QUEUE}),
     returned AS MATERIALIZED (
@@ -536,15 +543,8 @@ def _list_ready_statement(without_own: bool, in_detail: bool) -> str:
     walked AS MATERIALIZED (
         SELECT {columns}, expires_at > now() {others} AS is_shown FROM message_states
          WHERE {FRESH} AND {_following(FRESH_ID, READ_HORIZON)}
-         ORDER BY {FRESH_ID} LIMIT {_LOOK}),
-    page AS MATERIALIZED (
-        SELECT * FROM ({_shown_of_walked(in_detail)}) AS fresh
-         UNION ALL
-        SELECT {names} FROM returned WHERE is_shown
-         UNION ALL
-        (SELECT {_MANY}, {_nulls(in_detail)} FROM returned OFFSET {_FEW} LIMIT 1)
-         ORDER BY id LIMIT %(limit)s)
-    {_with_bodies(in_detail)}"""
+         ORDER BY {FRESH_ID} LIMIT {_LOOK})
+    {_with_bodies(page, in_detail)}"""
 
 
 def _shown_of_walked(in_detail: bool) -> str:
@@ -683,5 +683,5 @@ _PURGE_UNCLAIMED = f"""
         UPDATE message_states SET moved_in = {NEXT_TRANSACTION}
          WHERE ctid = ANY (ARRAY(SELECT ctid FROM claimed)))
     UPDATE queues SET floor = greatest(floor, {NEXT_TRANSACTION})
-     WHERE {IS_THE_QUEUE} AND {IS_NUMBERED_AS_KNOWN}
+     WHERE {IS_THE_QUEUE} AND {MAY_NUMBER}
 """

@@ -19,9 +19,9 @@ from marconi_api.model.postgres.tables import (
     AGE_OF,
     IS_ALIVE,
     IS_CLAIMED,
-    IS_NUMBERED_AS_KNOWN,
     IS_PARKED,
     IS_THE_QUEUE,
+    MAY_NUMBER,
     NEXT_TRANSACTION,
     RETIRED,
     THE_QUEUE,
@@ -267,7 +267,7 @@ _INSERT = """
 _SET_FLOOR = f"""
     UPDATE queues
        SET floor = greatest(floor, {NEXT_TRANSACTION})
-     WHERE {IS_THE_QUEUE} AND {IS_NUMBERED_AS_KNOWN}
+     WHERE {IS_THE_QUEUE} AND {MAY_NUMBER}
  RETURNING floor
 """
 

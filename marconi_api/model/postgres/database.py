@@ -41,7 +41,7 @@ from marconi_api.model.postgres.connection import (
 from marconi_api.model.postgres.counted import CountRepeats
 from marconi_api.model.postgres.prepared import Prepared
 from marconi_api.model.postgres.session_settings import ARRIVED, Settings
-from marconi_api.model.postgres.tables import IS_NUMBERED_AS_KNOWN
+from marconi_api.model.postgres.tables import MAY_NUMBER
 
 log = logging.getLogger(__name__)
 log.addFilter(CountRepeats())
@@ -383,7 +383,7 @@ class Database:
             connection.close()
 
 
-_BEGIN_AS_NUMBERED = f'BEGIN; SELECT {IS_NUMBERED_AS_KNOWN}'
+_BEGIN_AS_NUMBERED = f'BEGIN; SELECT {MAY_NUMBER}'
 
 
 def _current_base(cursor: psycopg2.extensions.cursor) -> int:

@@ -45,8 +45,10 @@ import math
 import threading
 import time
 from collections import OrderedDict, deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from marconi_api.model.postgres.tables import POSITION_BITS
@@ -66,15 +68,17 @@ class Place(NamedTuple):
     id: int
 
 
-class LowWaterMark(NamedTuple):
-    """Nothing claimable has a lower id (fresh) or an earlier place (returned)."""
-
+class _Values(NamedTuple):
     fresh_id: int = 0
     held_until: datetime = LONG_AGO
     held_id: int = 0
     #: The latest of the database's times that was known when this was learned. A statement
     #: whose own time is earlier disregards the place.
     known_time: datetime = LONG_AGO
+
+
+class LowWaterMark(_Values):
+    """Nothing claimable has a lower id (fresh) or an earlier place (returned)."""
 
     @property
     def held(self) -> Place:
@@ -89,14 +93,14 @@ class LowWaterMark(NamedTuple):
             max(self.known_time, known_time),
         )
 
-    @property
-    def parameters(self) -> dict[str, Any]:
-        """The mark, for a statement."""
+    @cached_property
+    def parameters(self) -> Mapping[str, Any]:
+        """The mark, for statements, with its times as text: pages are read from one mark on."""
         return {
             'fresh_mark': self.fresh_id,
-            'held_mark': self.held_until,
+            'held_mark': str(self.held_until),
             'held_mark_id': self.held_id,
-            'known_time': self.known_time,
+            'known_time': str(self.known_time),
         }
 
 

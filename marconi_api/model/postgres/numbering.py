@@ -12,7 +12,7 @@ all former ones. So each restart of PostgreSQL begins an epoch, too.
 transaction it was written. A restored row has the start of another server, or was written by
 the transaction that restored it. Each statement that numbers messages, or that relies on
 their numbers, names the base that its process knows and checks the row
-(``tables.IS_NUMBERED_AS_KNOWN``). So no process goes on with an old base, whatever became of
+(``tables.IS_NUMBERED_AS_KNOWN``, ``MAY_NUMBER``). So no process goes on with an old base, whatever became of
 its connection. In a new epoch every such statement fails until one process has begun it.
 
 **Where an epoch starts.** Where the clock says, at 2^17 numbers a second since 2026. A server

@@ -26,8 +26,7 @@ class Settings:
             'lock_timeout': milliseconds,
             'idle_in_transaction_session_timeout': milliseconds,
             # What a statement scans is told by its order: an index gives it, and neither
-            # a sequential scan nor another index with a sort. Statistics are of no
-            # use here, since a queue's fill changes faster than they do.
+            # a sequential scan nor another index with a sort (steering.py).
             'enable_seqscan': 'off',
             'enable_bitmapscan': 'off',
             'enable_sort': 'off',

@@ -35,7 +35,7 @@ metadata = MetaData()
 
 #: The id of a fresh message, written so that none but the index of fresh ones gives its
 #: order: where all messages were fresh at the last ANALYZE, the planner would else take the
-#: primary key, and walk whatever was claimed since.
+#: primary key, and walk whatever was claimed since. (All such means: steering.py.)
 FRESH_ID = '(id + 0)'
 
 _timestamp = DateTime(timezone=True)
@@ -272,20 +272,32 @@ IS_EPOCH_OF_THIS_SERVER = """coalesce(
            server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
            false)"""
 
+
+def _numbered(more: str = '') -> str:
+    return f"""1 / EXISTS (
+           SELECT FROM id_epoch
+            WHERE only_row AND base = %(base)s AND {IS_EPOCH_OF_THIS_SERVER}{more})::int = 1"""
+
+
 #: Transactions are numbered as this process knows. Else it is an error, by which a process
 #: learns of a new epoch (numbering.py): a division by zero, as there is no other way to raise
 #: one from within a statement.
-IS_NUMBERED_AS_KNOWN = f"""1 / EXISTS (
-           SELECT FROM id_epoch
-            WHERE only_row AND base = %(base)s AND {IS_EPOCH_OF_THIS_SERVER}
-              AND {NEXT_NUMBER} + {_MARGIN} < reserved)::int = 1"""
+IS_NUMBERED_AS_KNOWN = _numbered()
 
-#: The same, for a statement that numbers messages or relies on their numbers.
+#: The same for a statement that stores numbers: there are some left.
+MAY_NUMBER = _numbered(f"""
+              AND {NEXT_NUMBER} + {_MARGIN} < reserved""")
+
+#: The queue, for a statement that relies on the numbers of messages.
 THE_NUMBERED_QUEUE = f"""{THE_QUEUE}
        AND {IS_NUMBERED_AS_KNOWN}"""
 
-#: The same, only as long as its metadata is what the statement was made for.
-THE_QUEUE_AS_KNOWN = f"""{THE_NUMBERED_QUEUE}
+#: The same, for one that numbers messages.
+THE_NUMBERING_QUEUE = f"""{THE_QUEUE}
+       AND {MAY_NUMBER}"""
+
+#: The queue's metadata is what the statement was made for: to follow one of the above.
+AS_KNOWN = """
        AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s"""
 
 #: A message of this queue, not of one before it, nor one that was purged.
@@ -326,7 +338,7 @@ OLDEST_UNFINISHED = '(pg_snapshot_xmin(pg_current_snapshot())::text::bigint + %(
 READ_HORIZON = f'({OLDEST_UNFINISHED} << {POSITION_BITS})'
 
 #: The lowest id that a transaction which has not begun yet can give: use it together with
-#: IS_NUMBERED_AS_KNOWN.
+#: MAY_NUMBER.
 NEXT_TRANSACTION = (
     f'((pg_snapshot_xmax(pg_current_snapshot())::text::bigint + %(base)s) << {POSITION_BITS})'
 )
