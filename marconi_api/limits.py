@@ -51,6 +51,10 @@ class Range:
         return asked
 
 
+#: Seconds until a token expires: from a minute to a hundred years.
+TOKEN_LIFE = Range(60, 100 * 366 * 86400)
+
+
 @dataclass(frozen=True)
 class Limits:
     """The section ``limits`` of config.py; sizes in bytes, lifetimes in seconds."""
@@ -157,6 +161,11 @@ class Limits:
     def queue_weight(self) -> Range:
         """The weight of a queue among others."""
         return Range(1, self.max_queue_weight, 1)
+
+    @property
+    def token_life(self) -> Range:
+        """Seconds until a token expires."""
+        return TOKEN_LIFE
 
     @cached_property
     def kick_size(self) -> Range:

@@ -73,10 +73,13 @@ ALLOWED: Mapping[str, tuple[str, ...] | None] = {
     'queues:share': (ADMIN,),
     'messages:delete_all': (ADMIN,),
     'health:get': (ADMIN,),
+    'tokens:get_all': (ADMIN,),
+    'tokens:create': (ADMIN,),
+    'tokens:delete': (ADMIN,),
 }
 
 #: What needs a role that somebody has named, also where headers are believed.
-_NEVER_UNNAMED = frozenset(('health:get',))
+_NEVER_UNNAMED = frozenset(('health:get', 'tokens:get_all', 'tokens:create', 'tokens:delete'))
 
 
 def _in_place_of_a_role(action: str, allowed: Iterable[str]) -> Iterable[str]:

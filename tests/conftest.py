@@ -58,7 +58,7 @@ LONGEST_FIRST = (
     'test_commands.py',
 )
 
-TABLES = 'queues, messages, message_states, claims'
+TABLES = 'queues, messages, message_states, claims, tokens, project_limits'
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

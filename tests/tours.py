@@ -19,6 +19,8 @@ def what_varies_masked(text: str) -> str:
     """The text with ids, times and lengths that depend on them replaced by their names."""
     for pattern, name in (
         (ID, 'ID'),
+        (r'mrc_[0-9A-Za-z]{12}_[0-9A-Za-z]{49}', 'TOKEN'),
+        (r'(/tokens/|"id": ?")[0-9A-Za-z]{12}\b', r'\1TOKEN-ID'),
         (r'\d{4}-\d\d-\d\dT[\d:]{8}Z', 'TIME'),
         (r'("age":|age=|expires_in=)\d+', r'\1SECONDS'),
         (r'\r', ''),

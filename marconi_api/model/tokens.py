@@ -8,23 +8,20 @@ is its SHA-256: it has 256 random bits, so a slow hash would add nothing.
 import re
 import secrets
 import zlib
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
 from hmac import compare_digest
 
 from marconi_api.errors import InvalidRequest, QuotaExceeded, TokenNotFound
-from marconi_api.limits import MOST_IN_A_NAME, MOST_IN_A_PROJECT, Range
-from marconi_api.model.postgres.database import Database
+from marconi_api.limits import MOST_IN_A_NAME, MOST_IN_A_PROJECT, TOKEN_LIFE
+from marconi_api.model.postgres.database import Database, Row
 from marconi_api.model.postgres.prepared import Prepared
 from marconi_api.policy import OPERATOR, ROLES
 
 #: Tokens of a project, with those revoked or expired in the last month, which are still shown.
 MOST_TOKENS = 1000
-
-#: Seconds until a token ends: from a minute to a hundred years.
-LIFE = Range(60, 100 * 366 * 86400)
 
 _DIGITS = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz'
 _ID_LENGTH = 12
@@ -36,6 +33,7 @@ _FORM = re.compile(
     rf'mrc_([0-9A-Za-z]{{{_ID_LENGTH}}})_([0-9A-Za-z]{{{_SECRET_LENGTH}}})'
     rf'([0-9A-Za-z]{{{_CHECKSUM_LENGTH}}})'
 )
+_ID = re.compile(rf'[0-9A-Za-z]{{{_ID_LENGTH}}}')
 _PATTERN = re.compile(rf'(?=.{{1,{MOST_IN_A_NAME}}}$)[A-Za-z0-9_.-]*\*?')
 
 #: Of a token that does not exist: compared all the same, so that it takes as long.
@@ -119,7 +117,7 @@ class Tokens:
         wanted = tuple(dict.fromkeys([roles] if isinstance(roles, str) else roles))
         _check(project, wanted, name, queues)
         if expires_in is not None:
-            LIFE.check('The time until it expires', expires_in)
+            TOKEN_LIFE.check('The time until it expires', expires_in)
         token_id, secret = _random(_ID_LENGTH), _base62(secrets.randbits(256), _SECRET_LENGTH)
         rows = self._database.rows(
             _CREATE,
@@ -151,8 +149,7 @@ class Tokens:
 
         :raises TokenNotFound: if the project has none of this id
         """
-        given = {'id': token_id, 'project': project}
-        for row in self._database.rows(_GET, given, repeatable=True):
+        for row in self._rows(_GET, token_id, project):
             return _shown(row)
         raise TokenNotFound(token_id)
 
@@ -162,9 +159,15 @@ class Tokens:
         :param project: the one that it must be of; None for any
         :raises TokenNotFound: if there is none of this id
         """
-        given = {'id': token_id, 'project': project}
-        if not self._database.rows(_REVOKE, given, repeatable=True):
+        if not self._rows(_REVOKE, token_id, project):
             raise TokenNotFound(token_id)
+
+    def _rows(self, statement: str, token_id: str, project: str | None) -> Sequence[Row]:
+        """What a statement about one token returns; nothing for what cannot be an id."""
+        if not _ID.fullmatch(token_id):
+            return []
+        given = {'id': token_id, 'project': project}
+        return self._database.rows(statement, given, repeatable=True)
 
     def look_up(self, text: str) -> Valid | None:
         """What a token says of who shows it; None if it is not valid.

@@ -146,6 +146,16 @@ class NotYourProject(MarconiError):
         super().__init__('X-Project-Id names another project than that of the token: leave it out.')
 
 
+class WiderThanYours(MarconiError):
+    """A token is asked for that would open more than the one that was shown."""
+
+    status = 403
+    title = 'Not authorized'
+
+    def __init__(self) -> None:
+        super().__init__('queues must stay within the queues of your own token.')
+
+
 class TooManyFailures(MarconiError):
     """Too many wrong credentials came from this address; no further one is looked at."""
 

@@ -47,6 +47,7 @@ GLOSSARY = {
     'queue': "The queue's name.",
     'message': "The message's id.",
     'claim': "The claim's id.",
+    'token': "The token's id, which is the part between `mrc_` and the next underscore.",
     'marker': 'The page starts after it. The link `next` of a page has the marker for the next.',
     'limit': 'How many entries the reply has at most.',
     'detailed': 'Whether to show the metadata of each queue.',

@@ -87,6 +87,13 @@ class Json(Value):
         return self._schema() if callable(self._schema) else self._schema
 
 
+class Texts(Json):
+    """A JSON list of strings."""
+
+    name = 'texts'
+    parsed = list[str]
+
+
 natural = Natural()
 string = String()
 nullable_string = NullableString()

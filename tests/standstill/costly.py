@@ -190,6 +190,10 @@ _V2: Table = {
         Costly('/queues/{full}/kick', refilled='parked'),
         Costly('/queues/{full}/kick', '{"limit": 2147483647}', refilled='parked'),
     ],
+    # As many as there can be are 300 KB.
+    ('GET', '/v2/tokens'): [Costly('/tokens')],
+    ('POST', '/v2/tokens'): [Costly('/tokens', json.dumps({'roles': ['reader'] * 20_000}))],
+    ('DELETE', '/v2/tokens/{token}'): [Costly('/tokens/{token}')],
     ('POST', '/v2/claims'): [
         Costly('/claims', json.dumps({'queues': [{'name': name} for name in _MANY], 'limit': 20})),
         Costly(

@@ -101,6 +101,13 @@ class Hunt:
             self._known['full'] = self._world.fill_another(costly.refilled)
         if 'large/' in costly.target:
             self._hold()
+        if '{token}' in costly.target:
+            self._make_token()
+
+    def _make_token(self) -> None:
+        with closing(Connection(self.address, PROJECT)) as tenant:
+            _, body, _ = tenant.send('POST', '/v2/tokens', '{"roles": ["reader"]}')
+        self._known['token'] = json.loads(body)['id']
 
     def _hold(self) -> None:
         with closing(Connection(self.address, PROJECT)) as tenant:

@@ -88,4 +88,7 @@ V2: Mapping[str, Names] = {
     f'POST {_QUEUE}/kick': ('messages:kick',),
     'POST /claims': ('claims:create',),
     'GET /messages': ('messages:get_all',),
+    'GET /tokens': ('tokens:get_all',),
+    'POST /tokens': ('tokens:create',),
+    'DELETE /tokens/{token}': ('tokens:delete',),
 }

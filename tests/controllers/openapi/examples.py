@@ -243,6 +243,18 @@ V2: Table = {
         200: Example('queue=jobs&queue=none:1&limit=5&echo=true&state=claimed'),
         400: PLAIN,
     },
+    ('GET', '/v2/tokens'): {200: Example(headers=_ADMIN)},
+    ('POST', '/v2/tokens'): {
+        201: Example(
+            body={'roles': ['producer'], 'name': 'shop', 'queues': 'orders-*', 'expires_in': 60},
+            headers=_ADMIN,
+        ),
+        400: Example(body={'roles': []}, headers=_ADMIN),
+    },
+    ('DELETE', '/v2/tokens/{token}'): {
+        204: Example(headers=_ADMIN),
+        404: Example(headers=_ADMIN, named={'token': 'none'}),
+    },
     ('POST', f'{_QUEUE}/share'): {
         200: Example(body={'paths': ['messages'], 'methods': ['GET'], 'expires': '2999-01-01'}),
         400: Example(body={'paths': ['pools']}),

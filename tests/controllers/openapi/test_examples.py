@@ -8,6 +8,7 @@ from urllib.parse import parse_qs
 import pytest
 from webtest import TestApp, TestResponse
 
+from marconi_api import model
 from marconi_api.controllers.openstack import signed_urls
 from marconi_api.model import QueueKey
 from marconi_api.policy import ROLES, roles_that_may
@@ -72,7 +73,11 @@ def usual(app: TestApp) -> dict[str, str]:
     held, free = api.post_messages('held', 'free', client_id=OTHER_CLIENT_ID)
     claim = api.claim(limit=1)
     assert claim.held == [held]
-    return {'queue': 'jobs', 'message': id_of(free), 'held': id_of(held), 'claim': claim.id}
+    token = model.store.tokens.create(PROJECT, 'writer').token.id
+    return {
+        **{'queue': 'jobs', 'message': id_of(free), 'held': id_of(held), 'claim': claim.id},
+        'token': token,
+    }
 
 
 @pytest.fixture

@@ -131,7 +131,7 @@ def target(request: pytest.FixtureRequest, app: TestApp, monkeypatch: Any) -> It
     api.post_messages('held', *'abcdefgh', ttl=1000)
     claim = api.claim(limit=1)
     [message, *_] = api.listed()
-    known = {'queue': 'jobs', 'message': id_of(message['href']), 'claim': claim.id}
+    known = {'queue': 'jobs', 'message': id_of(message['href']), 'claim': claim.id, 'token': 'x'}
     yield Target(api, method, path, known)
     go_on(api)
 

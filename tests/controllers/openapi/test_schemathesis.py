@@ -21,6 +21,7 @@ from schemathesis.specs.openapi.checks import (
 )
 from webtest import TestApp
 
+from marconi_api import model
 from marconi_api.controllers.openstack import signed_urls
 
 from ..client import CLIENT_ID, JSON_PATCH, PROJECT, LaterApi, id_of
@@ -50,7 +51,11 @@ def known(app: TestApp, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     api.post_messages('held', 'free')
     claim = api.claim(limit=1)
     [message] = api.listed()
-    return {'queue': 'jobs', 'message': id_of(message['href']), 'claim': claim.id}
+    token = model.store.tokens.create(PROJECT, 'writer').token.id
+    return {
+        **{'queue': 'jobs', 'message': id_of(message['href']), 'claim': claim.id},
+        'token': token,
+    }
 
 
 @pytest.fixture(scope='module')

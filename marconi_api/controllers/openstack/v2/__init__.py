@@ -25,6 +25,7 @@ from marconi_api.controllers.openstack.v2.several import (
     MessagesOfQueuesController,
 )
 from marconi_api.controllers.openstack.v2.share import ShareController
+from marconi_api.controllers.openstack.v2.tokens import TokenController, TokensController
 from marconi_api.controllers.openstack.v2.verdicts import (
     HeartbeatController,
     KickAllController,
@@ -80,6 +81,8 @@ RESOURCES = {
     f'{PREFIX}/queues/{{queue}}/kick': KickAllController(PREFIX),
     f'{PREFIX}/claims': ClaimsAcrossQueuesController(PREFIX),
     f'{PREFIX}/messages': MessagesOfQueuesController(PREFIX),
+    f'{PREFIX}/tokens': TokensController(PREFIX),
+    f'{PREFIX}/tokens/{{token}}': TokenController(PREFIX),
     **subscriptions_and_topics(PREFIX),
     **pools_and_flavors(PREFIX),
 }

@@ -5,11 +5,13 @@ from wsme import types as wtypes
 from marconi_api.controllers.openstack import documents
 from marconi_api.controllers.openstack.v1_1 import types
 from marconi_api.model import MOST_IN_A_POST, RESULTS, STATES, VERDICTS
+from marconi_api.policy import ROLES
 from marconi_api.wire.values import (
     Json,
     ListOf,
     NullableInteger,
     String,
+    Texts,
     any_json,
     natural,
     nullable_string,
@@ -211,3 +213,39 @@ class PeekedMessages(wtypes.Base):
     messages = wtypes.wsattr([PeekedMessage], mandatory=True)
     links = wtypes.wsattr([documents.Link], mandatory=True)
     missing = wtypes.wsattr([string], mandatory=True)
+
+
+class NewToken(wtypes.Base):
+    """A token to make: what it may do, for which queues (a name, or its beginning and ``*``)."""
+
+    roles = wtypes.wsattr(
+        Texts({'type': 'array', 'items': {'enum': list(ROLES)}, 'minItems': 1}), mandatory=True
+    )
+    name = wtypes.wsattr(nullable_string, default=None)
+    queues = wtypes.wsattr(nullable_string, default=None)
+    expires_in = wtypes.wsattr(NullableInteger('token_life'), default=None)
+
+
+class Token(wtypes.Base):
+    """A token, without its secret; times are null where there is none."""
+
+    id = wtypes.wsattr(string, mandatory=True)
+    name = wtypes.wsattr(string, mandatory=True)
+    roles = wtypes.wsattr([string], mandatory=True)
+    queues = wtypes.wsattr(nullable_string, mandatory=True)
+    created = wtypes.wsattr(string, mandatory=True)
+    expires = wtypes.wsattr(nullable_string, mandatory=True)
+    last_used = wtypes.wsattr(nullable_string, mandatory=True)
+    revoked = wtypes.wsattr(nullable_string, mandatory=True)
+
+
+class MadeToken(Token):
+    """A token that was made just now; this is the only time that it is shown."""
+
+    token = wtypes.wsattr(string, mandatory=True)
+
+
+class Tokens(wtypes.Base):
+    """The tokens of a project, with those that ended in the last 30 days."""
+
+    tokens = wtypes.wsattr([Token], mandatory=True)
