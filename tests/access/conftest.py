@@ -17,6 +17,17 @@ from tests.controllers.client import Api
 Serve = Callable[..., Api]
 
 
+def in_token_mode(url: str, **access: Any) -> Api:
+    """A client of a service in token mode, which from now on has the store of this process."""
+    config = conf_from_file(str(installation.OPERATOR_FILES / 'config.py'))
+    config.database.url = url
+    config.logging = {'version': 1, 'disable_existing_loggers': False}
+    config.access.mode = 'token'
+    for name, value in access.items():
+        config.access[name] = value
+    return Api(TestApp(setup_app(config), lint=False))
+
+
 @pytest.fixture
 def serve(app: TestApp, sql: Any, database_url: str) -> Iterator[Serve]:
     """Opens a service whose section ``access`` says what is given; its tables are empty."""
@@ -24,13 +35,7 @@ def serve(app: TestApp, sql: Any, database_url: str) -> Iterator[Serve]:
     of_the_first = model.store
 
     def open_one(url: str = database_url, **access: Any) -> Api:
-        config = conf_from_file(str(installation.OPERATOR_FILES / 'config.py'))
-        config.database.url = url
-        config.logging = {'version': 1, 'disable_existing_loggers': False}
-        config.access.mode = 'token'
-        for name, value in access.items():
-            config.access[name] = value
-        return Api(TestApp(setup_app(config), lint=False))
+        return in_token_mode(url, **access)
 
     try:
         yield open_one
