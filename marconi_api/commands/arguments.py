@@ -15,6 +15,13 @@ def add_queue(parser: argparse.ArgumentParser) -> None:
     add_project(parser)
 
 
+def add_words(parser: argparse.ArgumentParser, name: str, help: str) -> None:
+    """Any number of words behind the queue, or none; options may stand between."""
+    added = parser.add_argument(name, metavar=name.upper(), nargs='+', default=[], help=help)
+    # With nargs='*' argparse takes none at the first option that it meets, and refuses the others.
+    added.required = False
+
+
 def add_project(parser: argparse.ArgumentParser) -> None:
     """Whose queues are meant."""
     parser.add_argument(

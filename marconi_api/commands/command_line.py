@@ -28,7 +28,20 @@ from marconi_api.processes.schema import SchemaError
 from marconi_api.processes.settings import SettingsError
 
 #: In the order of ``marconi --help``; each is a module of this package.
-_COMMANDS = ('serve', 'queues', 'show', 'peek', 'token', 'expire', 'paths')
+_COMMANDS = (
+    'serve',
+    'queues',
+    'show',
+    'peek',
+    'post',
+    'claim',
+    'release',
+    'redrive',
+    'purge',
+    'token',
+    'expire',
+    'paths',
+)
 
 _FAILED = 1
 _WRONG_USE = 2

@@ -1,12 +1,13 @@
 """What an administrator looks at, and mends things with; `pecan shell` calls it ``admin``."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from marconi_api.errors import InvalidRequest, QueueNotFound
 from marconi_api.limits import Range
+from marconi_api.model.attributes import Attributes
 from marconi_api.model.became_ready import ReadyListeners
 from marconi_api.model.claims import Claims
 from marconi_api.model.janitor import Janitor
@@ -27,6 +28,7 @@ from marconi_api.model.postgres.tables import (
 )
 from marconi_api.model.postgres.transitions import CLOCK, READY_NOW, after
 from marconi_api.model.queues import Queues
+from marconi_api.model.redrive import BATCH_SIZE, redrive
 from marconi_api.model.tokens import Tokens
 
 #: The states in which a message can be. ``expired`` ones are out of everybody's sight, and
@@ -166,6 +168,19 @@ class Admin:
             key, self._database, self._queues, self._messages, self._claims, self._became_ready
         )
 
+    def sources_of(self, name: str, project: str = '') -> list[str]:
+        """The queues of a project whose dead letters go to the queue ``name``."""
+        found: list[str] = []
+        marker = ''
+        while page := self._queues.page(project, marker, 1000):
+            found += [
+                queue.name
+                for queue in page
+                if Attributes.of(queue.metadata).dead_letter_queue == name
+            ]
+            marker = page[-1].name
+        return found
+
     def projects_with(self, name: str) -> list[str]:
         """Up to three projects that have a queue of that name."""
         rows = self._database.rows(_PROJECTS_WITH, {'name': name})
@@ -196,6 +211,7 @@ class QueueAdmin:
 
     release(claim)        end a claim: what it holds can be claimed by others
     requeue(message, ...) let claimed, delayed or parked messages be claimed now
+    redrive(to)           move the ready messages to another queue, as of a dead-letter queue
     delete(message, ...)  delete messages, claimed or not
     purge()               delete all messages, claimed or not
 
@@ -258,6 +274,16 @@ class QueueAdmin:
         count = len(self._rows(_REQUEUE, ids=ids))
         self._became_ready.tell(self._key, count)
         return count
+
+    def redrive(
+        self,
+        to: str,
+        batch_size: int = BATCH_SIZE,
+        told: Callable[[int], None] | None = None,
+    ) -> int:
+        """Move the ready messages to the queue ``to`` of the same project, batch after batch."""
+        target = QueueKey.of(self._key.project, to)
+        return redrive(self._database, self._became_ready, self._key, target, batch_size, told)
 
     def delete(self, *messages: 'Named') -> int:
         """Delete messages, claimed or not."""

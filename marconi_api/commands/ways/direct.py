@@ -2,19 +2,25 @@
 
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
+from uuid import uuid4
 
 from marconi_api import limits, model
 from marconi_api.app import prepare
 from marconi_api.commands.failures import NothingFound
 from marconi_api.commands.interrupts import end_soon_at_ctrl_c
-from marconi_api.commands.ways.way import Details, End, QueueLine
-from marconi_api.errors import InvalidQueueName
-from marconi_api.model import PeekedMessage, QueueKey, Store
+from marconi_api.commands.ways.way import Details, End, QueueLine, Told
+from marconi_api.controllers.openstack.v2.types import NewMessages
+from marconi_api.errors import InvalidQueueName, InvalidRequest, NotFinished
+from marconi_api.model import Claim, NewMessage, PeekedMessage, QueueKey, Store
+from marconi_api.model.admin import QueueAdmin
+from marconi_api.model.postgres.tables import message_id
 from marconi_api.model.queues import MessageSummary
 from marconi_api.processes import schema
 from marconi_api.processes.installation import database_url
 from marconi_api.processes.settings import read_settings
+from marconi_api.wire.documents import read_document
 
 # As of a project's that clients cannot name.
 _SEPARATOR = ','
@@ -56,9 +62,8 @@ class Direct:
 
     def details(self, queue: str) -> Details:
         """All that is known of a queue."""
-        key = self.key(queue)
-        admin = self._store.admin.queue(queue, self._project)
-        stats = self._store.queues.stats(key)
+        admin = self.admin(queue)
+        stats = self._store.queues.stats(self.key(queue))
         states = admin.stats()
         return Details(
             QueueLine(self._project, queue, stats.free, stats.claimed, stats.parked),
@@ -86,6 +91,83 @@ class Direct:
                 break
         return found
 
+    def line(self, queue: str) -> QueueLine:
+        """A queue and how many messages it has."""
+        stats = self._store.queues.stats(self.key(queue))
+        return QueueLine(self._project, queue, stats.free, stats.claimed, stats.parked)
+
+    def post(
+        self, queue: str, bodies: Sequence[str], ttl: int | None, delay: int | None
+    ) -> list[str]:
+        """Store messages; the limits of a request hold here, too."""
+        limits.in_force.check_queue_name(queue)
+        # As HTTP would have it, which looks at levels and sizes.
+        documents = ', '.join(f'{{"body": {body}}}' for body in bodies)
+        text = f'{{"messages": [{documents}]}}'
+        size = len(text.encode())
+        if size > limits.in_force.max_messages_post_size:
+            raise InvalidRequest(
+                f'These messages have {size} bytes, and '
+                f'{limits.in_force.max_messages_post_size} are allowed.'
+            )
+        read_document(NewMessages, text)
+        return self._store.messages.post(
+            QueueKey.of(self._project, queue),
+            str(uuid4()),
+            [NewMessage(body, ttl, delay) for body in bodies],
+            size,
+            create=True,
+        )
+
+    def claim(self, queue: str, ttl: int | None, grace: int | None, limit: int) -> Claim | None:
+        """Reserve messages; the limits of a request hold here, too."""
+        allowed = limits.in_force
+        return self._store.claims.create(
+            self.key(queue),
+            allowed.claim_ttl.asked_or_default('The ttl of a claim', ttl),
+            allowed.claim_grace.asked_or_default('The grace of a claim', grace),
+            allowed.messages_in_claim(limit),
+        )
+
+    def release(self, queue: str, identity: str) -> int:
+        """Let the messages of a claim, or one message, be claimed."""
+        admin = self.admin(queue)
+        return (
+            admin.requeue(identity) if message_id(identity) is not None else admin.release(identity)
+        )
+
+    def release_parked(self, queue: str, told: Told) -> int:
+        """Let all parked messages be claimed."""
+        key = self.key(queue)
+        total = 0
+        while (kicked := self._store.verdicts.kick(key, _BATCH)).messages:
+            told(kicked.messages)
+            total += kicked.messages
+        return total
+
+    def purge(self, queue: str, only_parked: bool, also_claimed: bool) -> None:
+        """Delete messages."""
+        key = self.key(queue)
+        if also_claimed:
+            self._store.queues.purge(key)
+        elif not only_parked:
+            self._store.messages.delete_unclaimed(key)
+        else:
+            is_finished = False
+            while not is_finished:
+                with suppress(NotFinished):
+                    self._store.verdicts.delete_parked(key)
+                    is_finished = True
+
+    def sources_of(self, queue: str) -> list[str]:
+        """The queues whose dead letters come to this one."""
+        return self._store.admin.sources_of(queue, self._project)
+
+    def admin(self, queue: str) -> QueueAdmin:
+        """A queue that is there, as an administrator has it."""
+        self.key(queue)
+        return self._store.admin.queue(queue, self._project)
+
     def key(self, queue: str) -> QueueKey:
         """The key of a queue that is there."""
         limits.in_force.check_queue_name(queue)
@@ -104,6 +186,9 @@ class Direct:
 
 # Messages that one statement shows.
 _PAGE = 1000
+
+# Messages that are released between two moves of the progress bar.
+_BATCH = 1000
 
 
 def _line(view: Any) -> QueueLine:

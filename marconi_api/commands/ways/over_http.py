@@ -1,16 +1,18 @@
 """The queues as a running service shows them, by version 2 of its protocol."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 from urllib.parse import quote, urlencode
 
 import msgspec
 
-from marconi_api.commands.failures import NothingFound
+from marconi_api.commands.failures import NothingFound, WrongUse
 from marconi_api.commands.terminal import progress
-from marconi_api.commands.ways.client import Client, NotThere
-from marconi_api.commands.ways.way import Details, End, QueueLine
-from marconi_api.model import PeekedMessage
+from marconi_api.commands.ways.client import Client, NotThere, Unfinished
+from marconi_api.commands.ways.way import Details, End, QueueLine, Told
+from marconi_api.model import Claim, PeekedMessage
+from marconi_api.model.postgres.tables import message_id
 
 # What the service allows at most, unless it is set up otherwise.
 _PAGE = 20
@@ -63,6 +65,21 @@ class _Messages(msgspec.Struct):
     links: list[_Link] = []
 
 
+class _Claim(msgspec.Struct):
+    ttl: int
+    age: int
+    messages: list[_Message]
+
+
+class _Posted(msgspec.Struct):
+    resources: list[str]
+
+
+class _Kicked(msgspec.Struct):
+    kicked: int
+    more: bool = False
+
+
 class OverHttp:
     """The queues of one project at a service; see ``Way``.
 
@@ -104,6 +121,82 @@ class OverHttp:
         self._require(queue)
         found = [message for state in states for message in self._first(queue, state, limit, after)]
         return sorted(found, key=lambda message: message.id)[:limit]
+
+    def line(self, queue: str) -> QueueLine:
+        """A queue and how many messages it has."""
+        self._require(queue)
+        return self._line(queue, self._counts(queue))
+
+    def post(
+        self, queue: str, bodies: Sequence[str], ttl: int | None, delay: int | None
+    ) -> list[str]:
+        """Store messages."""
+        terms = {'ttl': ttl, 'delay': delay}
+        messages = [{'body': msgspec.Raw(body.encode()), **terms} for body in bodies]
+        _, answer = self._client.call(
+            'POST', f'/v2/queues/{_segment(queue)}/messages', {'messages': messages}
+        )
+        return [path.rpartition('/')[2] for path in self._client.read(answer, _Posted).resources]
+
+    def claim(self, queue: str, ttl: int | None, grace: int | None, limit: int) -> Claim | None:
+        """Reserve messages."""
+        self._require(queue)
+        path = f'/v2/queues/{_segment(queue)}/claims'
+        terms = {'ttl': ttl, 'grace': grace}
+        _, answer = self._client.call('POST', f'{path}?limit={limit}', terms)
+        if not answer:
+            return None
+        messages = [_peeked(message) for message in self._client.read(answer, _Messages).messages]
+        claim = messages[0].claim or ''
+        made = self._client.get(f'{path}/{_segment(claim)}', _Claim)
+        return Claim(claim, made.ttl, made.age, list(messages))
+
+    def release(self, queue: str, identity: str) -> int:
+        """Let the messages of a claim, or one message, be claimed."""
+        path = f'/v2/queues/{_segment(queue)}'
+        with suppress(NotThere):
+            if message_id(identity) is None:
+                claim = f'{path}/claims/{_segment(identity)}'
+                held: _Claim = self._client.get(claim, _Claim)
+                self._client.call('DELETE', claim)
+                return len(held.messages)
+            return self._release_message(f'{path}/messages/{identity}')
+        return 0
+
+    def _release_message(self, path: str) -> int:
+        claim = _claim_in(self._client.get(path, _Message).href)
+        if claim:
+            self._client.call('POST', f'{path}/release?{urlencode({"claim_id": claim})}')
+        else:
+            # Of a message that is delayed the service says that it is not parked.
+            self._client.call('POST', f'{path}/kick')
+        return 1
+
+    def release_parked(self, queue: str, told: Told) -> int:
+        """Let all parked messages be claimed."""
+        self._require(queue)
+        total = 0
+        while True:
+            _, answer = self._client.call('POST', f'/v2/queues/{_segment(queue)}/kick')
+            kicked: _Kicked = self._client.read(answer, _Kicked)
+            told(kicked.kicked)
+            total += kicked.kicked
+            if not kicked.more:
+                return total
+
+    def purge(self, queue: str, only_parked: bool, also_claimed: bool) -> None:
+        """Delete messages; the service does not delete those that are claimed."""
+        if also_claimed:
+            raise WrongUse('over HTTP there is no --claimed')
+        self._require(queue)
+        kind = 'parked' if only_parked else 'messages'
+        is_finished = False
+        while not is_finished:
+            with suppress(Unfinished):
+                self._client.call(
+                    'POST', f'/v2/queues/{_segment(queue)}/purge', {'resource_types': [kind]}
+                )
+                is_finished = True
 
     def _first(
         self, queue: str, state: str, limit: int, after: str | None

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from marconi_api.model import PeekedMessage
+from marconi_api.model import Claim, PeekedMessage
 
 #: Told how many of something have been dealt with.
 Told = Callable[[int], None]
@@ -67,6 +67,29 @@ class Way(Protocol):
         self, queue: str, states: Sequence[str], limit: int, after: str | None
     ) -> list[PeekedMessage]:
         """The first messages in those states, in posting order; nothing changes by it."""
+
+    def line(self, queue: str) -> QueueLine:
+        """A queue and how many messages it has."""
+
+    def post(
+        self, queue: str, bodies: Sequence[str], ttl: int | None, delay: int | None
+    ) -> list[str]:
+        """Store messages, all or none, and make the queue; their ids in the order given.
+
+        :param bodies: each the text of a JSON value
+        """
+
+    def claim(self, queue: str, ttl: int | None, grace: int | None, limit: int) -> Claim | None:
+        """Reserve messages; None if there are none."""
+
+    def release(self, queue: str, identity: str) -> int:
+        """Let the messages of a claim, or one message, be claimed; how many those were."""
+
+    def release_parked(self, queue: str, told: Told) -> int:
+        """Let all parked messages be claimed; how many those were."""
+
+    def purge(self, queue: str, only_parked: bool, also_claimed: bool) -> None:
+        """Delete the messages that no claim holds, only the parked ones, or all."""
 
 
 def is_json(text: str) -> bool:
