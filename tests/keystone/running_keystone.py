@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import tempfile
+import uuid
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -72,6 +73,17 @@ class Keystone:
         auth = {'identity': identity, 'scope': scope}
         return self._call('POST', 'auth/tokens', {'auth': auth}, {})[0]['X-Subject-Token']
 
+    def log_in_with_a_credential(self, token: str, **fields: Any) -> str:
+        """A token of a new application credential that belongs to the user of a token."""
+        user = self.look_up(token)['user']['id']
+        wanted = {'application_credential': {'name': str(uuid.uuid4()), **fields}}
+        path = f'users/{user}/application_credentials'
+        made = self._call('POST', path, wanted, {'X-Auth-Token': token})[1]
+        credential = {name: made['application_credential'][name] for name in ('id', 'secret')}
+        identity = {'methods': ['application_credential'], 'application_credential': credential}
+        body = {'auth': {'identity': identity}}
+        return self._call('POST', 'auth/tokens', body, {})[0]['X-Subject-Token']
+
     @cached_property
     def _administrator(self) -> dict[str, str]:
         """The header that its administrator sends."""
@@ -123,7 +135,11 @@ class Keystone:
     def assign(self, role: str, user: str, project: str | None = None) -> None:
         """Give a role to a user (both by id) in a project; without one, in the whole system."""
         where = f'projects/{project}' if project else 'system'
-        self._administer('PUT', f'{where}/users/{user}/roles/{self.find("role", role)}')
+        self._administer('PUT', f'{where}/users/{user}/roles/{self._roles[role]}')
+
+    @cached_property
+    def _roles(self) -> dict[str, str]:
+        return {role['name']: role['id'] for role in self._administer('GET', 'roles')['roles']}
 
     def run(self, *commands: str) -> None:
         """Run commands of `openstack`, as its administrator would, but all in one process."""
