@@ -150,6 +150,11 @@ limits = {
     # Queues in one claim or list across queues, at most, and the weight of one of them, at most.
     'max_queues_per_request': 20,
     'max_queue_weight': 1000,
+    # Seconds for which a request may wait for messages; 0: none waits.
+    'max_wait': 30,
+    # Requests that may wait at once, in all and of one project; a further one gets 503.
+    'max_waiters': 5000,
+    'max_waiters_per_project': 2500,
     # Characters of a queue's name, and of a project's id, at most.
     'max_queue_name_length': 64,
     'max_project_length': 256,
@@ -162,6 +167,17 @@ signed_urls = {
     # with the embedded PostgreSQL, Marconi makes a key and keeps it with the data; with a database
     # that you name, Marconi signs no URLs.
     'secret_keys': os.environ.get('MARCONI_SIGNING_KEYS') or '',
+}
+
+waiting = {
+    # Seconds between two looks for messages that waiting requests were not told of. By then at
+    # the latest a message is handed out that became ready.
+    'sweep_interval': 1,
+    # The same while PostgreSQL's notifications do not arrive, as through PgBouncer.
+    'sweep_interval_without_notifications': 0.25,
+    # A URL that reaches PostgreSQL itself, for notifications, where database.url leads to a
+    # pooler; when it is empty: database.url.
+    'notifications_url': os.environ.get('MARCONI_NOTIFICATIONS_URL') or None,
 }
 
 janitor = {

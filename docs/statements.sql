@@ -435,6 +435,60 @@ SELECT page.id, page.ttl, floor(greatest(0, date_part('epoch', now() - message.c
                       WHERE queue_id = %(queue_id)s AND id = page.id LIMIT 1) AS message ON true;
 
 
+-- marconi_look_for_waiting: Whether queues that are waited for have something; with each sweep.
+WITH transaction AS MATERIALIZED (SELECT pg_current_xact_id()::text::bigint + %(base)s AS id)
+SELECT asked.queue_id, the_queue.floor IS NOT NULL,
+       fresh.id, held.held_until, held.id, date_part('epoch', due.held_until - now()),
+       asked.horizon = -1 OR posted.id IS NOT NULL OR returned.id IS NOT NULL,
+       now(), (pg_snapshot_xmin(pg_current_snapshot())::text::bigint + %(base)s), (SELECT id FROM transaction)
+  FROM unnest(%(ids)s::bigint[], %(fresh_marks)s::bigint[], %(held_marks)s::text[]::timestamptz[],
+              %(held_mark_ids)s::bigint[], %(horizons)s::bigint[], %(times)s::text[]::timestamptz[])
+           AS asked (queue_id, fresh_mark, held_mark, held_mark_id, horizon, time)
+       LEFT JOIN LATERAL (
+           SELECT floor FROM queues
+            WHERE queue_id = asked.queue_id AND floor < 9223372036854775807 LIMIT 1)
+           AS the_queue ON true
+       LEFT JOIN LATERAL (
+           SELECT id FROM message_states
+            WHERE queue_id = asked.queue_id AND held_until IS NULL
+              AND (id + 0) >= asked.fresh_mark AND (id + 0) >= the_queue.floor
+            ORDER BY (id + 0) LIMIT 1)
+           AS fresh ON true
+       LEFT JOIN LATERAL (
+           SELECT held_until, id FROM message_states
+            WHERE queue_id = asked.queue_id AND held_until <= now()
+              AND (held_until, id) >= (
+                  CASE WHEN now() >= %(known_time)s THEN asked.held_mark
+                       ELSE '-infinity' END, asked.held_mark_id)
+              AND the_queue.floor IS NOT NULL
+            ORDER BY held_until, id LIMIT 1)
+           AS held ON true
+       LEFT JOIN LATERAL (
+           SELECT held_until FROM message_states
+            WHERE queue_id = asked.queue_id AND held_until > now()
+              AND held_until <= now() + %(ahead)s * interval '1 second'
+            ORDER BY held_until LIMIT 1)
+           AS due ON true
+       LEFT JOIN LATERAL (
+           SELECT id FROM message_states
+            WHERE queue_id = asked.queue_id AND asked.horizon >= 0
+              AND id >= asked.horizon AND id < ((pg_snapshot_xmin(pg_current_snapshot())::text::bigint + %(base)s) << 14)
+            ORDER BY id LIMIT 1)
+           AS posted ON true
+       LEFT JOIN LATERAL (
+           SELECT id FROM message_states
+            WHERE queue_id = asked.queue_id AND held_until <= now()
+              AND held_until > asked.time - interval '1 second'
+            ORDER BY held_until LIMIT 1)
+           AS returned ON true
+ WHERE 1 / EXISTS (
+       SELECT FROM id_epoch
+        WHERE only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
+       false)
+          AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1;
+
+
 -- marconi_metadata: A queue's metadata, from which a process learns the queue's attributes.
 SELECT metadata FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
        AND floor < 9223372036854775807;

@@ -82,6 +82,9 @@ class Limits:
     max_park_reason: int
     max_queues_per_request: int
     max_queue_weight: int
+    max_wait: int
+    max_waiters: int
+    max_waiters_per_project: int
     max_queue_name_length: int
     max_project_length: int
 
@@ -166,6 +169,11 @@ class Limits:
     def token_life(self) -> Range:
         """Seconds until a token expires."""
         return TOKEN_LIFE
+
+    @cached_property
+    def wait(self) -> Range:
+        """Seconds for which a request may wait for messages."""
+        return Range(0, self.max_wait, 0)
 
     @cached_property
     def kick_size(self) -> Range:
@@ -274,6 +282,8 @@ IN_ORDER: tuple[tuple[str | int, ...], ...] = (
     ('max_park_reason',),
     (1, 'max_queues_per_request'),
     (1, 'max_queue_weight'),
+    ('max_wait',),
+    ('max_waiters_per_project', 'max_waiters'),
     (1, 'max_queue_name_length', MOST_IN_A_NAME),
     (1, 'max_project_length', MOST_IN_A_PROJECT),
 )
@@ -292,6 +302,9 @@ def contradiction(settings: Any) -> str | None:
     for low, high in chain.from_iterable(map(pairwise, IN_ORDER)):
         if _value(settings, low) > _value(settings, high):
             return f'{_shown(settings, low)} must not be above {_shown(settings, high)}'
+    if settings.limits.max_wait >= settings.server.request_timeout:
+        # After request_timeout and ten seconds the routers give a request up.
+        return 'limits.max_wait must be below server.request_timeout'
     return None
 
 

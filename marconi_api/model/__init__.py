@@ -29,6 +29,7 @@ from marconi_api.model.postgres.low_water_marks import LowWaterMarks
 from marconi_api.model.postgres.tables import MOST_IN_A_POST, QueueKey
 from marconi_api.model.queue_filter import QueueFilter
 from marconi_api.model.queues import MessageSummary, Queue, Queues, Stats
+from marconi_api.model.readiness import Readiness
 from marconi_api.model.tokens import Tokens
 from marconi_api.model.verdicts import RESULTS, VERDICTS, Outcome, Verdict, Verdicts
 
@@ -75,6 +76,7 @@ class Store:
     messages: Messages
     claims: Claims
     verdicts: Verdicts
+    readiness: Readiness
     tokens: Tokens
     janitor: Janitor
     admin: Admin
@@ -109,6 +111,7 @@ class Store:
             messages=messages,
             claims=claims,
             verdicts=Verdicts(database, became_ready),
+            readiness=Readiness(database, marks),
             tokens=tokens,
             janitor=janitor,
             admin=Admin(database, queues, messages, claims, tokens, janitor, became_ready),

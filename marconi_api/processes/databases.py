@@ -14,9 +14,9 @@ from marconi_api.processes.signals import StopRequest
 
 log = logging.getLogger(__name__)
 
-# Connections to an embedded PostgreSQL beside those of the workers: the janitor, alembic,
-# pecan shell, psql, and the three that PostgreSQL keeps for its superuser.
-SPARE_CONNECTIONS = 20
+# Connections to an embedded PostgreSQL beside those of the workers: the janitor, the waiting room
+# (four), alembic, pecan shell, psql, and the three that PostgreSQL keeps for its superuser.
+SPARE_CONNECTIONS = 25
 
 
 class NamedPostgres:

@@ -10,6 +10,7 @@ import os
 import resource
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
@@ -26,15 +27,24 @@ from marconi_api.processes.failures import ServiceError
 from marconi_api.processes.installation import config_file
 from marconi_api.processes.listener import Address, Listener
 from marconi_api.processes.signals import StopRequest
+from marconi_api.processes.waiting.hand_over import ADDRESS, DIRECTORY, MAP, SOCKET
+from marconi_api.processes.waiting.wake_map import WakeMap
 from marconi_api.processes.web_server import Uwsgi
 
 log = logging.getLogger(__name__)
 WATCH_INTERVAL = 0.2
 
+# Seconds for which the start waits for the waiting room; it is not essential.
+_ROOM_PATIENCE = 10.0
+
 # Each is a process that works beside those that answer requests: its name, and its command.
 COMPANIONS = {
     'janitor': [sys.executable, '-m', 'marconi_api.commands', 'expire', '--forever'],
+    'waiting room': [sys.executable, '-m', 'marconi_api.processes.waiting'],
 }
+
+# Those that end before uwsgi does: what they hold is answered over its connections.
+_END_FIRST = {'waiting room'}
 
 # Files and connections that a process may have open.
 MOST_DESCRIPTORS = 65536
@@ -85,19 +95,26 @@ def _answer_requests(
         'MARCONI_CONFIG': str(config_file()),
         'MARCONI_ACCESS': mode,
         'MARCONI_SIGNING_KEYS': _signing_keys(settings),
+        ADDRESS: f'{listener.address.host} {listener.address.port}',
     }
     log.info('%s keeps the data in %s', schema.version(database.url), database.place)
     user = _user_of_children(settings, database)
     parts: list[Part] = [database]
+    sockets = started.enter_context(_private_directory(user))
+    environment[DIRECTORY] = str(sockets)
+    _make_map(sockets / MAP, user)
+    companions = {}
     for name, command in COMPANIONS.items():
-        companion = Companion(name, command, environment, user)
+        companions[name] = companion = Companion(name, command, environment, user)
         started.callback(companion.stop)
         parts.append(companion)
-    sockets = started.enter_context(_private_directory(user))
     uwsgi = Uwsgi(settings, listener, sockets, environment, user)
     started.callback(uwsgi.stop)
+    for name in _END_FIRST:
+        started.callback(companions[name].stop)
     parts.append(uwsgi)
     uwsgi.wait_until_ready(stop)
+    _wait_for_room(sockets / SOCKET, stop)
     if not stop.is_set():
         print(f'Marconi is ready at http://{listener.address}', flush=True)
     while not stop.wait(WATCH_INTERVAL):
@@ -190,6 +207,19 @@ def _raise_descriptor_limit() -> None:
             'limit (ulimit -Hn, or LimitNOFILE of systemd) to %d',
             *(granted, granted // 2, ENOUGH_DESCRIPTORS),
         )
+
+
+def _wait_for_room(socket: Path, stop: StopRequest) -> None:
+    """Return when requests can wait for messages, or when they should be answered without."""
+    deadline = time.monotonic() + _ROOM_PATIENCE
+    while not (socket.exists() or time.monotonic() > deadline or stop.wait(WATCH_INTERVAL / 4)):
+        pass
+
+
+def _make_map(path: Path, user: ServerUser | None) -> None:
+    WakeMap.make(path)
+    if user is not None:
+        os.chown(path, user.uid, user.gid)
 
 
 @contextlib.contextmanager

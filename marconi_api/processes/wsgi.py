@@ -18,10 +18,14 @@ from typing import Any
 
 from pecan import load_app
 
+from marconi_api import model
+from marconi_api.processes.answers import Answer, Headers, applied, finished, head_of
 from marconi_api.processes.children import name_process
 from marconi_api.processes.settings import read_settings
+from marconi_api.processes.waiting.hand_over import Parked, RoomConnection, connection_of
 from marconi_api.wire.failures import BodyTooSlow, MalformedRequest, TooManySlowBodies
-from marconi_api.wire.framing import NEXT_CHUNK, PROTOCOLS, UNRELIABLE
+from marconi_api.wire.framing import NEXT_CHUNK, PROTOCOLS
+from marconi_api.wire.waiting import LOOKED, WAIT, Looked
 
 try:
     import uwsgi
@@ -52,11 +56,19 @@ class BehindRouters:
     :param threads: how many requests are answered at once; half of them may be waiting for the
         rest of a body in chunks
     :param farewell: a byte that is not 0 once the service is about to stop
+    :param room: where requests wait for messages, if there is such a place
     """
 
-    def __init__(self, application: Application, threads: int, farewell: bytes | mmap.mmap) -> None:
+    def __init__(
+        self,
+        application: Application,
+        threads: int,
+        farewell: bytes | mmap.mmap,
+        room: RoomConnection | None,
+    ) -> None:
         self._application = application
         self._farewell = farewell
+        self._room = room
         self._waiting = threading.BoundedSemaphore(max(1, threads // 2))
         self._last_answer = 0.0
 
@@ -65,28 +77,65 @@ class BehindRouters:
     ) -> Iterable[bytes]:
         """Answer one request."""
         head = b''
+        held: tuple[str, Headers] | None = None
+        began = time.monotonic()
 
-        def start(status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Any:
-            nonlocal head
-            # The http router closes the connection after an answer without a length, and takes
-            # no account of 204, which by RFC 9110 should have none. All clients that we
-            # know of read 204 as empty whatever its headers say.
-            if status.startswith('204') and not _has_length(headers):
-                headers = [*headers, ('Content-Length', '0')]
-            if self._farewell[0] or UNRELIABLE in environ or 'HTTP_TRANSFER_ENCODING' in environ:
-                headers = [*headers, ('Connection', 'close')]
+        def start(status: str, headers: Headers, *exc_info: Any) -> Any:
+            nonlocal head, held
+            headers = finished(status, headers, environ, bool(self._farewell[0]))
+            if LOOKED in environ and self._room:
+                held = status, headers
+                return None
             if environ['SERVER_PROTOCOL'] in PROTOCOLS:
                 return start_response(status, headers, *exc_info)
-            head = _head(status, headers)
+            head = head_of(status, headers)
             return None
 
         try:
             with self._chunks_of(environ):
                 answer = self._application(environ, start)
+            if held is not None:
+                return self._answer_or_park(
+                    environ, start_response, Answer(*held, b''.join(answer)), began
+                )
             return [head, *answer] if head else answer
         finally:
             _drain(environ)
             self._last_answer = time.monotonic()
+
+    def _answer_or_park(
+        self,
+        environ: dict[str, Any],
+        start_response: Callable[..., Any],
+        answer: Answer,
+        began: float,
+    ) -> Iterable[bytes]:
+        """The answer of a request that may wait; none if it found nothing, and waits elsewhere.
+
+        uwsgi then sends nothing, and closes its own copy of the connection.
+        """
+        looked: Looked = environ[LOOKED]
+        answer = answer._replace(headers=[*answer.headers, *applied(environ)])
+        seconds = environ[WAIT]
+        if seconds and not looked.found and not self._farewell[0]:
+            assert self._room is not None
+            parked = Parked(
+                environ={name: value for name, value in environ.items() if type(value) is str},
+                body=looked.body,
+                otherwise=answer,
+                queues=looked.queues,
+                takes=looked.takes,
+                is_untold=looked.is_untold,
+                project=looked.project,
+                seconds=seconds,
+                tried_at=began,
+            )
+            if self._room.park(parked, uwsgi.connection_fd()):
+                return []
+            # Without Preference-Applied the client sees that it did not wait.
+            answer = answer._replace(headers=answer.headers[: -len(applied(environ))])
+        start_response(answer.status, answer.headers)
+        return [answer.body]
 
     @contextlib.contextmanager
     def _chunks_of(self, environ: dict[str, Any]) -> Iterator[None]:
@@ -171,16 +220,6 @@ def _reset_errno() -> None:
         os.close(-1)
 
 
-def _head(status: str, headers: list[tuple[str, str]]) -> bytes:
-    """The head of an answer in our own words: uwsgi starts it with those of the client."""
-    lines = [f'HTTP/1.1 {status}', *(f'{name}: {value}' for name, value in headers), '', '']
-    return '\r\n'.join(lines).encode('latin-1')
-
-
-def _has_length(headers: list[tuple[str, str]]) -> bool:
-    return any(name.lower() == 'content-length' for name, _ in headers)
-
-
 def _drain(environ: dict[str, Any]) -> None:
     """Read what is left of the body, so that the connection stays usable.
 
@@ -243,10 +282,15 @@ def _farewell() -> bytes | mmap.mmap:
         return mmap.mmap(file.fileno(), 1, access=mmap.ACCESS_READ)
 
 
+_application = load_app(read_settings().to_dict())
+_room = connection_of(os.environ) if uwsgi else None
+if _room is not None:
+    model.store.became_ready.append(_room.wake)
 application = BehindRouters(
-    load_app(read_settings().to_dict()),
+    _application,
     threads=int(uwsgi.opt.get('threads', 1)) if uwsgi else 1,
     farewell=_farewell(),
+    room=_room,
 )
 if uwsgi is not None:
     # The master's, and the routers', which it starts later. uwsgi's own option for names

@@ -57,6 +57,7 @@ class Declaration:
     replies: Mapping[int, Content] | None
     raises: tuple[type[MarconiError], ...]
     needs_storage: bool
+    waits: bool
     query: Mapping[str, Parameter]
 
 
@@ -70,6 +71,7 @@ def expose(
     replies: Mapping[int, Content] | None = {},
     raises: tuple[type[MarconiError], ...] = (),
     needs_storage: bool = True,
+    waits: bool = False,
     **query: Parameter,
 ) -> Callable[[Action], Action]:
     """Make a method of a controller an action of the API; say what it reads and replies.
@@ -84,6 +86,7 @@ def expose(
         so is as good as not there
     :param raises: how it can fail, beyond what ``openapi`` knows from the above and the hooks
     :param needs_storage: whether it fails while there is no storage
+    :param waits: whether it can wait for messages, by its header Prefer
     :param query: the query parameters that it takes, by name; one that the client left
         out or left empty is not handed over, one that is not named here is ignored
 
@@ -114,6 +117,7 @@ def expose(
             replies,
             raises,
             needs_storage,
+            waits,
             query,
         )
         return action

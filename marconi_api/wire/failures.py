@@ -236,6 +236,16 @@ class WrongContentType(MarconiError):
         self.title = f'Accepted is only the Content-Type {accepted}'
 
 
+class TooManyWaiters(MarconiError):
+    """As many requests wait for messages as may."""
+
+    status = 503
+    title = 'Service temporarily unavailable'
+
+    def __init__(self) -> None:
+        super().__init__('Too many requests are waiting for messages: please try again.')
+
+
 class TooManySlowBodies(MarconiError):
     """As many bodies in chunks are being waited for as may be; nothing was done."""
 

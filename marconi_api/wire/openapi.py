@@ -22,7 +22,13 @@ from marconi_api.policy import ROLES
 from marconi_api.wire.actions import Content, Declaration
 from marconi_api.wire.documents import JsonObject
 from marconi_api.wire.doors import Placeholder, alternatives
-from marconi_api.wire.failures import InvalidBody, InvalidParameter, MissingHeader, WrongContentType
+from marconi_api.wire.failures import (
+    InvalidBody,
+    InvalidParameter,
+    MissingHeader,
+    TooManyWaiters,
+    WrongContentType,
+)
 from marconi_api.wire.replies import JSON, RETRY_AFTER
 from marconi_api.wire.routes import Resource
 from marconi_api.wire.values import (
@@ -72,6 +78,9 @@ GLOSSARY = {
     'Location': 'The path of what was made or changed.',
     'Content-Location': 'The path and query that the reply was read from.',
     'Cache-Control': 'How long the reply may be kept.',
+    'wait': 'For how many seconds the request may wait for messages if there are none.',
+    'Prefer': '`wait=SECONDS`: the same; lowered to what is allowed.',
+    'Preference-Applied': '`wait=SECONDS`: for how long the request was ready to wait.',
     'Vary': 'The request headers on which the form of the reply depends.',
     'Retry-After': 'After how many seconds to try again.',
 }
@@ -255,6 +264,8 @@ class Operation:
                 yield self._header(name, required)
         for name in self._declared.by_hand.headers:
             yield self._header(name, required=False)
+        if self._declared.waits:
+            yield self._header('Prefer', required=False)
 
     def _header(self, name: str, required: bool) -> Schema:
         schema: Schema = {'type': 'string'}
@@ -337,6 +348,9 @@ class Operation:
         response: Schema = {'description': HTTPStatus(status).phrase}
         if content.headers:
             response['headers'] = {name: self._reply_header(name) for name in content.headers}
+        if self._declared.waits:
+            applied = self._reply_header('Preference-Applied', is_required=False)
+            response.setdefault('headers', {})['Preference-Applied'] = applied
         if content.document is not None and self._method != 'HEAD':
             schema = self._components.schema(
                 self._own(content.document), is_sent=False, within=self._limits
@@ -361,6 +375,8 @@ class Operation:
             failures.append(WrongContentType(self._declared.media_type))
         if self._declared.needs_storage:
             failures.append(StorageUnavailable)
+        if self._declared.waits:
+            failures.append(TooManyWaiters)
         return dict.fromkeys(failures)
 
     def _failure(self, ways: list['Failure']) -> Schema:
@@ -386,10 +402,10 @@ class Operation:
         name = (way if inspect.isclass(way) else type(way)).__name__
         return self._components.refer('responses', name, response)
 
-    def _reply_header(self, name: str) -> Schema:
+    def _reply_header(self, name: str, is_required: bool = True) -> Schema:
         header = {
             'description': meaning_of(name),
-            'required': True,
+            'required': is_required,
             'schema': {'type': 'string'},
         }
         return self._components.refer('headers', name, header)

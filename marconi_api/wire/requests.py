@@ -78,6 +78,11 @@ class Request(BaseRequest):
         # Python refuses to read thousands of digits; a dozen say already that it is too much.
         return int(self.environ.get('CONTENT_LENGTH', '0')[:12])
 
+    @property
+    def content(self) -> bytes:
+        """The body, if it was read."""
+        return self._content or b''
+
     def read_text(self, at_most: int) -> str:
         """The body, decoded. Refused where it is missing, longer than ``at_most``, not UTF-8."""
         size = self.content_size

@@ -28,6 +28,7 @@ PURPOSES = {
     'heartbeat': 'Renews a claim, and tells of each message whether it still holds that.',
     'kick': 'Puts parked messages back into the queue, a batch at a time.',
     'list': 'A page of the messages that can be claimed now.',
+    'look_for_waiting': 'Whether queues that are waited for have something; with each sweep.',
     'list_by_state': 'A page of the messages in the states that are asked for.',
     'metadata': "A queue's metadata, from which a process learns the queue's attributes.",
     'pop': 'Takes messages for good.',

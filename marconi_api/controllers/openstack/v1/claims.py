@@ -4,12 +4,14 @@ from marconi_api import limits, model
 from marconi_api.controllers.openstack.v1.messages import message_documents
 from marconi_api.controllers.openstack.v1.queues import queue_href
 from marconi_api.controllers.openstack.v1.types import Claim, ClaimRenewal, Message, NewClaim
+from marconi_api.controllers.openstack.waits import tell_claims
 from marconi_api.errors import ClaimNotFound
 from marconi_api.model import QueueKey
 from marconi_api.wire.actions import EMPTY, Content, expose
 from marconi_api.wire.replies import Reply, content_location, empty_reply, json_reply
 from marconi_api.wire.requests import Request
 from marconi_api.wire.values import IntegerParameter
+from marconi_api.wire.waiting import may_wait
 
 
 class ClaimsController:
@@ -18,6 +20,7 @@ class ClaimsController:
     @expose(
         body=NewClaim,
         limit=IntegerParameter('claim_size'),
+        waits=True,
         replies={201: Content([Message], 'Location'), 204: EMPTY},
     )
     def post(
@@ -26,7 +29,9 @@ class ClaimsController:
         """Reserve up to ``limit`` messages (docs/protocol-v1.md, 6.1)."""
         most = limits.in_force.messages_in_claim(limit)
         limits.in_force.check_claim(body.ttl, body.grace)
+        may_wait(request)
         claim = model.store.claims.create(queue, body.ttl, body.grace, most)
+        tell_claims(request, [queue], [(queue, claim)] if claim else [], most)
         if claim is None:
             return empty_reply()
         documents = message_documents(queue, claim.messages, claim.id)

@@ -8,6 +8,7 @@ from marconi_api.controllers.openstack.documents import WITH_CLAIMED, posted_loc
 from marconi_api.controllers.openstack.v1 import types
 from marconi_api.controllers.openstack.v1.queues import queue_href
 from marconi_api.controllers.openstack.v1.types import NewMessage
+from marconi_api.controllers.openstack.waits import tell_pages
 from marconi_api.errors import (
     HeldByAnotherClaim,
     InvalidRequest,
@@ -35,6 +36,7 @@ from marconi_api.wire.values import (
     boolean_parameter,
     text_parameter,
 )
+from marconi_api.wire.waiting import may_wait
 
 
 def message_documents(
@@ -73,6 +75,7 @@ class MessagesController:
     @expose(
         ids=ListParameter('ids'),
         by_hand=ByHand(query=PAGE),
+        waits=True,
         replies={
             200: Content((types.MessagePage, [types.Message]), 'Content-Location'),
             204: Content(None, 'Content-Location'),
@@ -95,13 +98,16 @@ class MessagesController:
 
     def _get_page(self, request: Request, queue: QueueKey, **query: Any) -> Reply:
         client_id = request.require_client_id()
+        states = WITH_CLAIMED if query.get('include_claimed') else READY
+        may_wait(request)
         messages = model.store.messages.page(
             queue,
             marker=query.get('marker'),
             limit=limits.in_force.messages_on_page(query.get('limit')),
             excluding_client=None if query.get('echo') else client_id,
-            states=WITH_CLAIMED if query.get('include_claimed') else READY,
+            states=states,
         )
+        tell_pages(request, {queue: messages}, states)
         if messages.next is None:
             return empty_reply(204, content_location(request))
         path = f'{queue_href(queue)}/messages'

@@ -9,12 +9,14 @@ from marconi_api.controllers.openstack.v1_1.types import (
     ClaimRenewal,
     NewClaim,
 )
+from marconi_api.controllers.openstack.waits import tell_claims
 from marconi_api.errors import ClaimNotFound
 from marconi_api.model import QueueKey
 from marconi_api.wire.actions import EMPTY, Content, expose
 from marconi_api.wire.replies import Reply, empty_reply, json_reply
 from marconi_api.wire.requests import Request
 from marconi_api.wire.values import IntegerParameter
+from marconi_api.wire.waiting import may_wait
 
 
 class ClaimsController(Controller):
@@ -24,6 +26,7 @@ class ClaimsController(Controller):
         body=NewClaim,
         body_is_optional=True,
         limit=IntegerParameter('claim_size'),
+        waits=True,
         replies={201: Content(ClaimedMessages, 'Location'), 204: EMPTY},
     )
     def post(
@@ -32,12 +35,15 @@ class ClaimsController(Controller):
         queue: QueueKey,
         body: NewClaim | None = None,
         limit: int | None = None,
+        wait: int | None = None,
     ) -> Reply:
         """Reserve up to ``limit`` messages."""
         most = limits.in_force.messages_in_claim(limit)
         terms = body or NewClaim()
         limits.in_force.check_claim(terms.ttl, terms.grace)
+        may_wait(request, wait)
         claim = model.store.claims.create(queue, terms.ttl, terms.grace, most)
+        tell_claims(request, [queue], [(queue, claim)] if claim else [], most)
         if claim is None:
             return empty_reply()
         href = self.href(queue)

@@ -8,6 +8,7 @@ from marconi_api.controllers.openstack.documents import WITH_CLAIMED, posted_loc
 from marconi_api.controllers.openstack.v1_1 import types
 from marconi_api.controllers.openstack.v1_1.controller import Controller
 from marconi_api.controllers.openstack.v1_1.types import NewMessages, read_messages
+from marconi_api.controllers.openstack.waits import tell_pages
 from marconi_api.errors import (
     HeldByAnotherClaim,
     InvalidRequest,
@@ -28,6 +29,7 @@ from marconi_api.wire.values import (
     boolean_parameter,
     text_parameter,
 )
+from marconi_api.wire.waiting import may_wait, tell
 
 
 def message_documents(queue_href: str, messages: Iterable[Message]) -> list[dict[str, Any]]:
@@ -66,6 +68,7 @@ class MessagesController(Controller):
     @expose(
         ids=ListParameter('ids'),
         by_hand=ByHand(query='page_parameters'),
+        waits=True,
         replies={200: Content('found_type')},
         raises=(NoneOfThemFound,),
     )
@@ -81,6 +84,7 @@ class MessagesController(Controller):
         return json_reply({'messages': message_documents(self.href(queue), messages)})
 
     def _get_page(self, request: Request, queue: QueueKey, **query: Any) -> Reply:
+        may_wait(request, query.get('wait'))
         messages = self.lister(query)(
             queue,
             marker=query.get('marker'),
@@ -88,6 +92,7 @@ class MessagesController(Controller):
             excluding_client=None if query.get('echo') else request.require_client_id(),
             states=self.states(query),
         )
+        tell_pages(request, {queue: messages}, self.states(query))
         href = self.href(queue)
         links = (
             [next_link(f'{href}/messages', query, marker=messages.next)] if messages.next else []
@@ -133,6 +138,7 @@ class MessagesController(Controller):
     @expose(
         ids=ListParameter('ids'),
         pop=IntegerParameter('pop_size'),
+        waits=True,
         replies={200: Content(types.PoppedMessages), 204: EMPTY},
     )
     def delete(
@@ -141,6 +147,7 @@ class MessagesController(Controller):
         queue: QueueKey,
         ids: list[str] | None = None,
         pop: int | None = None,
+        wait: int | None = None,
     ) -> Reply:
         """Delete the messages that ``ids`` names, claimed or not; or ``pop`` free ones."""
         if (ids is None) == (pop is None):
@@ -153,7 +160,10 @@ class MessagesController(Controller):
             return empty_reply()
 
         assert pop is not None
-        popped = model.store.messages.pop(queue, limits.in_force.messages_in_pop(pop))
+        most = limits.in_force.messages_in_pop(pop)
+        may_wait(request, wait)
+        popped = model.store.messages.pop(queue, most)
+        tell(request, [queue.id], {queue.id: len(popped)} if popped else {}, len(popped) == most)
         documents = [
             {
                 'id': message.id,

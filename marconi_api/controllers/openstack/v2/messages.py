@@ -5,10 +5,21 @@ from typing import Any, ClassVar
 
 from marconi_api import model
 from marconi_api.controllers.openstack.v1_1 import messages as v1_1
+from marconi_api.controllers.openstack.v1_1.types import PoppedMessages
 from marconi_api.controllers.openstack.v2.types import FoundMessages, NewMessages
-from marconi_api.model import STATES, NewMessage, Page, PeekedMessage
+from marconi_api.model import STATES, NewMessage, Page, PeekedMessage, QueueKey
+from marconi_api.wire.actions import EMPTY, Content, expose
 from marconi_api.wire.documents import text_of
-from marconi_api.wire.values import Parameter, WordParameter, boolean_parameter
+from marconi_api.wire.replies import Reply
+from marconi_api.wire.requests import Request
+from marconi_api.wire.values import (
+    IntegerParameter,
+    ListParameter,
+    Parameter,
+    WordParameter,
+    boolean_parameter,
+)
+from marconi_api.wire.waiting import wait_parameter
 
 state_parameter = WordParameter(*STATES)
 
@@ -23,7 +34,26 @@ class MessagesController(v1_1.MessagesController):
         **v1_1.MessagesController.page_parameters,
         'include_delayed': boolean_parameter,
         'state': state_parameter,
+        'wait': wait_parameter,
     }
+
+    @expose(
+        ids=ListParameter('ids'),
+        pop=IntegerParameter('pop_size'),
+        wait=wait_parameter,
+        waits=True,
+        replies={200: Content(PoppedMessages), 204: EMPTY},
+    )
+    def delete(
+        self,
+        request: Request,
+        queue: QueueKey,
+        ids: list[str] | None = None,
+        pop: int | None = None,
+        wait: int | None = None,
+    ) -> Reply:
+        """Delete the messages that ``ids`` names, claimed or not; or ``pop`` free ones."""
+        return super().delete(request, queue, ids, pop, wait)
 
     def states(self, query: Mapping[str, Any]) -> Set[str]:
         """One state that is asked for; else the ready ones, with those that are included."""

@@ -13,6 +13,7 @@ from marconi_api.controllers.openstack.v2.types import (
     NewClaimSource,
     PeekedMessages,
 )
+from marconi_api.controllers.openstack.waits import tell_claims, tell_pages
 from marconi_api.errors import InvalidQueueName, InvalidRequest
 from marconi_api.model import ClaimSource, QueueKey
 from marconi_api.wire.actions import Content, expose
@@ -20,6 +21,7 @@ from marconi_api.wire.failures import MissingParameter
 from marconi_api.wire.replies import Reply, json_reply, next_link
 from marconi_api.wire.requests import Request
 from marconi_api.wire.values import IntegerParameter, ListParameter, boolean_parameter
+from marconi_api.wire.waiting import may_wait, wait_parameter
 
 
 def _keys(request: Request, names: list[str]) -> list[QueueKey]:
@@ -36,10 +38,12 @@ class ClaimsAcrossQueuesController(Controller):
 
     @expose(
         body=NewClaimAcrossQueues,
+        wait=wait_parameter,
+        waits=True,
         replies={200: Content(ClaimedAcrossQueues), 201: Content(ClaimedAcrossQueues)},
         raises=(InvalidQueueName,),
     )
-    def post(self, request: Request, body: NewClaimAcrossQueues) -> Reply:
+    def post(self, request: Request, body: NewClaimAcrossQueues, wait: int | None = None) -> Reply:
         """Reserve messages of several queues, by preference or by weight.
 
         A claim stays within its queue, so there is one for each queue that gave messages.
@@ -48,7 +52,9 @@ class ClaimsAcrossQueuesController(Controller):
         limits.in_force.check_claim(body.ttl, body.grace)
         keys = _keys(request, [sent.name for sent in body.queues])
         sources = [_source(key, sent) for key, sent in zip(keys, body.queues, strict=True)]
+        may_wait(request, wait)
         claims, missing = model.store.claims.create_across(sources, body.ttl, body.grace, limit)
+        tell_claims(request, keys, claims, limit)
         document = {
             'messages': [
                 {**shown, 'queue': queue.name, 'claim_id': claim.id}
@@ -84,6 +90,8 @@ class MessagesOfQueuesController(Controller):
         limit=IntegerParameter('message_page'),
         echo=boolean_parameter,
         state=state_parameter,
+        wait=wait_parameter,
+        waits=True,
         replies={200: Content(PeekedMessages)},
         raises=(MissingParameter, InvalidQueueName),
     )
@@ -94,14 +102,16 @@ class MessagesOfQueuesController(Controller):
         places = [place.partition(':') for place in queue]
         keys = _keys(request, [name for name, _, _ in places])
         markers = {key: marker for key, (_, _, marker) in zip(keys, places, strict=True)}
-        documents, missing, is_end = [], [], True
+        may_wait(request, query.get('wait'))
+        states = {query.get('state', 'ready')}
+        documents, pages, missing, is_end = [], {}, [], True
         for key in keys:
-            page = model.store.messages.peek(
+            page = pages[key] = model.store.messages.peek(
                 key,
                 markers[key] or None,
                 limits.in_force.messages_on_page(query.get('limit')),
                 None if query.get('echo') else request.require_client_id(),
-                {query.get('state', 'ready')},
+                states,
                 walks_on=False,
             )
             documents += [
@@ -120,6 +130,7 @@ class MessagesOfQueuesController(Controller):
                 markers[key], is_end = page.next, False
             elif not model.store.queues.exists(key):
                 missing.append(key.name)
+        tell_pages(request, pages, states)
         return json_reply(
             {
                 'messages': documents,

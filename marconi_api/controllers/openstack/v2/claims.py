@@ -1,0 +1,33 @@
+"""Claims in version 2: a request for one may wait, by its query."""
+
+from marconi_api.controllers.openstack.v1_1 import claims as v1_1
+from marconi_api.controllers.openstack.v1_1.types import ClaimedMessages, NewClaim
+from marconi_api.model import QueueKey
+from marconi_api.wire.actions import EMPTY, Content, expose
+from marconi_api.wire.replies import Reply
+from marconi_api.wire.requests import Request
+from marconi_api.wire.values import IntegerParameter
+from marconi_api.wire.waiting import wait_parameter
+
+
+class ClaimsController(v1_1.ClaimsController):
+    """``/v2/queues/{queue}/claims``."""
+
+    @expose(
+        body=NewClaim,
+        body_is_optional=True,
+        limit=IntegerParameter('claim_size'),
+        wait=wait_parameter,
+        waits=True,
+        replies={201: Content(ClaimedMessages, 'Location'), 204: EMPTY},
+    )
+    def post(
+        self,
+        request: Request,
+        queue: QueueKey,
+        body: NewClaim | None = None,
+        limit: int | None = None,
+        wait: int | None = None,
+    ) -> Reply:
+        """Reserve up to ``limit`` messages."""
+        return super().post(request, queue, body, limit, wait)

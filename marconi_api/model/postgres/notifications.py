@@ -1,0 +1,74 @@
+"""PostgreSQL's LISTEN and NOTIFY, on a connection of its own."""
+
+import time
+from typing import Any, cast
+
+import psycopg2
+from sqlalchemy import make_url
+
+from marconi_api.model.postgres.connection import Connection, Cursor, connect
+
+#: Bytes of the longest payload that is sent; PostgreSQL takes 7,999.
+LONGEST = 7900
+
+#: What can go wrong.
+Error = psycopg2.Error
+
+
+class Notifications:
+    """A session that hears what others notify, and notifies.
+
+    :param url: of SQLAlchemy's form
+    :param channel: its name, an identifier
+    :param patience: seconds for which an answer is waited
+    :raises Error: if it cannot be opened
+    """
+
+    def __init__(self, url: str, channel: str, connect_timeout: float, patience: float) -> None:
+        parsed = make_url(url)
+        _, given = parsed.get_dialect()().create_connect_args(parsed)
+        parameters: dict[str, Any] = {
+            **given,
+            'application_name': 'marconi waiting',
+            'client_encoding': 'utf8',
+            'target_session_attrs': 'read-write',
+            'keepalives_idle': 3,
+            'keepalives_interval': 1,
+            'keepalives_count': 3,
+            'tcp_user_timeout': 4000,
+        }
+        self._channel = channel
+        deadline = time.monotonic() + patience
+        self._connection: Connection = connect(parameters, connect_timeout, deadline)
+        self._connection.patience = patience
+        self._cursor = cast(Cursor, self._connection.cursor())
+        try:
+            self._cursor.execute(f'LISTEN {channel}')
+        except Error:
+            self.close()
+            raise
+
+    def fileno(self) -> int:
+        """Can be read when something arrives."""
+        return self._connection.fileno()
+
+    def notify(self, payload: str) -> None:
+        """Tell all who listen, ourselves included.
+
+        :raises Error: if it cannot be sent
+        """
+        self._cursor.execute('SELECT pg_notify(%s, %s)', (self._channel, payload))
+
+    def heard(self) -> list[str]:
+        """What has arrived since it was last asked.
+
+        :raises Error: if the connection is broken
+        """
+        self._connection.poll()
+        payloads = [notice.payload for notice in self._connection.notifies]
+        self._connection.notifies.clear()
+        return payloads
+
+    def close(self) -> None:
+        """End the session."""
+        self._connection.close()

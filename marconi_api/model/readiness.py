@@ -1,0 +1,174 @@
+"""Whether there is something for those who wait: one look at many queues."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+from marconi_api.model.postgres.database import Database, Row
+from marconi_api.model.postgres.low_water_marks import LowWaterMarks, Place, Seen, Start
+from marconi_api.model.postgres.prepared import Prepared
+from marconi_api.model.postgres.tables import (
+    FRESH_ID,
+    IS_NUMBERED_AS_KNOWN,
+    OLDEST_UNFINISHED,
+    POSITION_BITS,
+    READ_HORIZON,
+    RETIRED,
+    public_id,
+)
+
+# Queues that one statement looks at.
+_AT_ONCE = 1000
+
+
+class View(NamedTuple):
+    """What could be seen of a queue so far, for a look at what came since."""
+
+    #: Messages with lower ids could be seen.
+    horizon: int
+    #: Messages could be seen that had returned by then.
+    time: datetime
+
+
+class Sight(NamedTuple):
+    """What a look found in a queue."""
+
+    queue_id: int
+    exists: bool
+    #: Whether a claim may find something. It finds nothing where that is dead.
+    is_ready: bool
+    #: In how many seconds the next message returns, if that is soon.
+    due_in: float | None
+    #: Whether a page may show more than the view that was given; without one: it may.
+    is_more: bool
+    #: The view that includes all that.
+    view: View
+    #: Whether all older transactions have ended, so that the view has all that there is.
+    is_settled: bool
+
+
+class Readiness:
+    """Looks at queues, from the low-water marks of this process, and moves them."""
+
+    def __init__(self, database: Database, marks: LowWaterMarks) -> None:
+        self._database = database
+        self._marks = marks
+
+    def look(
+        self, queue_ids: Sequence[int], views: Mapping[int, View], horizon: float
+    ) -> list[Sight]:
+        """What there is in each queue.
+
+        It costs a few microseconds a queue: what it looks for is the first entry of an index.
+
+        :param views: what was seen of queues whose pages are waited for
+        :param horizon: how many seconds ahead it looks for messages that return
+        """
+        return [
+            sight
+            for start in range(0, len(queue_ids), _AT_ONCE)
+            for sight in self._look(queue_ids[start : start + _AT_ONCE], views, horizon)
+        ]
+
+    def end(self) -> str:
+        """The marker behind every message that a page could show by now."""
+        [(end,)] = self._database.rows(_END, {}, repeatable=True)
+        return public_id(end)
+
+    def _look(
+        self, queue_ids: Sequence[int], views: Mapping[int, View], horizon: float
+    ) -> list[Sight]:
+        starts: dict[int, Start] = {}
+
+        def parameters() -> dict[str, object]:
+            starts.update((queue_id, self._marks.start(queue_id)) for queue_id in queue_ids)
+            seen = [views.get(queue_id, _NOTHING_SEEN) for queue_id in queue_ids]
+            return {
+                'ids': list(queue_ids),
+                'fresh_marks': [start.mark.fresh_id for start in starts.values()],
+                'held_marks': [str(start.mark.held_until) for start in starts.values()],
+                'held_mark_ids': [start.mark.held_id for start in starts.values()],
+                'known_time': max(start.known_time for start in starts.values()),
+                'horizons': [view.horizon for view in seen],
+                'times': [str(view.time) for view in seen],
+                'ahead': horizon,
+            }
+
+        rows = self._database.rows(_LOOK, parameters, repeatable=True)
+        return [self._learned(starts[row[0]], row) for row in rows]
+
+    def _learned(self, start: Start, row: Row) -> Sight:
+        queue_id, exists, fresh, held_until, held_id, due_in, is_more = row[:7]
+        now, oldest_unfinished, transaction = row[7:]
+        held = None if held_until is None else Place(held_until, held_id)
+        if exists:
+            seen = Seen(fresh, held, now, oldest_unfinished, transaction)
+            self._marks.learn(queue_id, start, seen)
+        return Sight(
+            queue_id,
+            exists,
+            is_ready=fresh is not None or held is not None,
+            due_in=due_in,
+            is_more=is_more,
+            view=View(oldest_unfinished << POSITION_BITS, now),
+            is_settled=oldest_unfinished >= transaction,
+        )
+
+
+# Stands for what was seen of a queue of which nothing was.
+_NOTHING_SEEN = View(-1, datetime.max)
+
+# It takes a transaction id, which costs no flush: by it the marks of returned messages move on.
+# Where the clock was set back, these are looked for from the start, as a claim does.
+_LOOK = Prepared(
+    f"""
+    WITH transaction AS MATERIALIZED (SELECT pg_current_xact_id()::text::bigint + %(base)s AS id)
+    SELECT asked.queue_id, the_queue.floor IS NOT NULL,
+           fresh.id, held.held_until, held.id, date_part('epoch', due.held_until - now()),
+           asked.horizon = {_NOTHING_SEEN.horizon} OR posted.id IS NOT NULL OR returned.id IS NOT NULL,
+           now(), {OLDEST_UNFINISHED}, (SELECT id FROM transaction)
+      FROM unnest(%(ids)s::bigint[], %(fresh_marks)s::bigint[], %(held_marks)s::text[]::timestamptz[],
+                  %(held_mark_ids)s::bigint[], %(horizons)s::bigint[], %(times)s::text[]::timestamptz[])
+               AS asked (queue_id, fresh_mark, held_mark, held_mark_id, horizon, time)
+           LEFT JOIN LATERAL (
+               SELECT floor FROM queues
+                WHERE queue_id = asked.queue_id AND floor < {RETIRED} LIMIT 1)
+               AS the_queue ON true
+           LEFT JOIN LATERAL (
+               SELECT id FROM message_states
+                WHERE queue_id = asked.queue_id AND held_until IS NULL
+                  AND {FRESH_ID} >= asked.fresh_mark AND {FRESH_ID} >= the_queue.floor
+                ORDER BY {FRESH_ID} LIMIT 1)
+               AS fresh ON true
+           LEFT JOIN LATERAL (
+               SELECT held_until, id FROM message_states
+                WHERE queue_id = asked.queue_id AND held_until <= now()
+                  AND (held_until, id) >= (
+                      CASE WHEN now() >= %(known_time)s THEN asked.held_mark
+                           ELSE '-infinity' END, asked.held_mark_id)
+                  AND the_queue.floor IS NOT NULL
+                ORDER BY held_until, id LIMIT 1)
+               AS held ON true
+           LEFT JOIN LATERAL (
+               SELECT held_until FROM message_states
+                WHERE queue_id = asked.queue_id AND held_until > now()
+                  AND held_until <= now() + %(ahead)s * interval '1 second'
+                ORDER BY held_until LIMIT 1)
+               AS due ON true
+           LEFT JOIN LATERAL (
+               SELECT id FROM message_states
+                WHERE queue_id = asked.queue_id AND asked.horizon >= 0
+                  AND id >= asked.horizon AND id < {READ_HORIZON}
+                ORDER BY id LIMIT 1)
+               AS posted ON true
+           LEFT JOIN LATERAL (
+               SELECT id FROM message_states
+                WHERE queue_id = asked.queue_id AND held_until <= now()
+                  AND held_until > asked.time - interval '1 second'
+                ORDER BY held_until LIMIT 1)
+               AS returned ON true
+     WHERE {IS_NUMBERED_AS_KNOWN}""",
+    'look_for_waiting',
+)
+
+_END = f'SELECT {READ_HORIZON} - 1 WHERE {IS_NUMBERED_AS_KNOWN}'

@@ -1,0 +1,52 @@
+"""An answer as uwsgi's routers need it, whoever sends it: a worker or the waiting room."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from marconi_api.wire.framing import UNRELIABLE
+from marconi_api.wire.waiting import WAIT
+
+Headers = list[tuple[str, str]]
+
+
+class Answer(NamedTuple):
+    """An answer to a request, with all its headers."""
+
+    status: str
+    headers: Headers
+    body: bytes
+
+    @property
+    def content(self) -> bytes:
+        """What is sent."""
+        return head_of(self.status, self.headers) + self.body
+
+
+def head_of(status: str, headers: Headers) -> bytes:
+    """The head of an answer in our own words: uwsgi starts it with those of the client."""
+    lines = [f'HTTP/1.1 {status}', *(f'{name}: {value}' for name, value in headers), '', '']
+    return '\r\n'.join(lines).encode('latin-1')
+
+
+def finished(status: str, headers: Headers, environ: Mapping[str, Any], is_last: bool) -> Headers:
+    """The headers of an answer with those that the routers, or clients that wait, need.
+
+    :param is_last: whether the connection closes after it
+    """
+    # The http router closes the connection after an answer without a length, and takes
+    # no account of 204, which by RFC 9110 should have none. All clients that we
+    # know of read 204 as empty whatever its headers say.
+    if status.startswith('204') and not _has_length(headers):
+        headers = [*headers, ('Content-Length', '0')]
+    if is_last or UNRELIABLE in environ or 'HTTP_TRANSFER_ENCODING' in environ:
+        headers = [*headers, ('Connection', 'close')]
+    return headers
+
+
+def applied(environ: Mapping[str, Any]) -> Headers:
+    """What tells a client for how long its request was ready to wait (RFC 7240)."""
+    return [('Preference-Applied', f'wait={environ[WAIT]}')] if WAIT in environ else []
+
+
+def _has_length(headers: Headers) -> bool:
+    return any(name.lower() == 'content-length' for name, _ in headers)

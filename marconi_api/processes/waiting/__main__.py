@@ -1,0 +1,58 @@
+"""``python -m marconi_api.processes.waiting``: the waiting room, which ``marconi serve`` runs."""
+
+import os
+import sys
+from pathlib import Path
+
+from pecan import load_app
+
+from marconi_api import limits, model
+from marconi_api.model.postgres.notifications import Notifications
+from marconi_api.processes.children import name_process
+from marconi_api.processes.installation import database_url, normalise_url
+from marconi_api.processes.settings import read_settings
+from marconi_api.processes.waiting.clients import Clients
+from marconi_api.processes.waiting.hand_over import ADDRESS, DIRECTORY, RoomConnection
+from marconi_api.processes.waiting.neighbours import Neighbours
+from marconi_api.processes.waiting.room import Room
+
+CHANNEL = 'marconi_waiting'
+
+# Seconds for which a thread may keep the others from running: the loop must come to its turn.
+_SWITCH_INTERVAL = 0.001
+
+
+def main() -> None:
+    """Run the room of the service until it is stopped."""
+    name_process('marconi-waiting')
+    sys.setswitchinterval(_SWITCH_INTERVAL)
+    directory = Path(os.environ[DIRECTORY])
+    host, _, port = os.environ[ADDRESS].rpartition(' ')
+    settings = read_settings()
+    application = load_app(settings.to_dict())
+    # What a request that is run here makes ready is told as by any worker.
+    model.store.became_ready.append(RoomConnection(directory).wake)
+    url = normalise_url(settings.waiting.notifications_url or database_url(settings) or '')
+    neighbours = Neighbours(
+        lambda: Notifications(
+            url, CHANNEL, settings.database.connect_timeout, settings.database.statement_timeout
+        )
+    )
+    room = Room(
+        directory,
+        application,
+        model.store.readiness.look,
+        neighbours,
+        Clients(host, int(port)),
+        limits.in_force,
+        (
+            settings.waiting.sweep_interval,
+            settings.waiting.sweep_interval_without_notifications,
+        ),
+    )
+    neighbours.start()
+    room.run()
+
+
+if __name__ == '__main__':
+    main()

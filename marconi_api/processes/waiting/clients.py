@@ -1,0 +1,186 @@
+"""Whether a client is still there: the kernel is asked for the state of its TCP connection.
+
+uwsgi's http router does not watch a client while it waits for an answer, and so does not close
+the connection that the room has. Linux tells the state of any TCP connection to any process
+(NETLINK_SOCK_DIAG, see sock_diag(7)), in 3 us. Elsewhere all clients count as being there.
+"""
+
+import contextlib
+import errno
+import ipaddress
+import logging
+import socket
+import struct
+import time
+from typing import NamedTuple
+
+log = logging.getLogger(__name__)
+
+_NETLINK_SOCK_DIAG = 4
+_SOCK_DIAG_BY_FAMILY = 20
+_NLMSG_ERROR = 2
+_NLMSG_DONE = 3
+_REQUEST, _DUMP = 1, 0x300
+_ESTABLISHED = 1
+
+# nlmsghdr, then inet_diag_req_v2 up to the ports, the addresses, and the rest: any interface,
+# no cookie.
+_HEAD = struct.Struct('=IHHII')
+_ASKED = struct.Struct('=BBBBI')
+_REST = struct.pack('=III', 0, 0xFFFFFFFF, 0xFFFFFFFF)
+_STATES = 0xFFFFFFFF
+_LENGTH = _HEAD.size + _ASKED.size + 48
+# Where a reply tells the family, the state, and the ports and addresses.
+_FAMILY, _STATE, _PORTS, _LOCAL, _REMOTE = 16, 17, 20, 24, 40
+
+# Seconds between two looks at all connections, by which local addresses are learned.
+_LEARN_EVERY = 1.0
+_MOST_ADDRESSES = 64
+
+
+class Client(NamedTuple):
+    """What asks the kernel for a client's connection; nothing, where that is gone."""
+
+    question: bytes
+
+
+_GONE = Client(b'')
+
+
+class Clients:
+    """Asks for the clients of one service.
+
+    :param host: the address at which it listens, which may be that of any interface
+    :param port: at which it listens
+    """
+
+    def __init__(self, host: str, port: int) -> None:
+        self._port = port
+        listens_at = ipaddress.ip_address(host)
+        self._is_any = listens_at.is_unspecified
+        self._addresses = [] if self._is_any else [listens_at.packed]
+        # Whether the ports' bytes are swapped, and whether what we know of connections is right.
+        self._is_swapped = True
+        self._has_found = False
+        self._learned_at = -_LEARN_EVERY
+        self._socket: socket.socket | None = None
+        with contextlib.suppress(OSError, AttributeError):
+            self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, _NETLINK_SOCK_DIAG)
+            self._socket.settimeout(1.0)
+        if self._socket is None or not self._answers():
+            self._socket = None
+            log.warning(
+                'clients that go away while they wait are not noticed: the system does not tell '
+                '(no NETLINK_SOCK_DIAG)'
+            )
+
+    def find(self, address: str, port: str) -> Client | None:
+        """The client with this address; None if it is not known, or not yet."""
+        if self._socket is None:
+            return None
+        try:
+            remote = _packed(address)
+            number = int(port)
+            swapped = int.from_bytes(number.to_bytes(2, 'little'), 'big')
+        except (ValueError, OverflowError):
+            return None
+        if found := self._found(remote, number, swapped):
+            return found
+        if self._is_any:
+            if not self._learn(len(remote)):
+                return None
+            if found := self._found(remote, number, swapped):
+                return found
+        return _GONE if self._has_found else None
+
+    def _found(self, remote: bytes, number: int, swapped: int) -> Client | None:
+        # The http router hands over the bytes of the port in the wrong order.
+        for is_swapped in (self._is_swapped, not self._is_swapped):
+            for local in self._addresses:
+                if len(local) != len(remote):
+                    continue
+                client = Client(self._question(remote, swapped if is_swapped else number, local))
+                if self.is_there(client):
+                    self._is_swapped, self._has_found = is_swapped, True
+                    return client
+        return None
+
+    def is_there(self, client: Client) -> bool:
+        """Whether its connection is established, both ways."""
+        if client is _GONE:
+            return False
+        assert self._socket is not None
+        try:
+            self._socket.send(client.question)
+            reply = self._socket.recv(512)
+        except OSError:
+            # The kernel is short of memory.
+            return True
+        # Where there is no such connection, the one that listens may be told of.
+        return bool(reply[4] == _SOCK_DIAG_BY_FAMILY and reply[_STATE] == _ESTABLISHED)
+
+    def _question(self, remote: bytes, port: int, local: bytes, flags: int = _REQUEST) -> bytes:
+        family = socket.AF_INET if len(remote) == 4 else socket.AF_INET6
+        return b''.join(
+            (
+                _HEAD.pack(_LENGTH, _SOCK_DIAG_BY_FAMILY, flags, 0, 0),
+                _ASKED.pack(family, socket.IPPROTO_TCP, 0, 0, _STATES),
+                struct.pack('!HH', self._port, port),
+                local.ljust(16, b'\0'),
+                remote.ljust(16, b'\0'),
+                _REST,
+            )
+        )
+
+    def _answers(self) -> bool:
+        """Whether the kernel answers such questions: some sandboxes refuse them."""
+        assert self._socket is not None
+        try:
+            self._socket.send(self._question(bytes(4), 0, bytes(4)))
+            reply = self._socket.recv(512)
+        except OSError:
+            return False
+        if reply[4] == _NLMSG_ERROR:
+            [number] = struct.unpack_from('=i', reply, _HEAD.size)
+            return int(number) == -errno.ENOENT
+        return True
+
+    def _learn(self, size: int) -> bool:
+        """Learn the addresses of this machine at which clients connected, unless that was just done.
+
+        The routers do not tell at which address a client connected.
+        """
+        now = time.monotonic()
+        if now < self._learned_at + _LEARN_EVERY:
+            return False
+        self._learned_at = now
+        with contextlib.suppress(OSError):
+            self._look_at_all(size)
+        del self._addresses[_MOST_ADDRESSES:]
+        return True
+
+    def _look_at_all(self, size: int) -> None:
+        assert self._socket is not None
+        port = struct.pack('!H', self._port)
+        # A socket of its own: a look that is given up leaves nothing for the next question.
+        with socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, _NETLINK_SOCK_DIAG) as asking:
+            asking.settimeout(1.0)
+            asking.send(self._question(bytes(size), 0, bytes(size), _REQUEST | _DUMP))
+            while True:
+                replies = memoryview(asking.recv(65536))
+                while len(replies) >= _HEAD.size:
+                    length, kind, _, _, _ = _HEAD.unpack_from(replies)
+                    if kind != _SOCK_DIAG_BY_FAMILY:
+                        return
+                    local = bytes(replies[_LOCAL : _LOCAL + size])
+                    if (
+                        replies[_PORTS : _PORTS + 2] == port
+                        and any(replies[_REMOTE : _REMOTE + size])
+                        and local not in self._addresses
+                    ):
+                        self._addresses.append(local)
+                    replies = replies[(length + 3) & ~3 :]
+
+
+def _packed(address: str) -> bytes:
+    return ipaddress.ip_address(address.partition('%')[0]).packed

@@ -1,0 +1,165 @@
+"""What workers send to the waiting room: requests that have to wait, and wakes.
+
+They go over a socket of packets (SOCK_SEQPACKET), one message each. With a request goes the
+descriptor of its connection to the router: the room answers over the same connection.
+"""
+
+import contextlib
+import json
+import os
+import socket
+import struct
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from marconi_api.model import QueueKey
+from marconi_api.processes.answers import Answer
+from marconi_api.processes.waiting.wake_map import WakeMap
+
+#: Variables of the environment: where the room's directory is, with its socket and its map.
+DIRECTORY = 'MARCONI_WAITING'
+#: The address at which the service listens: host and port.
+ADDRESS = 'MARCONI_ADDRESS'
+SOCKET = 'waiting.sock'
+MAP = 'waiting.map'
+
+#: Bytes of the longest message; the system grants some 200,000.
+LONGEST = 196608
+
+# The half second for which a worker waits for a room that is busy, as a timeval.
+_PATIENCE = struct.pack('ll', 0, 500_000)
+
+_WAKE = struct.Struct('<cqI')
+_PARK = struct.Struct('<cII')
+_IS_WAKE, _IS_PARK = b'W', b'P'
+
+
+class Parked(NamedTuple):
+    """A request that has to wait.
+
+    Times are those of ``time.monotonic()``, which all processes of a machine share.
+    """
+
+    #: The texts of its WSGI environment.
+    environ: dict[str, str]
+    body: bytes
+    #: What it gets if it finds nothing.
+    otherwise: Answer
+    queues: tuple[int, ...]
+    takes: bool
+    is_untold: bool
+    project: str
+    seconds: int
+    #: When it began to look.
+    tried_at: float
+
+
+class RoomConnection:
+    """A process's connection to the room, for all its threads.
+
+    :param directory: the room's
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._path = str(directory / SOCKET)
+        self._map = WakeMap(directory / MAP)
+        self._lock = threading.Lock()
+        self._socket: socket.socket | None = None
+        self._owner = 0
+
+    def wake(self, queue: QueueKey, count: int) -> None:
+        """Tell that so many messages became ready, if anybody may wait for them.
+
+        It does not wait for the room: what it cannot tell the room finds by itself.
+        """
+        if self._map.is_waited_for(queue.id):
+            message = _WAKE.pack(_IS_WAKE, queue.id, min(count, 2**32 - 1))
+            self._send(message, (), socket.MSG_DONTWAIT)
+
+    def park(self, parked: Parked, descriptor: int) -> bool:
+        """Hand over a request with its connection; False if the room cannot take it."""
+        described = parked._asdict() | {
+            'body': None,
+            'otherwise': [parked.otherwise.status, parked.otherwise.headers],
+        }
+        head = json.dumps(described).encode()
+        size = _PARK.pack(_IS_PARK, len(head), len(parked.body))
+        message = b''.join((size, head, parked.body, parked.otherwise.body))
+        if len(message) > LONGEST:
+            return False
+        rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack('i', descriptor))
+        return self._send(message, (rights,), 0)
+
+    def _send(self, message: bytes, ancillary: Any, flags: int) -> bool:
+        for _ in range(2):
+            try:
+                connection = self._connected()
+            except OSError:
+                # There is no room at the moment.
+                return False
+            try:
+                connection.sendmsg([message], ancillary, flags)
+                return True
+            except BlockingIOError:
+                return False
+            except OSError:
+                # The room was started anew.
+                self._drop(connection)
+        return False
+
+    def _connected(self) -> socket.socket:
+        with self._lock:
+            # What a parent process connected is not ours.
+            if self._socket is None or self._owner != os.getpid():
+                connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+                # By the system: Python's own time-out would wait where MSG_DONTWAIT must not.
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _PATIENCE)
+                connection.connect(self._path)
+                self._socket, self._owner = connection, os.getpid()
+            return self._socket
+
+    def _drop(self, connection: socket.socket) -> None:
+        with self._lock:
+            # Not closed: another thread may be sending over it, and its number be used anew.
+            if self._socket is connection:
+                self._socket = None
+
+
+def connection_of(environment: Mapping[str, str]) -> RoomConnection | None:
+    """The connection to the room that the service has; None where it has none."""
+    directory = environment.get(DIRECTORY)
+    # Another server, or a test, may run the application without a room.
+    with contextlib.suppress(OSError):
+        return RoomConnection(Path(directory)) if directory else None
+    return None
+
+
+def wake_in(message: memoryview) -> tuple[int, int] | None:
+    """The queue and the number of messages of a wake; None if it is no wake."""
+    if message[:1] != _IS_WAKE:
+        return None
+    _, queue_id, count = _WAKE.unpack(message)
+    return queue_id, count
+
+
+def parked_in(message: memoryview) -> Parked:
+    """The request in a message."""
+    _, head_size, body_size = _PARK.unpack_from(message)
+    start = _PARK.size
+    described = json.loads(bytes(message[start : start + head_size]))
+    start += head_size
+    status, headers = described['otherwise']
+    return Parked(
+        **described
+        | {
+            'body': bytes(message[start : start + body_size]),
+            'queues': tuple(described['queues']),
+            'otherwise': Answer(
+                status,
+                [(name, value) for name, value in headers],
+                bytes(message[start + body_size :]),
+            ),
+        }
+    )

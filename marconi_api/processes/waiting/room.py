@@ -1,0 +1,564 @@
+"""The waiting room: one loop that keeps requests, wakes them, and answers."""
+
+import contextlib
+import logging
+import os
+import select
+import signal
+import socket
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from math import inf
+from pathlib import Path
+
+from marconi_api.limits import Limits
+from marconi_api.model.readiness import Sight, View
+from marconi_api.processes.answers import Answer
+from marconi_api.processes.waiting.asking import Application, Reply, Threads, ask
+from marconi_api.processes.waiting.clients import Client, Clients
+from marconi_api.processes.waiting.hand_over import (
+    LONGEST,
+    MAP,
+    SOCKET,
+    Parked,
+    parked_in,
+    wake_in,
+)
+from marconi_api.processes.waiting.lines import Lines, Try, Waiter
+from marconi_api.processes.waiting.neighbours import Neighbours
+from marconi_api.processes.waiting.timers import Timers
+from marconi_api.processes.waiting.wake_map import WakeMap, slot_of
+from marconi_api.processes.waiting.writing import Writer
+from marconi_api.wire.failures import TooManyWaiters
+from marconi_api.wire.replies import RETRY_AFTER, json_reply
+
+log = logging.getLogger(__name__)
+
+# Seconds. A queue that nobody waits for any more is told of for so long, as consumers come again.
+STAYS_WARM = 10.0
+# Those that come within this time are checked by one statement.
+CHECK_AFTER = 0.005
+# A look for messages that are due looks as far beyond the next sweep.
+LOOKS_BEYOND = 0.2
+# A message can be listed once all older transactions have ended: it is looked for again after
+# this time, then after twice as long, and so on, up to the next sweep.
+FENCE_FIRST = 0.005
+FENCE_LAST = 0.5
+# All clients are looked at once in this time, a part at a time.
+REAP_WITHIN = 1.0
+REAPS = 10
+# For requests that are being tried, and for answers to be taken, at a stop.
+STOP_PATIENCE = 3.0
+# Between two lines of the log that requests were refused.
+TELL_EVERY = 60.0
+
+# Threads that run requests again.
+ASKING = 2
+# Messages of one worker that are read in one turn.
+_READ_AT_ONCE = 64
+
+
+class Guest:
+    """A waiter's connection, and what it gets."""
+
+    __slots__ = ('client', 'descriptor', 'is_gone', 'parked', 'until', 'waiter')
+
+    def __init__(
+        self, parked: Parked, descriptor: int, client: Client | None, until: float
+    ) -> None:
+        self.parked = parked
+        self.descriptor = descriptor
+        self.client = client
+        self.until = until
+        self.is_gone = False
+        self.waiter: Waiter
+
+
+class Room:
+    """Keeps requests until there is something for them, or their time is over.
+
+    :param directory: holds the map, and gets the socket
+    :param application: runs requests
+    :param look: looks at queues: :meth:`Readiness.look`
+    :param sweep_intervals: seconds between sweeps, with notifications and without
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        application: Application,
+        look: Callable[[Sequence[int], Mapping[int, View], float], list[Sight]],
+        neighbours: Neighbours,
+        clients: Clients,
+        limits: Limits,
+        sweep_intervals: tuple[float, float],
+    ) -> None:
+        self._application = application
+        self._look = look
+        self._neighbours = neighbours
+        self._clients = clients
+        self._limits = limits
+        self._sweep_intervals = sweep_intervals
+        self._map = WakeMap(directory / MAP, writes=True)
+        self._map.clear()
+        self._lines = Lines(self._warm, self._left)
+        self._guests: dict[int, Guest] = {}
+        self._by_descriptor: dict[int, Guest] = {}
+        self._by_project: Counter[str] = Counter()
+        self._slots: Counter[int] = Counter()
+        self._numbers = iter(range(1, 2**62))
+        self._asking = Threads(ASKING)
+        self._sweeping = Threads(1)
+        # Requests that are run for the last time, as their queue is gone.
+        self._last_tries: deque[Guest] = deque()
+        self._views: dict[int, View] = {}
+        self._existing: set[int] = set()
+        self._to_check: set[int] = set()
+        self._is_check_due = False
+        self._fences: dict[int, float] = {}
+        self._to_reap: list[Guest] = []
+        self._refused = self._woken = self._gone = 0
+        self._told_at = -inf
+        self._is_stopping = False
+        self._timers = Timers()
+        self._poll = select.epoll()
+        self._writer = Writer(self._poll, self._on_written)
+        self._undo: dict[int, Callable[[], object]] = {}
+        self._buffer = bytearray(LONGEST)
+        self._workers: dict[int, socket.socket] = {}
+        self._path = directory / SOCKET
+        self._path.unlink(missing_ok=True)
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._listener.bind(str(self._path))
+        self._listener.listen(128)
+        self._listener.setblocking(False)
+        self._signals, writer = os.pipe()
+        for end in (self._signals, writer):
+            os.set_blocking(end, False)
+        signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: None)
+
+    # ------------------------------------------------------------ the loop
+
+    def run(self) -> None:
+        """Keep and answer requests until a signal asks to stop; then answer all of them."""
+        handlers: dict[int, Callable[[], None]] = {
+            self._listener.fileno(): self._accept,
+            self._asking.fileno(): self._asking.collect,
+            self._sweeping.fileno(): self._sweeping.collect,
+            self._neighbours.fileno(): self._hear,
+            self._signals: self._note_stop,
+        }
+        for descriptor in handlers:
+            self._poll.register(descriptor, select.EPOLLIN)
+        now = time.monotonic()
+        self._timers.at(now, self._sweep)
+        self._timers.at(now, self._reap)
+        while not self._is_stopping:
+            seconds = max(0.0, self._timers.next_at - time.monotonic())
+            for descriptor, events in self._poll.poll(None if seconds == inf else seconds):
+                if descriptor in handlers:
+                    handlers[descriptor]()
+                elif descriptor in self._workers:
+                    self._receive(descriptor)
+                elif descriptor in self._writer:
+                    self._writer.go_on(descriptor)
+                elif guest := self._by_descriptor.get(descriptor):
+                    # Nobody reads the answer any more, whatever the events say.
+                    self._note_gone(guest, events)
+            self._timers.run(time.monotonic())
+            self._check_soon()
+            self._begin_tries()
+        self._stop()
+
+    def _note_stop(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._signals, 4096)
+        self._is_stopping = True
+
+    def _stop(self) -> None:
+        """Take no more, answer all that are here, and let what is being tried end."""
+        self._path.unlink(missing_ok=True)
+        self._map.clear()
+        self._neighbours.stop()
+        while True:
+            try:
+                self._listener.accept()
+            except OSError:
+                break
+        self._listener.close()
+        for descriptor, worker in list(self._workers.items()):
+            # What was sent before is read; whoever sends now sees that there is no room.
+            with contextlib.suppress(OSError):
+                worker.shutdown(socket.SHUT_RD)
+            while descriptor in self._workers:
+                self._receive(descriptor)
+        self._last_tries.clear()
+        for guest in list(self._guests.values()):
+            if not guest.waiter.is_trying:
+                self._answer_otherwise(guest)
+        deadline = time.monotonic() + STOP_PATIENCE
+        while (self._asking.open or self._writer) and time.monotonic() < deadline:
+            for descriptor, _ in self._poll.poll(0.1):
+                if descriptor == self._asking.fileno():
+                    self._asking.collect()
+                elif descriptor in self._writer:
+                    self._writer.go_on(descriptor)
+        for guest in list(self._guests.values()):
+            self._answer_otherwise(guest)
+
+    # ------------------------------------------------------------ who comes
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            connection, _ = self._listener.accept()
+            connection.setblocking(False)
+            self._workers[connection.fileno()] = connection
+            self._poll.register(connection.fileno(), select.EPOLLIN)
+
+    def _receive(self, descriptor: int) -> None:
+        worker = self._workers[descriptor]
+        for _ in range(_READ_AT_ONCE):
+            try:
+                size, ancillary, _, _ = worker.recvmsg_into([self._buffer], socket.CMSG_SPACE(4))
+            except BlockingIOError:
+                return
+            except OSError:
+                size = 0
+            if not size:
+                self._poll.unregister(descriptor)
+                del self._workers[descriptor]
+                worker.close()
+                return
+            message = memoryview(self._buffer)[:size]
+            if (wake := wake_in(message)) is not None:
+                self._wake(*wake)
+            else:
+                for _, _, data in ancillary:
+                    self._park(parked_in(message), int.from_bytes(data[:4], 'little'))
+
+    def _park(self, parked: Parked, descriptor: int) -> None:
+        client = self._clients.find(
+            parked.environ.get('REMOTE_ADDR', ''), parked.environ.get('REMOTE_PORT', '')
+        )
+        until = parked.tried_at + parked.seconds
+        guest = Guest(parked, descriptor, client, until)
+        self._poll.register(descriptor, 0)
+        if self._is_stopping:
+            self._writer.send(descriptor, parked.otherwise.content)
+        elif (
+            len(self._guests) >= self._limits.max_waiters
+            or self._by_project[parked.project] >= self._limits.max_waiters_per_project
+        ):
+            self._refuse(guest)
+        else:
+            number = next(self._numbers)
+            guest.waiter = Waiter(
+                number, parked.queues, parked.takes, parked.tried_at, parked.is_untold, guest
+            )
+            self._guests[number] = guest
+            self._by_descriptor[descriptor] = guest
+            self._by_project[parked.project] += 1
+            self._count()
+            self._lines.arrive(guest.waiter)
+            self._timers.at(until, self._end_time, number)
+
+    def _refuse(self, guest: Guest) -> None:
+        self._refused += 1
+        self._count()
+        if time.monotonic() >= self._told_at + TELL_EVERY:
+            self._told_at = time.monotonic()
+            log.warning(
+                '%d requests wait, as many as may (limits.max_waiters, '
+                'limits.max_waiters_per_project): a further one was refused, %d in all',
+                *(len(self._guests), self._refused),
+            )
+        error = TooManyWaiters()
+        document = {'title': error.title, 'description': str(error)}
+        reply = json_reply(document, error.status, ('Vary', 'Accept'), RETRY_AFTER)
+        answer = Answer(reply.status, list(reply.headerlist), b''.join(reply.app_iter))
+        self._writer.send(guest.descriptor, answer.content)
+
+    def _warm(self, queue_id: int) -> float:
+        slot = slot_of(queue_id)
+        self._slots[slot] += 1
+        if self._slots[slot] == 1:
+            self._map.set_here(slot, True)
+            self._neighbours.warm(slot)
+        return time.monotonic()
+
+    def _left(self, queue_id: int) -> None:
+        self._timers.at(time.monotonic() + STAYS_WARM, self._cool, queue_id)
+
+    def _cool(self, queue_id: int) -> None:
+        if not self._lines.forget(queue_id):
+            return
+        self._views.pop(queue_id, None)
+        self._existing.discard(queue_id)
+        self._to_check.discard(queue_id)
+        slot = slot_of(queue_id)
+        self._slots[slot] -= 1
+        if not self._slots[slot]:
+            del self._slots[slot]
+            self._map.set_here(slot, False)
+            self._neighbours.cool(slot)
+
+    # ------------------------------------------------------------ who goes
+
+    def _end_time(self, number: int) -> None:
+        guest = self._guests.get(number)
+        # One that is being tried is answered by what comes of that.
+        if guest and not guest.waiter.is_trying:
+            self._answer_otherwise(guest)
+
+    def _answer_otherwise(self, guest: Guest) -> None:
+        if not guest.waiter.is_trying:
+            self._lines.leave(guest.waiter)
+        self._answer(guest, guest.parked.otherwise)
+
+    def _answer(self, guest: Guest, answer: Answer) -> None:
+        self._dismiss(guest)
+        self._writer.send(guest.descriptor, answer.content)
+
+    def _dismiss(self, guest: Guest) -> None:
+        del self._guests[guest.waiter.number]
+        del self._by_descriptor[guest.descriptor]
+        project = guest.parked.project
+        self._by_project[project] -= 1
+        if not self._by_project[project]:
+            del self._by_project[project]
+        self._count()
+
+    def _count(self) -> None:
+        self._map.count(len(self._guests), self._refused, self._woken, self._gone)
+
+    def _note_gone(self, guest: Guest, events: int) -> None:
+        """Let a guest go whose client is gone, now or when its try has ended."""
+        # The event may be of a connection that had this number just before.
+        if events & (select.EPOLLHUP | select.EPOLLERR) and _is_broken(guest.descriptor):
+            guest.is_gone = True
+            if guest.waiter.is_trying:
+                # Else it would be told of again and again.
+                self._poll.modify(guest.descriptor, select.EPOLLONESHOT)
+            else:
+                self._lines.leave(guest.waiter)
+                self._drop(guest)
+
+    def _drop(self, guest: Guest) -> None:
+        """Close a connection whose client is gone; the router may still want an answer."""
+        self._gone += 1
+        self._answer(guest, guest.parked.otherwise)
+
+    def _is_there(self, guest: Guest) -> bool:
+        if guest.is_gone:
+            return False
+        return guest.client is None or self._clients.is_there(guest.client)
+
+    def _reap(self) -> None:
+        """Let a part of those go whose clients are gone."""
+        if not self._to_reap:
+            self._to_reap = list(self._guests.values())
+            self._count()
+        count = -(-len(self._guests) // REAPS) or 1
+        part, self._to_reap = self._to_reap[:count], self._to_reap[count:]
+        for guest in part:
+            if guest.waiter.number not in self._guests or guest.waiter.is_trying:
+                continue
+            if guest.client is None:
+                environ = guest.parked.environ
+                guest.client = self._clients.find(
+                    environ.get('REMOTE_ADDR', ''), environ.get('REMOTE_PORT', '')
+                )
+            if not self._is_there(guest):
+                self._lines.leave(guest.waiter)
+                self._drop(guest)
+        now = time.monotonic()
+        self._writer.give_up(now)
+        self._timers.at(now + REAP_WITHIN / REAPS, self._reap)
+
+    def _on_written(self, descriptor: int, is_sent: bool) -> None:
+        undo = self._undo.pop(descriptor, None)
+        if undo and not is_sent:
+            self._give_back(undo)
+
+    def _give_back(self, undo: Callable[[], object]) -> None:
+        # What cannot be given back now is free when its claim lapses.
+        self._asking.do(undo, lambda result: None)
+
+    # ------------------------------------------------------------ wakes
+
+    def _wake(self, queue_id: int, count: int) -> None:
+        """Messages became ready, says a process of this instance."""
+        self._lines_wake(queue_id, count)
+        if self._map.is_set_elsewhere(slot_of(queue_id)):
+            self._neighbours.tell(queue_id, count)
+
+    def _lines_wake(self, queue_id: int, count: int | None) -> None:
+        now = time.monotonic()
+        if not self._lines.wake(queue_id, count, now):
+            return
+        line = self._lines.line(queue_id)
+        if line and (line.listeners or line.turns):
+            is_new = queue_id not in self._fences
+            self._fences[queue_id] = FENCE_FIRST
+            if is_new:
+                self._timers.at(now + FENCE_FIRST, self._look_behind_fence, queue_id)
+
+    def _look_behind_fence(self, queue_id: int) -> None:
+        delay = self._fences.get(queue_id)
+        if delay is None or delay > FENCE_LAST:
+            self._fences.pop(queue_id, None)
+            return
+        self._to_check.add(queue_id)
+        self._fences[queue_id] = 2 * delay
+        self._timers.at(time.monotonic() + 2 * delay, self._look_behind_fence, queue_id)
+
+    def _hear(self) -> None:
+        for queue_id, count in self._neighbours.wakes():
+            self._lines_wake(queue_id, count)
+        for slot, is_warm in self._neighbours.changes():
+            self._map.set_elsewhere(slot, is_warm)
+
+    def _note_due(self, queue_id: int) -> None:
+        self._lines_wake(queue_id, None)
+        # For the next one.
+        if self._lines.line(queue_id):
+            self._to_check.add(queue_id)
+
+    # ------------------------------------------------------------ sweeps and checks
+
+    def _sweep(self) -> None:
+        """Look at all queues that are waited for; then again after a while."""
+        queue_ids = [line.queue_id for line in self._lines]
+        if queue_ids and not self._sweeping.open:
+            self._lines.look_again()
+            self._start_look(queue_ids)
+        with_notifications, without = self._sweep_intervals
+        hears = self._neighbours.hears
+        self._interval = with_notifications if hears else min(without, with_notifications)
+        self._timers.at(time.monotonic() + self._interval, self._sweep)
+
+    def _check_soon(self) -> None:
+        self._to_check |= self._lines.unchecked
+        self._lines.unchecked.clear()
+        if self._to_check and not self._is_check_due:
+            self._is_check_due = True
+            self._timers.at(time.monotonic() + CHECK_AFTER, self._check)
+
+    def _check(self) -> None:
+        self._is_check_due = False
+        if not self._sweeping.open:
+            queue_ids = [id for id in self._to_check if self._lines.line(id)]
+            self._to_check.clear()
+            if queue_ids:
+                self._start_look(queue_ids)
+
+    def _start_look(self, queue_ids: list[int]) -> None:
+        views = {
+            queue_id: self._views[queue_id] for queue_id in queue_ids if queue_id in self._views
+        }
+        ahead = self._interval + LOOKS_BEYOND
+        self._sweeping.do(partial(self._look, queue_ids, views, ahead), self._note_sights)
+
+    def _note_sights(self, sights: 'list[Sight] | Exception') -> None:
+        if isinstance(sights, Exception):
+            # The log has it; the next sweep looks again.
+            return
+        now = time.monotonic()
+        for sight in sights:
+            line = self._lines.line(sight.queue_id)
+            if line is None:
+                continue
+            line.looked_at = now
+            self._views[sight.queue_id] = sight.view
+            if sight.is_settled:
+                self._fences.pop(sight.queue_id, None)
+            if sight.exists:
+                self._existing.add(sight.queue_id)
+            elif sight.queue_id in self._existing:
+                self._existing.discard(sight.queue_id)
+                self._end_queue(sight.queue_id)
+            if sight.is_ready:
+                self._lines.find_ready(sight.queue_id, now)
+            if sight.is_more:
+                self._lines.find_more(sight.queue_id)
+            if sight.due_in is not None:
+                self._timers.at(now + sight.due_in, self._note_due, sight.queue_id)
+
+    def _end_queue(self, queue_id: int) -> None:
+        """Answer those whose queue was deleted with what a missing one gets."""
+        for waiter in self._lines.waiters_of(queue_id):
+            if not any(other in self._existing for other in waiter.queues):
+                self._lines.leave(waiter)
+                waiter.is_trying = True
+                self._last_tries.append(waiter.parked)
+
+    # ------------------------------------------------------------ tries
+
+    def _begin_tries(self) -> None:
+        while self._asking.is_any_free:
+            if self._last_tries:
+                guest = self._last_tries.popleft()
+                self._asking.do(
+                    partial(ask, self._application, guest.parked),
+                    partial(self._end_last_try, guest),
+                )
+                continue
+            turn = self._lines.next_try()
+            if turn is None:
+                return
+            guest = turn.waiter.parked
+            if not self._is_there(guest):
+                # What it would have got is the next one's.
+                self._lines.finish(turn, {}, is_full=True, stays=False)
+                self._drop(guest)
+                continue
+            self._woken += 1
+            self._asking.do(
+                partial(ask, self._application, guest.parked), partial(self._end_try, turn)
+            )
+
+    def _end_try(self, turn: Try, reply: 'Reply | Exception') -> None:
+        guest: Guest = turn.waiter.parked
+        if isinstance(reply, Exception):
+            log.error('unexpected error', exc_info=reply)
+            self._lines.finish(turn, {}, is_full=False, stays=False)
+            self._answer(guest, guest.parked.otherwise)
+        elif reply.is_nothing or reply.is_unavailable:
+            stays = time.monotonic() < guest.until and self._is_there(guest)
+            self._lines.finish(turn, {}, is_full=False, stays=stays)
+            if not stays:
+                self._answer(guest, guest.parked.otherwise)
+        elif reply.looked is None:
+            # It was refused. What there is is the next one's.
+            self._lines.finish(turn, {}, is_full=True, stays=False)
+            self._answer(guest, reply.answer)
+        else:
+            self._lines.finish(turn, reply.looked.found, reply.looked.is_full, stays=False)
+            self._answer_or_give_back(guest, reply)
+
+    def _answer_or_give_back(self, guest: Guest, reply: Reply) -> None:
+        undo = reply.looked and reply.looked.give_back
+        if not self._is_there(guest):
+            if undo:
+                self._give_back(undo)
+            self._drop(guest)
+            return
+        if undo:
+            self._undo[guest.descriptor] = undo
+        self._answer(guest, reply.answer)
+
+    def _end_last_try(self, guest: Guest, reply: 'Reply | Exception') -> None:
+        if isinstance(reply, Exception) or reply.is_unavailable:
+            self._answer(guest, guest.parked.otherwise)
+        else:
+            self._answer_or_give_back(guest, reply)
+
+
+def _is_broken(descriptor: int) -> bool:
+    poll = select.poll()
+    poll.register(descriptor, 0)
+    return bool(poll.poll(0))

@@ -1,0 +1,95 @@
+"""How a request says that it may wait, and how an action says what it found.
+
+An action looks once, and tells what came of it. Whoever runs the application may then let a
+request that found nothing wait, and run it again (``processes/waiting``). Where nobody does,
+the reply is sent at once, as it is.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from marconi_api import limits
+from marconi_api.errors import InvalidRequest
+from marconi_api.wire.requests import Request
+from marconi_api.wire.values import IntegerParameter
+
+#: The member of a WSGI environment that says for how many seconds a request may wait.
+WAIT = 'marconi.wait'
+
+#: The member that says what came of it: a :class:`Looked`.
+LOOKED = 'marconi.looked'
+
+#: Bytes of the body of a request that waits: it is kept for as long.
+LONGEST_BODY = 65536
+
+#: ``wait=SECONDS`` in a query.
+wait_parameter = IntegerParameter('wait')
+
+# The first one counts (RFC 7240, 2).
+_PREFERRED = re.compile(r'(?:^|,)\s*wait\s*=\s*("?)([0-9]{1,9})\1\s*(?=[;,]|$)', re.IGNORECASE)
+
+
+class Looked(NamedTuple):
+    """What a request that may wait came to."""
+
+    #: Where it looked: the numbers of queues.
+    queues: tuple[int, ...]
+    #: How many messages it got, by the queue; only of those that gave any.
+    found: Mapping[int, int]
+    #: Whether there may be more, as it got all that it asked for.
+    is_full: bool
+    #: Whether what it got is taken from others; a page is not.
+    takes: bool
+    #: Whether nothing tells when there is more, so that only looking again does.
+    is_untold: bool
+    project: str
+    body: bytes
+    #: Gives back what was taken, where that can be done.
+    give_back: Callable[[], object] | None
+
+
+def may_wait(request: Request, asked: int | None = None) -> None:
+    """Note for how long the request may wait: what its query says, else its header Prefer.
+
+    A preference is lowered to what is allowed, or passed over (RFC 7240).
+
+    :param asked: the parameter ``wait`` of its query
+    :raises InvalidRequest: if the query asks for more than is allowed
+    """
+    seconds = asked
+    if seconds is not None:
+        limits.in_force.wait.check('wait', seconds)
+        if request.content_size > LONGEST_BODY:
+            raise InvalidRequest(
+                f'A request that waits has a body of {LONGEST_BODY} bytes at most.'
+            )
+    elif (preferred := request.environ.get('HTTP_PREFER')) is not None:
+        found = _PREFERRED.search(preferred)
+        if found and request.content_size <= LONGEST_BODY:
+            seconds = min(int(found[2]), limits.in_force.max_wait)
+    if seconds is not None:
+        request.environ[WAIT] = seconds
+
+
+def tell(
+    request: Request,
+    queues: Sequence[int],
+    found: Mapping[int, int],
+    is_full: bool = False,
+    takes: bool = True,
+    is_untold: bool = False,
+    give_back: Callable[[], object] | None = None,
+) -> None:
+    """Tell what came of a request that may wait; see :class:`Looked`."""
+    if WAIT in request.environ:
+        request.environ[LOOKED] = Looked(
+            tuple(queues),
+            found,
+            is_full,
+            takes,
+            is_untold,
+            request.project,
+            request.content,
+            give_back,
+        )

@@ -1,0 +1,110 @@
+"""Requests that wait, sent to a running service over real sockets."""
+
+import contextlib
+import http.client
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+from uuid import uuid4
+
+from marconi_api.processes.waiting.hand_over import DIRECTORY, MAP
+from marconi_api.processes.waiting.wake_map import WakeMap
+from tests.running_service import HEADERS, Service, wait_until
+
+PROJECT = {'X-Project-Id': 'acme'}
+
+
+class Answer(NamedTuple):
+    """An answer to a request."""
+
+    status: int
+    headers: dict[str, str]
+    body: Any
+
+
+class Waiter:
+    """A request that is on its way, on a connection of its own."""
+
+    def __init__(self, service: Service, method: str, path: str, body: Any = None, **headers: str):
+        self.connection = service.connect()
+        content = None if body is None else json.dumps(body)
+        sent = {**HEADERS, 'Client-ID': str(uuid4()), **PROJECT}
+        sent |= {name.replace('_', '-'): value for name, value in headers.items()}
+        self.connection.request(method, path, content, sent)
+
+    def answer(self) -> Answer:
+        """Its answer, once it is there."""
+        with contextlib.closing(self.connection):
+            response = self.connection.getresponse()
+            content = response.read()
+        return Answer(response.status, dict(response.getheaders()), json.loads(content or 'null'))
+
+    def go(self) -> None:
+        """Close its connection, without an answer."""
+        self.connection.close()
+
+
+def ask(service: Service, method: str, path: str, body: Any = None, **headers: str) -> Answer:
+    """The answer to a request."""
+    return Waiter(service, method, path, body, **headers).answer()
+
+
+def post(service: Service, queue: str, *bodies: Any, **members: Any) -> list[str]:
+    """Post messages to a queue; their paths."""
+    messages = [{'body': body, **members} for body in bodies]
+    answer = ask(service, 'POST', f'/v2/queues/{queue}/messages', {'messages': messages})
+    assert answer.status == 201, answer
+    paths: list[str] = answer.body['resources']
+    return paths
+
+
+def claim(service: Service, queue: str, wait: int = 10, **headers: str) -> Waiter:
+    """A claim of one message that waits."""
+    return Waiter(service, 'POST', f'/v2/queues/{queue}/claims?limit=1&wait={wait}', **headers)
+
+
+def bodies(answer: Answer) -> list[Any]:
+    """The bodies of the messages in an answer."""
+    return [message['body'] for message in answer.body['messages']] if answer.body else []
+
+
+class Counters(NamedTuple):
+    """What a waiting room counts."""
+
+    waiting: int
+    refused: int
+    woken: int
+    gone: int
+
+
+def room_of(service: Service) -> int:
+    """The process id of a service's waiting room; 0 while there is none."""
+    for pid in service.processes():
+        with contextlib.suppress(OSError):
+            if Path(f'/proc/{pid}/comm').read_text() == 'marconi-waiting\n':
+                return pid
+    return 0
+
+
+def counters(service: Service) -> Counters:
+    """What the waiting room of a service has counted."""
+    environment = Path(f'/proc/{room_of(service)}/environ').read_text().split('\0')
+    [directory] = [line for line in environment if line.startswith(f'{DIRECTORY}=')]
+    return Counters(*WakeMap(Path(directory.partition('=')[2], MAP)).counters)
+
+
+@contextlib.contextmanager
+def parked(service: Service, *waiters: Waiter) -> Iterator[None]:
+    """What is done within is done while all of the waiters wait."""
+    wait_until(lambda: counters(service).waiting >= len(waiters))
+    yield
+
+
+def unused(name: str) -> str:
+    """The name of a queue that no other test uses."""
+    return f'{name}-{uuid4().hex[:8]}'
+
+
+#: What a client meets whose service goes away.
+Gone = (ConnectionError, http.client.HTTPException, TimeoutError)
