@@ -130,7 +130,7 @@ def test_each_version_waits_by_a_preference(told: Service, version: str) -> None
     ]
 
     with parked(told, *waiters):
-        post(told, queue, 'a')
+        post(told, queue, 'to claim', 'to see')
 
     assert [waiter.answer().status for waiter in waiters] == [201, 200]
 
