@@ -485,8 +485,7 @@ SELECT asked.queue_id, the_queue.floor IS NOT NULL,
        SELECT FROM id_epoch
         WHERE only_row AND base = %(base)s AND coalesce(
        server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
-       false)
-          AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1;
+       false))::int = 1;
 
 
 -- marconi_metadata: A queue's metadata, from which a process learns the queue's attributes.
