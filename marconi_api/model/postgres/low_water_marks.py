@@ -51,6 +51,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any, NamedTuple
 
+from marconi_api.model.postgres.prepared import OwnText
 from marconi_api.model.postgres.tables import POSITION_BITS
 
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
@@ -98,9 +99,9 @@ class LowWaterMark(_Values):
         """The mark, for statements, with its times as text: pages are read from one mark on."""
         return {
             'fresh_mark': self.fresh_id,
-            'held_mark': str(self.held_until),
+            'held_mark': OwnText(self.held_until),
             'held_mark_id': self.held_id,
-            'known_time': str(self.known_time),
+            'known_time': OwnText(self.known_time),
         }
 
 

@@ -12,7 +12,7 @@ from hashlib import md5
 from types import NoneType
 from typing import Any
 
-from psycopg2.extensions import adapt
+from psycopg2.extensions import QuotedString, adapt
 from psycopg2.extensions import connection as Connection
 
 
@@ -63,25 +63,36 @@ class Prepared(str):
 _PARAMETER = re.compile(r'%\((\w+)\)s')
 
 
-def literal(value: Any, connection: Connection) -> str:
-    """A value as SQL. What is not of the simplest is left to psycopg2.
+class OwnText(str):
+    """A text that we made, in which nothing has to be quoted."""
 
-    psycopg2 takes 2 us for each value and again for each element of a list, 79 us in all for
-    a post of ten; this takes 16.
+    __slots__ = ()
+
+
+def literal(value: Any, connection: Connection) -> str:
+    """A value as SQL.
+
+    Whatever a client may have written is quoted by psycopg2. That takes longer than to look for
+    what needs quoting: 2 us more of 138 for a post of one message, 6 us of 197 for a post of
+    ten. psycopg2 writes no list and no time, since it takes 2 us for each value, and again for
+    each element of a list.
     """
     kind = type(value)
     if kind is int:
         return str(value)
-    # Nothing in such a text can end it or mean something else: no quote, no backslash (an
-    # escape where standard_conforming_strings is off), no NUL (where libpq would end the
-    # statement). In UTF-8, which the connection is set to, no part of a character looks so.
-    if kind is str and not ("'" in value or '\\' in value or '\0' in value):
-        return f"'{value}'"
+    if kind is str:
+        return _quoted(value, connection)
     if kind is list:
         return _list_literal(value, connection)
-    if kind is datetime:
+    if kind is OwnText or kind is datetime:
         return f"'{value}'"
     return _adapted(value, connection)
+
+
+def _quoted(text: str, connection: Connection) -> str:
+    quoted = QuotedString(text)
+    quoted.prepare(connection)
+    return str(quoted.getquoted(), 'utf-8')
 
 
 def _list_literal(values: list[Any], connection: Connection) -> str:
