@@ -103,6 +103,9 @@ _V2 = {
     ('POST', f'{_QUEUE}/kick'): WRITERS,
     ('POST', '/claims'): CONSUMERS,
     ('GET', '/messages'): READERS,
+    ('GET', '/tokens'): ADMINS,
+    ('POST', '/tokens'): ADMINS,
+    ('DELETE', '/tokens/{token}'): ADMINS,
 }
 WHO: dict[tuple[str, str], Any] = {
     ('GET', '/'): EVERYBODY,

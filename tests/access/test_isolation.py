@@ -38,8 +38,15 @@ _TABLES = ('queues', 'messages', 'message_states', 'claims')
 
 #: What no statement changes but the one that made it.
 _PRINT = ' UNION ALL '.join(
-    f"SELECT '{table}', count(*), coalesce(sum(hashtextextended({table}::text, 0)), 0) FROM {table}"
-    for table in _TABLES
+    [
+        *(
+            f"SELECT '{table}', count(*), coalesce(sum(hashtextextended({table}::text, 0)), 0)"
+            f' FROM {table}'
+            for table in _TABLES
+        ),
+        # When they were used is noted.
+        "SELECT 'tokens', count(*), count(revoked_at) FROM tokens",
+    ]
 )
 
 
@@ -72,6 +79,7 @@ class World:
         """Make the queue anew."""
         # Of a few rows, faster than TRUNCATE.
         self._sql(''.join(f'DELETE FROM {table};' for table in _TABLES))
+        self._sql("DELETE FROM tokens WHERE queues IN ('jobs', 'orders-*')")
         model.store.low_water_marks.forget()
         api = self._believing
         api.make_queue(metadata={'a': 1})
@@ -82,6 +90,7 @@ class World:
             'message': id_of(free),
             'held': id_of(held),
             'claim': claim.id,
+            'token': model.store.tokens.create(ACME, 'producer', queues='jobs').token.id,
         }
         if given:
             assert given == 'all messages are parked'
@@ -268,7 +277,7 @@ def test_a_pattern_opens_the_queues_that_match_it(cells: Cells, row: Row, world:
 
 _VARYING = re.compile(
     r'[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|[0-9a-f]{64}|[0-9a-f]{16}'
-    r'|\d{4}-\d\d-\d\dT[0-9:]+Z?|"seconds": ?[0-9.e-]+'
+    r'|\d{4}-\d\d-\d\dT[0-9:]+Z?|"seconds": ?[0-9.e-]+|\bmrc_\w+|\b[0-9A-Za-z]{12}\b'
 )
 
 
@@ -287,7 +296,12 @@ def shown(response: TestResponse) -> tuple[int, str, list[tuple[str, str]]]:
     )
 
 
-NOTHING = {'message': NO_MESSAGE, 'held': NO_MESSAGE, 'claim': NO_CLAIM}
+NOTHING = {
+    'message': NO_MESSAGE,
+    'held': NO_MESSAGE,
+    'claim': NO_CLAIM,
+    'token': '0000000000AA',
+}
 
 
 #: Those that are not about the service as a whole.
@@ -325,7 +339,9 @@ def of_acme(world: World) -> list[Any]:
         " UNION ALL SELECT 'message', m::text FROM messages m JOIN theirs USING (queue_id)"
         " UNION ALL SELECT 'state', s::text FROM message_states s JOIN theirs USING (queue_id)"
         " UNION ALL SELECT 'claim', c::text FROM claims c JOIN theirs USING (queue_id)"
-        ' ORDER BY 1, 2',
+        " UNION ALL SELECT 'token', id || coalesce(revoked_at::text, '') FROM tokens"
+        ' WHERE project = %s ORDER BY 1, 2',
+        ACME,
         ACME,
     )
 
