@@ -57,7 +57,9 @@ def check_status_and_headers(method: str, path: str, response: TestResponse) -> 
         ' say so in replies or raises of expose()'
     )
     documented = resolved(responses[str(response.status_int)])
-    assert set(response.headers) - _UNSAID == set(documented.get('headers', {}))
+    headers = documented.get('headers', {})
+    required = {name for name, header in headers.items() if resolved(header)['required']}
+    assert required <= set(response.headers) - _UNSAID <= set(headers)
     return documented
 
 
