@@ -47,12 +47,12 @@ clean: ## remove what these commands made, the data of the service excepted
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --use-pep517 --editable '.[test]'
 	@touch $@
 
-# A real Keystone. The reason why there is none is what its tests are skipped with; the next
-# `make test` tries again.
+# A real Keystone. Most of it is never imported, so it is not compiled in advance. If it cannot be
+# installed, its tests are skipped with the reason, and the next `make test` tries again.
 .venv/keystone.stamp: tests/keystone/keystone.txt .venv/made.stamp
 	@$(PYTHON) -m venv --clear .venv/keystone
 	@if .venv/keystone/bin/python -m pip install --quiet --disable-pip-version-check \
-			--requirement $< 2>.venv/keystone.failed; then \
+			--no-compile --requirement $< 2>.venv/keystone.failed; then \
 		rm .venv/keystone.failed; touch $@; \
 	else \
 		echo 'Keystone cannot be installed, and its tests are skipped:' >&2; \
