@@ -38,9 +38,12 @@ _COMMANDS = (
     'release',
     'redrive',
     'purge',
+    'migrate',
+    'doctor',
     'token',
     'expire',
     'paths',
+    'completion',
 )
 
 _FAILED = 1

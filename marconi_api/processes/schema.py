@@ -5,11 +5,13 @@ one line that tells the operator what to do.
 """
 
 import contextlib
+import io
 import logging
 import shlex
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import alembic.command
@@ -72,6 +74,54 @@ def connection(url: str) -> Iterator[Connection]:
             raise SchemaError(f'cannot use {shown(url)}: {_first_line(error)}') from None
 
 
+@dataclass(frozen=True)
+class Step:
+    """A migration, and what it does in one line."""
+
+    revision: str
+    what: str
+
+
+@dataclass(frozen=True)
+class Status:
+    """Where the schema is, and what leads from there to the newest revision, in that order.
+
+    ``present`` is None where there is no schema yet.
+    """
+
+    present: str | None
+    newest: str
+    pending: Sequence[Step]
+
+
+def status(url: str) -> Status:
+    """Where the schema of the database is.
+
+    :raises SchemaError: if it is unreachable or too old, or at a revision that is not known
+    """
+    with connection(url) as opened:
+        _check_version(opened, url)
+        _check_encoding(opened, url)
+        present = _present_revisions(opened)
+    scripts = ScriptDirectory.from_config(_alembic_config(url))
+    _check_known(scripts, present, url)
+    pending = [
+        Step(script.revision, script.doc.rstrip('.'))
+        for script in scripts.iterate_revisions('head', max(present, default='base'))
+    ]
+    return Status(max(present, default=None), max(scripts.get_heads()), tuple(reversed(pending)))
+
+
+def upgrading_sql(url: str) -> str:
+    """The SQL that brings the schema up from where it is to the newest revision."""
+    written = io.StringIO()
+    config = _alembic_config(url)
+    config.output_buffer = written
+    start = status(url).present
+    alembic.command.upgrade(config, f'{start}:head' if start else 'head', sql=True)
+    return written.getvalue()
+
+
 def upgrade(url: str) -> None:
     """Bring the schema up to the newest revision.
 
@@ -129,9 +179,22 @@ def _check_encoding(connection: Connection, url: str) -> None:
 def _check_revision(connection: Connection, url: str) -> None:
     scripts = ScriptDirectory.from_config(_alembic_config(url))
     newest = set(scripts.get_heads())
-    present = set(MigrationContext.configure(connection).get_current_heads())
+    present = _present_revisions(connection)
     if present == newest:
         return
+    _check_known(scripts, present, url)
+    state = f'is at revision {", ".join(sorted(present))}' if present else 'is not made yet'
+    raise SchemaError(
+        f'the schema of {shown(url)} {state}, but revision {", ".join(sorted(newest))} is '
+        f'needed: {_how_to_upgrade(url)}'
+    )
+
+
+def _present_revisions(connection: Connection) -> set[str]:
+    return set(MigrationContext.configure(connection).get_current_heads())
+
+
+def _check_known(scripts: ScriptDirectory, present: set[str], url: str) -> None:
     known = {script.revision for script in scripts.walk_revisions()}
     if not present <= known:
         unknown = ', '.join(sorted(present - known))
@@ -139,11 +202,6 @@ def _check_revision(connection: Connection, url: str) -> None:
             f'the schema of {shown(url)} is at revision {unknown}, which this Marconi does '
             'not know: it is newer, so upgrade Marconi'
         )
-    state = f'is at revision {", ".join(sorted(present))}' if present else 'is not made yet'
-    raise SchemaError(
-        f'the schema of {shown(url)} {state}, but revision {", ".join(sorted(newest))} is '
-        f'needed: {_how_to_upgrade(url)}'
-    )
 
 
 def _check_not_distributed(connection: Connection, url: str) -> None:
