@@ -2,8 +2,6 @@
 
 import argparse
 
-import shtab
-
 from marconi_api.commands import terminal
 
 _SHELLS = ('bash', 'zsh', 'fish')
@@ -21,6 +19,8 @@ def run(arguments: argparse.Namespace) -> None:
     or, for zsh: marconi completion zsh > "${fpath[1]}/_marconi"
     or, for fish: marconi completion fish > ~/.config/fish/completions/marconi.fish
     """
+    import shtab
+
     # It describes all commands, of which this is one.
     from marconi_api.commands.command_line import parser_of
 

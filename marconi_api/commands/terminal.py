@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import msgspec
-from tqdm import tqdm
 
 from marconi_api.commands.failures import CommandFailed, Declined, WrongUse
 
@@ -90,6 +89,9 @@ def confirm(question: str, is_answered: bool) -> None:
 @contextlib.contextmanager
 def progress(total: int | None, unit: str) -> Iterator[Callable[[int], None]]:
     """A progress bar on standard error, if that is a terminal; yields what moves it on."""
+    # Few commands show one.
+    from tqdm import tqdm
+
     with tqdm(total=total, unit=f' {unit}', leave=False, disable=None) as bar:
         yield lambda count: bar.update(count) and None
 

@@ -14,9 +14,6 @@ from marconi_api.commands.ways.way import Details, End, QueueLine, Told
 from marconi_api.model import Claim, PeekedMessage
 from marconi_api.model.postgres.tables import message_id
 
-# What the service allows at most, unless it is set up otherwise.
-_PAGE = 20
-
 
 class _Named(msgspec.Struct):
     name: str
@@ -102,7 +99,8 @@ class OverHttp:
         return sorted(lines, key=lambda line: (-line.total, line.name))[:limit]
 
     def _names(self) -> Iterator[str]:
-        for page in self._pages(f'/v2/queues?limit={_PAGE}', _Queues):
+        # A page is as long as the service has it by default: it may allow less than others.
+        for page in self._pages('/v2/queues', _Queues):
             yield from (queue.name for queue in page.queues)
 
     def details(self, queue: str) -> Details:
@@ -202,7 +200,7 @@ class OverHttp:
         self, queue: str, state: str, limit: int, after: str | None
     ) -> Iterator[PeekedMessage]:
         marked = queue if after is None else f'{queue}:{after}'
-        asked = {'queue': marked, 'state': state, 'echo': 'true', 'limit': min(limit, _PAGE)}
+        asked = {'queue': marked, 'state': state, 'echo': 'true'}
         for page in self._pages(f'/v2/messages?{urlencode(asked)}', _Messages):
             for message in page.messages:
                 yield _peeked(message)
