@@ -1,10 +1,10 @@
 """Version 1 of the API, frozen since 2014: the table of its resources."""
 
 from marconi_api import policy
+from marconi_api.controllers.access.queues import PLACEHOLDERS
 from marconi_api.controllers.openstack import actions
 from marconi_api.controllers.openstack.documents import error_reply
 from marconi_api.controllers.openstack.hooks import IdentityHook
-from marconi_api.controllers.openstack.names import PLACEHOLDERS
 from marconi_api.controllers.openstack.v1.claims import ClaimController, ClaimsController
 from marconi_api.controllers.openstack.v1.home import HealthController, HomeController
 from marconi_api.controllers.openstack.v1.messages import MessageController, MessagesController

@@ -3,8 +3,8 @@
 from typing import Any
 
 from marconi_api import limits, model
+from marconi_api.controllers.access.queues import own_queues, start_of_list
 from marconi_api.controllers.openstack.documents import QueuePage, Statistics, stats_document
-from marconi_api.controllers.openstack.names import own_queues, start_of_list
 from marconi_api.errors import CountUnderWay, InvalidRequest, QueueCollision, QueueNotFound
 from marconi_api.model import Queue, QueueKey
 from marconi_api.wire.actions import EMPTY, ByHand, Content, expose

@@ -1,10 +1,10 @@
 """Version 1.1 of the API: the table of its resources. Version 2 grew out of it."""
 
 from marconi_api import policy
+from marconi_api.controllers.access.queues import PLACEHOLDERS
 from marconi_api.controllers.openstack import actions
 from marconi_api.controllers.openstack.documents import error_reply
 from marconi_api.controllers.openstack.hooks import IdentityHook
-from marconi_api.controllers.openstack.names import PLACEHOLDERS
 from marconi_api.controllers.openstack.not_offered import pools_and_flavors
 from marconi_api.controllers.openstack.v1_1.claims import ClaimController, ClaimsController
 from marconi_api.controllers.openstack.v1_1.home import (

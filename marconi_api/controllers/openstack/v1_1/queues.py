@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from marconi_api import limits, model
+from marconi_api.controllers.access.queues import own_queues, queue_named, start_of_list
 from marconi_api.controllers.openstack.documents import QueuePage, Statistics, stats_document
-from marconi_api.controllers.openstack.names import own_queues, queue_named, start_of_list
 from marconi_api.controllers.openstack.v1_1.controller import Controller
 from marconi_api.errors import CountUnderWay, DeadLetterCycle, QueueCollision, QueueNotFound
 from marconi_api.model import Attributes, Queue, QueueKey, Stats, attributes

@@ -1,10 +1,10 @@
 """Version 2 of the API, which today's clients speak: the table of its resources."""
 
 from marconi_api import policy
+from marconi_api.controllers.access.queues import PLACEHOLDERS
 from marconi_api.controllers.openstack import actions
 from marconi_api.controllers.openstack.documents import error_reply
 from marconi_api.controllers.openstack.hooks import IdentityHook, SignedUrlHook
-from marconi_api.controllers.openstack.names import PLACEHOLDERS
 from marconi_api.controllers.openstack.not_offered import (
     pools_and_flavors,
     subscriptions_and_topics,

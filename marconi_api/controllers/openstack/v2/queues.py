@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from marconi_api import limits, model
-from marconi_api.controllers.openstack.names import own_queues, start_of_list
+from marconi_api.controllers.access.queues import own_queues, start_of_list
 from marconi_api.controllers.openstack.v1_1 import queues as v1_1
 from marconi_api.controllers.openstack.v1_1.controller import Controller
 from marconi_api.controllers.openstack.v2 import patch

@@ -3,7 +3,7 @@
 from typing import Any
 
 from marconi_api import limits, model
-from marconi_api.controllers.openstack.names import queue_named
+from marconi_api.controllers.access.queues import queue_named
 from marconi_api.controllers.openstack.v1_1.controller import Controller
 from marconi_api.controllers.openstack.v1_1.messages import message_documents
 from marconi_api.controllers.openstack.v2.messages import state_parameter

@@ -1,4 +1,4 @@
-"""Queues as clients name them."""
+"""Queues as clients name them, of those that their credential is for; for any door."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
