@@ -16,7 +16,7 @@ from marconi_api.commands.command_line import _COMMANDS
 from marconi_api.model import QueueKey
 from marconi_api.processes.installation import CHECKOUT
 from tests.commands.conftest import COMMAND, environment
-from tests.running_service import wait_until
+from tests.running_service import services, wait_until
 
 
 def is_refused(done, exit_code):
@@ -342,3 +342,46 @@ def test_ctrl_c_at_the_start_shows_no_traceback(milliseconds):
 
     assert done.returncode in (1, 128 + signal.SIGINT)
     assert 'Traceback' not in done.stderr
+
+
+def test_a_wrong_password_is_one_line_and_is_not_shown(marconi, postgres):
+    rules = postgres.data / 'pg_hba.conf'
+    before = rules.read_text()
+    with contextlib.closing(psycopg2.connect(postgres.url.replace('+psycopg2', ''))) as connection:
+        connection.autocommit = True
+        cursor = connection.cursor()
+        cursor.execute("CREATE ROLE locked LOGIN PASSWORD 'right'")
+        rules.write_text(f'local all locked scram-sha-256\n{before}')
+        cursor.execute('SELECT pg_reload_conf()')
+        try:
+            url = postgres.url.replace('marconi@', 'locked:wr0ng@')
+            done = marconi('queues', MARCONI_DATABASE_URL=url)
+        finally:
+            rules.write_text(before)
+            cursor.execute('SELECT pg_reload_conf()')
+            cursor.execute('DROP ROLE locked')
+
+    assert is_refused(done, 1)
+    assert 'password authentication failed for user "locked"' in done.stderr
+    assert 'wr0ng' not in done.stderr
+
+
+def test_a_token_gets_in_where_tokens_do_and_a_wrong_one_does_not(marconi, postgres, queue):
+    token = model.store.tokens.create('acme', 'admin').text
+    with services() as start:
+        service = start(MARCONI_DATABASE_URL=postgres.url, MARCONI_ACCESS='token')
+        url = f'http://127.0.0.1:{service.wait_until_ready().port}'
+
+        done = marconi('queues', '--url', url, '--json', MARCONI_TOKEN=token)
+        missing = marconi('show', 'none', '--url', url, '--token', token)
+        others = [
+            marconi('queues', '--url', url, MARCONI_TOKEN=sent)
+            for sent in ('', token[:-1], 'nonsense')
+        ]
+
+    assert '"name":"jobs"' in done.stdout
+    assert is_refused(missing, 1)
+    for refused in others:
+        assert is_refused(refused, 1)
+        assert 'set MARCONI_TOKEN to a token' in refused.stderr
+        assert token[:-1] not in refused.stderr
