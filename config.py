@@ -187,6 +187,30 @@ janitor = {
     'batch_size': 1000,
 }
 
+quota = {
+    # What a project may have; None for as much as it likes. Over it, the answer is 403. Queues;
+    # messages that have not expired; bytes of their bodies; subscriptions; requests that wait.
+    'queues': None,
+    'messages': None,
+    'bytes': None,
+    'subscriptions': None,
+    'waiters': None,
+    # Whether single projects may have limits (`marconi quota set`) though nothing here and in
+    # `rate` limits all.
+    'overrides': False,
+}
+
+rate = {
+    # Requests, and messages posted, that a project may send in a second; None for any number.
+    # Beyond it, the answer is 429.
+    'requests': None,
+    'messages': None,
+    # How many seconds' worth of that may come at once.
+    'burst': 10,
+    # Machines that serve the same projects: each process has its share of a rate.
+    'hosts': 1,
+}
+
 logging = {
     'version': 1,
     'disable_existing_loggers': False,

@@ -5,6 +5,7 @@ What only HTTP can get wrong stands in ``wire/failures.py``.
 """
 
 from collections.abc import Sequence
+from math import ceil
 
 
 class MarconiError(Exception):
@@ -160,6 +161,22 @@ class QuotaExceeded(MarconiError):
 
     status = 403
     title = 'Quota exceeded'
+
+
+class RateExceeded(MarconiError):
+    """A project asks too often; nothing was done."""
+
+    status = 429
+    title = 'Too many requests'
+
+    def __init__(self, what: str, rate: int, seconds: float) -> None:
+        super().__init__(f'The project may have {rate} {what} a second: wait, and try again.')
+        wait = max(1, ceil(seconds))
+        self.headers = (
+            ('Retry-After', str(wait)),
+            ('RateLimit-Policy', f'"{what}";q={rate};w=1'),
+            ('RateLimit', f'"{what}";r=0;t={wait}'),
+        )
 
 
 class MetadataConflict(MarconiError):

@@ -41,6 +41,7 @@ _COMMANDS = (
     'migrate',
     'doctor',
     'token',
+    'quota',
     'expire',
     'paths',
     'completion',

@@ -29,6 +29,7 @@ from marconi_api.model.postgres.low_water_marks import LowWaterMarks
 from marconi_api.model.postgres.tables import MOST_IN_A_POST, QueueKey
 from marconi_api.model.queue_filter import QueueFilter
 from marconi_api.model.queues import MessageSummary, Queue, Queues, Stats
+from marconi_api.model.quotas import SETTINGS, Quotas
 from marconi_api.model.readiness import Readiness
 from marconi_api.model.tokens import Tokens
 from marconi_api.model.verdicts import RESULTS, VERDICTS, Outcome, Verdict, Verdicts
@@ -78,6 +79,7 @@ class Store:
     verdicts: Verdicts
     readiness: Readiness
     tokens: Tokens
+    quotas: Quotas
     janitor: Janitor
     admin: Admin
 
@@ -98,8 +100,9 @@ class Store:
         database.on_connect.append(marks.forget)
         attributes = KnownAttributes(database)
         became_ready = ReadyListeners()
-        queues = Queues(database)
-        messages = Messages(database, marks, queues, attributes, became_ready)
+        quotas = _quotas(database, config)
+        queues = Queues(database, quotas)
+        messages = Messages(database, marks, queues, attributes, became_ready, quotas)
         claims = Claims(database, marks, attributes, became_ready)
         tokens = Tokens(database)
         janitor = Janitor(database, config.janitor.interval, config.janitor.batch_size)
@@ -113,8 +116,9 @@ class Store:
             verdicts=Verdicts(database, became_ready),
             readiness=Readiness(database, marks),
             tokens=tokens,
+            quotas=quotas,
             janitor=janitor,
-            admin=Admin(database, queues, messages, claims, tokens, janitor, became_ready),
+            admin=Admin(database, queues, messages, claims, tokens, quotas, janitor, became_ready),
         )
 
     def is_healthy(self) -> bool:
@@ -139,6 +143,12 @@ class Store:
         message = NewMessage('null', limits.in_force.min_message_ttl, 0)
         self.messages.post(queue, str(uuid4()), [message])
         self.queues.delete(queue)
+
+
+def _quotas(database: Database, config: Any) -> Quotas:
+    values = {name: config[name.partition('.')[0]][name.partition('.')[2]] for name in SETTINGS}
+    processes = config.server.processes * config.rate.hosts
+    return Quotas(database, values, config.quota.overrides, config.rate.burst, processes)
 
 
 # Of each process its own, so that nobody else uses it, and one that could not be deleted is

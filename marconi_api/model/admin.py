@@ -28,6 +28,7 @@ from marconi_api.model.postgres.tables import (
 )
 from marconi_api.model.postgres.transitions import CLOCK, READY_NOW, after
 from marconi_api.model.queues import Queues
+from marconi_api.model.quotas import Quotas
 from marconi_api.model.redrive import BATCH_SIZE, redrive
 from marconi_api.model.tokens import Tokens
 
@@ -91,6 +92,7 @@ class Admin:
     queues(project)       the names of a project's queues
     queue(name, project)  one queue, to look into and to mend: try help() on it
     tokens                make, list and revoke tokens: try help(admin.tokens)
+    quotas                limits of single projects: try help(admin.quotas)
     expire()              have the janitor remove what is dead; says how many messages
     """
 
@@ -101,6 +103,7 @@ class Admin:
         messages: Messages,
         claims: Claims,
         tokens: Tokens,
+        quotas: Quotas,
         janitor: Janitor,
         became_ready: ReadyListeners,
     ) -> None:
@@ -109,11 +112,12 @@ class Admin:
         self._messages = messages
         self._claims = claims
         self.tokens = tokens
+        self.quotas = quotas
         self._janitor = janitor
         self._became_ready = became_ready
 
     def __repr__(self) -> str:
-        return '<admin: overview(), projects(), queues(project), queue(name, project), tokens, expire()>'
+        return '<admin: overview(), projects(), queues(project), queue(name, project), tokens, quotas, expire()>'
 
     def overview(self, limit: int = 20, project: str | None = None) -> list[QueueView]:
         """The queues of a project, or of all, the one with most messages first; it only looks.

@@ -50,6 +50,7 @@ from marconi_api.model.postgres.tables import (
 )
 from marconi_api.model.postgres.transitions import CLOCK, due_after
 from marconi_api.model.queues import Queues
+from marconi_api.model.quotas import Quotas
 
 
 # Structs: frozen dataclasses take two and a half times as long to make.
@@ -154,7 +155,9 @@ class Messages:
         queues: Queues,
         attributes: KnownAttributes,
         became_ready: ReadyListeners,
+        quotas: Quotas | None = None,
     ) -> None:
+        self._quotas = quotas if quotas and quotas.is_on else None
         self._database = database
         self._marks = marks
         self._queues = queues
@@ -176,7 +179,11 @@ class Messages:
         :param create: whether a queue that is not there is made
         :raises InvalidRequest: for what the queue, or the service, does not take
         :raises QueueNotFound: if there is no queue, and none is to be made
+        :raises QuotaExceeded: if the project would have more than it may have
+        :raises RateExceeded: if it posts more messages a second than it may
         """
+        if self._quotas:
+            self._quotas.admit_post(queue.project, len(messages), lambda: _bytes_of(messages))
         if size is None and not any(new.ttl is None or new.delay is None for new in messages):
             return self._post_as_it_is(queue, client_id, messages, create)
         return self._post_by_attributes(queue, client_id, messages, size, create)
@@ -400,6 +407,10 @@ _TRIES_TO_POST = 20
 def _known(messages: Sequence[str]) -> list[int]:
     # In order, so that two requests that delete the same messages can't lock each other out.
     return sorted({identity for identity in map(message_id, messages) if identity is not None})
+
+
+def _bytes_of(messages: Sequence[NewMessage]) -> int:
+    return sum(len(new.body.encode()) for new in messages)
 
 
 def _batch(

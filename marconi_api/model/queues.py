@@ -29,6 +29,7 @@ from marconi_api.model.postgres.tables import (
     public_id,
 )
 from marconi_api.model.queue_filter import MAY_PASS, QueueFilter
+from marconi_api.model.quotas import Quotas
 
 
 @dataclass(frozen=True)
@@ -65,8 +66,9 @@ class Stats:
 class Queues:
     """The queues of all projects."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, quotas: Quotas | None = None) -> None:
         self._database = database
+        self._quotas = quotas if quotas and quotas.is_on else None
         self._counts = Counts()
 
     def create(self, queue: QueueKey, metadata: str = '{}') -> bool:
@@ -88,6 +90,8 @@ class Queues:
     def _insert(self, queue: QueueKey, metadata: str) -> bool:
         with self._database.transaction() as run:
             run(_DELETE_RETIRED, queue.parameters)
+            if self._quotas:
+                self._quotas.admit_queue(queue.project, run)
             _refuse_cycle(run, queue, metadata)
             inserted = run(_INSERT, {**queue.parameters, 'metadata': metadata})
             if inserted:

@@ -12,6 +12,7 @@ from pecan.configuration import Config, conf_from_file
 
 from marconi_api import limits
 from marconi_api.controllers.access import modes, policy_file
+from marconi_api.model import quotas
 from marconi_api.processes.installation import OPERATOR_FILES, config_file
 
 # A section for Python's own logging.config: its members belong together, and have any name.
@@ -58,6 +59,7 @@ def complete(settings: Any) -> None:
             limits.contradiction(settings)
             or modes.contradiction(settings)
             or policy_file.contradiction(settings.access.policy_file)
+            or quotas.contradiction(settings)
         ):
             raise SettingsError(contradiction)
     except SettingsError as error:

@@ -198,6 +198,8 @@ def test_a_statement_looks_at_few_rows_whatever_the_statistics_say(full_queue):
             given['id'] = str(UUID(int=0))
         if name.startswith('tokens'):
             given |= A_TOKEN
+        if name.startswith('quotas'):
+            given |= {'most': 10, 'setting': 'quota.bytes', 'value': 1}
         looked, plans = rows_looked_at(statement, given)
         if looked > (MOST_ROWS_OF_A_WALK if name.startswith(WALKS) else MOST_ROWS):
             too_many[name] = plans

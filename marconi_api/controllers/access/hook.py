@@ -3,11 +3,13 @@
 from pecan.core import RoutingState
 from pecan.hooks import PecanHook
 
+from marconi_api import model
 from marconi_api.controllers.access.credentials import is_open, named_project
 from marconi_api.controllers.access.identity import Identity
 from marconi_api.controllers.access.trusted import Asks
 from marconi_api.errors import MarconiError
 from marconi_api.policy import SIGNED
+from marconi_api.wire.requests import Request
 
 _SIGNED = frozenset((SIGNED,))
 
@@ -24,14 +26,20 @@ class AccessHook(PecanHook):
         self._asks = asks
 
     def on_route(self, state: RoutingState) -> None:
-        """Learn who asks."""
+        """Learn who asks, and whether its project may ask as often."""
         request = state.request
+        identity = request.identity = self._identity(request)
+        quotas = model.store.quotas
+        # Nobody is hindered to ask whether the service works.
+        if quotas.is_on and not is_open(request.environ):
+            quotas.admit_request(identity.project)
+
+    def _identity(self, request: Request) -> Identity:
         if 'HTTP_URL_SIGNATURE' in request.environ:
-            request.identity = Identity(request.named_project or '', _SIGNED)
-            return
+            return Identity(request.named_project or '', _SIGNED)
         try:
-            request.identity = self._asks(request)
+            return self._asks(request)
         except MarconiError:
             if not is_open(request.environ):
                 raise
-            request.identity = Identity(named_project(request))
+            return Identity(named_project(request))
