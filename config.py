@@ -28,6 +28,9 @@ server = {
     'keepalive_timeout': 60,
     # How many seconds a stop of the service waits for requests in flight.
     'stop_timeout': 30,
+    # How many seconds a stop first goes on as before, while /readyz says that the service is not
+    # ready: as long as a load balancer takes to notice that.
+    'drain_seconds': 0,
 }
 
 app = {

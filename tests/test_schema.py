@@ -8,11 +8,13 @@ from urllib.parse import quote
 
 import psycopg2
 import pytest
+from alembic.script import ScriptDirectory
 from sqlalchemy import text
 
+from marconi_api.model.postgres.tables import REVISION
 from marconi_api.processes import schema
 from marconi_api.processes.embedded.cluster import EmbeddedPostgres, running_url
-from marconi_api.processes.installation import normalise_url
+from marconi_api.processes.installation import OPERATOR_FILES, normalise_url
 
 
 @pytest.fixture
@@ -112,3 +114,10 @@ def test_tables_that_citus_distributes_are_refused(url: str) -> None:
 
     with pytest.raises(schema.SchemaError, match=r'Citus distributes tables of .* \(messages\)'):
         schema.check(url)
+
+
+def test_the_code_knows_which_migration_is_the_newest() -> None:
+    """``/readyz`` compares it with that of the database."""
+    [newest] = ScriptDirectory(str(OPERATOR_FILES / 'migrations')).get_heads()
+
+    assert newest == REVISION

@@ -415,6 +415,26 @@ def test_a_client_that_keeps_a_connection_is_told_before_it_ends(start: Start) -
     assert service.process.returncode == 0
 
 
+def test_it_is_not_ready_for_a_while_before_it_stops(start: Start, tmp_path: Path) -> None:
+    settings = tmp_path / 'settings.py'
+    settings.write_text("server = {'drain_seconds': 3}")
+    service = start(MARCONI_CONFIG=str(settings)).wait_until_ready()
+    settings.chmod(0o644)
+    assert service.request('GET', '/readyz')[0] == 200
+
+    service.process.send_signal(signal.SIGTERM)
+    wait_until(lambda: service.request('GET', '/readyz')[0] == 503)
+
+    assert json.loads(service.request('GET', '/readyz')[1]) == {
+        'ready': False,
+        'reasons': ['The service is about to stop.'],
+    }
+    assert service.request('GET', '/livez')[0] == 200
+    assert service.request('PUT', '/v1/queues/late')[0] == 201
+    service.end()
+    assert service.process.returncode == 0
+
+
 def test_repeated_signals_leave_no_process_behind(start: Start) -> None:
     service = start().wait_until_ready()
     processes = service.processes()

@@ -6,6 +6,7 @@ from marconi_api import policy
 from marconi_api.controllers.openstack import v1, v1_1, v2
 from marconi_api.controllers.openstack.documents import Versions, error_reply
 from marconi_api.controllers.service.description import DescriptionController
+from marconi_api.controllers.service.probes import LivenessController, ReadinessController
 from marconi_api.wire.actions import Content, expose
 from marconi_api.wire.doors import Door
 from marconi_api.wire.replies import Reply, json_reply
@@ -34,8 +35,15 @@ class RootController:
             resources={
                 '/': self,
                 '/openapi.json': DescriptionController(self._routes.resources),
+                '/livez': LivenessController(),
+                '/readyz': ReadinessController(),
             },
-            actions={'GET /': ('versions:get',), 'GET /openapi.json': ('description:get',)},
+            actions={
+                'GET /': ('versions:get',),
+                'GET /openapi.json': ('description:get',),
+                'GET /livez': ('ping:get',),
+                'GET /readyz': ('ping:get',),
+            },
             policy=policy,
             error_reply=error_reply,
         )

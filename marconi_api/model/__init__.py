@@ -14,6 +14,7 @@ from marconi_api.model.attributes import Attributes, KnownAttributes
 from marconi_api.model.became_ready import ReadyListeners
 from marconi_api.model.claim_sources import ClaimSource
 from marconi_api.model.claims import Claim, Claims
+from marconi_api.model.health import Unhealthy, check_schema, explained
 from marconi_api.model.janitor import Janitor
 from marconi_api.model.messages import (
     READY,
@@ -56,6 +57,7 @@ __all__ = [
     'ReadyListeners',
     'Stats',
     'Store',
+    'Unhealthy',
     'Verdict',
     'init_model',
     'store',
@@ -129,13 +131,25 @@ class Store:
         that reason, a message is stored and removed again, until that succeeds.
         """
         try:
-            self.database.check_writable()
-            if self.database.lacks_space:
-                self._store_a_message()
-                self.database.lacks_space = False
+            self._check_storage()
         except StorageUnavailable:
             return False
         return True
+
+    def check_health(self) -> None:
+        """Make sure that messages can be stored, and that the schema is as new as this code.
+
+        :raises Unhealthy: if not; within ``statement_timeout`` and a second
+        """
+        with explained():
+            self._check_storage()
+            check_schema(self.database)
+
+    def _check_storage(self) -> None:
+        self.database.check_writable()
+        if self.database.lacks_space:
+            self._store_a_message()
+            self.database.lacks_space = False
 
     def _store_a_message(self) -> None:
         queue = QueueKey.of('', _TRIAL)

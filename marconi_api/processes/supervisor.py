@@ -11,7 +11,7 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -115,11 +115,28 @@ def _answer_requests(
     parts.append(uwsgi)
     uwsgi.wait_until_ready(stop)
     _wait_for_room(sockets / SOCKET, stop)
-    if not stop.is_set():
-        print(f'Marconi is ready at http://{listener.address}', flush=True)
+    if stop.is_set():
+        return
+    print(f'Marconi is ready at http://{listener.address}', flush=True)
     while not stop.wait(WATCH_INTERVAL):
-        for part in parts:
-            part.look_after()
+        _look_after(parts)
+    _drain(uwsgi, parts, settings.server.drain_seconds)
+
+
+def _look_after(parts: Sequence[Part]) -> None:
+    for part in parts:
+        part.look_after()
+
+
+def _drain(uwsgi: Uwsgi, parts: Sequence[Part], seconds: float) -> None:
+    """Answer as before, but tell who asks at ``/readyz`` to send no more requests here."""
+    uwsgi.drain()
+    deadline = time.monotonic() + seconds
+    if seconds:
+        log.info('Marconi is not ready any more, and stops in %g s', seconds)
+    while (seconds_left := deadline - time.monotonic()) > 0:
+        time.sleep(min(WATCH_INTERVAL, seconds_left))
+        _look_after(parts)
 
 
 def mode_of_access(settings: Any, address: Address) -> str:

@@ -65,7 +65,7 @@ class Uwsgi:
         self._held: collections.deque[bytes] = collections.deque(maxlen=1000)
         self._listener = listener
         self._farewell = sockets / 'farewell'
-        self._farewell.write_bytes(b'\0')
+        self._farewell.write_bytes(b'\0\0')
         listener.open()
         self._process = start_child(
             _uwsgi_command(settings.server, listener.fileno(), sockets, kept),
@@ -97,12 +97,17 @@ class Uwsgi:
         if self._process.poll() is not None:
             raise ServiceError(f'uwsgi has ended by itself, with code {self._process.returncode}')
 
+    def drain(self) -> None:
+        """Have ``/readyz`` answered with 503 from now on; everything else goes on."""
+        with self._farewell.open('r+b') as farewell:
+            farewell.write(b'\0\1')
+
     def stop(self) -> None:
         """Take no new clients; let requests in flight finish, for ``server.stop_timeout`` seconds."""
         self._listener.refuse()
         if self._is_ready and self._process.poll() is None:
             with self._farewell.open('r+b') as farewell:
-                farewell.write(b'\1')
+                farewell.write(b'\1\1')
             time.sleep(FAREWELL)
         # The master itself would wait for ever; it also takes a while to end after the last
         # of its workers.

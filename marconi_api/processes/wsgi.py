@@ -19,6 +19,7 @@ from typing import Any
 from pecan import load_app
 
 from marconi_api import model
+from marconi_api.controllers.service.probes import DRAINING
 from marconi_api.processes.answers import Answer, Headers, applied, finished, head_of
 from marconi_api.processes.children import name_process
 from marconi_api.processes.settings import read_settings
@@ -55,7 +56,8 @@ class BehindRouters:
 
     :param threads: how many requests are answered at once; half of them may be waiting for the
         rest of a body in chunks
-    :param farewell: a byte that is not 0 once the service is about to stop
+    :param farewell: two bytes, not 0: the first once connections are about to be closed, the
+        second once the service drains, that is some time before
     :param room: where requests wait for messages, if there is such a place
     """
 
@@ -79,6 +81,8 @@ class BehindRouters:
         head = b''
         held: tuple[str, Headers] | None = None
         began = time.monotonic()
+        if self._farewell[1]:
+            environ[DRAINING] = True
 
         def start(status: str, headers: Headers, *exc_info: Any) -> Any:
             nonlocal head, held
@@ -277,9 +281,9 @@ def _farewell() -> bytes | mmap.mmap:
     """What web_server.py writes to when it stops, as all workers see it at once."""
     path = os.environ.get('MARCONI_FAREWELL')
     if path is None:
-        return b'\0'
+        return b'\0\0'
     with open(path, 'rb') as file:
-        return mmap.mmap(file.fileno(), 1, access=mmap.ACCESS_READ)
+        return mmap.mmap(file.fileno(), 2, access=mmap.ACCESS_READ)
 
 
 _application = load_app(read_settings().to_dict())

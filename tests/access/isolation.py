@@ -110,6 +110,8 @@ _V2 = {
 WHO: dict[tuple[str, str], Any] = {
     ('GET', '/'): EVERYBODY,
     ('GET', '/openapi.json'): ANY_ROLE,
+    ('GET', '/livez'): EVERYBODY,
+    ('GET', '/readyz'): EVERYBODY,
     **{(method, f'/v1{path}'): who for (method, path), who in _V1.items()},
     **{(method, f'/v1.1{path}'): who for (method, path), who in _V1_1.items()},
     **{(method, f'/v2{path}'): who for (method, path), who in _V2.items()},

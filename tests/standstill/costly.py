@@ -212,6 +212,8 @@ _V2: Table = {
 COSTLY: Table = {
     ('GET', '/'): [Costly('/', headers=_ACCEPT)],
     ('GET', '/openapi.json'): [Costly('/openapi.json', headers=_ACCEPT)],
+    ('GET', '/livez'): [Costly('/livez')],
+    ('GET', '/readyz'): [Costly('/readyz')],
     **_V1,
     **_later('/v1.1'),
     **_V2,

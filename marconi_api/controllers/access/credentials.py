@@ -7,8 +7,11 @@ from marconi_api.wire import framing
 from marconi_api.wire.failures import InvalidCredential
 from marconi_api.wire.requests import Request
 
+#: Where nobody is asked who they are: a look at a token may wait for the database.
+PROBES = frozenset(('/livez', '/readyz'))
+
 #: What anybody may ask: which versions there are, and whether the service works.
-OPEN = frozenset(('/', '/v1/health', '/v1.1/ping', '/v2/ping', '/livez', '/readyz'))
+OPEN = PROBES | {'/', '/v1/health', '/v1.1/ping', '/v2/ping'}
 _OPEN_METHODS = ('GET', 'HEAD', 'OPTIONS')
 
 

@@ -42,6 +42,8 @@ Table = dict[tuple[str, str], dict[int, Example]]
 SERVICE: Table = {
     ('GET', '/'): {300: PLAIN},
     ('GET', '/openapi.json'): {200: PLAIN},
+    ('GET', '/livez'): {200: PLAIN},
+    ('GET', '/readyz'): {200: PLAIN, 503: Example(given='no storage')},
 }
 
 _TERMS = {'ttl': 60, 'grace': 60}

@@ -1,0 +1,80 @@
+"""``/livez`` and ``/readyz``: what an orchestrator or a load balancer asks (docs/operating.md).
+
+Neither needs a credential, and neither looks at one.
+"""
+
+import threading
+from collections.abc import Iterator
+
+from wsme import types as wtypes
+
+from marconi_api import model
+from marconi_api.model import Unhealthy
+from marconi_api.wire.actions import Content, expose
+from marconi_api.wire.replies import RETRY_AFTER, Reply, json_reply
+from marconi_api.wire.requests import Request
+from marconi_api.wire.values import string
+
+#: The member of a WSGI environment that says that the service is about to stop.
+DRAINING = 'marconi.draining'
+
+# Seconds for which a probe waits for one that came before it. That one waits itself for as long
+# as a statement may take.
+_PATIENCE = 1.0
+
+_NO_ANSWER_YET = f'PostgreSQL has not answered another probe for {_PATIENCE:g} s.'
+_STOPPING = 'The service is about to stop.'
+
+
+class Liveness(wtypes.Base):
+    """That the process answers."""
+
+    live = wtypes.wsattr(bool, mandatory=True)
+
+
+class Readiness(wtypes.Base):
+    """Whether requests should be sent here; if not, for which reasons."""
+
+    ready = wtypes.wsattr(bool, mandatory=True)
+    reasons = wtypes.wsattr([string], mandatory=True)
+
+
+class LivenessController:
+    """``/livez``: nothing but this process makes a difference to it."""
+
+    @expose(replies={200: Content(Liveness)}, needs_storage=False)
+    def get(self, request: Request) -> Reply:
+        """That the process answers; the database is not asked."""
+        return json_reply({'live': True})
+
+
+class ReadinessController:
+    """``/readyz``: whether requests should be sent here."""
+
+    def __init__(self) -> None:
+        # So that probes never hold all threads.
+        self._asking = threading.Lock()
+
+    @expose(
+        replies={200: Content(Readiness), 503: Content(Readiness, RETRY_AFTER[0])},
+        needs_storage=False,
+    )
+    def get(self, request: Request) -> Reply:
+        """Whether messages can be stored, the schema is current, and no stop is near."""
+        reasons = list(self._reasons(request))
+        if reasons:
+            return json_reply({'ready': False, 'reasons': reasons}, 503, RETRY_AFTER)
+        return json_reply({'ready': True, 'reasons': []})
+
+    def _reasons(self, request: Request) -> Iterator[str]:
+        if DRAINING in request.environ:
+            yield _STOPPING
+        if not self._asking.acquire(timeout=_PATIENCE):
+            yield _NO_ANSWER_YET
+            return
+        try:
+            model.store.check_health()
+        except Unhealthy as error:
+            yield str(error)
+        finally:
+            self._asking.release()
