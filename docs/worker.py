@@ -35,8 +35,9 @@ class Worker:
         """Claim, handle, and give a verdict on each message."""
         threading.Thread(target=self.beat, daemon=True).start()
         while not self.is_stopping:
-            end = time.monotonic() + self.ttl
-            claimed = self.post('/v2/claims', self.terms, tries=30)
+            began = time.monotonic()
+            end = began + self.ttl
+            claimed = self.post('/v2/claims?wait=5', self.terms, tries=30)
             self.tell_missing(claimed['missing'])
             held_until = {message['id']: end for message in claimed['messages']}
             self.batch = claimed['claims'], held_until
@@ -44,7 +45,8 @@ class Worker:
                 held = [m for m in claimed['messages'] if m['claim_id'] == claim['id']]
                 verdicts = [self.judge(message, held_until) for message in held]
                 self.post(claim['href'] + '/verdicts', {'verdicts': verdicts}, tries=30)
-            if not held_until:
+            # An empty answer at once: nothing waits at the moment.
+            if not held_until and time.monotonic() < began + 1:
                 time.sleep(1)
 
     def judge(self, message, held_until):
@@ -83,7 +85,7 @@ class Worker:
         request = urllib.request.Request(self.url + path, content, self.headers)
         while True:
             try:
-                with urllib.request.urlopen(request, timeout=10) as answer:
+                with urllib.request.urlopen(request, timeout=15) as answer:
                     return json.load(answer)
             except (OSError, http.client.HTTPException) as error:
                 tries -= 1
