@@ -158,6 +158,8 @@ limits = {
     # Requests that may wait at once, in all and of one project; a further one gets 503.
     'max_waiters': 5000,
     'max_waiters_per_project': 2500,
+    # Seconds after which a stream of messages ends; its client connects anew by itself.
+    'max_stream_seconds': 3600,
     # Characters of a queue's name, and of a project's id, at most.
     'max_queue_name_length': 64,
     'max_project_length': 256,

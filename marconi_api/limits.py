@@ -85,6 +85,7 @@ class Limits:
     max_wait: int
     max_waiters: int
     max_waiters_per_project: int
+    max_stream_seconds: int
     max_queue_name_length: int
     max_project_length: int
 
@@ -284,6 +285,7 @@ IN_ORDER: tuple[tuple[str | int, ...], ...] = (
     (1, 'max_queue_weight'),
     ('max_wait',),
     ('max_waiters_per_project', 'max_waiters'),
+    (1, 'max_stream_seconds', _LONGEST),
     (1, 'max_queue_name_length', MOST_IN_A_NAME),
     (1, 'max_project_length', MOST_IN_A_PROJECT),
 )

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from marconi_api.wire.framing import UNRELIABLE
-from marconi_api.wire.waiting import WAIT
+from marconi_api.wire.waiting import STREAM, WAIT
 
 Headers = list[tuple[str, str]]
 
@@ -45,7 +45,11 @@ def finished(status: str, headers: Headers, environ: Mapping[str, Any], is_last:
 
 def applied(environ: Mapping[str, Any]) -> Headers:
     """What tells a client for how long its request was ready to wait (RFC 7240)."""
-    return [('Preference-Applied', f'wait={environ[WAIT]}')] if WAIT in environ else []
+    return (
+        [('Preference-Applied', f'wait={environ[WAIT]}')]
+        if WAIT in environ and STREAM not in environ
+        else []
+    )
 
 
 def _has_length(headers: Headers) -> bool:

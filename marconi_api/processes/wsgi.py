@@ -26,7 +26,7 @@ from marconi_api.processes.settings import read_settings
 from marconi_api.processes.waiting.hand_over import Parked, RoomConnection, connection_of
 from marconi_api.wire.failures import BodyTooSlow, MalformedRequest, TooManySlowBodies
 from marconi_api.wire.framing import NEXT_CHUNK, PROTOCOLS
-from marconi_api.wire.waiting import LOOKED, WAIT, Looked
+from marconi_api.wire.waiting import LOOKED, STREAM, WAIT, Looked
 
 try:
     import uwsgi
@@ -119,7 +119,8 @@ class BehindRouters:
         uwsgi then sends nothing, and closes its own copy of the connection.
         """
         looked: Looked = environ[LOOKED]
-        answer = answer._replace(headers=[*answer.headers, *applied(environ)])
+        headers = answer.headers
+        answer = answer._replace(headers=[*headers, *applied(environ)])
         seconds = environ[WAIT]
         if seconds and not looked.found and not self._farewell[0]:
             assert self._room is not None
@@ -133,11 +134,12 @@ class BehindRouters:
                 project=looked.project,
                 seconds=seconds,
                 tried_at=began,
+                stream=environ.get(STREAM),
             )
             if self._room.park(parked, uwsgi.connection_fd()):
                 return []
             # Without Preference-Applied the client sees that it did not wait.
-            answer = answer._replace(headers=answer.headers[: -len(applied(environ))])
+            answer = answer._replace(headers=headers)
         start_response(answer.status, answer.headers)
         return [answer.body]
 

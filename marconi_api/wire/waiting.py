@@ -20,6 +20,12 @@ WAIT = 'marconi.wait'
 #: The member that says what came of it: a :class:`Looked`.
 LOOKED = 'marconi.looked'
 
+#: The member that says that a request asks for a stream, and after which message it begins.
+STREAM = 'marconi.stream'
+
+#: The media type of a stream.
+EVENT_STREAM = 'text/event-stream'
+
 #: Bytes of the body of a request that waits: it is kept for as long.
 LONGEST_BODY = 65536
 
@@ -47,6 +53,11 @@ class Looked(NamedTuple):
     body: bytes
     #: Gives back what was taken, where that can be done.
     give_back: Callable[[], object] | None
+
+
+def wants_stream(request: Request) -> bool:
+    """Whether the request asks for server-sent events, as a browser's EventSource does."""
+    return EVENT_STREAM in request.environ.get('HTTP_ACCEPT', '').lower()
 
 
 def may_wait(request: Request, asked: int | None = None) -> None:

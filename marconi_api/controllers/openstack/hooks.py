@@ -25,12 +25,14 @@ from marconi_api.wire.failures import (
 )
 from marconi_api.wire.replies import JSON
 from marconi_api.wire.requests import Request
+from marconi_api.wire.waiting import wants_stream
 
 
 class IdentityHook(Hook):
     """Learns the project, and holds the headers to docs/protocol-v1.md, 1.1, in the order of 1.2.
 
     :param required: whether ``Client-ID`` and ``X-Project-Id`` must be there
+    :param streams: whether messages can be followed as a stream, which is not JSON
     """
 
     headers = ('Client-ID', 'X-Project-Id')
@@ -42,8 +44,9 @@ class IdentityHook(Hook):
         NotAcceptable,
     )
 
-    def __init__(self, required: bool) -> None:
+    def __init__(self, required: bool, streams: bool = False) -> None:
         self.required = required
+        self._streams = streams
         if required:
             self.raises = (*self.raises, MissingHeader, MissingProject)
 
@@ -52,7 +55,9 @@ class IdentityHook(Hook):
         environ = request.environ
         if environ.get('CONTENT_LENGTH') and _is_form(environ.get('CONTENT_TYPE', '')):
             raise FormEncodedBody
-        if not _accepts_json(environ.get('HTTP_ACCEPT', '')):
+        if not _accepts_json(environ.get('HTTP_ACCEPT', '')) and not (
+            self._streams and wants_stream(request) and _is_of_messages(request)
+        ):
             raise NotAcceptable
         if request.client_id is None and self.required:
             raise MissingHeader('Client-ID')
@@ -116,6 +121,15 @@ def _granted(environ: dict[str, Any], project: str) -> signed_urls.Grant | None:
         )
     except (KeyError, ValueError):
         return None
+
+
+def _is_of_messages(request: Request) -> bool:
+    path = framing.path_as_sent(request.environ).rstrip('/')
+    return (
+        request.environ['REQUEST_METHOD'] == 'GET'
+        and list(request.path_values) == ['queue']
+        and path.endswith('/messages')
+    )
 
 
 def _is_form(content_type: str) -> bool:

@@ -3,11 +3,15 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence, Set
 from typing import Any
+from urllib.parse import parse_qs
 
-from marconi_api import model
+from marconi_api import limits, model
+from marconi_api.errors import InvalidRequest
 from marconi_api.model import READY, Claim, Page, QueueKey
+from marconi_api.model.postgres.tables import message_id
+from marconi_api.wire.replies import Reply
 from marconi_api.wire.requests import Request
-from marconi_api.wire.waiting import WAIT, tell
+from marconi_api.wire.waiting import EVENT_STREAM, STREAM, WAIT, tell
 
 
 def tell_claims(
@@ -57,3 +61,32 @@ def tell_pages(request: Request, pages: Mapping[QueueKey, Page[Any]], states: Se
         takes=False,
         is_untold=not states >= READY,
     )
+
+
+# The milliseconds after which a browser connects anew. It is all that is sent where there is nobody
+# who goes on with the stream.
+_RETRY = b'retry: 1000\n\n'
+
+
+def begin_stream(request: Request, queue: QueueKey, states: Set[str]) -> Reply:
+    """Let somebody go on with a stream of the queue's messages (docs/protocol-v2.md, 6.6).
+
+    It begins after the message that the header Last-Event-ID names, else the parameter ``marker``;
+    where that is empty with the first message, and without either with what comes from now on.
+    """
+    environ = request.environ
+    marker = environ.get('HTTP_LAST_EVENT_ID')
+    if marker is None:
+        query = parse_qs(environ.get('QUERY_STRING', ''), keep_blank_values=True)
+        marker = query['marker'][-1] if 'marker' in query else model.store.readiness.end()
+    if marker and message_id(marker) is None:
+        raise InvalidRequest('A stream begins after a message: marker must be its id, or empty.')
+    environ[WAIT] = limits.in_force.max_stream_seconds
+    environ[STREAM] = marker
+    tell(request, [queue.id], {}, takes=False, is_untold=not states >= READY)
+    headers = (
+        ('Content-Type', f'{EVENT_STREAM}; charset=utf-8'),
+        ('Content-Length', str(len(_RETRY))),
+        ('Cache-Control', 'no-store'),
+    )
+    return Reply(200, _RETRY, headers)

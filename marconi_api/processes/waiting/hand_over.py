@@ -54,6 +54,8 @@ class Parked(NamedTuple):
     seconds: int
     #: When it began to look.
     tried_at: float
+    #: It asks for a stream, which begins after this message; None: for one answer.
+    stream: str | None
 
 
 class RoomConnection:

@@ -186,15 +186,19 @@ class Lines:
         if line := self._lines.get(queue_id):
             self._call(line)
 
+    def call(self, waiter: Waiter) -> None:
+        """Give a listener a turn, unless it tries at this moment."""
+        line = self._lines[waiter.queues[0]]
+        line.turns.append(waiter)
+        self._schedule(line)
+
     def look_again(self) -> None:
         """Let some of those look again that nothing tells of what they wait for."""
         for _ in range(min(MOST_UNTOLD, len(self._untold))):
             number, waiter = self._untold.popitem(last=False)
             self._untold[number] = waiter
             if not waiter.is_trying:
-                line = self._lines[waiter.queues[0]]
-                line.turns.append(waiter)
-                self._schedule(line)
+                self.call(waiter)
 
     # ------------------------------------------------------------ to try
 

@@ -28,6 +28,7 @@ from marconi_api.processes.waiting.hand_over import (
 )
 from marconi_api.processes.waiting.lines import Lines, Try, Waiter
 from marconi_api.processes.waiting.neighbours import Neighbours
+from marconi_api.processes.waiting.streams import COMMENT, COMMENT_EVERY, Stream
 from marconi_api.processes.waiting.timers import Timers
 from marconi_api.processes.waiting.wake_map import WakeMap, slot_of
 from marconi_api.processes.waiting.writing import Writer
@@ -63,7 +64,7 @@ _READ_AT_ONCE = 64
 class Guest:
     """A waiter's connection, and what it gets."""
 
-    __slots__ = ('client', 'descriptor', 'is_gone', 'parked', 'until', 'waiter')
+    __slots__ = ('client', 'descriptor', 'is_gone', 'parked', 'stream', 'until', 'waiter')
 
     def __init__(
         self, parked: Parked, descriptor: int, client: Client | None, until: float
@@ -73,6 +74,7 @@ class Guest:
         self.client = client
         self.until = until
         self.is_gone = False
+        self.stream = None if parked.stream is None else Stream(parked)
         self.waiter: Waiter
 
 
@@ -114,7 +116,8 @@ class Room:
         # Requests that are run for the last time, as their queue is gone.
         self._last_tries: deque[Guest] = deque()
         self._views: dict[int, View] = {}
-        self._existing: set[int] = set()
+        # When it was last known that there are these queues.
+        self._existing: dict[int, float] = {}
         self._to_check: set[int] = set()
         self._is_check_due = False
         self._fences: dict[int, float] = {}
@@ -125,6 +128,8 @@ class Room:
         self._timers = Timers()
         self._poll = select.epoll()
         self._writer = Writer(self._poll, self._on_written)
+        # Streams whose clients have not read what was sent.
+        self._slow: set[int] = set()
         self._undo: dict[int, Callable[[], object]] = {}
         self._buffer = bytearray(LONGEST)
         self._workers: dict[int, socket.socket] = {}
@@ -165,7 +170,7 @@ class Room:
                 elif descriptor in self._workers:
                     self._receive(descriptor)
                 elif descriptor in self._writer:
-                    self._writer.go_on(descriptor)
+                    self._write_on(descriptor)
                 elif guest := self._by_descriptor.get(descriptor):
                     # Nobody reads the answer any more, whatever the events say.
                     self._note_gone(guest, events)
@@ -265,6 +270,10 @@ class Room:
             self._count()
             self._lines.arrive(guest.waiter)
             self._timers.at(until, self._end_time, number)
+            if guest.stream:
+                self._send(guest, guest.stream.head)
+                self._lines.call(guest.waiter)
+                self._comment(number)
 
     def _refuse(self, guest: Guest) -> None:
         self._refused += 1
@@ -297,7 +306,7 @@ class Room:
         if not self._lines.forget(queue_id):
             return
         self._views.pop(queue_id, None)
-        self._existing.discard(queue_id)
+        self._existing.pop(queue_id, None)
         self._to_check.discard(queue_id)
         slot = slot_of(queue_id)
         self._slots[slot] -= 1
@@ -321,11 +330,13 @@ class Room:
 
     def _answer(self, guest: Guest, answer: Answer) -> None:
         self._dismiss(guest)
-        self._writer.send(guest.descriptor, answer.content)
+        # The end of a stream says nothing.
+        self._writer.send(guest.descriptor, b'' if guest.stream else answer.content)
 
     def _dismiss(self, guest: Guest) -> None:
         del self._guests[guest.waiter.number]
         del self._by_descriptor[guest.descriptor]
+        self._slow.discard(guest.waiter.number)
         project = guest.parked.project
         self._by_project[project] -= 1
         if not self._by_project[project]:
@@ -380,6 +391,9 @@ class Room:
         self._timers.at(now + REAP_WITHIN / REAPS, self._reap)
 
     def _on_written(self, descriptor: int, is_sent: bool) -> None:
+        if guest := self._by_descriptor.get(descriptor):
+            # A stream that broke, or was not read.
+            self._note_broken(guest)
         undo = self._undo.pop(descriptor, None)
         if undo and not is_sent:
             self._give_back(undo)
@@ -387,6 +401,62 @@ class Room:
     def _give_back(self, undo: Callable[[], object]) -> None:
         # What cannot be given back now is free when its claim lapses.
         self._asking.do(undo, lambda result: None)
+
+    # ------------------------------------------------------------ streams
+
+    def _send(self, guest: Guest, content: bytes) -> None:
+        assert guest.stream
+        guest.stream.sent_at = time.monotonic()
+        self._writer.send(guest.descriptor, content, is_last=False)
+
+    def _write_on(self, descriptor: int) -> None:
+        self._writer.go_on(descriptor)
+        guest = self._by_descriptor.get(descriptor)
+        if guest and descriptor not in self._writer and guest.waiter.number in self._slow:
+            self._slow.discard(guest.waiter.number)
+            self._lines.call(guest.waiter)
+
+    def _comment(self, number: int) -> None:
+        """Have a stream say something now and then."""
+        guest = self._guests.get(number)
+        if guest is None or guest.stream is None:
+            return
+        due_at = guest.stream.sent_at + COMMENT_EVERY
+        if time.monotonic() >= due_at:
+            if guest.descriptor not in self._writer:
+                self._send(guest, COMMENT)
+            due_at = time.monotonic() + COMMENT_EVERY
+        self._timers.at(due_at, self._comment, number)
+
+    def _end_page(self, turn: Try, reply: 'Reply | Exception') -> None:
+        """Send a page of a stream, and look for the next one."""
+        guest: Guest = turn.waiter.parked
+        assert guest.stream
+        is_bad = isinstance(reply, Exception) or not reply.answer.status.startswith('200')
+        is_away = isinstance(reply, Reply) and reply.is_unavailable
+        stays = (
+            not (is_bad and not is_away)
+            and time.monotonic() < guest.until
+            and guest.waiter.number in self._guests
+            and self._is_there(guest)
+        )
+        self._lines.finish(turn, {}, is_full=False, stays=stays)
+        if isinstance(reply, Exception):
+            log.error('unexpected error', exc_info=reply)
+        elif stays and not is_away:
+            events, has_more = guest.stream.events(reply.answer)
+            if events:
+                self._send(guest, events)
+            if has_more and guest.waiter.number in self._guests:
+                self._lines.call(guest.waiter)
+        if not stays and guest.waiter.number in self._guests:
+            self._answer(guest, guest.parked.otherwise)
+
+    def _note_broken(self, guest: Guest) -> None:
+        """Forget a stream whose connection is closed."""
+        self._dismiss(guest)
+        if not guest.waiter.is_trying:
+            self._lines.leave(guest.waiter)
 
     # ------------------------------------------------------------ wakes
 
@@ -400,8 +470,9 @@ class Room:
         now = time.monotonic()
         if not self._lines.wake(queue_id, count, now):
             return
+        self._existing[queue_id] = now
         line = self._lines.line(queue_id)
-        if line and (line.listeners or line.turns):
+        if line and line.count > len(line.takers) + line.taking:
             is_new = queue_id not in self._fences
             self._fences[queue_id] = FENCE_FIRST
             if is_new:
@@ -461,9 +532,12 @@ class Room:
             queue_id: self._views[queue_id] for queue_id in queue_ids if queue_id in self._views
         }
         ahead = self._interval + LOOKS_BEYOND
-        self._sweeping.do(partial(self._look, queue_ids, views, ahead), self._note_sights)
+        self._sweeping.do(
+            partial(self._look, queue_ids, views, ahead),
+            partial(self._note_sights, time.monotonic()),
+        )
 
-    def _note_sights(self, sights: 'list[Sight] | Exception') -> None:
+    def _note_sights(self, began: float, sights: 'list[Sight] | Exception') -> None:
         if isinstance(sights, Exception):
             # The log has it; the next sweep looks again.
             return
@@ -477,9 +551,9 @@ class Room:
             if sight.is_settled:
                 self._fences.pop(sight.queue_id, None)
             if sight.exists:
-                self._existing.add(sight.queue_id)
-            elif sight.queue_id in self._existing:
-                self._existing.discard(sight.queue_id)
+                self._existing[sight.queue_id] = now
+            elif self._existing.get(sight.queue_id, began) < began:
+                del self._existing[sight.queue_id]
                 self._end_queue(sight.queue_id)
             if sight.is_ready:
                 self._lines.find_ready(sight.queue_id, now)
@@ -493,6 +567,9 @@ class Room:
         for waiter in self._lines.waiters_of(queue_id):
             if not any(other in self._existing for other in waiter.queues):
                 self._lines.leave(waiter)
+                if waiter.parked.stream:
+                    self._answer(waiter.parked, waiter.parked.parked.otherwise)
+                    continue
                 waiter.is_trying = True
                 self._last_tries.append(waiter.parked)
 
@@ -511,12 +588,22 @@ class Room:
             if turn is None:
                 return
             guest = turn.waiter.parked
+            if guest.descriptor in self._writer and guest.stream:
+                # A client that reads slowly: it is called once it has read.
+                self._lines.finish(turn, {}, is_full=True, stays=True)
+                self._slow.add(guest.waiter.number)
+                continue
             if not self._is_there(guest):
                 # What it would have got is the next one's.
                 self._lines.finish(turn, {}, is_full=True, stays=False)
                 self._drop(guest)
                 continue
             self._woken += 1
+            if guest.stream:
+                self._asking.do(
+                    partial(guest.stream.ask, self._application), partial(self._end_page, turn)
+                )
+                continue
             self._asking.do(
                 partial(ask, self._application, guest.parked), partial(self._end_try, turn)
             )

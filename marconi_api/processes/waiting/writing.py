@@ -4,9 +4,18 @@ import os
 import select
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 # Seconds in which a router must have taken an answer.
 PATIENCE = 20.0
+
+
+class _Left(NamedTuple):
+    """What is still to be sent, until when, and whether the connection is closed then."""
+
+    content: memoryview
+    deadline: float
+    is_last: bool
 
 
 class Writer:
@@ -19,7 +28,7 @@ class Writer:
     def __init__(self, poll: select.epoll, on_end: Callable[[int, bool], None]) -> None:
         self._poll = poll
         self._on_end = on_end
-        self._left: dict[int, tuple[memoryview, float]] = {}
+        self._left: dict[int, _Left] = {}
 
     def __contains__(self, descriptor: int) -> bool:
         return descriptor in self._left
@@ -27,34 +36,47 @@ class Writer:
     def __len__(self) -> int:
         return len(self._left)
 
-    def send(self, descriptor: int, content: bytes) -> None:
-        """Send all of it, then close the connection, of which ``poll`` knows already."""
+    def send(self, descriptor: int, content: bytes, is_last: bool = True) -> None:
+        """Send all of it; then close the connection, of which ``poll`` knows already.
+
+        :param is_last: whether it is closed; else more may be sent
+        """
         os.set_blocking(descriptor, False)
-        left = self._write(descriptor, memoryview(content))
-        if left is None:
-            self._end(descriptor, False)
-        elif not left:
-            self._end(descriptor, True)
+        before = self._left.get(descriptor)
+        if before is None:
+            self._send(descriptor, memoryview(content), is_last)
         else:
-            self._left[descriptor] = left, time.monotonic() + PATIENCE
-            self._poll.modify(descriptor, select.EPOLLOUT)
+            # Behind what the connection did not take yet.
+            whole = memoryview(bytes(before.content) + content)
+            self._left[descriptor] = before._replace(content=whole, is_last=is_last)
 
     def go_on(self, descriptor: int) -> None:
         """Send more of what is left: the connection takes it, or is broken."""
-        before, deadline = self._left[descriptor]
-        left = self._write(descriptor, before)
-        if left:
-            self._left[descriptor] = left, deadline
-        else:
-            del self._left[descriptor]
-            self._end(descriptor, left is not None)
+        before = self._left.pop(descriptor)
+        self._send(descriptor, before.content, before.is_last, before)
 
     def give_up(self, now: float) -> None:
-        """End those whose time is over."""
-        for descriptor, (_, deadline) in list(self._left.items()):
-            if deadline <= now:
+        """End those that took nothing for too long."""
+        for descriptor, left in list(self._left.items()):
+            if left.deadline <= now:
                 del self._left[descriptor]
                 self._end(descriptor, False)
+
+    def _send(
+        self, descriptor: int, content: memoryview, is_last: bool, before: '_Left | None' = None
+    ) -> None:
+        left = self._write(descriptor, content)
+        if left is None:
+            self._end(descriptor, False)
+        elif left:
+            is_slow = before is not None and is_last
+            deadline = before.deadline if before and is_slow else time.monotonic() + PATIENCE
+            self._left[descriptor] = _Left(left, deadline, is_last)
+            self._poll.modify(descriptor, select.EPOLLOUT)
+        elif is_last:
+            self._end(descriptor, True)
+        elif before:
+            self._poll.modify(descriptor, 0)
 
     def _write(self, descriptor: int, content: memoryview) -> memoryview | None:
         """What is left of it; None if the connection is broken."""

@@ -49,7 +49,7 @@ VERSION = {
 
 #: What looks at each request before its action. The first has looked at it already, as the
 #: application's hook; it stands here for ``openapi``, since only these paths can be signed.
-HOOKS = (SignedUrlHook(), IdentityHook(required=True))
+HOOKS = (SignedUrlHook(), IdentityHook(required=True, streams=True))
 
 PREFIX = '/v2'
 

@@ -7,6 +7,7 @@ from marconi_api import model
 from marconi_api.controllers.openstack.v1_1 import messages as v1_1
 from marconi_api.controllers.openstack.v1_1.types import PoppedMessages
 from marconi_api.controllers.openstack.v2.types import FoundMessages, NewMessages
+from marconi_api.controllers.openstack.waits import begin_stream
 from marconi_api.model import STATES, NewMessage, Page, PeekedMessage, QueueKey
 from marconi_api.wire.actions import EMPTY, Content, expose
 from marconi_api.wire.documents import text_of
@@ -19,7 +20,7 @@ from marconi_api.wire.values import (
     WordParameter,
     boolean_parameter,
 )
-from marconi_api.wire.waiting import wait_parameter
+from marconi_api.wire.waiting import wait_parameter, wants_stream
 
 state_parameter = WordParameter(*STATES)
 
@@ -54,6 +55,11 @@ class MessagesController(v1_1.MessagesController):
     ) -> Reply:
         """Delete the messages that ``ids`` names, claimed or not; or ``pop`` free ones."""
         return super().delete(request, queue, ids, pop, wait)
+
+    def _get_page(self, request: Request, queue: QueueKey, **query: Any) -> Reply:
+        if wants_stream(request):
+            return begin_stream(request, queue, self.states(query))
+        return super()._get_page(request, queue, **query)
 
     def states(self, query: Mapping[str, Any]) -> Set[str]:
         """One state that is asked for; else the ready ones, with those that are included."""
