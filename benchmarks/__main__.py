@@ -10,7 +10,7 @@ from pathlib import Path
 from benchmarks import machine, report
 from benchmarks.plan import Plan
 
-QUESTIONS = ('framework', 'end_to_end', 'growth', 'peers', 'footprint', 'verdicts')
+QUESTIONS = ('framework', 'end_to_end', 'growth', 'peers', 'footprint', 'verdicts', 'waiting')
 RESULTS = Path(__file__).with_name('results')
 
 
