@@ -11,7 +11,7 @@ from marconi_api import policy
 from marconi_api.controllers.access.policy_file import parse, rules_of
 from marconi_api.controllers.root import DOORS, RootController
 from marconi_api.policy import ROLES, PolicyError, init_policy, narrowed, roles_that_may
-from marconi_api.processes.installation import OPERATOR_FILES
+from marconi_api.processes.installation import CHECKOUT, OPERATOR_FILES
 from marconi_api.processes.settings import SettingsError, complete
 from marconi_api.wire import openapi
 from tests.controllers.client import LaterApi, refusal
@@ -147,6 +147,16 @@ def test_the_description_says_what_is_left() -> None:
         {'Authorization': ['nobody']},
         {'X-Auth-Token': ['nobody']},
     ]
+
+
+def test_the_example_of_the_document_can_be_used() -> None:
+    text = (CHECKOUT / 'docs' / 'security.md').read_text()
+    _, _, after = text.partition('```yaml\n')
+
+    rules = parse(after.partition('```')[0])
+
+    assert len(rules) == 3
+    assert narrowed(rules)['messages:delete_all'] == frozenset()
 
 
 def test_the_settings_are_refused_with_a_file_that_cannot_be_used(tmp_path: Path) -> None:
