@@ -1,6 +1,7 @@
 """`marconi redrive`, also while it is killed."""
 
 import json
+import os
 import random
 import subprocess
 import time
@@ -12,8 +13,12 @@ from marconi_api.model import QueueKey
 from tests.commands.conftest import COMMAND, environment
 
 JOBS = ('--to', 'jobs', '--project', 'acme')
-KILLS = 8
-MESSAGES = 6000
+# So that there are many transactions in which it can be killed.
+SMALL = ('--batch', '7')
+
+#: How often the command is killed; more to look further.
+KILLS = int(os.environ.get('MARCONI_KILL_REDRIVE', '8'))
+MESSAGES = 1000 * KILLS
 
 
 @pytest.fixture
@@ -101,7 +106,7 @@ def test_a_redrive_that_is_killed_again_and_again_loses_nothing_and_doubles_noth
     for kill in range(KILLS + 1):
         before = len(bodies(sql, queue))
         command = subprocess.Popen(
-            [*COMMAND, 'redrive', 'dead', *JOBS, '--yes', '--batch', '7'],
+            [*COMMAND, 'redrive', 'dead', *JOBS, '--yes', *(SMALL if kill < KILLS else ())],
             env=environment(MARCONI_DATABASE_URL=postgres.url),
         )
         if kill < KILLS:
