@@ -44,9 +44,14 @@ class Notifications:
         self._cursor = cast(Cursor, self._connection.cursor())
         try:
             self._cursor.execute(f'LISTEN {channel}')
+            self._cursor.execute('SELECT pg_backend_pid()')
+            [(pid,)] = self._cursor.fetchall()
         except Error:
             self.close()
             raise
+        #: Whether the session is one of PostgreSQL's own. A pooler says LISTEN to one of several
+        #: servers, and passes on what that hears only while it serves us.
+        self.is_direct = pid == self._connection.info.backend_pid
 
     def fileno(self) -> int:
         """Can be read when something arrives."""

@@ -29,6 +29,10 @@ FORGET_AFTER = 60.0
 HEAR_WITHIN = 1.0
 # Wakes are gathered for so long, except for the first one.
 GATHER = 0.01
+_NOT_HEARD = (
+    'notifications do not arrive, as behind a pooler: messages that come through another service '
+    'wake waiting requests by the sweep alone (set waiting.notifications_url; docs/waiting.md)'
+)
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 10.0
 STOP_PATIENCE = 1.0
 
@@ -126,6 +130,8 @@ class Neighbours:
     def _talk(self, session: Notifications) -> None:
         """Talk over a session until it breaks, or it is time to stop."""
         session.notify(f'? {self._name}')
+        if not session.is_direct:
+            log.warning(_NOT_HEARD)
         announce_at, tested_at, told_at = 0.0, inf, 0.0
         is_test_told = False
         while not self._is_stopping:
@@ -155,7 +161,7 @@ class Neighbours:
             _drain(self._to_thread)
             for payload in payloads:
                 if payload == f't {self._name}':
-                    self.hears, tested_at = True, inf
+                    self.hears, tested_at = session.is_direct, inf
                 else:
                     self._note(session, payload)
             if time.monotonic() >= tested_at + HEAR_WITHIN:
@@ -163,11 +169,7 @@ class Neighbours:
                 self.hears = False
                 if not is_test_told:
                     is_test_told = True
-                    log.warning(
-                        'notifications do not arrive, as behind a pooler: messages that come '
-                        'through another instance wake waiting requests by the sweep alone '
-                        '(set waiting.notifications_url; docs/waiting.md)'
-                    )
+                    log.warning(_NOT_HEARD)
         session.notify(f'. {self._name}')
 
     def _announce(self, session: Notifications) -> None:
