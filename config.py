@@ -163,6 +163,8 @@ limits = {
     # Characters of a queue's name, and of a project's id, at most.
     'max_queue_name_length': 64,
     'max_project_length': 256,
+    # Seconds for which a request with an Idempotency-Key is remembered.
+    'idempotency_window': 86400,
 }
 
 signed_urls = {

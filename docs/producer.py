@@ -34,7 +34,8 @@ class Producer:
     def send(self, path, document):
         """The service's answer, asked for again while that can help."""
         content = json.dumps(document).encode()
-        request = urllib.request.Request(self.url + path, content, self.headers)
+        headers = {**self.headers, 'Idempotency-Key': str(uuid.uuid4())}
+        request = urllib.request.Request(self.url + path, content, headers)
         end = time.monotonic() + self.patience
         while True:
             try:
@@ -51,7 +52,7 @@ def pause_after(error):
     """Seconds until it is worth sending the request again; None if it never is."""
     if not isinstance(error, urllib.error.HTTPError):
         return 1
-    if error.code < 500 and error.code != 429:
+    if error.code < 500 and error.code not in (409, 429):
         error.add_note(error.read().decode(errors='replace'))
         return None
     # A proxy may send a date instead of seconds.

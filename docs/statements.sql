@@ -621,6 +621,97 @@ message AS (
 SELECT first_id FROM transaction;
 
 
+-- marconi_post_once: Stores messages under an Idempotency-Key, unless they were stored before.
+WITH the_queue AS MATERIALIZED (SELECT floor FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+   AND floor < 9223372036854775807
+   AND 1 / EXISTS (
+       SELECT FROM id_epoch
+        WHERE only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
+       false)
+          AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1 FOR KEY SHARE),
+numbered AS MATERIALIZED (
+    SELECT (pg_current_xact_id()::text::bigint + %(base)s) << 14 AS first_id,
+           floor
+      FROM the_queue),
+transaction AS MATERIALIZED (
+    SELECT first_id FROM numbered WHERE first_id >= floor),
+remembered AS (
+    INSERT INTO idempotency_keys AS known
+           (queue_id, operation, key, digest, first_id, expires_at)
+    SELECT %(queue_id)s, 0, %(key)s::uuid, %(key_digest)s::uuid, first_id,
+           now() + %(key_window)s * interval '1 second'
+      FROM transaction
+        ON CONFLICT (queue_id, operation, key) DO UPDATE
+       SET digest = CASE WHEN (known.expires_at <= now() OR known.first_id < (SELECT floor FROM the_queue)) THEN excluded.digest ELSE known.digest END,
+           first_id = CASE WHEN (known.expires_at <= now() OR known.first_id < (SELECT floor FROM the_queue)) THEN excluded.first_id ELSE known.first_id END,
+           expires_at = CASE WHEN (known.expires_at <= now() OR known.first_id < (SELECT floor FROM the_queue)) THEN excluded.expires_at ELSE known.expires_at END
+ RETURNING first_id, digest),
+mine AS MATERIALIZED (SELECT first_id FROM transaction JOIN remembered USING (first_id)),
+clock AS MATERIALIZED (
+    SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at),
+posted AS MATERIALIZED (
+    SELECT first_id + place - 1 AS id, ttl, body, CASE WHEN delay > 0 THEN (SELECT at FROM clock) + delay * interval '1 second' END AS held_until
+      FROM mine,
+           unnest(%(ttls)s::int[], %(bodies)s::text[], %(delays)s::int[]) WITH ORDINALITY
+               AS given (ttl, body, delay, place)),
+state AS (
+    INSERT INTO message_states (queue_id, id, held_until, expires_at, client_id, ttl)
+    SELECT %(queue_id)s, id, held_until, now() + ttl * interval '1 second',
+           %(client_id)s::uuid, ttl
+      FROM posted),
+message AS (
+    INSERT INTO messages (queue_id, id, created_at, body)
+    SELECT %(queue_id)s, id, now(), body FROM posted)
+SELECT first_id, digest = %(key_digest)s::uuid, EXISTS (SELECT FROM mine) FROM remembered;
+
+
+-- marconi_post_once_by_attributes: The same, as long as the metadata is what the process knows.
+WITH the_queue AS MATERIALIZED (SELECT floor FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+   AND floor < 9223372036854775807
+   AND 1 / EXISTS (
+       SELECT FROM id_epoch
+        WHERE only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
+       false)
+          AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
+   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s FOR KEY SHARE),
+numbered AS MATERIALIZED (
+    SELECT (pg_current_xact_id()::text::bigint + %(base)s) << 14 AS first_id,
+           floor
+      FROM the_queue),
+transaction AS MATERIALIZED (
+    SELECT first_id FROM numbered WHERE first_id >= floor),
+remembered AS (
+    INSERT INTO idempotency_keys AS known
+           (queue_id, operation, key, digest, first_id, expires_at)
+    SELECT %(queue_id)s, 0, %(key)s::uuid, %(key_digest)s::uuid, first_id,
+           now() + %(key_window)s * interval '1 second'
+      FROM transaction
+        ON CONFLICT (queue_id, operation, key) DO UPDATE
+       SET digest = CASE WHEN (known.expires_at <= now() OR known.first_id < (SELECT floor FROM the_queue)) THEN excluded.digest ELSE known.digest END,
+           first_id = CASE WHEN (known.expires_at <= now() OR known.first_id < (SELECT floor FROM the_queue)) THEN excluded.first_id ELSE known.first_id END,
+           expires_at = CASE WHEN (known.expires_at <= now() OR known.first_id < (SELECT floor FROM the_queue)) THEN excluded.expires_at ELSE known.expires_at END
+ RETURNING first_id, digest),
+mine AS MATERIALIZED (SELECT first_id FROM transaction JOIN remembered USING (first_id)),
+clock AS MATERIALIZED (
+    SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at),
+posted AS MATERIALIZED (
+    SELECT first_id + place - 1 AS id, ttl, body, CASE WHEN delay > 0 THEN (SELECT at FROM clock) + delay * interval '1 second' END AS held_until
+      FROM mine,
+           unnest(%(ttls)s::int[], %(bodies)s::text[], %(delays)s::int[]) WITH ORDINALITY
+               AS given (ttl, body, delay, place)),
+state AS (
+    INSERT INTO message_states (queue_id, id, held_until, expires_at, client_id, ttl)
+    SELECT %(queue_id)s, id, held_until, now() + ttl * interval '1 second',
+           %(client_id)s::uuid, ttl
+      FROM posted),
+message AS (
+    INSERT INTO messages (queue_id, id, created_at, body)
+    SELECT %(queue_id)s, id, now(), body FROM posted)
+SELECT first_id, digest = %(key_digest)s::uuid, EXISTS (SELECT FROM mine) FROM remembered;
+
+
 -- marconi_release: Gives back what a claim still holds.
 WITH the_queue AS MATERIALIZED (SELECT floor FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
       AND floor < 9223372036854775807),

@@ -199,6 +199,36 @@ class StorageUnavailable(MarconiError):
         super().__init__('The storage cannot be used at the moment: try again.')
 
 
+class StorageTooSlow(StorageUnavailable):
+    """PostgreSQL ended a statement at its timeout: the statement did nothing."""
+
+
+class IdempotencyKeyReused(MarconiError):
+    """Another request was sent with this Idempotency-Key; nothing was done."""
+
+    status = 422
+    title = 'Idempotency key reused'
+
+    def __init__(self) -> None:
+        super().__init__(
+            'Another request to this queue had the same Idempotency-Key: send each request with a '
+            'key of its own.'
+        )
+
+
+class IdempotencyKeyInUse(MarconiError):
+    """The first request with this Idempotency-Key has not ended; nothing was done."""
+
+    status = 409
+    title = 'Idempotency key in use'
+
+    def __init__(self) -> None:
+        super().__init__(
+            'The first request with this Idempotency-Key has not ended yet: send the same request '
+            'again in a second.'
+        )
+
+
 class Fault(MarconiError):
     """A fault of the service, which another request cannot avoid."""
 

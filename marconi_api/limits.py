@@ -88,6 +88,7 @@ class Limits:
     max_stream_seconds: int
     max_queue_name_length: int
     max_project_length: int
+    idempotency_window: int
 
     @classmethod
     def from_config(cls, section: Mapping[str, int]) -> 'Limits':
@@ -288,6 +289,7 @@ IN_ORDER: tuple[tuple[str | int, ...], ...] = (
     (1, 'max_stream_seconds', _LONGEST),
     (1, 'max_queue_name_length', MOST_IN_A_NAME),
     (1, 'max_project_length', MOST_IN_A_PROJECT),
+    (1, 'idempotency_window', _LONGEST),
 )
 
 

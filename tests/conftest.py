@@ -58,7 +58,7 @@ LONGEST_FIRST = (
     'test_commands.py',
 )
 
-TABLES = 'queues, messages, message_states, claims, tokens, project_limits'
+TABLES = 'queues, messages, message_states, claims, idempotency_keys, tokens, project_limits'
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -151,6 +151,7 @@ def age(sql: Any) -> Any:
     def pass_by(seconds: float) -> None:
         by = f"interval '{seconds} seconds'"
         sql(f'UPDATE messages SET created_at = created_at - {by}')
+        sql(f'UPDATE idempotency_keys SET expires_at = expires_at - {by}')
         sql(
             f'UPDATE message_states SET held_until = held_until - {by},'
             f' expires_at = expires_at - {by}'

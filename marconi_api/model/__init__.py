@@ -15,6 +15,7 @@ from marconi_api.model.became_ready import ReadyListeners
 from marconi_api.model.claim_sources import ClaimSource
 from marconi_api.model.claims import Claim, Claims
 from marconi_api.model.health import Unhealthy, check_schema, explained
+from marconi_api.model.idempotency import RequestKey
 from marconi_api.model.janitor import Janitor
 from marconi_api.model.messages import (
     READY,
@@ -55,6 +56,7 @@ __all__ = [
     'QueueFilter',
     'QueueKey',
     'ReadyListeners',
+    'RequestKey',
     'Stats',
     'Store',
     'Unhealthy',

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from uuid import uuid4
 
 from marconi_api.errors import StorageUnavailable
+from marconi_api.model.idempotency import REMOVE_EXPIRED
 from marconi_api.model.postgres.database import Database
 from marconi_api.model.postgres.tables import RETIRED
 from marconi_api.model.quiet_stretches import LONGEST, QuietStretches
@@ -21,7 +22,7 @@ _BEFORE_ALL = -(2**63)
 
 
 class Janitor:
-    """Removes dead messages and claims, a small batch at a time.
+    """Removes dead messages, claims and keys of requests, a small batch at a time.
 
     :param interval: seconds between two rounds
     :param batch_size: rows that one statement looks at, and at most removes
@@ -79,7 +80,26 @@ class Janitor:
             for look in looks:
                 if look.dead:
                     self._remove(_REMOVE_CLAIMS, {'queue_id': look.queue_id, 'ids': look.dead})
+        self._remove_keys()
         return removed
+
+    def _remove_keys(self) -> None:
+        """Remove the keys of requests whose time is over, batch after batch.
+
+        Each goes on where the one before ended: the index still holds what is no longer there,
+        for as long as anybody has an old snapshot.
+        """
+        after = '-infinity'
+        while True:
+            parameters = {'after': after, 'batch_size': self._batch_size}
+            try:
+                rows = self._database.rows(REMOVE_EXPIRED, parameters)
+            except StorageUnavailable:
+                log.warning('could not remove the keys of requests whose time is over')
+                return
+            if len(rows) < self._batch_size:
+                return
+            after = max(expires_at for (expires_at,) in rows)
 
     def _learn(self, start: '_Place', looks: list['_Look']) -> None:
         # What lies between two queues, or at the end of one, may get new messages.

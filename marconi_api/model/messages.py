@@ -9,14 +9,18 @@ import msgspec
 from marconi_api import limits
 from marconi_api.errors import (
     HeldByAnotherClaim,
+    IdempotencyKeyInUse,
+    IdempotencyKeyReused,
     InvalidRequest,
     MessageNotFound,
     NotHeldByThisClaim,
     QueueNotFound,
+    StorageTooSlow,
     StorageUnavailable,
 )
 from marconi_api.model.attributes import NO_ATTRIBUTES, Attributes, KnownAttributes
 from marconi_api.model.became_ready import ReadyListeners
+from marconi_api.model.idempotency import POST_REMEMBERED, REMEMBER_POST, RequestKey
 from marconi_api.model.postgres.database import Database, Row
 from marconi_api.model.postgres.dequeue import FOUND, FRESH, find, look_at_returned, report, take
 from marconi_api.model.postgres.low_water_marks import LowWaterMarks
@@ -171,30 +175,44 @@ class Messages:
         messages: Sequence[NewMessage],
         size: int | None = None,
         create: bool = False,
+        key: RequestKey | None = None,
     ) -> list[str]:
         """Store messages, all or none, and return their ids in the order given.
 
         :param client_id: the poster's UUID
         :param size: bytes of the request, if the queue's attributes may limit them
         :param create: whether a queue that is not there is made
+        :param key: by which the request may be sent again: it is then not done again, and the
+            ids are those of the first time
         :raises InvalidRequest: for what the queue, or the service, does not take
         :raises QueueNotFound: if there is no queue, and none is to be made
         :raises QuotaExceeded: if the project would have more than it may have
         :raises RateExceeded: if it posts more messages a second than it may
+        :raises IdempotencyKeyReused: if another request had the key
+        :raises IdempotencyKeyInUse: if the first request with the key does not end in time
         """
         if self._quotas:
             self._quotas.admit_post(queue.project, len(messages), lambda: _bytes_of(messages))
         if size is None and not any(new.ttl is None or new.delay is None for new in messages):
-            return self._post_as_it_is(queue, client_id, messages, create)
-        return self._post_by_attributes(queue, client_id, messages, size, create)
+            return self._post_as_it_is(queue, client_id, messages, create, key)
+        return self._post_by_attributes(queue, client_id, messages, size, create, key)
 
     def _post_as_it_is(
-        self, queue: QueueKey, client_id: str, messages: Sequence[NewMessage], create: bool
+        self,
+        queue: QueueKey,
+        client_id: str,
+        messages: Sequence[NewMessage],
+        create: bool,
+        key: RequestKey | None,
     ) -> list[str]:
         """Post messages that lack nothing, whatever the queue's attributes are."""
         batch = _batch(messages, None, NO_ATTRIBUTES)
         for _ in range(_TRIES_TO_POST):
-            if ids := self._post(_POST, queue, client_id, batch):
+            if ids := (
+                self._post_once(_POST_ONCE, queue, client_id, batch, key)
+                if key
+                else self._post(_POST, queue, client_id, batch)
+            ):
                 return ids
             if self._queues.exists(queue):
                 self._see_to_floor(queue)
@@ -209,6 +227,7 @@ class Messages:
         messages: Sequence[NewMessage],
         size: int | None,
         create: bool,
+        key: RequestKey | None,
     ) -> list[str]:
         """Post what becomes of the messages by the attributes, as often as these change."""
         attributes = self._attributes.recall(queue)
@@ -228,7 +247,11 @@ class Messages:
                 self._make(queue, create)
                 continue
             batch['digest'] = attributes.digest
-            if ids := self._post(_POST_AS_KNOWN, queue, client_id, batch):
+            if ids := (
+                self._post_once(_POST_ONCE_AS_KNOWN, queue, client_id, batch, key)
+                if key
+                else self._post(_POST_AS_KNOWN, queue, client_id, batch)
+            ):
                 return ids
             before, attributes = attributes, self._attributes.read(queue)
             is_current = True
@@ -247,10 +270,36 @@ class Messages:
         """Post by the statement; no ids if it found no such queue, or one purged just now."""
         parameters = {**queue.parameters, 'client_id': client_id, **batch}
         for (first_id,) in self._database.rows(statement, parameters):
-            if self._became_ready:
-                self._became_ready.tell(queue, batch['delays'].count(0))
-            return [public_id(first_id + position) for position in range(len(batch['bodies']))]
+            return self._posted(queue, batch, first_id, is_new=True)
         return []
+
+    def _post_once(
+        self,
+        statement: str,
+        queue: QueueKey,
+        client_id: str,
+        batch: dict[str, Any],
+        key: RequestKey,
+    ) -> list[str]:
+        """The same under a key; the ids of the first time if it was posted before."""
+        parameters = {**queue.parameters, 'client_id': client_id, **batch, **key.parameters}
+        try:
+            rows = self._database.rows(statement, parameters, repeatable=True)
+        except StorageTooSlow as error:
+            raise IdempotencyKeyInUse from error
+        for first_id, is_the_same, is_new in rows:
+            if not is_the_same:
+                raise IdempotencyKeyReused
+            return self._posted(queue, batch, first_id, is_new)
+        return []
+
+    def _posted(
+        self, queue: QueueKey, batch: dict[str, Any], first_id: int, is_new: bool
+    ) -> list[str]:
+        """The ids of the messages, once it is told that they became ready."""
+        if is_new and self._became_ready:
+            self._became_ready.tell(queue, batch['delays'].count(0))
+        return [public_id(first_id + position) for position in range(len(batch['bodies']))]
 
     def _see_to_floor(self, queue: QueueKey) -> None:
         # A post that fails though its queue is there met a purge, or a queue that was made
@@ -445,7 +494,7 @@ def _batch(
 
 # Locking the queue's row holds off its deletion until the post is over, and finds that it
 # exists. Posts do not hinder each other. Below the floor a message would not exist.
-def _post_statement(the_queue: str) -> str:
+def _post_statement(the_queue: str, is_remembered: bool = False) -> str:
     return f"""
     WITH the_queue AS MATERIALIZED ({the_queue} FOR KEY SHARE),
     numbered AS MATERIALIZED (
@@ -453,11 +502,11 @@ def _post_statement(the_queue: str) -> str:
                floor
           FROM the_queue),
     transaction AS MATERIALIZED (
-        SELECT first_id FROM numbered WHERE first_id >= floor),
+        SELECT first_id FROM numbered WHERE first_id >= floor),{REMEMBER_POST if is_remembered else ''}
     {CLOCK},
     posted AS MATERIALIZED (
         SELECT first_id + place - 1 AS id, ttl, body, {due_after('delay')} AS held_until
-          FROM transaction,
+          FROM {'mine' if is_remembered else 'transaction'},
                unnest(%(ttls)s::int[], %(bodies)s::text[], %(delays)s::int[]) WITH ORDINALITY
                    AS given (ttl, body, delay, place)),
     state AS (
@@ -468,12 +517,16 @@ def _post_statement(the_queue: str) -> str:
     message AS (
         INSERT INTO messages (queue_id, id, created_at, body)
         SELECT %(queue_id)s, id, now(), body FROM posted)
-    SELECT first_id FROM transaction
+    {POST_REMEMBERED if is_remembered else 'SELECT first_id FROM transaction'}
     """
 
 
 _POST = Prepared(_post_statement(THE_NUMBERING_QUEUE), 'post')
 _POST_AS_KNOWN = Prepared(_post_statement(THE_NUMBERING_QUEUE + AS_KNOWN), 'post_by_attributes')
+_POST_ONCE = Prepared(_post_statement(THE_NUMBERING_QUEUE, is_remembered=True), 'post_once')
+_POST_ONCE_AS_KNOWN = Prepared(
+    _post_statement(THE_NUMBERING_QUEUE + AS_KNOWN, is_remembered=True), 'post_once_by_attributes'
+)
 
 # A floor is set no higher than the transactions that its statement knew of. A statement that
 # sees such a floor knows of those, too.

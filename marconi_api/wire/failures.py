@@ -55,6 +55,19 @@ class InvalidClientId(MarconiError):
         )
 
 
+class InvalidIdempotencyKey(MarconiError):
+    """``Idempotency-Key`` is not of the form that it must have."""
+
+    status = 400
+    title = 'Invalid idempotency key'
+
+    def __init__(self) -> None:
+        super().__init__(
+            'The header Idempotency-Key must have 1 to 255 visible ASCII characters, in quotation '
+            'marks or without.'
+        )
+
+
 class EmptyProject(MarconiError):
     """``X-Project-Id`` is there but empty."""
 

@@ -68,6 +68,8 @@ GLOSSARY = {
     'pop': 'How many ready messages to delete and return, instead of `ids`.',
     'claim_id': 'The claim that holds the message.',
     'Client-ID': 'The client: a UUID, in any spelling, that a program makes up for itself.',
+    'Idempotency-Key': 'A name that the client makes up for this request, such as a UUID, in order '
+    'to send the request again without having it done twice.',
     'X-Project-Id': 'The project (tenant) to which queues belong.',
     'X-Auth-Token': 'The same token, for clients that cannot send `Authorization`.',
     'X-Roles': 'The roles of the client, separated by commas. The proxy in front sets them.',

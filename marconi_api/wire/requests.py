@@ -14,7 +14,12 @@ from webob.request import BaseRequest
 from marconi_api import limits
 from marconi_api.errors import InvalidQueueName, InvalidRequest
 from marconi_api.wire import framing
-from marconi_api.wire.failures import InvalidBody, InvalidClientId, MissingHeader
+from marconi_api.wire.failures import (
+    InvalidBody,
+    InvalidClientId,
+    InvalidIdempotencyKey,
+    MissingHeader,
+)
 
 
 class Request(BaseRequest):
@@ -73,6 +78,25 @@ class Request(BaseRequest):
         return client_id
 
     @property
+    def idempotency_key(self) -> str | None:
+        """By which name the client may send the request again; None where it has none.
+
+        A string as RFC 8941 writes it, in quotation marks, or the same without them.
+
+        :raises InvalidIdempotencyKey: where it is neither
+        """
+        sent: str | None = self.environ.get('HTTP_IDEMPOTENCY_KEY')
+        if sent is None:
+            return None
+        key = sent.strip(' \t')
+        if key.startswith('"'):
+            quoted = _QUOTED.fullmatch(key)
+            key = _ESCAPED.sub(r'\1', quoted[1]) if quoted else ''
+        if not _KEY.fullmatch(key):
+            raise InvalidIdempotencyKey
+        return key
+
+    @property
     def content_size(self) -> int:
         """Bytes of the body; ``framing`` has seen to it that they are a number."""
         # Python refuses to read thousands of digits; a dozen say already that it is too much.
@@ -104,6 +128,9 @@ class Request(BaseRequest):
             raise InvalidBody('The body must be encoded in UTF-8.') from None
 
 
+_QUOTED = re.compile(r'"((?:[^"\\]|\\["\\])*)"')
+_ESCAPED = re.compile(r'\\(.)')
+_KEY = re.compile('[!-~]{1,255}')
 _CONTROL = re.compile(r'[\x00-\x1f\x7f]')
 
 

@@ -14,7 +14,7 @@ from uuid import UUID
 import pytest
 
 from marconi_api import model
-from marconi_api.model import QueueFilter, QueueKey, messages
+from marconi_api.model import QueueFilter, QueueKey, RequestKey, messages
 from marconi_api.model.postgres.prepared import Prepared
 from tests.model.conftest import CLIENT
 from tests.model.test_plans import parameters_of
@@ -26,7 +26,7 @@ COUNT = 20_000
 CLAIM = '11111111-1111-1111-1111-111111111111'
 
 #: Parts of statements that begin as a statement does.
-PARTS = {'verdicts._BATCH'}
+PARTS = {'verdicts._BATCH', 'idempotency.POST_REMEMBERED', 'messages.POST_REMEMBERED'}
 
 #: Statements whose work is to look at a whole queue, or at all queues.
 COUNTS_ALL = {
@@ -183,6 +183,7 @@ def test_a_statement_looks_at_few_rows_whatever_the_statistics_say(full_queue):
             'slice': 20,
             'me': CLAIM,
             'patience': 90,
+            **RequestKey.of('key', b'').parameters,
         },
         **QueueFilter('a', {'a': '1'}).parameters,
     }
@@ -196,6 +197,8 @@ def test_a_statement_looks_at_few_rows_whatever_the_statistics_say(full_queue):
             given['ids'] = [str(UUID(int=n)) for n in range(1, 11)]
         if '::uuid)' in statement and name.startswith('janitor'):
             given['id'] = str(UUID(int=0))
+        if '%(after)s::timestamptz' in statement:
+            given['after'] = '-infinity'
         if name.startswith('tokens'):
             given |= A_TOKEN
         if name.startswith('quotas'):

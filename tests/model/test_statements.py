@@ -34,6 +34,8 @@ PURPOSES = {
     'pop': 'Takes messages for good.',
     'post': 'Stores messages, all or none.',
     'post_by_attributes': 'The same, as long as the metadata is what the process knows.',
+    'post_once': 'Stores messages under an Idempotency-Key, unless they were stored before.',
+    'post_once_by_attributes': 'The same, as long as the metadata is what the process knows.',
     'release': 'Gives back what a claim still holds.',
     'renew': 'Starts a claim anew.',
     'stats': 'Counts the messages of a queue.',

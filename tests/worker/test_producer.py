@@ -87,20 +87,20 @@ def test_the_tour_shows_what_happens(
     assert take_tour((DOCS / 'producer.md').read_text(), service, tmp_path) == 2
 
 
-def test_a_post_whose_answer_is_lost_is_sent_again_with_the_same_job_id(
+def test_a_post_whose_answer_is_lost_is_sent_again_and_stored_once(
     workshop: Workshop, losing_one: Between
 ) -> None:
     [path] = Producer(losing_one.address, 'acme').post(workshop.queues[0], [{'amount': 5}])
 
     assert losing_one.statuses == [201, 201]
-    first, again = workshop.messages('ready')
-    assert (first['id'] != again['id'], first['body']) == (True, again['body'])
-    assert path.endswith(again['id'])
+    [message] = workshop.messages('ready')
+    assert path.endswith(message['id'])
 
 
-def test_a_job_that_was_posted_twice_is_done_once(workshop: Workshop, losing_one: Between) -> None:
+def test_a_job_that_was_posted_twice_is_done_once(workshop: Workshop) -> None:
     job = {'owner': 'ann', 'amount': 5}
-    Producer(losing_one.address, 'acme').post(workshop.queues[0], [job])
+    for _ in range(2):
+        Producer(workshop.address, 'acme').post(workshop.queues[0], [job])
     assert len(workshop.messages('ready')) == 2
 
     worker = workshop.run(str(DOCS / 'accounts.py'), workshop.address, 'acme', *workshop.queues)

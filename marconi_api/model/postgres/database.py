@@ -29,7 +29,7 @@ import psycopg2
 from psycopg2 import errors as postgres_errors
 from sqlalchemy import make_url
 
-from marconi_api.errors import Fault, MarconiError, StorageUnavailable
+from marconi_api.errors import Fault, MarconiError, StorageTooSlow, StorageUnavailable
 from marconi_api.model.postgres import numbering
 from marconi_api.model.postgres.connection import (
     Connection,
@@ -404,4 +404,6 @@ def _unavailable(error: Exception) -> MarconiError:
     if isinstance(error, psycopg2.DataError) and not isinstance(error, _NUMBERED_OTHERWISE):
         # A value that no column or cast takes will not do the next time either.
         return Fault()
+    if isinstance(error, postgres_errors.QueryCanceled):
+        return StorageTooSlow()
     return StorageUnavailable()

@@ -24,6 +24,7 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
+    SmallInteger,
     Table,
     Text,
     text,
@@ -127,6 +128,25 @@ claims = Table(
     Column('ttl', Integer, nullable=False),
     # The messages it took; it still holds those whose state names it.
     Column('message_ids', ARRAY(BigInteger), nullable=False),
+)
+
+idempotency_keys = Table(
+    'idempotency_keys',
+    metadata,
+    Column('queue_id', BigInteger, primary_key=True, autoincrement=False),
+    # What the request was to do: of idempotency.py.
+    Column('operation', SmallInteger, primary_key=True, autoincrement=False),
+    # 128 bits of a hash of what the client sent as Idempotency-Key.
+    Column('key', PostgresUuid, primary_key=True),
+    # The same of what else the client sent.
+    Column('digest', PostgresUuid, nullable=False),
+    # Of a post the id of its first message, of a claim the id that such a message would have
+    # had. Below the floor the key is forgotten.
+    Column('first_id', BigInteger, nullable=False),
+    # What a claim's request made.
+    Column('claim_id', PostgresUuid),
+    Column('expires_at', _timestamp, nullable=False),
+    Index('idempotency_keys_expiry', 'expires_at'),
 )
 
 id_epoch = Table(

@@ -30,12 +30,25 @@ CIRCUMSTANCES = (
     'no queues',
     'a name whose hash is taken',
     'all messages are parked',
+    'the key of another request',
+    'the key of a request under way',
 )
 
 PLAIN = Example()
 NOWHERE = Example(named={'queue': 'none'})
 UNKNOWN = Example(named={'message': NO_MESSAGE, 'claim': NO_CLAIM})
 HELD = {'message': '{held}'}
+
+_KEY = {'Idempotency-Key': 'key'}
+
+
+def _under_the_key(body: Any) -> dict[int, Example]:
+    """How a request can fail by its key."""
+    return {
+        409: Example(body=body, headers=_KEY, given='the key of a request under way'),
+        422: Example(body=body, headers=_KEY, given='the key of another request'),
+    }
+
 
 Table = dict[tuple[str, str], dict[int, Example]]
 
@@ -82,6 +95,7 @@ V1: Table = {
         201: Example(body=[{'ttl': 60, 'body': {'a': None}}]),
         400: Example(body={}),
         404: Example(body=[{'ttl': 60, 'body': 1}], named={'queue': 'none'}),
+        **_under_the_key([{'ttl': 60, 'body': 1}]),
     },
     ('DELETE', '/v1/queues/{queue}/messages'): {204: Example('ids={message}'), 400: PLAIN},
     ('GET', '/v1/queues/{queue}/messages/{message}'): {200: PLAIN, 404: UNKNOWN},
@@ -138,6 +152,7 @@ def _later(prefix: str) -> Table:
             201: Example(body=post),
             400: Example(body={'messages': []}),
             500: Example(body=post, given='a name whose hash is taken'),
+            **_under_the_key(post),
         },
         ('DELETE', messages): {200: Example('pop=2'), 204: Example('ids={message}'), 400: PLAIN},
         ('GET', message): {200: PLAIN, 404: UNKNOWN},

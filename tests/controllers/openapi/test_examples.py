@@ -5,13 +5,15 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import parse_qs
 
+import psycopg2
 import pytest
 from webtest import TestApp, TestResponse
 
 from marconi_api import model
 from marconi_api.controllers.openstack import signed_urls
-from marconi_api.model import QueueKey
+from marconi_api.model import QueueKey, RequestKey
 from marconi_api.policy import ROLES, roles_that_may
+from marconi_api.processes.embedded.cluster import EmbeddedPostgres
 from marconi_api.wire.doors import alternatives
 
 from ..client import CLIENT_ID, OTHER_CLIENT_ID, PROJECT, Api, LaterApi, id_of
@@ -102,8 +104,33 @@ def circumstances(request: pytest.FixtureRequest, usual: dict[str, str], sql: An
     if given == 'a name whose hash is taken':
         usual['queue'] = 'twin'
         sql('UPDATE queues SET queue_id = %s', QueueKey.of(PROJECT, 'twin').id)
+    if given == 'the key of another request':
+        sql(_REMEMBER_KEY, *_key_parameters())
+    if given == 'the key of a request under way':
+        request.getfixturevalue('under_way')
     client = request.getfixturevalue('api')
     return client
+
+
+_REMEMBER_KEY = """
+    INSERT INTO idempotency_keys (queue_id, operation, key, digest, first_id, expires_at)
+    VALUES (%s, 0, %s, %s, 9223372036854775807, now() + interval '1 hour')"""
+
+
+def _key_parameters() -> tuple[Any, ...]:
+    return (QueueKey.of(PROJECT, 'jobs').id, *RequestKey.of('key', b'another'))
+
+
+@pytest.fixture
+def under_way(postgres: EmbeddedPostgres, sql: Any) -> Iterator[None]:
+    """A request that has the key, and does not end while others have the patience to wait."""
+    other = psycopg2.connect(postgres.url.replace('+psycopg2', ''))
+    model.store.database.rows("SET statement_timeout = '100ms'", {})
+    with other.cursor() as cursor:
+        cursor.execute(_REMEMBER_KEY, _key_parameters())
+        yield
+    other.close()
+    model.store.database.close()
 
 
 def send(api: Api, method: str, path: str, example: Example, usual: dict[str, str]) -> TestResponse:

@@ -5,6 +5,7 @@ from typing import Any
 
 from marconi_api import limits, model
 from marconi_api.controllers.openstack.documents import WITH_CLAIMED, posted_location
+from marconi_api.controllers.openstack.repeats import KEY_FAILURES, KEY_HEADER, request_key
 from marconi_api.controllers.openstack.v1 import types
 from marconi_api.controllers.openstack.v1.queues import queue_href
 from marconi_api.controllers.openstack.v1.types import NewMessage
@@ -119,17 +120,21 @@ class MessagesController:
 
     @expose(
         body=[NewMessage],
-        by_hand=ByHand(body=ListOf(NewMessage, at_least=1, at_most=MOST_IN_A_POST)),
+        by_hand=ByHand(
+            body=ListOf(NewMessage, at_least=1, at_most=MOST_IN_A_POST), headers=(KEY_HEADER,)
+        ),
         needs_client_id=True,
         replies={201: Content(types.Posted, 'Location')},
-        raises=(QueueNotFound,),
+        raises=(QueueNotFound, *KEY_FAILURES),
     )
     def post(self, request: Request, queue: QueueKey, body: list[NewMessage]) -> Reply:
         """Put messages into the queue, all or none (docs/protocol-v1.md, 5.3)."""
         if not body:
             raise InvalidRequest('At least one message is required.')
         messages = [model.NewMessage(text_of(message.body), message.ttl, 0) for message in body]
-        ids = model.store.messages.post(queue, request.require_client_id(), messages)
+        ids = model.store.messages.post(
+            queue, request.require_client_id(), messages, key=request_key(request)
+        )
         path = f'{queue_href(queue)}/messages'
         document = {'resources': [f'{path}/{message}' for message in ids], 'partial': False}
         return json_reply(document, 201, ('Location', posted_location(path, ids)))

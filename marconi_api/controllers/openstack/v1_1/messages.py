@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 from marconi_api import limits, model
 from marconi_api.controllers.openstack.documents import WITH_CLAIMED, posted_location
+from marconi_api.controllers.openstack.repeats import KEY_FAILURES, KEY_HEADER, request_key
 from marconi_api.controllers.openstack.v1_1 import types
 from marconi_api.controllers.openstack.v1_1.controller import Controller
 from marconi_api.controllers.openstack.v1_1.types import NewMessages, read_messages
@@ -112,9 +113,9 @@ class MessagesController(Controller):
         return WITH_CLAIMED if query.get('include_claimed') else READY
 
     @expose(
-        by_hand=ByHand(body='posted_type'),
+        by_hand=ByHand(body='posted_type', headers=(KEY_HEADER,)),
         replies={201: Content(types.Posted, 'Location')},
-        raises=(QueueCollision,),
+        raises=(QueueCollision, *KEY_FAILURES),
     )
     def post(self, request: Request, queue: QueueKey) -> Reply:
         """Put messages into the queue, all or none; the queue is made if it is not there.
@@ -125,7 +126,12 @@ class MessagesController(Controller):
         text = request.read_text(limits.in_force.max_messages_post_size)
         messages = self.new_messages(read_messages(self.posted_type, text))
         ids = model.store.messages.post(
-            queue, client_id, messages, request.content_size, create=True
+            queue,
+            client_id,
+            messages,
+            request.content_size,
+            create=True,
+            key=request_key(request),
         )
         path = f'{self.href(queue)}/messages'
         document = {'resources': [f'{path}/{message}' for message in ids]}

@@ -1,0 +1,16 @@
+"""Requests that a client may send again, by the name that it gives them: ``Idempotency-Key``."""
+
+from marconi_api.errors import IdempotencyKeyInUse, IdempotencyKeyReused
+from marconi_api.model import RequestKey
+from marconi_api.wire.failures import InvalidIdempotencyKey
+from marconi_api.wire.requests import Request
+
+#: The header, and how a request with it can fail: for ``expose``.
+KEY_HEADER = 'Idempotency-Key'
+KEY_FAILURES = (InvalidIdempotencyKey, IdempotencyKeyReused, IdempotencyKeyInUse)
+
+
+def request_key(request: Request) -> RequestKey | None:
+    """The key of a request whose body has been read; None if the client names none."""
+    name = request.idempotency_key
+    return None if name is None else RequestKey.of(name, request.content)
