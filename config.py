@@ -18,6 +18,9 @@ server = {
     # The user that answers requests and runs the embedded PostgreSQL, if root starts Marconi. When
     # it is empty: the user that owns the embedded PostgreSQL's data.
     'user': os.environ.get('MARCONI_USER') or None,
+    # Files in PEM with a certificate and its key, for HTTPS instead of HTTP (docs/security.md).
+    'tls_cert': os.environ.get('MARCONI_TLS_CERT') or None,
+    'tls_key': os.environ.get('MARCONI_TLS_KEY') or None,
     # How many uwsgi worker processes answer requests.
     'processes': 2,
     # How many threads each worker runs; every thread keeps one database connection.

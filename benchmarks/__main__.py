@@ -10,7 +10,9 @@ from pathlib import Path
 from benchmarks import machine, report
 from benchmarks.plan import Plan
 
-QUESTIONS = ('framework', 'end_to_end', 'growth', 'peers', 'footprint', 'verdicts', 'waiting')
+QUESTIONS = (
+    *('framework', 'end_to_end', 'growth', 'peers', 'footprint', 'verdicts', 'waiting', 'access'),
+)
 RESULTS = Path(__file__).with_name('results')
 
 

@@ -19,7 +19,7 @@ import psycopg2
 
 from marconi_api.controllers.access import modes
 from marconi_api.controllers.openstack import signed_urls
-from marconi_api.processes import schema
+from marconi_api.processes import schema, tls
 from marconi_api.processes.children import Companion, name_process
 from marconi_api.processes.databases import KeptPostgres, NamedPostgres, database_of, state_dir_of
 from marconi_api.processes.embedded.server_user import ServerUser
@@ -29,7 +29,7 @@ from marconi_api.processes.listener import Address, Listener
 from marconi_api.processes.signals import StopRequest
 from marconi_api.processes.waiting.hand_over import ADDRESS, DIRECTORY, MAP, SOCKET
 from marconi_api.processes.waiting.wake_map import WakeMap
-from marconi_api.processes.web_server import Uwsgi
+from marconi_api.processes.web_server import Uwsgi, uwsgi_program
 
 log = logging.getLogger(__name__)
 WATCH_INTERVAL = 0.2
@@ -69,6 +69,7 @@ def serve(settings: Any) -> None:
     _raise_descriptor_limit()
     with contextlib.closing(Listener(settings.server, stop)) as listener:
         mode = mode_of_access(settings, listener.address)
+        tls.check(settings.server, uwsgi_program())
         database = database_of(settings)
         with contextlib.ExitStack() as started:
             started.callback(database.stop)
@@ -117,7 +118,8 @@ def _answer_requests(
     _wait_for_room(sockets / SOCKET, stop)
     if stop.is_set():
         return
-    print(f'Marconi is ready at http://{listener.address}', flush=True)
+    scheme = 'https' if tls.is_on(settings.server) else 'http'
+    print(f'Marconi is ready at {scheme}://{listener.address}', flush=True)
     while not stop.wait(WATCH_INTERVAL):
         _look_after(parts)
     _drain(uwsgi, parts, settings.server.drain_seconds)

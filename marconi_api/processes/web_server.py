@@ -7,6 +7,7 @@ import http.client
 import re
 import resource
 import shutil
+import ssl
 import subprocess
 import sys
 import sysconfig
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from marconi_api.limits import Limits
+from marconi_api.processes import tls
 from marconi_api.processes.children import (
     start_child,
     stop_child,
@@ -58,6 +60,7 @@ class Uwsgi:
         user: ServerUser | None,
     ) -> None:
         self._address = listener.address
+        self._has_tls = tls.is_on(settings.server)
         self._stop_timeout = settings.server.stop_timeout
         kept = OVERSIZE_ANSWERED * Limits.from_config(settings.limits).largest_body
         self._is_ready = False
@@ -84,7 +87,7 @@ class Uwsgi:
         """Return when a request is answered, or when ``stop`` is set."""
         deadline = time.monotonic() + READY_TIMEOUT
         while not stop.wait(POLL_INTERVAL):
-            if _is_healthy(self._address):
+            if _is_healthy(self._address, self._has_tls):
                 self._is_ready = True
                 return
             if self._process.poll() is not None:
@@ -141,8 +144,9 @@ def _uwsgi_command(server: Any, listener: int, sockets: Path, kept: int) -> list
     that hangs in its body holds a thread (50 of them: 18 s); without both (http11-socket)
     every idle connection does. They cost about 50 us of CPU time a request, of 500 or more.
     """
+    listens, where = tls.router_option(server, f'fd://{listener}')
     options = {
-        'http': f'fd://{listener}',
+        listens: where,
         'http-keepalive': server.keepalive_timeout,
         # Longer than a worker may take, so that it is never a router that gives up.
         'http-timeout': server.request_timeout + 10,
@@ -192,13 +196,14 @@ def _uwsgi_command(server: Any, listener: int, sockets: Path, kept: int) -> list
         'disable-write-exception',
     ]
     return [
-        _uwsgi_program(),
+        uwsgi_program(),
         *(f'--{flag}' for flag in flags),
         *(f'--{name}={value}' for name, value in options.items()),
     ]
 
 
-def _uwsgi_program() -> str:
+def uwsgi_program() -> str:
+    """The program uwsgi: the one of this environment, else that of the system."""
     for directory in (Path(sys.executable).parent, Path(sysconfig.get_path('scripts'))):
         if (directory / 'uwsgi').exists():
             return str(directory / 'uwsgi')
@@ -208,8 +213,13 @@ def _uwsgi_program() -> str:
     return found
 
 
-def _is_healthy(address: Address) -> bool:
-    connection = http.client.HTTPConnection(address.reachable_host, address.port, timeout=5)
+def _is_healthy(address: Address, has_tls: bool) -> bool:
+    where = address.reachable_host, address.port
+    connection = http.client.HTTPConnection(*where, timeout=5)
+    if has_tls:
+        # It is ourselves, whatever name the certificate has.
+        context = ssl._create_unverified_context()
+        connection = http.client.HTTPSConnection(*where, timeout=5, context=context)
     try:
         connection.request('GET', '/v1/health')
         return connection.getresponse().status == 204
