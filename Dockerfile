@@ -8,7 +8,8 @@ RUN pip install --no-cache-dir /usr/src/marconi && rm -r /usr/src/marconi
 
 # Where the embedded PostgreSQL keeps its data, unless MARCONI_DATABASE_URL names another.
 RUN install --directory --owner=marconi --group=marconi --mode=0700 /var/lib/marconi/data
-ENV MARCONI_DATA_DIR=/var/lib/marconi/data HOST=0.0.0.0 PORT=8888
+# Nobody gets in without a token: docker exec CONTAINER marconi token create --project P --role R
+ENV MARCONI_DATA_DIR=/var/lib/marconi/data HOST=0.0.0.0 PORT=8888 MARCONI_ACCESS=token
 VOLUME /var/lib/marconi/data
 
 USER marconi
