@@ -2,9 +2,9 @@
 
 Settings that depend on the machine come from the environment, so that you need not edit this
 file: ``HOST``, ``PORT``, ``MARCONI_ACCESS``, ``MARCONI_DATABASE_URL``, ``MARCONI_DATA_DIR``,
-``MARCONI_USER``, ``MARCONI_PROGRAMS_DIR`` and ``MARCONI_SIGNING_KEYS``. To change another setting,
-write a file that has only that setting, and name the file in ``MARCONI_CONFIG``. Settings that it
-leaves out have the values of this file. There are two exceptions: a section ``logging`` replaces
+``MARCONI_USER``, ``MARCONI_PROGRAMS_DIR``, ``MARCONI_LOG_FORMAT`` (``plain`` or ``json``) and
+``MARCONI_SIGNING_KEYS``. To change another setting, a file that has only that setting, and
+name the file in ``MARCONI_CONFIG``. Settings that it leaves out have the values of this file. There are two exceptions: a section ``logging`` replaces
 this one as a whole, and `pecan shell` needs the section ``app`` in the file that it is given.
 """
 
@@ -34,6 +34,8 @@ server = {
     # How many seconds a stop first goes on as before, while /readyz says that the service is not
     # ready: as long as a load balancer takes to notice that.
     'drain_seconds': 0,
+    # Whether each request is a line of the log (docs/operating.md, Logs).
+    'access_log': False,
 }
 
 app = {
@@ -225,10 +227,14 @@ logging = {
     'version': 1,
     'disable_existing_loggers': False,
     'formatters': {
-        'line': {'format': '%(asctime)s %(levelname)s %(name)s: %(message)s'},
+        'plain': {'format': '%(asctime)s %(levelname)s %(name)s: %(message)s'},
+        'json': {'()': 'marconi_api.processes.log_lines.JsonLines', '__force_dict__': True},
     },
     'handlers': {
-        'stderr': {'class': 'logging.StreamHandler', 'formatter': 'line'},
+        'stderr': {
+            'class': 'logging.StreamHandler',
+            'formatter': os.environ.get('MARCONI_LOG_FORMAT') or 'plain',
+        },
     },
     'root': {'level': 'INFO', 'handlers': ['stderr']},
 }

@@ -125,7 +125,7 @@ def test_the_page_has_the_commands_that_it_says_are_run() -> None:
 
 @pytest.mark.skipif(shutil.which('curl') is None, reason='the probe is shown with curl')
 def test_the_probe_answers_as_shown(shared_service: Service, tmp_path: Path) -> None:
-    assert take_tour(PAGE, shared_service, tmp_path) == 1
+    assert take_tour(PAGE, shared_service, tmp_path) == 2
 
 
 @pytest.mark.parametrize('release', ['this', 'former'])

@@ -12,6 +12,7 @@ from marconi_api.model import dead_letters
 from marconi_api.model.attributes import Attributes, KnownAttributes
 from marconi_api.model.became_ready import ReadyListeners
 from marconi_api.model.claim_sources import ClaimSource, divide
+from marconi_api.model.handled import handled
 from marconi_api.model.messages import Message, messages_under
 from marconi_api.model.postgres.database import Database, Row
 from marconi_api.model.postgres.dequeue import FOUND, find, report, take
@@ -149,6 +150,7 @@ class Claims:
                 partial(self._tell_of_dead_letters, queue, attributes),
             )
             if taken is not None:
+                handled.add(len(taken))
                 if parameters['ttl'] <= 0:
                     self._became_ready.tell(queue, len(taken))
                 return taken
@@ -167,6 +169,7 @@ class Claims:
         )
         if not identity or not rows:
             raise ClaimNotFound(claim, queue.name, queue.project)
+        handled.add(len(rows))
         ttl, age = rows[0][4:]
         return Claim(identity, ttl, age, messages_under(identity, rows))
 
@@ -182,6 +185,7 @@ class Claims:
         renewed = self._database.rows(_RENEW, parameters, repeatable=True) if identity else []
         if not renewed:
             raise ClaimNotFound(claim, queue.name, queue.project)
+        handled.add(len(renewed))
         if ttl <= 0:
             self._became_ready.tell(queue, len(renewed))
 
@@ -192,6 +196,7 @@ class Claims:
         """
         parameters = {**queue.parameters, 'claim_id': claim_id(claim)}
         count = len(self._database.rows(_RELEASE, parameters, repeatable=True))
+        handled.add(count)
         self._became_ready.tell(queue, count)
         return count
 

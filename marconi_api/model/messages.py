@@ -20,6 +20,7 @@ from marconi_api.errors import (
 )
 from marconi_api.model.attributes import NO_ATTRIBUTES, Attributes, KnownAttributes
 from marconi_api.model.became_ready import ReadyListeners
+from marconi_api.model.handled import handled
 from marconi_api.model.idempotency import POST_REMEMBERED, REMEMBER_POST, RequestKey
 from marconi_api.model.postgres.database import Database, Row
 from marconi_api.model.postgres.dequeue import FOUND, FRESH, find, look_at_returned, report, take
@@ -299,6 +300,8 @@ class Messages:
         """The ids of the messages, once it is told that they became ready."""
         if is_new and self._became_ready:
             self._became_ready.tell(queue, batch['delays'].count(0))
+        if is_new:
+            handled.add(len(batch['bodies']))
         return [public_id(first_id + position) for position in range(len(batch['bodies']))]
 
     def _see_to_floor(self, queue: QueueKey) -> None:
@@ -365,6 +368,7 @@ class Messages:
             patience = Patience(_PATIENCE)
             while not (rows or reached is None or patience.is_over):
                 rows, reached = self._look(wanted, queue, {**parameters, 'after': reached})
+        handled.add(len(rows))
         return rows, None if reached is None else public_id(reached)
 
     def _look(
@@ -397,7 +401,9 @@ class Messages:
     def get_many(self, queue: QueueKey, messages: Sequence[str]) -> list[Message]:
         """Those of the messages that there are, claimed or not, in posting order."""
         parameters = {**queue.parameters, 'ids': _known(messages)}
-        return _messages_in(self._database.rows(_GET, parameters, repeatable=True))
+        found = _messages_in(self._database.rows(_GET, parameters, repeatable=True))
+        handled.add(len(found))
+        return found
 
     def delete(self, queue: QueueKey, message: str, claim: str | None = None) -> None:
         """Delete one message, or see that it is gone.
@@ -416,6 +422,7 @@ class Messages:
                 return
             [(is_deleted, was_claimed, was_held_by_claim)] = rows
             if is_deleted:
+                handled.add(1)
                 return
             if claim is not None and (holder is None or not was_claimed):
                 raise NotHeldByThisClaim(message, claim)
@@ -427,6 +434,7 @@ class Messages:
     def pop(self, queue: QueueKey, limit: int) -> list[PoppedMessage]:
         """Delete up to ``limit`` free messages and return them: those that a claim would take."""
         taken = take(self._database, self._marks, queue, _POP, {'limit': limit}) or []
+        handled.add(len(taken))
         return [PoppedMessage(public_id(row[0]), *row[1:5]) for row in taken]
 
     def delete_unclaimed(self, queue: QueueKey) -> None:
@@ -445,7 +453,9 @@ class Messages:
     def delete_many(self, queue: QueueKey, messages: Sequence[str]) -> int:
         """Delete those of the messages that there are, claimed or not; how many those were."""
         parameters = {**queue.parameters, 'ids': _known(messages)}
-        return len(self._database.rows(_DELETE_MANY, parameters, repeatable=True))
+        count = len(self._database.rows(_DELETE_MANY, parameters, repeatable=True))
+        handled.add(count)
+        return count
 
 
 _TRIES = 5

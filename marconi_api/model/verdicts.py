@@ -12,6 +12,7 @@ from marconi_api import limits
 from marconi_api.errors import ClaimNotFound, InvalidRequest, NotFinished
 from marconi_api.model.became_ready import ReadyListeners
 from marconi_api.model.claims import terms
+from marconi_api.model.handled import handled
 from marconi_api.model.postgres.database import Database, Row
 from marconi_api.model.postgres.prepared import Prepared
 from marconi_api.model.postgres.tables import (
@@ -184,6 +185,7 @@ class Verdicts:
 
     def _told(self, queue: QueueKey, outcomes: list[Outcome]) -> list[Outcome]:
         """The outcomes, once it is told which messages became ready by them."""
+        handled.add(sum(outcome.result == 'done' for outcome in outcomes))
         if self._became_ready:
             became_ready = [
                 outcome.result == 'done' and outcome.state == 'ready' for outcome in outcomes

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from marconi_api.processes.log_lines import REQUEST_ID
 from marconi_api.wire.framing import UNRELIABLE
 from marconi_api.wire.waiting import STREAM, WAIT
 
@@ -40,6 +41,8 @@ def finished(status: str, headers: Headers, environ: Mapping[str, Any], is_last:
         headers = [*headers, ('Content-Length', '0')]
     if is_last or UNRELIABLE in environ or 'HTTP_TRANSFER_ENCODING' in environ:
         headers = [*headers, ('Connection', 'close')]
+    if REQUEST_ID in environ:
+        headers = [*headers, ('X-Openstack-Request-Id', environ[REQUEST_ID])]
     return headers
 
 

@@ -4,6 +4,7 @@ A file that MARCONI_CONFIG names need not say everything. What it lacks comes fr
 config.py that Marconi ships, so that an old copy goes on working with a new Marconi.
 """
 
+import os
 from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any
@@ -20,6 +21,9 @@ _TAKEN_WHOLE = 'logging'
 
 # A section for keystonemiddleware, which may have more than ours says.
 _EXTENDED = 'keystone'
+
+#: What MARCONI_LOG_FORMAT may name.
+LOG_FORMATS = ('plain', 'json')
 
 # What a settings file may define besides its sections is neither: modules, functions, classes.
 _DATA = (Config, str, int, float, list, tuple, type(None))
@@ -55,6 +59,7 @@ def complete(settings: Any) -> None:
     """
     try:
         _merge(settings, conf_from_file(str(OPERATOR_FILES / 'config.py')))
+        _check_log_format()
         if contradiction := (
             limits.contradiction(settings)
             or modes.contradiction(settings)
@@ -99,6 +104,15 @@ def _merge_section(name: str, section: Any, defaults: dict[str, Any]) -> None:
     for setting, value in defaults.items():
         if setting not in dict(section):
             section[setting] = value
+
+
+def _check_log_format() -> None:
+    # config.py takes it as it is, so that a wrong one would be told by a traceback of Python's own.
+    log_format = os.environ.get('MARCONI_LOG_FORMAT')
+    if log_format and log_format not in LOG_FORMATS:
+        raise SettingsError(
+            f'MARCONI_LOG_FORMAT must be {" or ".join(LOG_FORMATS)}, not {log_format!r}'
+        )
 
 
 def _is_number(value: Any) -> bool:

@@ -35,7 +35,7 @@ from sqlalchemy.dialects.postgresql import UUID as PostgresUuid
 metadata = MetaData()
 
 #: The migration that brings the database up to what is written here.
-REVISION = '0006'
+REVISION = '0007'
 
 #: The id of a fresh message, written so that none but the index of fresh ones gives its
 #: order: where all messages were fresh at the last ANALYZE, the planner would else take the

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from marconi_api.limits import Limits
 from marconi_api.model.readiness import Sight, View
+from marconi_api.processes import log_lines
 from marconi_api.processes.answers import Answer
 from marconi_api.processes.waiting.asking import Application, Reply, Threads, ask
 from marconi_api.processes.waiting.clients import Client, Clients
@@ -289,6 +290,7 @@ class Room:
         document = {'title': error.title, 'description': str(error)}
         reply = json_reply(document, error.status, ('Vary', 'Accept'), RETRY_AFTER)
         answer = Answer(reply.status, list(reply.headerlist), b''.join(reply.app_iter))
+        log_lines.end_noted(guest.parked.environ, answer.status, guest.parked.tried_at, 0)
         self._writer.send(guest.descriptor, answer.content)
 
     def _warm(self, queue_id: int) -> float:
@@ -328,8 +330,9 @@ class Room:
             self._lines.leave(guest.waiter)
         self._answer(guest, guest.parked.otherwise)
 
-    def _answer(self, guest: Guest, answer: Answer) -> None:
+    def _answer(self, guest: Guest, answer: Answer, found: int = 0) -> None:
         self._dismiss(guest)
+        log_lines.end_noted(guest.parked.environ, answer.status, guest.parked.tried_at, found)
         # The end of a stream says nothing.
         self._writer.send(guest.descriptor, b'' if guest.stream else answer.content)
 
@@ -455,6 +458,8 @@ class Room:
     def _note_broken(self, guest: Guest) -> None:
         """Forget a stream whose connection is closed."""
         self._dismiss(guest)
+        parked = guest.parked
+        log_lines.end_noted(parked.environ, parked.otherwise.status, parked.tried_at, 0)
         if not guest.waiter.is_trying:
             self._lines.leave(guest.waiter)
 
@@ -636,7 +641,8 @@ class Room:
             return
         if undo:
             self._undo[guest.descriptor] = undo
-        self._answer(guest, reply.answer)
+        found = sum(reply.looked.found.values()) if reply.looked else 0
+        self._answer(guest, reply.answer, found)
 
     def _end_last_try(self, guest: Guest, reply: 'Reply | Exception') -> None:
         if isinstance(reply, Exception) or reply.is_unavailable:
