@@ -50,7 +50,7 @@ taken AS (
                          THEN (SELECT at FROM clock) + %(ttl)s * interval '1 second' + %(grace)s * interval '1 second'
                          ELSE expires_at END
      WHERE ctid = ANY (ARRAY(SELECT place FROM returned UNION ALL SELECT place FROM fresh))
- RETURNING id, ttl, held_until),
+ RETURNING id, ttl, held_until, claim_count),
 claim AS (
     INSERT INTO claims (queue_id, id, started_at, expires_at, ttl, message_ids)
     SELECT %(queue_id)s, %(claim_id)s::uuid,
@@ -58,10 +58,10 @@ claim AS (
            array_agg(id ORDER BY id)
       FROM taken HAVING count(*) > 0)
 SELECT * FROM (
-    SELECT taken.id AS id, taken.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, NULL AS first_fresh, NULL AS first_held, NULL AS now, NULL AS oldest_unfinished, NULL AS transaction, NULL AS is_queue, NULL AS first_alive, NULL AS moved FROM taken, LATERAL (SELECT created_at, body FROM messages
+    SELECT taken.id AS id, taken.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, taken.claim_count AS claim_count, NULL AS first_fresh, NULL AS first_held, NULL AS now, NULL AS oldest_unfinished, NULL AS transaction, NULL AS is_queue, NULL AS first_alive, NULL AS moved FROM taken, LATERAL (SELECT created_at, body FROM messages
                       WHERE queue_id = %(queue_id)s AND id = taken.id LIMIT 1) AS message
      UNION ALL
-    SELECT NULL, NULL, NULL, NULL,
+    SELECT NULL, NULL, NULL, NULL, NULL,
            coalesce(
            (SELECT id FROM fresh_ones WHERE is_ready LIMIT 1),
            (SELECT -id FROM fresh_ones OFFSET 4999 LIMIT 1)),
@@ -173,7 +173,7 @@ taken AS (
                          THEN (SELECT at FROM clock) + %(ttl)s * interval '1 second' + %(grace)s * interval '1 second'
                          ELSE expires_at END
      WHERE ctid = ANY (ARRAY(SELECT place FROM returned UNION ALL SELECT place FROM fresh))
- RETURNING id, ttl, held_until),
+ RETURNING id, ttl, held_until, claim_count),
 claim AS (
     INSERT INTO claims (queue_id, id, started_at, expires_at, ttl, message_ids)
     SELECT %(queue_id)s, %(claim_id)s::uuid,
@@ -181,10 +181,10 @@ claim AS (
            array_agg(id ORDER BY id)
       FROM taken HAVING count(*) > 0)
 SELECT * FROM (
-    SELECT taken.id AS id, taken.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, NULL AS first_fresh, NULL AS first_held, NULL AS now, NULL AS oldest_unfinished, NULL AS transaction, NULL AS is_queue, NULL AS first_alive, NULL AS moved FROM taken, LATERAL (SELECT created_at, body FROM messages
+    SELECT taken.id AS id, taken.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, taken.claim_count AS claim_count, NULL AS first_fresh, NULL AS first_held, NULL AS now, NULL AS oldest_unfinished, NULL AS transaction, NULL AS is_queue, NULL AS first_alive, NULL AS moved FROM taken, LATERAL (SELECT created_at, body FROM messages
                       WHERE queue_id = %(queue_id)s AND id = taken.id LIMIT 1) AS message
      UNION ALL
-    SELECT NULL, NULL, NULL, NULL,
+    SELECT NULL, NULL, NULL, NULL, NULL,
            coalesce(
            (SELECT id FROM fresh_ones WHERE is_ready LIMIT 1),
            (SELECT -id FROM fresh_ones OFFSET 4999 LIMIT 1)),
@@ -254,10 +254,10 @@ WITH the_queue AS MATERIALIZED (SELECT floor FROM queues WHERE queue_id = %(queu
 claim AS MATERIALIZED (
     SELECT ttl, started_at, message_ids FROM claims
      WHERE queue_id = %(queue_id)s AND id = %(claim_id)s::uuid AND expires_at > now()),
-held AS MATERIALIZED (SELECT id, ttl FROM message_states WHERE
+held AS MATERIALIZED (SELECT id, ttl, claim_count FROM message_states WHERE
    queue_id = %(queue_id)s AND id = ANY ((SELECT message_ids FROM claim)::bigint[])
    AND claim_id = %(claim_id)s::uuid AND (claim_id IS NOT NULL AND coalesce(held_until > now(), false)) AND expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue))
-SELECT held.id, held.ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint, message.body,
+SELECT held.id, held.ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint, message.body, held.claim_count,
        claim.ttl, floor(greatest(0, date_part('epoch', now() - claim.started_at)))::bigint
   FROM claim, held,
        LATERAL (SELECT created_at, body FROM messages

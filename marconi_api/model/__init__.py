@@ -20,6 +20,7 @@ from marconi_api.model.janitor import Janitor
 from marconi_api.model.messages import (
     READY,
     STATES,
+    ClaimedMessage,
     Message,
     Messages,
     NewMessage,
@@ -45,6 +46,7 @@ __all__ = [
     'Attributes',
     'Claim',
     'ClaimSource',
+    'ClaimedMessage',
     'KnownAttributes',
     'Message',
     'MessageSummary',

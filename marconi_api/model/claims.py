@@ -13,7 +13,7 @@ from marconi_api.model.attributes import Attributes, KnownAttributes
 from marconi_api.model.became_ready import ReadyListeners
 from marconi_api.model.claim_sources import ClaimSource, divide
 from marconi_api.model.handled import handled
-from marconi_api.model.messages import Message, messages_under
+from marconi_api.model.messages import ClaimedMessage, messages_under
 from marconi_api.model.postgres.database import Database, Row
 from marconi_api.model.postgres.dequeue import FOUND, find, report, take
 from marconi_api.model.postgres.low_water_marks import LowWaterMarks
@@ -45,7 +45,7 @@ class Claim:
     id: str
     ttl: int
     age: int
-    messages: list[Message]
+    messages: list[ClaimedMessage]
 
 
 def terms(ttl: int | None, grace: int | None) -> tuple[int, int]:
@@ -170,7 +170,7 @@ class Claims:
         if not identity or not rows:
             raise ClaimNotFound(claim, queue.name, queue.project)
         handled.add(len(rows))
-        ttl, age = rows[0][4:]
+        ttl, age = rows[0][5:]
         return Claim(identity, ttl, age, messages_under(identity, rows))
 
     def renew(self, queue: QueueKey, claim: str, ttl: int | None, grace: int | None) -> None:
@@ -220,7 +220,7 @@ def _create_statement(
         UPDATE message_states
            SET claim_id = %(claim_id)s::uuid, claim_count = claim_count + 1, {HELD_FOR}
          WHERE {FOUND}
-     RETURNING id, ttl, held_until),
+     RETURNING id, ttl, held_until, claim_count),
     claim AS (
         INSERT INTO claims (queue_id, id, started_at, expires_at, ttl, message_ids)
         SELECT %(queue_id)s, %(claim_id)s::uuid,
@@ -235,6 +235,7 @@ _CLAIMED = {
     'ttl': 'taken.ttl',
     'age': AGE_OF.format('message.created_at'),
     'body': 'message.body',
+    'claim_count': 'taken.claim_count',
 }
 _TAKEN = f'taken, {body_of("taken")}'
 
@@ -261,8 +262,8 @@ _GET = Prepared(
     claim AS MATERIALIZED (
         SELECT ttl, started_at, message_ids FROM claims
          WHERE queue_id = %(queue_id)s AND id = %(claim_id)s::uuid AND expires_at > now()),
-    held AS MATERIALIZED (SELECT id, ttl FROM message_states WHERE {_HELD})
-    SELECT held.id, held.ttl, {AGE_OF.format('message.created_at')}, message.body,
+    held AS MATERIALIZED (SELECT id, ttl, claim_count FROM message_states WHERE {_HELD})
+    SELECT held.id, held.ttl, {AGE_OF.format('message.created_at')}, message.body, held.claim_count,
            claim.ttl, {AGE_OF.format('claim.started_at')}
       FROM claim, held,
            {body_of('held')}

@@ -72,6 +72,12 @@ class Message(msgspec.Struct, frozen=True):
     claim: str | None = None
 
 
+class ClaimedMessage(Message, frozen=True):
+    """A message that a claim holds; ``claim_count``: how often it was handed out, this time too."""
+
+    claim_count: int = 1
+
+
 class PoppedMessage(msgspec.Struct, frozen=True):
     """A message that is gone from the queue; ``claim_count``: how often it was handed out."""
 
@@ -130,9 +136,11 @@ STATES = {
 READY = frozenset({'ready'})
 
 
-def messages_under(claim: str, rows: Iterable[Row]) -> list[Message]:
-    """The messages in rows that begin with id, ttl, age and body, all under one claim."""
-    return [Message(public_id(row[0]), row[1], row[2], row[3], claim) for row in rows]
+def messages_under(claim: str, rows: Iterable[Row]) -> list[ClaimedMessage]:
+    """The messages in rows that begin with id, ttl, age, body and count, all under one claim."""
+    return [
+        ClaimedMessage(public_id(row[0]), row[1], row[2], row[3], claim, row[4]) for row in rows
+    ]
 
 
 def _messages_in(rows: Iterable[Row]) -> list[Message]:

@@ -60,7 +60,7 @@ GLOSSARY = {
     'name': 'Only queues whose names contain this text.',
     'with_count': 'Whether to count all queues of the project.',
     'filter': 'Any other parameter: only queues whose metadata has this member with this value.',
-    'echo': 'Whether to show messages that the same `Client-ID` posted.',
+    'echo': 'Whether to show messages that the same `Client-ID` posted. With `state` the default is true.',
     'include_claimed': 'Whether to show messages that are claimed.',
     'include_delayed': 'Whether to show messages whose delay is not over.',
     'state': 'Only messages in this state.',

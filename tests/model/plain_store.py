@@ -21,6 +21,7 @@ from marconi_api.errors import (
 )
 from marconi_api.model import (
     Claim,
+    ClaimedMessage,
     Message,
     MessageSummary,
     Outcome,
@@ -334,7 +335,11 @@ class PlainStore:
             message.claim_count += 1
         ids = [message.id for message in taken]
         self.claims[name, claim] = Reserved(ids, ttl, self.now, self.after(ttl))
-        return Claim(claim, ttl, 0, [Message(*self.told(message)) for message in taken])
+        return Claim(claim, ttl, 0, self.claimed(taken))
+
+    def claimed(self, messages: list[Kept]) -> list[ClaimedMessage]:
+        """Messages of a claim, as it tells them."""
+        return [ClaimedMessage(*self.told(message), message.claim_count) for message in messages]
 
     def put_away(self, name: str, message: Kept) -> None:
         """Move a dead letter to the queue that is named for it, or park it."""
@@ -358,8 +363,7 @@ class PlainStore:
     def get_claim(self, name: str, claim: str) -> Claim:
         held = self.held(name, claim)
         reserved = self.claims[name, claim]
-        messages = [Message(*self.told(message)) for message in held]
-        return Claim(claim, reserved.ttl, self.since(reserved.started_at), messages)
+        return Claim(claim, reserved.ttl, self.since(reserved.started_at), self.claimed(held))
 
     def renew(self, name: str, claim: str, ttl: int, grace: int) -> None:
         # One that holds nothing any more is refused, though known for longer.

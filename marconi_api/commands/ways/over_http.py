@@ -11,7 +11,7 @@ from marconi_api.commands.failures import NothingFound, WrongUse
 from marconi_api.commands.terminal import progress
 from marconi_api.commands.ways.client import Client, NotThere, Unfinished
 from marconi_api.commands.ways.way import Details, End, QueueLine, Told
-from marconi_api.model import Claim, PeekedMessage
+from marconi_api.model import Claim, ClaimedMessage, PeekedMessage
 from marconi_api.model.postgres.tables import message_id
 
 
@@ -144,10 +144,14 @@ class OverHttp:
         _, answer = self._client.call('POST', f'{path}?limit={limit}', terms)
         if not answer:
             return None
-        messages = [_peeked(message) for message in self._client.read(answer, _Messages).messages]
+        found = [_peeked(message) for message in self._client.read(answer, _Messages).messages]
+        messages = [
+            ClaimedMessage(one.id, one.ttl, one.age, one.body, one.claim, one.claim_count)
+            for one in found
+        ]
         claim = messages[0].claim or ''
         made = self._client.get(f'{path}/{_segment(claim)}', _Claim)
-        return Claim(claim, made.ttl, made.age, list(messages))
+        return Claim(claim, made.ttl, made.age, messages)
 
     def release(self, queue: str, identity: str) -> int:
         """Let the messages of a claim, or one message, be claimed."""

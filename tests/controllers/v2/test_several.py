@@ -40,6 +40,7 @@ def test_each_message_says_which_queue_and_claim_it_belongs_to(
         'body': 1,
         'queue': 'urgent',
         'claim_id': urgent['id'],
+        'claim_count': 1,
     }
     assert normal == {
         'queue': 'normal',
@@ -236,3 +237,28 @@ def test_an_unknown_state_is_refused(api: LaterApi) -> None:
 
     assert refusal(response) == (400, 'Invalid parameter')
     assert 'one of ready, claimed, delayed, parked is required' in response.text
+
+
+def test_a_claim_across_queues_tells_how_often_each_message_was_handed_out(api: LaterApi) -> None:
+    api.make_queue()
+    api.post_messages('a')
+    api.delete(api.claim().href)
+
+    claimed = api.post('/v2/claims', {'queues': [{'name': 'jobs'}]}).json
+
+    assert [message['claim_count'] for message in claimed['messages']] == [2]
+
+
+@pytest.mark.parametrize('path', ['/v2/messages?queue=jobs&', '/v2/queues/jobs/messages?'])
+def test_a_list_by_state_shows_ones_own_messages_unless_echo_is_false(
+    api: LaterApi, path: str
+) -> None:
+    api.make_queue()
+    api.post_messages('a')
+
+    def shown(query: str) -> list[int]:
+        return [message['claim_count'] for message in api.get(path + query).json['messages']]
+
+    assert shown('state=ready') == shown('state=ready&echo=true') == [0]
+    assert shown('state=ready&echo=false') == []
+    assert api.get(path).json['messages'] == []

@@ -90,7 +90,7 @@ class MessagesController(Controller):
             queue,
             marker=query.get('marker'),
             limit=limits.in_force.messages_on_page(query.get('limit')),
-            excluding_client=None if query.get('echo') else request.require_client_id(),
+            excluding_client=None if self.shows_own(query) else request.require_client_id(),
             states=self.states(query),
         )
         tell_pages(request, {queue: messages}, self.states(query))
@@ -99,6 +99,10 @@ class MessagesController(Controller):
             [next_link(f'{href}/messages', query, marker=messages.next)] if messages.next else []
         )
         return json_reply({'messages': self.documents(href, messages), 'links': links})
+
+    def shows_own(self, query: Mapping[str, Any]) -> bool:
+        """Whether a page shows what the same client posted."""
+        return bool(query.get('echo'))
 
     def lister(self, query: Mapping[str, Any]) -> Callable[..., Page[Any]]:
         """What finds the messages on a page."""

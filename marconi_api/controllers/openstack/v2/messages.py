@@ -25,6 +25,11 @@ from marconi_api.wire.waiting import wait_parameter, wants_stream
 state_parameter = WordParameter(*STATES)
 
 
+def shows_own(query: Mapping[str, Any]) -> bool:
+    """Whether a list shows what the same client posted: if it does not say, where it names a state."""
+    return bool(query.get('echo', 'state' in query))
+
+
 class MessagesController(v1_1.MessagesController):
     """``/v2/queues/{queue}/messages``."""
 
@@ -68,17 +73,21 @@ class MessagesController(v1_1.MessagesController):
         return super().states(query) | ({'delayed'} if query.get('include_delayed') else set())
 
     def lister(self, query: Mapping[str, Any]) -> Callable[..., Page[Any]]:
-        """What finds the messages on a page; of parked ones, also why they are."""
-        return (
-            model.store.messages.peek if query.get('state') == 'parked' else super().lister(query)
-        )
+        """What finds the messages on a page; with more of each where a state is named."""
+        return model.store.messages.peek if 'state' in query else super().lister(query)
+
+    def shows_own(self, query: Mapping[str, Any]) -> bool:
+        """Whether a page shows what the same client posted."""
+        return shows_own(query)
 
     def documents(self, queue_href: str, messages: Sequence[Any]) -> list[dict[str, Any]]:
         """The messages on a page as they are shown: with the reason, if it was looked for."""
         shown = super().documents(queue_href, messages)
         for document, message in zip(shown, messages, strict=True):
             if isinstance(message, PeekedMessage):
-                document['reason'] = message.reason
+                document['claim_count'] = message.claim_count
+                if message.state == 'parked':
+                    document['reason'] = message.reason
         return shown
 
     def new_messages(self, sent: list[Any]) -> list[NewMessage]:

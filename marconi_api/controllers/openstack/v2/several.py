@@ -6,7 +6,7 @@ from marconi_api import limits, model
 from marconi_api.controllers.access.queues import queue_named
 from marconi_api.controllers.openstack.v1_1.controller import Controller
 from marconi_api.controllers.openstack.v1_1.messages import message_documents
-from marconi_api.controllers.openstack.v2.messages import state_parameter
+from marconi_api.controllers.openstack.v2.messages import shows_own, state_parameter
 from marconi_api.controllers.openstack.v2.types import (
     ClaimedAcrossQueues,
     NewClaimAcrossQueues,
@@ -57,9 +57,18 @@ class ClaimsAcrossQueuesController(Controller):
         tell_claims(request, keys, claims, limit)
         document = {
             'messages': [
-                {**shown, 'queue': queue.name, 'claim_id': claim.id}
+                {
+                    **shown,
+                    'queue': queue.name,
+                    'claim_id': claim.id,
+                    'claim_count': message.claim_count,
+                }
                 for queue, claim in claims
-                for shown in message_documents(self.href(queue), claim.messages)
+                for message, shown in zip(
+                    claim.messages,
+                    message_documents(self.href(queue), claim.messages),
+                    strict=True,
+                )
             ],
             'claims': [
                 {
@@ -110,7 +119,7 @@ class MessagesOfQueuesController(Controller):
                 key,
                 markers[key] or None,
                 limits.in_force.messages_on_page(query.get('limit')),
-                None if query.get('echo') else request.require_client_id(),
+                None if shows_own(query) else request.require_client_id(),
                 states,
                 walks_on=False,
             )

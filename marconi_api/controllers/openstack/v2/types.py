@@ -34,8 +34,9 @@ class NewMessages(types.NewMessages):
 
 
 class FoundMessage(types.Message):
-    """A message; with why it is parked, on a page of parked ones."""
+    """A message; in a list by state with its count, and with why it is parked if it is."""
 
+    claim_count = wtypes.wsattr(natural)
     reason = wtypes.wsattr(nullable_string)
 
 
@@ -180,6 +181,7 @@ class MessageOfQueue(types.Message):
 
     queue = wtypes.wsattr(string, mandatory=True)
     claim_id = wtypes.wsattr(string, mandatory=True)
+    claim_count = wtypes.wsattr(natural, mandatory=True)
 
 
 class ClaimOfQueue(wtypes.Base):
