@@ -93,7 +93,7 @@ def _run(argv: Sequence[str] | None) -> int:
 
 
 def _failed(reason: str, exit_code: int = _FAILED) -> int:
-    terminal.tell(f'marconi: {" ".join(reason.split())}')
+    terminal.tell(f'marconi: {" ".join(map(str.strip, reason.splitlines()))}')
     return exit_code
 
 
