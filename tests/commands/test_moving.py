@@ -17,7 +17,7 @@ JOBS = ('--to', 'jobs', '--project', 'acme')
 SMALL = ('--batch', '7')
 
 #: How often the command is killed; more to look further.
-KILLS = int(os.environ.get('MARCONI_KILL_REDRIVE', '8'))
+KILLS = int(os.environ.get('MARCONI_KILL_REDRIVE', '4'))
 MESSAGES = 1000 * KILLS
 
 
