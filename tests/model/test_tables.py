@@ -31,7 +31,8 @@ def statements():
         for name, value in vars(importlib.import_module(f'marconi_api.model.{module}')).items():
             if isinstance(value, dict) and name.isupper():
                 for place, statement in enumerate(value.values()):
-                    yield f'{name} {place}', statement
+                    if isinstance(statement, str):
+                        yield f'{name} {place}', statement
             elif isinstance(value, str) and re.match(
                 r'\s+(WITH|SELECT|INSERT|UPDATE|DELETE)', value
             ):
