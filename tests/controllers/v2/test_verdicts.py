@@ -348,9 +348,11 @@ def test_a_page_of_parked_messages_tells_why_they_are(
     page = api.listed('echo=true&state=parked')
 
     assert [message['reason'] for message in page] == [f'not {id}' for id in parked] + [None]
-    assert all(message.keys() == whole | {'reason'} for message in page)
+    assert all(message.keys() == whole | {'claim_count', 'reason'} for message in page)
     [other, *_] = api.listed('echo=true&state=ready')
-    assert other.keys() == whole
+    assert other.keys() == whole | {'claim_count'}
+    [without_state, *_] = api.listed('echo=true')
+    assert without_state.keys() == whole
 
 
 def test_all_of_them_are_kicked(api: LaterApi, parked: list[str]) -> None:
