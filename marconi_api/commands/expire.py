@@ -2,11 +2,8 @@
 
 import argparse
 
-from marconi_api import model
-from marconi_api.app import prepare
-from marconi_api.processes import schema
+from marconi_api.commands.store import open_store
 from marconi_api.processes.children import name_process
-from marconi_api.processes.settings import read_settings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,11 +18,9 @@ def run(arguments: argparse.Namespace) -> None:
 
     `marconi serve` does this by itself. Several of these commands may run at once.
     """
-    settings = read_settings()
-    prepare(settings)
-    schema.check(settings.database.url)
+    janitor = open_store().janitor
     if arguments.forever:
         name_process('marconi-janitor')
-        model.store.janitor.run_forever()
+        janitor.run_forever()
     else:
-        model.store.janitor.run_once()
+        janitor.run_once()

@@ -1,13 +1,13 @@
 """``marconi quota``."""
 
 import argparse
-import sys
 
-from marconi_api import model
-from marconi_api.app import prepare
+from marconi_api.commands import terminal
+from marconi_api.commands.failures import WrongUse
+from marconi_api.commands.store import open_store
 from marconi_api.model.quotas import SETTINGS
-from marconi_api.processes import schema
-from marconi_api.processes.settings import read_settings
+
+_DEFAULT = 'default'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,24 +28,26 @@ def run(arguments: argparse.Namespace) -> None:
 
     A service goes by it half a minute later, if it looks at limits: see quota in config.py.
     """
-    settings = read_settings()
-    prepare(settings)
-    schema.check(settings.database.url)
-    quotas, project = model.store.quotas, arguments.project
-    if arguments.verb == 'set' and arguments.value == 'default':
+    value = _number(arguments.value) if arguments.verb == 'set' else None
+    quotas, project = open_store().quotas, arguments.project
+    if arguments.verb == 'set' and arguments.value == _DEFAULT:
         quotas.reset(project, arguments.setting)
     elif arguments.verb == 'set':
-        quotas.set(project, arguments.setting, _number(arguments.value))
-    for setting, value in quotas.show(project).items():
-        print(setting, 'none' if value is None else value)
+        quotas.set(project, arguments.setting, value)
+    for setting, limit in quotas.show(project).items():
+        terminal.show(f'{setting} {"none" if limit is None else limit}')
     if not quotas.is_on:
-        print('no service looks at this: set quota.overrides in its settings', file=sys.stderr)
+        terminal.tell('no service looks at this: set quota.overrides in its settings')
 
 
 def _number(text: str) -> int | None:
-    """A number, or None for none."""
-    if text == 'none':
+    """A number, or None for none and for default.
+
+    :raises WrongUse: if it is something else
+    """
+    if text in ('none', _DEFAULT):
         return None
-    if not text.isascii() or not text.isdigit():
-        raise SystemExit(f'marconi: {text!r} must be a number from 0, none or default')
+    # Python reads no number of thousands of digits.
+    if not text.isascii() or not text.isdigit() or len(text) > 19:
+        raise WrongUse(f'{text[:40]!r} must be a number from 0 to 2^63 - 1, none or default')
     return int(text)

@@ -5,14 +5,11 @@ import re
 import sys
 from datetime import datetime
 
-from marconi_api import model
-from marconi_api.app import prepare
+from marconi_api.commands.store import open_store
 from marconi_api.errors import MarconiError
-from marconi_api.model.tokens import Token
+from marconi_api.model.tokens import Token, Tokens
 from marconi_api.policy import ROLES
-from marconi_api.processes import schema
 from marconi_api.processes.failures import ServiceError
-from marconi_api.processes.settings import read_settings
 
 _UNITS = {'m': 60, 'h': 3600, 'd': 86400, 'w': 7 * 86400}
 
@@ -62,33 +59,31 @@ def run(arguments: argparse.Namespace) -> None:
 
     A token is shown once. It is sent as "Authorization: Bearer TOKEN" or "X-Auth-Token: TOKEN".
     """
-    settings = read_settings()
-    prepare(settings)
-    schema.check(settings.database.url)
+    tokens = open_store().tokens
     try:
-        _VERBS[arguments.verb](arguments)
+        _VERBS[arguments.verb](tokens, arguments)
     except MarconiError as error:
         # What the database has to say is in the log.
         raise ServiceError(str(error)) from None
 
 
-def _create(arguments: argparse.Namespace) -> None:
-    made = model.store.tokens.create(
+def _create(tokens: Tokens, arguments: argparse.Namespace) -> None:
+    made = tokens.create(
         arguments.project, arguments.role, arguments.name, arguments.queue, arguments.expires
     )
     print(made.text)
     print(f'token {made.token.id} is not shown again: keep it safe', file=sys.stderr)
 
 
-def _list(arguments: argparse.Namespace) -> None:
-    for token in model.store.tokens.list(arguments.project):
+def _list(tokens: Tokens, arguments: argparse.Namespace) -> None:
+    for token in tokens.list(arguments.project):
         print(_line(token))
 
 
-def _revoke(arguments: argparse.Namespace) -> None:
+def _revoke(tokens: Tokens, arguments: argparse.Namespace) -> None:
     # Who has the whole token at hand need not take it apart.
     token_id = arguments.id.removeprefix('mrc_').partition('_')[0]
-    model.store.tokens.revoke(token_id)
+    tokens.revoke(token_id)
     print(
         f'token {token_id} is revoked; a process that remembers it may accept it for '
         'access.cache_seconds more',

@@ -22,12 +22,32 @@ OVER_ALL_QUEUES = {
     '_NEXT_QUEUE',
     '_LOOK_AT_MESSAGES',
     '_LOOK_AT_CLAIMS',
+    # Over those of a project, and those that are waited for.
+    '_COUNT_QUEUES_OF_PROJECT',
+    '_COUNT_MESSAGES',
+    '_COUNT_BYTES',
+    '_LOOK',
 }
+
+
+_MODULES = (
+    'queues',
+    'messages',
+    'claims',
+    'verdicts',
+    'janitor',
+    'admin',
+    'redrive',
+    'readiness',
+    'quotas',
+    'tokens',
+    'idempotency',
+)
 
 
 def statements():
     """Every statement of the repositories, by name."""
-    for module in ('queues', 'messages', 'claims', 'verdicts', 'janitor', 'admin'):
+    for module in _MODULES:
         for name, value in vars(importlib.import_module(f'marconi_api.model.{module}')).items():
             if isinstance(value, dict) and name.isupper():
                 for place, statement in enumerate(value.values()):

@@ -6,10 +6,10 @@ from contextlib import suppress
 from typing import Any
 from uuid import uuid4
 
-from marconi_api import limits, model
-from marconi_api.app import prepare
+from marconi_api import limits
 from marconi_api.commands.failures import NothingFound
 from marconi_api.commands.interrupts import end_soon_at_ctrl_c
+from marconi_api.commands.store import open_store
 from marconi_api.commands.ways.way import Details, End, QueueLine, Told
 from marconi_api.controllers.openstack.v2.types import NewMessages
 from marconi_api.errors import InvalidQueueName, InvalidRequest, NotFinished
@@ -17,32 +17,25 @@ from marconi_api.model import Claim, NewMessage, PeekedMessage, QueueKey, Store
 from marconi_api.model.admin import QueueAdmin
 from marconi_api.model.postgres.tables import message_id
 from marconi_api.model.queues import MessageSummary
-from marconi_api.processes import schema
-from marconi_api.processes.installation import database_url
-from marconi_api.processes.settings import read_settings
 from marconi_api.wire.documents import read_document
 
 # As of a project's that clients cannot name.
 _SEPARATOR = ','
 
 
-def open_store() -> Store:
-    """The store that the settings name, whose schema is current."""
-    settings = read_settings()
+def open_quietly() -> Store:
+    """The store; see :func:`open_store`."""
     # What goes wrong is told in the one line with which the command ends.
     logging.disable(logging.WARNING)
     end_soon_at_ctrl_c()
-    if url := database_url(settings):
-        schema.check(url)
-    prepare(settings)
-    return model.store
+    return open_store()
 
 
 class Direct:
     """The queues of one project on the database; see ``Way``."""
 
     def __init__(self, project: str) -> None:
-        self._store = open_store()
+        self._store = open_quietly()
         limits.in_force.check_project(project)
         if _SEPARATOR in project or not project.isprintable():
             raise InvalidQueueName('A project is named without commas and control characters.')

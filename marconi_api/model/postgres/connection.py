@@ -137,15 +137,16 @@ class _Watch:
     def _run(self) -> None:
         while True:
             time.sleep(_WATCH_INTERVAL)
-            now = time.monotonic()
-            with self._lock:
-                connections = list(self._connections)
-            for connection in connections:
-                if connection.ends_at < now:
-                    connection.cut()
-            # A process that is idle need not keep the connection of a thread that has ended.
-            del connections
-            connection = None  # type: ignore[assignment]
+            self._look()
+
+    def _look(self) -> None:
+        # Not part of the loop, which would keep what it saw last alive while it sleeps.
+        now = time.monotonic()
+        with self._lock:
+            connections = list(self._connections)
+        for connection in connections:
+            if connection.ends_at < now:
+                connection.cut()
 
 
 _watch = _Watch()

@@ -13,6 +13,7 @@ from functools import partial
 from math import inf
 from pathlib import Path
 
+from marconi_api.controllers.openstack.documents import error_reply
 from marconi_api.limits import Limits
 from marconi_api.model.readiness import Sight, View
 from marconi_api.processes import log_lines
@@ -34,7 +35,6 @@ from marconi_api.processes.waiting.timers import Timers
 from marconi_api.processes.waiting.wake_map import WakeMap, slot_of
 from marconi_api.processes.waiting.writing import Writer
 from marconi_api.wire.failures import TooManyWaiters
-from marconi_api.wire.replies import RETRY_AFTER, json_reply
 
 log = logging.getLogger(__name__)
 
@@ -46,8 +46,8 @@ CHECK_AFTER = 0.005
 LOOKS_BEYOND = 0.2
 # A message can be listed once all older transactions have ended: it is looked for again after
 # this time, then after twice as long, and so on, up to the next sweep.
-FENCE_FIRST = 0.005
-FENCE_LAST = 0.5
+HORIZON_FIRST = 0.005
+HORIZON_LAST = 0.5
 # All clients are looked at once in this time, a part at a time.
 REAP_WITHIN = 1.0
 REAPS = 10
@@ -121,7 +121,7 @@ class Room:
         self._existing: dict[int, float] = {}
         self._to_check: set[int] = set()
         self._is_check_due = False
-        self._fences: dict[int, float] = {}
+        self._horizons: dict[int, float] = {}
         self._to_reap: list[Guest] = []
         self._refused = self._woken = self._gone = 0
         self._told_at = -inf
@@ -247,9 +247,7 @@ class Room:
                     self._park(parked_in(message), int.from_bytes(data[:4], 'little'))
 
     def _park(self, parked: Parked, descriptor: int) -> None:
-        client = self._clients.find(
-            parked.environ.get('REMOTE_ADDR', ''), parked.environ.get('REMOTE_PORT', '')
-        )
+        client = self._client_of(parked)
         until = parked.tried_at + parked.seconds
         guest = Guest(parked, descriptor, client, until)
         self._poll.register(descriptor, 0)
@@ -276,6 +274,10 @@ class Room:
                 self._lines.call(guest.waiter)
                 self._comment(number)
 
+    def _client_of(self, parked: Parked) -> Client | None:
+        address, port = (parked.environ.get(name, '') for name in ('REMOTE_ADDR', 'REMOTE_PORT'))
+        return self._clients.find(address, port)
+
     def _refuse(self, guest: Guest) -> None:
         self._refused += 1
         self._count()
@@ -286,9 +288,7 @@ class Room:
                 'limits.max_waiters_per_project): a further one was refused, %d in all',
                 *(len(self._guests), self._refused),
             )
-        error = TooManyWaiters()
-        document = {'title': error.title, 'description': str(error)}
-        reply = json_reply(document, error.status, ('Vary', 'Accept'), RETRY_AFTER)
+        reply = error_reply(TooManyWaiters())
         answer = Answer(reply.status, list(reply.headerlist), b''.join(reply.app_iter))
         log_lines.end_noted(guest.parked.environ, answer.status, guest.parked.tried_at, 0)
         self._writer.send(guest.descriptor, answer.content)
@@ -382,10 +382,7 @@ class Room:
             if guest.waiter.number not in self._guests or guest.waiter.is_trying:
                 continue
             if guest.client is None:
-                environ = guest.parked.environ
-                guest.client = self._clients.find(
-                    environ.get('REMOTE_ADDR', ''), environ.get('REMOTE_PORT', '')
-                )
+                guest.client = self._client_of(guest.parked)
             if not self._is_there(guest):
                 self._lines.leave(guest.waiter)
                 self._drop(guest)
@@ -402,7 +399,7 @@ class Room:
             self._give_back(undo)
 
     def _give_back(self, undo: Callable[[], object]) -> None:
-        # What cannot be given back now is free when its claim lapses.
+        # What cannot be given back now is ready when its claim lapses.
         self._asking.do(undo, lambda result: None)
 
     # ------------------------------------------------------------ streams
@@ -478,19 +475,19 @@ class Room:
         self._existing[queue_id] = now
         line = self._lines.line(queue_id)
         if line and line.count > len(line.takers) + line.taking:
-            is_new = queue_id not in self._fences
-            self._fences[queue_id] = FENCE_FIRST
+            is_new = queue_id not in self._horizons
+            self._horizons[queue_id] = HORIZON_FIRST
             if is_new:
-                self._timers.at(now + FENCE_FIRST, self._look_behind_fence, queue_id)
+                self._timers.at(now + HORIZON_FIRST, self._look_behind_horizon, queue_id)
 
-    def _look_behind_fence(self, queue_id: int) -> None:
-        delay = self._fences.get(queue_id)
-        if delay is None or delay > FENCE_LAST:
-            self._fences.pop(queue_id, None)
+    def _look_behind_horizon(self, queue_id: int) -> None:
+        delay = self._horizons.get(queue_id)
+        if delay is None or delay > HORIZON_LAST:
+            self._horizons.pop(queue_id, None)
             return
         self._to_check.add(queue_id)
-        self._fences[queue_id] = 2 * delay
-        self._timers.at(time.monotonic() + 2 * delay, self._look_behind_fence, queue_id)
+        self._horizons[queue_id] = 2 * delay
+        self._timers.at(time.monotonic() + 2 * delay, self._look_behind_horizon, queue_id)
 
     def _hear(self) -> None:
         for queue_id, count in self._neighbours.wakes():
@@ -554,7 +551,7 @@ class Room:
             line.looked_at = now
             self._views[sight.queue_id] = sight.view
             if sight.is_settled:
-                self._fences.pop(sight.queue_id, None)
+                self._horizons.pop(sight.queue_id, None)
             if sight.exists:
                 self._existing[sight.queue_id] = now
             elif self._existing.get(sight.queue_id, began) < began:
