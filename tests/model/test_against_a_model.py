@@ -319,7 +319,7 @@ class Requests(RuleBasedStateMachine):
             expected.append((key, claim))
             return len(claim.messages)
 
-        # Who gets how many is told by test_shares.py; here the same lots are drawn again.
+        # Who gets how many is told by test_claim_sources.py; here the same lots are drawn again.
         random.setstate(lots)
         divide(sources, limit, take)
         assert (claims, missing) == (expected, expected_missing)
