@@ -17,15 +17,25 @@ from typing import Any
 from wsme import types as wtypes
 
 from marconi_api import limits
-from marconi_api.errors import InvalidRequest, MarconiError, NotAuthorized, StorageUnavailable
+from marconi_api.errors import (
+    InvalidRequest,
+    MarconiError,
+    NotAuthorized,
+    RateExceeded,
+    StorageUnavailable,
+)
 from marconi_api.policy import ROLES
 from marconi_api.wire.actions import Content, Declaration
 from marconi_api.wire.documents import JsonObject
 from marconi_api.wire.doors import Placeholder, alternatives
 from marconi_api.wire.failures import (
     InvalidBody,
+    InvalidCredential,
     InvalidParameter,
     MissingHeader,
+    NoCredential,
+    NotYourProject,
+    TooManyFailures,
     TooManyWaiters,
     WrongContentType,
 )
@@ -85,6 +95,9 @@ GLOSSARY = {
     'Preference-Applied': '`wait=SECONDS`: for how long the request was ready to wait.',
     'Vary': 'The request headers on which the form of the reply depends.',
     'Retry-After': 'After how many seconds to try again.',
+    'WWW-Authenticate': 'How to send a credential.',
+    'RateLimit': 'What is left of the rate, if it is one, and in how many seconds there is more.',
+    'RateLimit-Policy': 'The rate that the project exceeds, if it is one.',
 }
 
 _ABOUT = """A message queue service: versions 1, 1.1 and 2 of OpenStack's messaging API.
@@ -367,6 +380,10 @@ class Operation:
             failures += placeholder.raises
         if not all(isinstance(parameter, TextParameter) for parameter in query):
             failures += [InvalidParameter, InvalidRequest]
+        if not self._is_open():
+            # Which of them a service replies depends on its mode of access and its limits.
+            failures += [NoCredential, InvalidCredential, NotYourProject]
+            failures += [TooManyFailures, RateExceeded]
         if any(set(ROLES) - self._roles(names) for names in self._alternatives):
             failures.append(NotAuthorized)
         if self._declared.needs_client_id:
@@ -392,7 +409,10 @@ class Operation:
             'description': '\n'.join(
                 f'* *{title}*: {" ".join(dict.fromkeys(said))}' for title, said in described.items()
             ),
-            'headers': {name: self._reply_header(name) for name in _headers_of(ways[0].status)},
+            'headers': {
+                name: self._reply_header(name, is_required)
+                for name, is_required in _headers_of(ways[0].status).items()
+            },
             'content': {JSON: {'schema': {'allOf': [error, title]}}},
         }
         if self._method == 'HEAD':
@@ -413,10 +433,16 @@ class Operation:
         return self._components.refer('headers', name, header)
 
 
-def _headers_of(status: int) -> tuple[str, ...]:
-    """What a failure's reply has, except for what its body needs."""
-    return ('Vary', RETRY_AFTER[0]) if status == 503 else ('Vary',)
+def _headers_of(status: int) -> dict[str, bool]:
+    """What a failure's reply has, except for what its body needs; and whether it always has it."""
+    return {'Vary': True, **_HEADERS_OF_FAILURES.get(status, {})}
 
+
+_HEADERS_OF_FAILURES = {
+    401: {'WWW-Authenticate': True},
+    429: {RETRY_AFTER[0]: True, 'RateLimit': False, 'RateLimit-Policy': False},
+    503: {RETRY_AFTER[0]: True},
+}
 
 #: A class of errors; or an error, where the title is its own.
 Failure = type[MarconiError] | MarconiError

@@ -278,11 +278,8 @@ class LaterApi(Api):
 def check_declared(request: TestRequest, response: TestResponse) -> None:
     """What an action replied is what it declared: its status and headers (``expose``).
 
-    Nothing is declared of what was refused before a door was found, nor of other methods, nor of
-    who sends too much: that follows from the settings.
+    Nothing is declared of what was refused before a door was found, nor of other methods.
     """
-    if response.status_int == 429:
-        return
     resource = request.environ['pecan.locals']['request'].resource
     if resource and (request.method, resource.path) in OPERATIONS:
         check_status_and_headers(request.method, resource.path, response)

@@ -1,7 +1,7 @@
 """What the tests of the wire have beside the application: a client, time, and a storage to break."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pytest
@@ -79,6 +79,17 @@ def api_for_other_queues(app: TestApp, database_url: str) -> Iterator[Api]:
     with _another_service(database_url, mode='token') as api:
         token = model.store.tokens.create(PROJECT, 'admin', queues='others-*')
         yield _Bearer(api, token.text)
+
+
+@pytest.fixture
+def api_with_tokens(app: TestApp, database_url: str) -> Iterator[Callable[..., Api]]:
+    """Opens a second service, in token mode, whose section ``access`` says what is given."""
+    with ExitStack() as opened:
+
+        def open_one(**access: Any) -> Api:
+            return opened.enter_context(_another_service(database_url, mode='token', **access))
+
+        yield open_one
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """Every path, method and status of the document happens, and is as it is documented."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -188,11 +188,42 @@ def test_every_status_of_the_document_has_an_example_and_no_example_is_of_anothe
         for status in operation['responses']
     }
     shown = {(method, path, status) for method, path, status, _ in ALL}
+    shown.update((*guarded, status) for guarded in GUARDED for status in (401, 403, 429))
 
     without_example = '; '.join(f'{m} {p} {s}' for m, p, s in sorted(documented - shown))
     assert not without_example, f'add to examples.py a request that gets {without_example}'
     undocumented = '; '.join(f'{m} {p} {s}' for m, p, s in sorted(shown - documented))
     assert not undocumented, f'say in replies or raises of expose() that there is {undocumented}'
+
+
+#: What nobody does who does not show a credential.
+GUARDED = [request for request, operation in OPERATIONS.items() if operation['security']]
+
+
+@pytest.mark.parametrize(
+    ('status', 'access', 'sent'),
+    [
+        (401, {}, {}),
+        (401, {'failures_before_delay': 0}, {'X-Auth-Token': 'wrong'}),
+        (403, {}, {'X-Auth-Token': '{token}', 'X-Project-Id': 'another'}),
+        (429, {'failures_before_delay': 1}, {'X-Auth-Token': 'wrong'}),
+    ],
+    ids=['no token', 'a wrong token', 'another project', 'too many wrong tokens'],
+)
+def test_who_is_not_let_in_is_told_so_as_documented(
+    api_with_tokens: Callable[..., Api], status: int, access: dict[str, Any], sent: dict[str, str]
+) -> None:
+    api = api_with_tokens(**access)
+    token = model.store.tokens.create(PROJECT, 'admin').text
+    headers = {name: value.format(token=token) for name, value in sent.items()}
+    if status == 429:
+        api.get('/v2', headers=headers)
+
+    for method, path in GUARDED:
+        response = api.request(method, path, headers=headers)
+
+        assert response.status_int == status, f'{method} {path}: {response.text}'
+        check_reply(method, path, response)
 
 
 #: Paths that are refused whatever is asked.

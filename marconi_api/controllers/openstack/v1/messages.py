@@ -16,6 +16,7 @@ from marconi_api.errors import (
     MessageNotFound,
     NotHeldByThisClaim,
     QueueNotFound,
+    QuotaExceeded,
 )
 from marconi_api.model import MOST_IN_A_POST, READY, Message, QueueKey
 from marconi_api.wire.actions import EMPTY, ByHand, Content, expose, read_query
@@ -125,7 +126,7 @@ class MessagesController:
         ),
         needs_client_id=True,
         replies={201: Content(types.Posted, 'Location')},
-        raises=(QueueNotFound, *KEY_FAILURES),
+        raises=(QueueNotFound, QuotaExceeded, *KEY_FAILURES),
     )
     def post(self, request: Request, queue: QueueKey, body: list[NewMessage]) -> Reply:
         """Put messages into the queue, all or none (docs/protocol-v1.md, 5.3)."""

@@ -5,7 +5,13 @@ from typing import Any
 from marconi_api import limits, model
 from marconi_api.controllers.access.queues import own_queues, start_of_list
 from marconi_api.controllers.openstack.documents import QueuePage, Statistics, stats_document
-from marconi_api.errors import CountUnderWay, InvalidRequest, QueueCollision, QueueNotFound
+from marconi_api.errors import (
+    CountUnderWay,
+    InvalidRequest,
+    QueueCollision,
+    QueueNotFound,
+    QuotaExceeded,
+)
 from marconi_api.model import Queue, QueueKey
 from marconi_api.wire.actions import EMPTY, ByHand, Content, expose
 from marconi_api.wire.documents import JsonObject
@@ -72,7 +78,7 @@ class QueueController:
 
     @expose(
         replies={201: Content(None, 'Location'), 204: Content(None, 'Location')},
-        raises=(QueueCollision,),
+        raises=(QueueCollision, QuotaExceeded),
     )
     def put(self, request: Request, queue: QueueKey) -> Reply:
         """Make the queue, or leave it as it is; the body is ignored (docs/protocol-v1.md, 4.2)."""

@@ -17,6 +17,7 @@ from marconi_api.errors import (
     NoneOfThemFound,
     NotHeldByThisClaim,
     QueueCollision,
+    QuotaExceeded,
 )
 from marconi_api.model import READY, Message, NewMessage, Page, QueueKey
 from marconi_api.wire.actions import EMPTY, ByHand, Content, expose, read_query
@@ -119,7 +120,7 @@ class MessagesController(Controller):
     @expose(
         by_hand=ByHand(body='posted_type', headers=(KEY_HEADER,)),
         replies={201: Content(types.Posted, 'Location')},
-        raises=(QueueCollision, *KEY_FAILURES),
+        raises=(QueueCollision, QuotaExceeded, *KEY_FAILURES),
     )
     def post(self, request: Request, queue: QueueKey) -> Reply:
         """Put messages into the queue, all or none; the queue is made if it is not there.

@@ -7,7 +7,13 @@ from marconi_api import limits, model
 from marconi_api.controllers.access.queues import own_queues, queue_named, start_of_list
 from marconi_api.controllers.openstack.documents import QueuePage, Statistics, stats_document
 from marconi_api.controllers.openstack.v1_1.controller import Controller
-from marconi_api.errors import CountUnderWay, DeadLetterCycle, QueueCollision, QueueNotFound
+from marconi_api.errors import (
+    CountUnderWay,
+    DeadLetterCycle,
+    QueueCollision,
+    QueueNotFound,
+    QuotaExceeded,
+)
 from marconi_api.model import Attributes, Queue, QueueKey, Stats, attributes
 from marconi_api.wire.actions import EMPTY, ByHand, Content, expose
 from marconi_api.wire.documents import JsonObject
@@ -79,7 +85,7 @@ class QueueController(Controller):
         body_is_optional=True,
         by_hand=ByHand(body=Json(attributes.schema)),
         replies={201: Content(None, 'Location'), 204: Content(None, 'Location')},
-        raises=(QueueCollision, DeadLetterCycle),
+        raises=(QueueCollision, DeadLetterCycle, QuotaExceeded),
     )
     def put(self, request: Request, queue: QueueKey, body: JsonObject | None = None) -> Reply:
         """Make the queue with its metadata, or leave it as it is."""
