@@ -62,6 +62,7 @@ LONGEST_FIRST = (
     'test_storage_failure.py',
     'test_producer.py',
     'test_commands.py',
+    'test_revocation.py',
 )
 
 TABLES = 'queues, messages, message_states, claims, idempotency_keys, tokens, project_limits'

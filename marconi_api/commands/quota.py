@@ -3,6 +3,7 @@
 import argparse
 
 from marconi_api.commands import terminal
+from marconi_api.commands.arguments import add_json
 from marconi_api.commands.failures import WrongUse
 from marconi_api.commands.store import open_store
 from marconi_api.model.quotas import SETTINGS
@@ -15,10 +16,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     choices = parser.add_subparsers(required=True, metavar='show|set', dest='verb')
     shown = choices.add_parser('show', help='show what a project may have and do')
     shown.add_argument('--project', required=True, help='the project')
+    add_json(shown)
     put = choices.add_parser('set', help='let a project differ from the settings')
     put.add_argument('--project', required=True, help='the project')
     put.add_argument('setting', choices=SETTINGS, help='what to limit')
     put.add_argument('value', help='a number; none for no limit; default for that of the settings')
+    add_json(put)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -34,7 +37,11 @@ def run(arguments: argparse.Namespace) -> None:
         quotas.reset(project, arguments.setting)
     elif arguments.verb == 'set':
         quotas.set(project, arguments.setting, value)
-    for setting, limit in quotas.show(project).items():
+    found = quotas.show(project)
+    if arguments.json:
+        terminal.show_json(found)
+        found = {}
+    for setting, limit in found.items():
         terminal.show(f'{setting} {"none" if limit is None else limit}')
     if not quotas.is_on:
         terminal.tell('no service looks at this: set quota.overrides in its settings')

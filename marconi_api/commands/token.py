@@ -2,14 +2,15 @@
 
 import argparse
 import re
-import sys
-from datetime import datetime
+from datetime import UTC, datetime
+from typing import Any
 
+from marconi_api.commands import terminal
+from marconi_api.commands.arguments import add_json
+from marconi_api.commands.failures import NothingFound
 from marconi_api.commands.store import open_store
-from marconi_api.errors import MarconiError
 from marconi_api.model.tokens import Token, Tokens
 from marconi_api.policy import ROLES
-from marconi_api.processes.failures import ServiceError
 
 _UNITS = {'m': 60, 'h': 3600, 'd': 86400, 'w': 7 * 86400}
 
@@ -43,10 +44,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         'start with orders-',
     )
 
+    add_json(create)
+
     shown = choices.add_parser('list', help='show the tokens of a project, without their secrets')
     shown.add_argument(
         '--project', default='', help='the project; without it, the tokens of operators'
     )
+    add_json(shown)
 
     revoke = choices.add_parser('revoke', help='end a token')
     revoke.add_argument('id', help='its id: the part between mrc_ and the next underscore')
@@ -59,58 +63,68 @@ def run(arguments: argparse.Namespace) -> None:
 
     A token is shown once. It is sent as "Authorization: Bearer TOKEN" or "X-Auth-Token: TOKEN".
     """
-    tokens = open_store().tokens
-    try:
-        _VERBS[arguments.verb](tokens, arguments)
-    except MarconiError as error:
-        # What the database has to say is in the log.
-        raise ServiceError(str(error)) from None
+    _VERBS[arguments.verb](open_store().tokens, arguments)
 
 
 def _create(tokens: Tokens, arguments: argparse.Namespace) -> None:
     made = tokens.create(
         arguments.project, arguments.role, arguments.name, arguments.queue, arguments.expires
     )
-    print(made.text)
-    print(f'token {made.token.id} is not shown again: keep it safe', file=sys.stderr)
+    if arguments.json:
+        terminal.show_json({'token': made.text, **_document(made.token)})
+    else:
+        terminal.show(made.text)
+    terminal.tell(f'token {made.token.id} is not shown again: keep it safe')
 
 
 def _list(tokens: Tokens, arguments: argparse.Namespace) -> None:
-    for token in tokens.list(arguments.project):
-        print(_line(token))
+    found = tokens.list(arguments.project)
+    if arguments.json:
+        terminal.show_json([_document(token) for token in found])
+    elif found:
+        terminal.show_table(_HEADINGS, [_row(token) for token in found])
+    if not found:
+        whose = f'project {arguments.project} has' if arguments.project else 'operators have'
+        raise NothingFound(f'{whose} no tokens')
 
 
 def _revoke(tokens: Tokens, arguments: argparse.Namespace) -> None:
     # Who has the whole token at hand need not take it apart.
     token_id = arguments.id.removeprefix('mrc_').partition('_')[0]
     tokens.revoke(token_id)
-    print(
+    terminal.tell(
         f'token {token_id} is revoked; a process that remembers it may accept it for '
-        'access.cache_seconds more',
-        file=sys.stderr,
+        'access.cache_seconds more'
     )
 
 
 _VERBS = {'create': _create, 'list': _list, 'revoke': _revoke}
 
-
-def _line(token: Token) -> str:
-    """A token, in the order in which the columns are of interest."""
-    parts = [
-        token.id,
-        f'roles={",".join(token.roles)}',
-        f'queues={token.queues or "*"}',
-        f'created={_time(token.created_at)}',
-        f'expires={_time(token.expires_at)}',
-        f'used={_time(token.last_used_at)}',
-        f'revoked={_time(token.revoked_at)}',
-        token.name,
-    ]
-    return ' '.join(filter(None, parts))
+_HEADINGS = ('ID', 'ROLES', 'QUEUES', 'CREATED', 'EXPIRES', 'USED', 'REVOKED', 'NAME')
 
 
-def _time(time: datetime | None) -> str:
-    return 'never' if time is None else time.strftime('%Y-%m-%dT%H:%M%z')
+def _row(token: Token) -> tuple[str | None, ...]:
+    times = (token.created_at, token.expires_at, token.last_used_at, token.revoked_at)
+    roles = ','.join(token.roles)
+    return (token.id, roles, token.queues, *map(_time, times), token.name or None)
+
+
+def _document(token: Token) -> dict[str, Any]:
+    return {
+        'id': token.id,
+        'project': token.project,
+        'roles': token.roles,
+        'name': token.name,
+        'queues': token.queues,
+        'created': _time(token.created_at),
+        'expires': _time(token.expires_at),
+        'used': _time(token.last_used_at),
+        'revoked': _time(token.revoked_at),
+    }
+
+
+def _time(time: datetime | None) -> str | None:
+    return None if time is None else time.astimezone(UTC).strftime('%Y-%m-%dT%H:%M:%SZ')
 
 
 def seconds(text: str) -> int:

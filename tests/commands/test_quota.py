@@ -1,5 +1,7 @@
 """``marconi quota`` shows and sets what one project may have."""
 
+import json
+
 import pytest
 
 QUOTA = ('--project', 'acme', 'quota.messages')
@@ -10,6 +12,14 @@ def test_a_project_differs_from_the_settings_until_it_is_set_back(marconi):
     assert 'quota.messages 100\n' in marconi('quota', 'show', '--project', 'acme').stdout
     assert 'quota.messages none\n' in marconi('quota', 'show', '--project', 'other').stdout
     assert 'quota.messages none\n' in marconi('quota', 'set', *QUOTA, 'default').stdout
+
+
+def test_programs_read_it_as_json(marconi):
+    marconi('quota', 'set', *QUOTA, '100')
+
+    shown = json.loads(marconi('quota', 'show', '--project', 'acme', '--json').stdout)
+
+    assert (shown['quota.messages'], shown['rate.requests']) == (100, None)
 
 
 @pytest.mark.parametrize('value', ['x', '-1', '1.5', '٣', '9' * 5000])

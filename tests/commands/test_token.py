@@ -1,10 +1,8 @@
 """``marconi token``, and the tokens in `pecan shell`, as an operator types them."""
 
 import argparse
-import os
+import json
 import re
-import subprocess
-import sys
 from typing import Any
 
 import pytest
@@ -13,24 +11,13 @@ from marconi_api import model
 from marconi_api.commands.token import seconds
 
 
-@pytest.fixture
-def marconi(app: Any, sql: Any, database_url: str) -> Any:
-    """Runs the command ``marconi token``."""
+@pytest.fixture(autouse=True)
+def no_tokens(app: Any, sql: Any) -> None:
     sql('TRUNCATE tokens')
-
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, '-m', 'marconi_api.commands', 'token', *arguments],
-            env=os.environ | {'MARCONI_DATABASE_URL': database_url},
-            capture_output=True,
-            text=True,
-        )
-
-    return run
 
 
 def test_only_the_token_goes_to_standard_output(marconi: Any) -> None:
-    done = marconi('create', '--project', 'acme', '--role', 'writer', '--expires', '90d')
+    done = marconi('token', 'create', '--project', 'acme', '--role', 'writer', '--expires', '90d')
 
     assert done.returncode == 0, done.stderr
     assert re.fullmatch(r'mrc_\w+\n', done.stdout)
@@ -41,7 +28,7 @@ def test_only_the_token_goes_to_standard_output(marconi: Any) -> None:
 
 def test_a_token_may_have_roles_a_name_and_a_pattern(marconi: Any) -> None:
     marconi(
-        *('create', '--project', 'acme', '--role', 'producer', '--role', 'reader'),
+        *('token', 'create', '--project', 'acme', '--role', 'producer', '--role', 'reader'),
         *('--name', 'shop', '--queue', 'orders-*'),
     )
 
@@ -52,36 +39,62 @@ def test_a_token_may_have_roles_a_name_and_a_pattern(marconi: Any) -> None:
 def test_the_list_shows_no_secret(marconi: Any) -> None:
     made = model.store.tokens.create('acme', 'writer', 'worker')
 
-    listed = marconi('list', '--project', 'acme').stdout
+    listed = marconi('token', 'list', '--project', 'acme').stdout
 
-    assert re.fullmatch(
-        rf'{made.token.id} roles=writer queues=\* created=\S+ expires=never used=never '
-        r'revoked=never worker\n',
-        listed,
-    )
+    headings, line = listed.splitlines()
+    assert headings.split() == [
+        'ID',
+        'ROLES',
+        'QUEUES',
+        'CREATED',
+        'EXPIRES',
+        'USED',
+        'REVOKED',
+        'NAME',
+    ]
+    assert re.fullmatch(rf'{made.token.id} +writer +- +\S+Z +- +- +- +worker', line)
+
+
+def test_programs_read_it_as_json(marconi: Any) -> None:
+    made = marconi('token', 'create', '--project', 'acme', '--role', 'writer', '--json')
+    listed = marconi('token', 'list', '--project', 'acme', '--json')
+
+    shown = json.loads(made.stdout)
+    assert model.store.tokens.look_up(shown.pop('token')) is not None
+    assert json.loads(listed.stdout) == [shown]
+    assert (shown['project'], shown['roles'], shown['expires']) == ('acme', ['writer'], None)
+
+
+def test_a_project_without_tokens_has_exit_code_1(marconi: Any) -> None:
+    listed = marconi('token', 'list', '--project', 'acme', '--json')
+
+    assert (listed.returncode, listed.stdout) == (1, '[]\n')
+    assert listed.stderr == 'marconi: project acme has no tokens\n'
 
 
 def test_a_token_is_revoked_by_its_id_or_as_a_whole(marconi: Any) -> None:
     made = [model.store.tokens.create('acme', 'writer') for _ in range(2)]
 
-    marconi('revoke', made[0].token.id)
-    marconi('revoke', made[1].text)
+    marconi('token', 'revoke', made[0].token.id)
+    marconi('token', 'revoke', made[1].text)
 
     assert [model.store.tokens.look_up(one.text) for one in made] == [None, None]
 
 
 @pytest.mark.parametrize(
-    ('arguments', 'said'),
+    ('arguments', 'exit_code', 'said'),
     [
-        (('revoke', 'none'), 'marconi: Token none does not exist.\n'),
-        (('create', '--role', 'writer'), 'marconi: A token needs a project'),
-        (('create', '--project', 'a', '--role', 'boss'), "not 'boss'"),
+        (('revoke', 'none'), 1, 'marconi: Token none does not exist.\n'),
+        (('create', '--role', 'writer'), 2, 'marconi: A token needs a project'),
+        (('create', '--project', 'a', '--role', 'boss'), 2, "not 'boss'"),
     ],
 )
-def test_a_mistake_is_one_line(marconi: Any, arguments: tuple[str, ...], said: str) -> None:
-    done = marconi(*arguments)
+def test_a_mistake_is_one_line(
+    marconi: Any, arguments: tuple[str, ...], exit_code: int, said: str
+) -> None:
+    done = marconi('token', *arguments)
 
-    assert done.returncode == 1
+    assert done.returncode == exit_code
     assert said in done.stderr
     assert done.stderr.count('\n') == 1
 
