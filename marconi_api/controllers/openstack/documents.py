@@ -8,6 +8,7 @@ from marconi_api import model
 from marconi_api.errors import MarconiError
 from marconi_api.model import READY, MessageSummary, Stats
 from marconi_api.wire.actions import EMPTY, Content
+from marconi_api.wire.documents import Document
 from marconi_api.wire.failures import MethodNotAllowed
 from marconi_api.wire.replies import RETRY_AFTER, Reply, empty_reply, json_reply
 from marconi_api.wire.values import String, any_object, natural, string
@@ -16,14 +17,14 @@ from marconi_api.wire.values import String, any_object, natural, string
 WITH_CLAIMED = READY | {'claimed'}
 
 
-class Link(wtypes.Base):
+class Link(Document):
     """Where a page leads on."""
 
     rel = wtypes.wsattr(string, mandatory=True)
     href = wtypes.wsattr(string, mandatory=True)
 
 
-class QueueEntry(wtypes.Base):
+class QueueEntry(Document):
     """A queue, with its metadata if the client asked for details."""
 
     name = wtypes.wsattr(string, mandatory=True)
@@ -31,14 +32,14 @@ class QueueEntry(wtypes.Base):
     metadata = wtypes.wsattr(any_object)
 
 
-class QueuePage(wtypes.Base):
+class QueuePage(Document):
     """A page of queues, with a link unless it is empty."""
 
     queues = wtypes.wsattr([QueueEntry], mandatory=True)
     links = wtypes.wsattr([Link], mandatory=True)
 
 
-class EndOfLine(wtypes.Base):
+class EndOfLine(Document):
     """The oldest or the newest message of a queue."""
 
     href = wtypes.wsattr(string, mandatory=True)
@@ -46,7 +47,7 @@ class EndOfLine(wtypes.Base):
     created = wtypes.wsattr(String({'format': 'date-time'}), mandatory=True)
 
 
-class Counts(wtypes.Base):
+class Counts(Document):
     """Messages of a queue by state; used again for a while if counting takes over 0.1 s."""
 
     free = wtypes.wsattr(natural, mandatory=True)
@@ -56,19 +57,19 @@ class Counts(wtypes.Base):
     newest = wtypes.wsattr(EndOfLine)
 
 
-class Statistics(wtypes.Base):
+class Statistics(Document):
     """The statistics of a queue."""
 
     messages = wtypes.wsattr(Counts, mandatory=True)
 
 
-class Home(wtypes.Base):
+class Home(Document):
     """What a version offers, as JSON Home."""
 
     resources = wtypes.wsattr(any_object, mandatory=True)
 
 
-class Versions(wtypes.Base):
+class Versions(Document):
     """The versions of the API."""
 
     versions = wtypes.wsattr([any_object], mandatory=True)

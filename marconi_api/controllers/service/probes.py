@@ -11,6 +11,7 @@ from wsme import types as wtypes
 from marconi_api import model
 from marconi_api.model import Unhealthy
 from marconi_api.wire.actions import Content, expose
+from marconi_api.wire.documents import Document
 from marconi_api.wire.replies import RETRY_AFTER, Reply, json_reply
 from marconi_api.wire.requests import Request
 from marconi_api.wire.values import string
@@ -26,13 +27,13 @@ _NO_ANSWER_YET = f'PostgreSQL has not answered another probe for {_PATIENCE:g} s
 _STOPPING = 'The service is about to stop.'
 
 
-class Liveness(wtypes.Base):
+class Liveness(Document):
     """That the process answers."""
 
     live = wtypes.wsattr(bool, mandatory=True)
 
 
-class Readiness(wtypes.Base):
+class Readiness(Document):
     """Whether requests should be sent here; if not, for which reasons."""
 
     ready = wtypes.wsattr(bool, mandatory=True)

@@ -6,31 +6,32 @@ It reads those called New… and ClaimRenewal; the others say what it writes.
 from wsme import types as wtypes
 
 from marconi_api.controllers.openstack.documents import Link
+from marconi_api.wire.documents import Document
 from marconi_api.wire.values import Integer, any_json, natural, string
 
 
-class NewMessage(wtypes.Base):
+class NewMessage(Document):
     """One element of a POST of messages (docs/protocol-v1.md, 5.3); ``ttl`` in seconds."""
 
     ttl = wtypes.wsattr(Integer('message_ttl'), mandatory=True)
     body = wtypes.wsattr(any_json, mandatory=True)
 
 
-class NewClaim(wtypes.Base):
+class NewClaim(Document):
     """The terms of a claim (docs/protocol-v1.md, 6.1), in seconds."""
 
     ttl = wtypes.wsattr(Integer('claim_ttl'), mandatory=True)
     grace = wtypes.wsattr(Integer('claim_grace'), mandatory=True)
 
 
-class ClaimRenewal(wtypes.Base):
+class ClaimRenewal(Document):
     """New terms for a claim that lives (docs/protocol-v1.md, 6.3), in seconds."""
 
     ttl = wtypes.wsattr(Integer('claim_ttl'), mandatory=True)
     grace = wtypes.wsattr(Integer('renewal_grace'), default=0)
 
 
-class Message(wtypes.Base):
+class Message(Document):
     """A message: exactly these members (docs/protocol-v1.md, 5)."""
 
     href = wtypes.wsattr(string, mandatory=True)
@@ -39,21 +40,21 @@ class Message(wtypes.Base):
     body = wtypes.wsattr(any_json, mandatory=True)
 
 
-class MessagePage(wtypes.Base):
+class MessagePage(Document):
     """A page of a queue's messages; it always has a link (docs/protocol-v1.md, 5.1)."""
 
     messages = wtypes.wsattr([Message], mandatory=True)
     links = wtypes.wsattr([Link], mandatory=True)
 
 
-class Posted(wtypes.Base):
+class Posted(Document):
     """The paths of new messages, as they were posted."""
 
     resources = wtypes.wsattr([string], mandatory=True)
     partial = wtypes.wsattr(bool, mandatory=True)
 
 
-class Claim(wtypes.Base):
+class Claim(Document):
     """A claim, and what it still holds (docs/protocol-v1.md, 6.2)."""
 
     age = wtypes.wsattr(natural, mandatory=True)

@@ -8,7 +8,7 @@ from wsme import types as wtypes
 from marconi_api.controllers.openstack.documents import Link
 from marconi_api.errors import InvalidRequest
 from marconi_api.model import MOST_IN_A_POST
-from marconi_api.wire.documents import read_document
+from marconi_api.wire.documents import Document, read_document
 from marconi_api.wire.values import (
     ListOf,
     NullableInteger,
@@ -20,24 +20,24 @@ from marconi_api.wire.values import (
 )
 
 
-class AnyObject(wtypes.Base):
+class AnyObject(Document):
     """An object whose members do not matter."""
 
 
-class NewMessage(wtypes.Base):
+class NewMessage(Document):
     """A message to post; without a ``ttl`` (seconds) it gets the queue's."""
 
     ttl = wtypes.wsattr(NullableInteger('message_ttl'), default=None)
     body = wtypes.wsattr(any_json, mandatory=True)
 
 
-class NewMessages(wtypes.Base):
+class NewMessages(Document):
     """A POST of messages."""
 
     messages = wtypes.wsattr(ListOf(NewMessage, at_least=1, at_most=MOST_IN_A_POST))
 
 
-class NewClaim(wtypes.Base):
+class NewClaim(Document):
     """The terms of a claim, in seconds; each has a default."""
 
     ttl = wtypes.wsattr(NullableInteger('claim_ttl'), default=None)
@@ -50,7 +50,7 @@ class ClaimRenewal(NewClaim):
     grace = wtypes.wsattr(NullableInteger('renewal_grace'), default=None)
 
 
-class Message(wtypes.Base):
+class Message(Document):
     """A message: exactly these members (docs/protocol-v2.md, 2.3)."""
 
     id = wtypes.wsattr(string, mandatory=True)
@@ -60,20 +60,20 @@ class Message(wtypes.Base):
     body = wtypes.wsattr(any_json, mandatory=True)
 
 
-class Messages(wtypes.Base):
+class Messages(Document):
     """Messages; those of a page come with a link, unless there are none."""
 
     messages = wtypes.wsattr([Message], mandatory=True)
     links = wtypes.wsattr([Link])
 
 
-class ClaimedMessages(wtypes.Base):
+class ClaimedMessages(Document):
     """What a new claim holds."""
 
     messages = wtypes.wsattr([Message], mandatory=True)
 
 
-class PoppedMessage(wtypes.Base):
+class PoppedMessage(Document):
     """A message that is no more; it has no path (docs/protocol-v2.md, 6.4)."""
 
     id = wtypes.wsattr(string, mandatory=True)
@@ -84,19 +84,19 @@ class PoppedMessage(wtypes.Base):
     claim_count = wtypes.wsattr(natural, mandatory=True)
 
 
-class PoppedMessages(wtypes.Base):
+class PoppedMessages(Document):
     """What a pop took, the oldest first."""
 
     messages = wtypes.wsattr([PoppedMessage], mandatory=True)
 
 
-class Posted(wtypes.Base):
+class Posted(Document):
     """The paths of new messages, as they were posted."""
 
     resources = wtypes.wsattr([string], mandatory=True)
 
 
-class Claim(wtypes.Base):
+class Claim(Document):
     """A claim, and what it still holds."""
 
     age = wtypes.wsattr(natural, mandatory=True)
@@ -105,7 +105,7 @@ class Claim(wtypes.Base):
     messages = wtypes.wsattr([Message], mandatory=True)
 
 
-class Health(wtypes.Base):
+class Health(Document):
     """What works, how long it takes, and the messages there are or were a short time ago."""
 
     catalog_reachable = wtypes.wsattr(bool, mandatory=True)

@@ -6,6 +6,7 @@ from marconi_api.controllers.openstack import documents
 from marconi_api.controllers.openstack.v1_1 import types
 from marconi_api.model import MOST_IN_A_POST, RESULTS, STATES, VERDICTS
 from marconi_api.policy import ROLES
+from marconi_api.wire.documents import Document
 from marconi_api.wire.values import (
     Json,
     ListOf,
@@ -46,7 +47,7 @@ class FoundMessages(types.Messages):
     messages = wtypes.wsattr([FoundMessage], mandatory=True)
 
 
-class Operation(wtypes.Base):
+class Operation(Document):
     """One operation of a JSON patch (docs/protocol-v2.md, 5.4)."""
 
     op = wtypes.wsattr(String({'enum': ['add', 'replace', 'remove']}), mandatory=True)
@@ -54,7 +55,7 @@ class Operation(wtypes.Base):
     value = wtypes.wsattr(any_json)
 
 
-class Purge(wtypes.Base):
+class Purge(Document):
     """What a purge removes."""
 
     resource_types = wtypes.wsattr(
@@ -63,7 +64,7 @@ class Purge(wtypes.Base):
     )
 
 
-class NewGrant(wtypes.Base):
+class NewGrant(Document):
     """What a signature is to allow; unless it says otherwise, to read messages for a day."""
 
     paths = wtypes.wsattr(Json({'type': 'array', 'items': _SHAREABLE}))
@@ -73,7 +74,7 @@ class NewGrant(wtypes.Base):
     expires = wtypes.wsattr(string)
 
 
-class Grant(wtypes.Base):
+class Grant(Document):
     """What the holder of a signature may do, and the signature: see the headers URL-…."""
 
     paths = wtypes.wsattr([string], mandatory=True)
@@ -101,7 +102,7 @@ class Statistics(documents.Statistics):
     messages = wtypes.wsattr(Counts, mandatory=True)
 
 
-class NewVerdict(wtypes.Base):
+class NewVerdict(Document):
     """What is to become of a message; ``delay`` goes with release, ``reason`` with park."""
 
     id = wtypes.wsattr(string, mandatory=True)
@@ -112,31 +113,31 @@ class NewVerdict(wtypes.Base):
     reason = wtypes.wsattr(nullable_string, default=None)
 
 
-class NewVerdicts(wtypes.Base):
+class NewVerdicts(Document):
     """Verdicts on the messages of a claim, one a message."""
 
     verdicts = wtypes.wsattr(ListOf(NewVerdict, at_least=1), mandatory=True)
 
 
-class NewRelease(wtypes.Base):
+class NewRelease(Document):
     """How a message goes back to the queue: at once, or after ``delay`` seconds."""
 
     delay = wtypes.wsattr(NullableInteger('message_delay'), default=None)
 
 
-class NewParking(wtypes.Base):
+class NewParking(Document):
     """Why a message is parked."""
 
     reason = wtypes.wsattr(nullable_string, default=None)
 
 
-class NewKick(wtypes.Base):
+class NewKick(Document):
     """How many parked messages go back to the queue; all if it does not say."""
 
     limit = wtypes.wsattr(NullableInteger('kick_size'), default=None)
 
 
-class NewClaimSource(wtypes.Base):
+class NewClaimSource(Document):
     """A queue's part in a claim across several: ``limit`` messages at most.
 
     If any of them has a ``weight``, messages are drawn in proportion to the weights.
@@ -154,7 +155,7 @@ class NewClaimAcrossQueues(types.NewClaim):
     limit = wtypes.wsattr(NullableInteger('claim_size'), default=None)
 
 
-class VerdictOutcome(wtypes.Base):
+class VerdictOutcome(Document):
     """What became of a verdict, and the message's state after it."""
 
     id = wtypes.wsattr(string, mandatory=True)
@@ -163,13 +164,13 @@ class VerdictOutcome(wtypes.Base):
     state = wtypes.wsattr(String({'enum': [*STATES, 'gone']}), mandatory=True)
 
 
-class VerdictOutcomes(wtypes.Base):
+class VerdictOutcomes(Document):
     """What became of each verdict, in the order in which they were given."""
 
     verdicts = wtypes.wsattr([VerdictOutcome], mandatory=True)
 
 
-class Kicked(wtypes.Base):
+class Kicked(Document):
     """How many messages went back to the queue, and whether the next request finds more."""
 
     kicked = wtypes.wsattr(natural, mandatory=True)
@@ -184,7 +185,7 @@ class MessageOfQueue(types.Message):
     claim_count = wtypes.wsattr(natural, mandatory=True)
 
 
-class ClaimOfQueue(wtypes.Base):
+class ClaimOfQueue(Document):
     """A claim on one of several queues."""
 
     queue = wtypes.wsattr(string, mandatory=True)
@@ -192,7 +193,7 @@ class ClaimOfQueue(wtypes.Base):
     href = wtypes.wsattr(string, mandatory=True)
 
 
-class ClaimedAcrossQueues(wtypes.Base):
+class ClaimedAcrossQueues(Document):
     """What was claimed from several queues, and those of them that do not exist."""
 
     messages = wtypes.wsattr([MessageOfQueue], mandatory=True)
@@ -209,7 +210,7 @@ class PeekedMessage(types.Message):
     reason = wtypes.wsattr(nullable_string, mandatory=True)
 
 
-class PeekedMessages(wtypes.Base):
+class PeekedMessages(Document):
     """Messages of several queues, those of them that do not exist, and a link if there is more."""
 
     messages = wtypes.wsattr([PeekedMessage], mandatory=True)
@@ -217,7 +218,7 @@ class PeekedMessages(wtypes.Base):
     missing = wtypes.wsattr([string], mandatory=True)
 
 
-class NewToken(wtypes.Base):
+class NewToken(Document):
     """A token to make: what it may do, for which queues (a name, or its beginning and ``*``)."""
 
     roles = wtypes.wsattr(
@@ -228,7 +229,7 @@ class NewToken(wtypes.Base):
     expires_in = wtypes.wsattr(NullableInteger('token_life'), default=None)
 
 
-class Token(wtypes.Base):
+class Token(Document):
     """A token, without its secret; times are null where there is none."""
 
     id = wtypes.wsattr(string, mandatory=True)
@@ -247,7 +248,7 @@ class MadeToken(Token):
     token = wtypes.wsattr(string, mandatory=True)
 
 
-class Tokens(wtypes.Base):
+class Tokens(Document):
     """The tokens of a project, with those that ended in the last 30 days."""
 
     tokens = wtypes.wsattr([Token], mandatory=True)
