@@ -36,9 +36,6 @@ _FORM = re.compile(
 _ID = re.compile(rf'[0-9A-Za-z]{{{_ID_LENGTH}}}')
 _PATTERN = re.compile(rf'(?=.{{1,{MOST_IN_A_NAME}}}$)[A-Za-z0-9_.-]*\*?')
 
-#: Of a token that does not exist: compared all the same, so that it takes as long.
-_NO_HASH = bytes(32)
-
 
 @dataclass(frozen=True, slots=True)
 class Token:
@@ -177,8 +174,8 @@ class Tokens:
         :raises StorageUnavailable: if that cannot be known at the moment
         """
         token_id, secret = parsed(text) or ('', '')
-        rows = self._database.rows(_LOOK_UP, {'id': token_id}, repeatable=True)
-        stored, is_valid, *rest = rows[0] if rows else (_NO_HASH, False)
+        [row] = self._database.rows(_LOOK_UP, {'id': token_id}, repeatable=True)
+        stored, is_valid, *rest = row
         if not (compare_digest(_hash(secret), bytes(stored)) and is_valid):
             return None
         project, roles, *others = rest
@@ -297,13 +294,15 @@ _REVOKE = """
     RETURNING id
 """
 
+# It has a row of the same width for a token that is not there, so that it takes as long.
 _LOOK_UP = Prepared(
     """
-    SELECT secret_sha256, revoked_at IS NULL AND coalesce(expires_at > now(), true),
-           project, roles, queues,
+    SELECT coalesce(secret_sha256, decode(repeat('00', 32), 'hex')),
+           id IS NOT NULL AND revoked_at IS NULL AND coalesce(expires_at > now(), true),
+           coalesce(project, '-'), coalesce(roles, '{admin}'), queues,
            date_part('epoch', expires_at - now()),
            coalesce(last_used_at >= date_trunc('minute', now()), false)
-      FROM tokens WHERE id = %(id)s
+      FROM (VALUES (1)) AS asked LEFT JOIN tokens ON id = %(id)s
     """,
     'token',
 )
