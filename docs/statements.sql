@@ -437,13 +437,15 @@ SELECT page.id, page.ttl, floor(greatest(0, date_part('epoch', now() - message.c
 
 -- marconi_look_for_waiting: Whether queues that are waited for have something; with each sweep.
 WITH transaction AS MATERIALIZED (SELECT pg_current_xact_id()::text::bigint + %(base)s AS id)
-SELECT asked.queue_id, the_queue.floor IS NOT NULL,
-       fresh.id, held.held_until, held.id, date_part('epoch', due.held_until - now()),
-       asked.horizon = -1 OR posted.id IS NOT NULL OR returned.id IS NOT NULL,
-       now(), (pg_snapshot_xmin(pg_current_snapshot())::text::bigint + %(base)s), (SELECT id FROM transaction)
-  FROM unnest(%(ids)s::bigint[], %(fresh_marks)s::bigint[], %(held_marks)s::text[]::timestamptz[],
-              %(held_mark_ids)s::bigint[], %(horizons)s::bigint[], %(times)s::text[]::timestamptz[])
-           AS asked (queue_id, fresh_mark, held_mark, held_mark_id, horizon, time)
+SELECT sight.*, now(), (pg_snapshot_xmin(pg_current_snapshot())::text::bigint + %(base)s), transaction.id
+  FROM transaction LEFT JOIN (
+SELECT asked.queue_id, the_queue.floor IS NOT NULL, fresh.id, held.held_until, held.id AS held_id,
+       date_part('epoch', due.held_until - now()),
+       asked.horizon = -1 OR posted.id IS NOT NULL OR returned.id IS NOT NULL
+  FROM unnest(%(ids)s::bigint[], %(known)s::int[], %(fresh_marks)s::bigint[],
+              string_to_array(%(held_marks)s, ',')::timestamptz[], %(held_mark_ids)s::bigint[],
+              %(horizons)s::bigint[], string_to_array(%(times)s, ',')::timestamptz[])
+           AS asked (queue_id, is_known, fresh_mark, held_mark, held_mark_id, horizon, time)
        LEFT JOIN LATERAL (
            SELECT floor FROM queues
             WHERE queue_id = asked.queue_id AND floor < 9223372036854775807 LIMIT 1)
@@ -481,6 +483,10 @@ SELECT asked.queue_id, the_queue.floor IS NOT NULL,
               AND held_until > asked.time - interval '1 second'
             ORDER BY held_until LIMIT 1)
            AS returned ON true
+ WHERE (the_queue.floor IS NOT NULL) <> (asked.is_known = 1)
+       OR fresh.id IS NOT NULL OR held.id IS NOT NULL OR due.held_until IS NOT NULL
+       OR asked.horizon = -1 OR posted.id IS NOT NULL
+       OR returned.id IS NOT NULL) AS sight ON true
  WHERE 1 / EXISTS (
        SELECT FROM id_epoch
         WHERE only_row AND base = %(base)s AND coalesce(

@@ -1,12 +1,12 @@
 """Whether there is something for those who wait: one look at many queues."""
 
-from collections.abc import Mapping, Sequence
-from datetime import datetime
+from collections.abc import Container, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from marconi_api.model.postgres.database import Database, Row
 from marconi_api.model.postgres.low_water_marks import LowWaterMarks, Place, Seen, Start
-from marconi_api.model.postgres.prepared import Prepared
+from marconi_api.model.postgres.prepared import OwnText, Prepared
 from marconi_api.model.postgres.tables import (
     FRESH_ID,
     IS_NUMBERED_AS_KNOWN,
@@ -28,6 +28,8 @@ class View(NamedTuple):
     horizon: int
     #: Messages could be seen that had returned by then.
     time: datetime
+    #: The time, for statements.
+    text: OwnText
 
 
 class Sight(NamedTuple):
@@ -41,7 +43,15 @@ class Sight(NamedTuple):
     due_in: float | None
     #: Whether a page may show more than the view that was given; without one: it may.
     is_more: bool
-    #: The view that includes all that.
+
+
+class Look(NamedTuple):
+    """What one statement found in several queues."""
+
+    queue_ids: Sequence[int]
+    #: The queues of which there is something to tell.
+    sights: list[Sight]
+    #: The view, of each of the queues, that includes all that was found.
     view: View
     #: Whether all older transactions have ended, so that the view has all that there is.
     is_settled: bool
@@ -55,19 +65,24 @@ class Readiness:
         self._marks = marks
 
     def look(
-        self, queue_ids: Sequence[int], views: Mapping[int, View], horizon: float
-    ) -> list[Sight]:
+        self,
+        queue_ids: Sequence[int],
+        views: Mapping[int, View],
+        existing: Container[int],
+        horizon: float,
+    ) -> list[Look]:
         """What there is in each queue.
 
-        It costs a few microseconds a queue: what it looks for is the first entry of an index.
+        It costs a few microseconds a queue: what it looks for is the first entry of an index. Of a
+        queue in which nothing is to be found, it tells nothing.
 
         :param views: what was seen of queues whose pages are waited for
+        :param existing: the queues that exist, as far as is known: what is otherwise is told
         :param horizon: how many seconds ahead it looks for messages that return
         """
         return [
-            sight
+            self._look(queue_ids[start : start + _AT_ONCE], views, existing, horizon)
             for start in range(0, len(queue_ids), _AT_ONCE)
-            for sight in self._look(queue_ids[start : start + _AT_ONCE], views, horizon)
         ]
 
     def end(self) -> str:
@@ -76,60 +91,90 @@ class Readiness:
         return public_id(end)
 
     def _look(
-        self, queue_ids: Sequence[int], views: Mapping[int, View], horizon: float
-    ) -> list[Sight]:
+        self,
+        queue_ids: Sequence[int],
+        views: Mapping[int, View],
+        existing: Container[int],
+        horizon: float,
+    ) -> Look:
         starts: dict[int, Start] = {}
+        known = [queue_id in existing for queue_id in queue_ids]
 
         def parameters() -> dict[str, object]:
             starts.update((queue_id, self._marks.start(queue_id)) for queue_id in queue_ids)
+            marks = [start.mark for start in starts.values()]
             seen = [views.get(queue_id, _NOTHING_SEEN) for queue_id in queue_ids]
             return {
                 'ids': list(queue_ids),
-                'fresh_marks': [start.mark.fresh_id for start in starts.values()],
-                'held_marks': [str(start.mark.held_until) for start in starts.values()],
-                'held_mark_ids': [start.mark.held_id for start in starts.values()],
+                'known': [int(is_known) for is_known in known],
+                'fresh_marks': [mark.fresh_id for mark in marks],
+                'held_marks': _texts([mark.parameters['held_mark'] for mark in marks]),
+                'held_mark_ids': [mark.held_id for mark in marks],
                 'known_time': max(start.known_time for start in starts.values()),
                 'horizons': [view.horizon for view in seen],
-                'times': [str(view.time) for view in seen],
+                'times': _texts([view.text for view in seen]),
                 'ahead': horizon,
             }
 
         rows = self._database.rows(_LOOK, parameters, repeatable=True)
-        return [self._learned(starts[row[0]], row) for row in rows]
-
-    def _learned(self, start: Start, row: Row) -> Sight:
-        queue_id, exists, fresh, held_until, held_id, due_in, is_more = row[:7]
-        now, oldest_unfinished, transaction = row[7:]
-        held = None if held_until is None else Place(held_until, held_id)
-        if exists:
-            seen = Seen(fresh, held, now, oldest_unfinished, transaction)
-            self._marks.learn(queue_id, start, seen)
-        return Sight(
-            queue_id,
-            exists,
-            is_ready=fresh is not None or held is not None,
-            due_in=due_in,
-            is_more=is_more,
-            view=View(oldest_unfinished << POSITION_BITS, now),
+        now, oldest_unfinished, transaction = rows[0][-3:]
+        found = {row[0]: row for row in rows if row[0] is not None}
+        for queue_id, was_known in zip(queue_ids, known, strict=True):
+            row = found.get(queue_id, (queue_id, was_known, None, None, None))
+            start = starts[queue_id]
+            if queue_id in found or now - start.mark.known_time > _LEARN_EVERY:
+                self._learn(start, row, Seen(None, None, now, oldest_unfinished, transaction))
+        return Look(
+            queue_ids,
+            [_sight(row) for row in found.values()],
+            View(oldest_unfinished << POSITION_BITS, now, OwnText(now)),
             is_settled=oldest_unfinished >= transaction,
         )
 
+    def _learn(self, start: Start, row: Row, seen: Seen) -> None:
+        queue_id, exists, fresh, held_until, held_id = row[:5]
+        if exists:
+            held = None if held_until is None else Place(held_until, held_id)
+            seen = seen._replace(first_fresh=fresh, first_held=held)
+            self._marks.learn(queue_id, start, seen)
+
+
+def _sight(row: Row) -> Sight:
+    queue_id, exists, fresh, held_until, _, due_in, is_more = row[:7]
+    return Sight(
+        queue_id,
+        exists,
+        is_ready=fresh is not None or held_until is not None,
+        due_in=due_in,
+        is_more=is_more,
+    )
+
+
+def _texts(times: list[OwnText]) -> OwnText:
+    """Times as one parameter: to quote each of a thousand takes longer than to send them all."""
+    return OwnText(','.join(times))
+
+
+# After so long a mark moves on, though nothing was found.
+_LEARN_EVERY = timedelta(seconds=10)
 
 # Stands for what was seen of a queue of which nothing was.
-_NOTHING_SEEN = View(-1, datetime.max)
+_NOTHING_SEEN = View(-1, datetime.max, OwnText(datetime.max))
 
 # It takes a transaction id, which costs no flush: by it the marks of returned messages move on.
 # Where the clock was set back, these are looked for from the start, as a claim does.
 _LOOK = Prepared(
     f"""
     WITH transaction AS MATERIALIZED (SELECT pg_current_xact_id()::text::bigint + %(base)s AS id)
-    SELECT asked.queue_id, the_queue.floor IS NOT NULL,
-           fresh.id, held.held_until, held.id, date_part('epoch', due.held_until - now()),
-           asked.horizon = {_NOTHING_SEEN.horizon} OR posted.id IS NOT NULL OR returned.id IS NOT NULL,
-           now(), {OLDEST_UNFINISHED}, (SELECT id FROM transaction)
-      FROM unnest(%(ids)s::bigint[], %(fresh_marks)s::bigint[], %(held_marks)s::text[]::timestamptz[],
-                  %(held_mark_ids)s::bigint[], %(horizons)s::bigint[], %(times)s::text[]::timestamptz[])
-               AS asked (queue_id, fresh_mark, held_mark, held_mark_id, horizon, time)
+    SELECT sight.*, now(), {OLDEST_UNFINISHED}, transaction.id
+      FROM transaction LEFT JOIN (
+    SELECT asked.queue_id, the_queue.floor IS NOT NULL, fresh.id, held.held_until, held.id AS held_id,
+           date_part('epoch', due.held_until - now()),
+           asked.horizon = {_NOTHING_SEEN.horizon} OR posted.id IS NOT NULL OR returned.id IS NOT NULL
+      FROM unnest(%(ids)s::bigint[], %(known)s::int[], %(fresh_marks)s::bigint[],
+                  string_to_array(%(held_marks)s, ',')::timestamptz[], %(held_mark_ids)s::bigint[],
+                  %(horizons)s::bigint[], string_to_array(%(times)s, ',')::timestamptz[])
+               AS asked (queue_id, is_known, fresh_mark, held_mark, held_mark_id, horizon, time)
            LEFT JOIN LATERAL (
                SELECT floor FROM queues
                 WHERE queue_id = asked.queue_id AND floor < {RETIRED} LIMIT 1)
@@ -167,6 +212,10 @@ _LOOK = Prepared(
                   AND held_until > asked.time - interval '1 second'
                 ORDER BY held_until LIMIT 1)
                AS returned ON true
+     WHERE (the_queue.floor IS NOT NULL) <> (asked.is_known = 1)
+           OR fresh.id IS NOT NULL OR held.id IS NOT NULL OR due.held_until IS NOT NULL
+           OR asked.horizon = {_NOTHING_SEEN.horizon} OR posted.id IS NOT NULL
+           OR returned.id IS NOT NULL) AS sight ON true
      WHERE {IS_NUMBERED_AS_KNOWN}""",
     'look_for_waiting',
 )

@@ -8,14 +8,14 @@ import signal
 import socket
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from functools import partial
 from math import inf
 from pathlib import Path
 
 from marconi_api.controllers.openstack.documents import error_reply
 from marconi_api.limits import Limits
-from marconi_api.model.readiness import Sight, View
+from marconi_api.model.readiness import Look, Sight, View
 from marconi_api.processes import log_lines
 from marconi_api.processes.answers import Answer
 from marconi_api.processes.waiting.asking import Application, Reply, Threads, ask
@@ -48,9 +48,10 @@ LOOKS_BEYOND = 0.2
 # this time, then after twice as long, and so on, up to the next sweep.
 HORIZON_FIRST = 0.005
 HORIZON_LAST = 0.5
-# All clients are looked at once in this time, a part at a time.
-REAP_WITHIN = 1.0
+# All clients are looked at once in a second, a part at a time, but no more of them at once than
+# this: a look takes 8 us, and none is due before a client is given something.
 REAPS = 10
+MOST_REAPED = 50
 # For requests that are being tried, and for answers to be taken, at a stop.
 STOP_PATIENCE = 3.0
 # Between two lines of the log that requests were refused.
@@ -92,7 +93,7 @@ class Room:
         self,
         directory: Path,
         application: Application,
-        look: Callable[[Sequence[int], Mapping[int, View], float], list[Sight]],
+        look: Callable[[Sequence[int], Mapping[int, View], Container[int], float], list[Look]],
         neighbours: Neighbours,
         clients: Clients,
         limits: Limits,
@@ -376,7 +377,7 @@ class Room:
         if not self._to_reap:
             self._to_reap = list(self._guests.values())
             self._count()
-        count = -(-len(self._guests) // REAPS) or 1
+        count = min(-(-len(self._guests) // REAPS) or 1, MOST_REAPED)
         part, self._to_reap = self._to_reap[:count], self._to_reap[count:]
         for guest in part:
             if guest.waiter.number not in self._guests or guest.waiter.is_trying:
@@ -388,7 +389,7 @@ class Room:
                 self._drop(guest)
         now = time.monotonic()
         self._writer.give_up(now)
-        self._timers.at(now + REAP_WITHIN / REAPS, self._reap)
+        self._timers.at(now + 1 / REAPS, self._reap)
 
     def _on_written(self, descriptor: int, is_sent: bool) -> None:
         if guest := self._by_descriptor.get(descriptor):
@@ -535,34 +536,39 @@ class Room:
         }
         ahead = self._interval + LOOKS_BEYOND
         self._sweeping.do(
-            partial(self._look, queue_ids, views, ahead),
-            partial(self._note_sights, time.monotonic()),
+            partial(self._look, queue_ids, views, set(self._existing), ahead),
+            partial(self._note_looks, time.monotonic()),
         )
 
-    def _note_sights(self, began: float, sights: 'list[Sight] | Exception') -> None:
-        if isinstance(sights, Exception):
+    def _note_looks(self, began: float, looks: 'list[Look] | Exception') -> None:
+        if isinstance(looks, Exception):
             # The log has it; the next sweep looks again.
             return
         now = time.monotonic()
-        for sight in sights:
-            line = self._lines.line(sight.queue_id)
-            if line is None:
-                continue
-            line.looked_at = now
-            self._views[sight.queue_id] = sight.view
-            if sight.is_settled:
-                self._horizons.pop(sight.queue_id, None)
-            if sight.exists:
-                self._existing[sight.queue_id] = now
-            elif self._existing.get(sight.queue_id, began) < began:
-                del self._existing[sight.queue_id]
-                self._end_queue(sight.queue_id)
-            if sight.is_ready:
-                self._lines.find_ready(sight.queue_id, now)
-            if sight.is_more:
-                self._lines.find_more(sight.queue_id)
-            if sight.due_in is not None:
-                self._timers.at(now + sight.due_in, self._note_due, sight.queue_id)
+        for look in looks:
+            for queue_id in look.queue_ids:
+                if line := self._lines.line(queue_id):
+                    line.looked_at = now
+                    self._views[queue_id] = look.view
+                    if look.is_settled:
+                        self._horizons.pop(queue_id, None)
+            for sight in look.sights:
+                self._note_sight(sight, began, now)
+
+    def _note_sight(self, sight: Sight, began: float, now: float) -> None:
+        if self._lines.line(sight.queue_id) is None:
+            return
+        if sight.exists:
+            self._existing[sight.queue_id] = now
+        elif self._existing.get(sight.queue_id, began) < began:
+            del self._existing[sight.queue_id]
+            self._end_queue(sight.queue_id)
+        if sight.is_ready:
+            self._lines.find_ready(sight.queue_id, now)
+        if sight.is_more:
+            self._lines.find_more(sight.queue_id)
+        if sight.due_in is not None:
+            self._timers.at(now + sight.due_in, self._note_due, sight.queue_id)
 
     def _end_queue(self, queue_id: int) -> None:
         """Answer those whose queue was deleted with what a missing one gets."""
