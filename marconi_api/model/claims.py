@@ -9,7 +9,7 @@ from uuid import uuid4
 from marconi_api import limits
 from marconi_api.errors import ClaimNotFound, Fault, StorageUnavailable
 from marconi_api.model import dead_letters
-from marconi_api.model.attributes import Attributes, KnownAttributes
+from marconi_api.model.attributes import NO_ATTRIBUTES, Attributes, KnownAttributes
 from marconi_api.model.became_ready import ReadyListeners
 from marconi_api.model.claim_sources import ClaimSource, divide
 from marconi_api.model.handled import handled
@@ -135,11 +135,9 @@ class Claims:
 
     def _take(self, queue: QueueKey, parameters: dict[str, Any]) -> list[Row] | None:
         """The rows that were taken; None if there is no such queue."""
-        known = self._attributes.recall(queue)
+        # Of a queue that this process does not know, the most likely is tried.
+        attributes = self._attributes.recall(queue) or NO_ATTRIBUTES
         for _ in range(_TRIES):
-            attributes = known or self._attributes.read(queue)
-            if attributes is None:
-                return None
             taken = take(
                 self._database,
                 self._marks,
@@ -154,7 +152,10 @@ class Claims:
                 if parameters['ttl'] <= 0:
                     self._became_ready.tell(queue, len(taken))
                 return taken
-            known = None
+            read = self._attributes.read(queue)
+            if read is None:
+                return None
+            attributes = read
         raise StorageUnavailable
 
     def _tell_of_dead_letters(self, queue: QueueKey, attributes: Attributes, count: int) -> None:

@@ -60,8 +60,9 @@ def parameters_of(queue):
         **{'after': -1, 'excluding_client': CLIENT, 'id': 1, 'ids': [1, 2, 3]},
         **{'verdicts': ['touch'], 'seconds': [60], 'graces': [60], 'reasons': [None]},
         **{'is_claimless': False, 'batch_size': 1000},
-        **{'fresh_marks': [0] * 3, 'held_marks': ['-infinity'] * 3, 'held_mark_ids': [0] * 3},
-        **{'horizons': [0] * 3, 'times': ['-infinity'] * 3, 'ahead': 1.2},
+        **{'known': [1] * 3, 'fresh_marks': [0] * 3, 'held_mark_ids': [0] * 3, 'horizons': [0] * 3},
+        **{name: ','.join(['-infinity'] * 3) for name in ('held_marks', 'times')},
+        'ahead': 1.2,
         **dead_letters.parameters(queue, Attributes.of('{"_max_claim_count": 2}')),
     }
 
