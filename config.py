@@ -2,7 +2,7 @@
 
 Settings that depend on the machine come from the environment, so that you need not edit this
 file: ``HOST``, ``PORT``, ``MARCONI_ACCESS``, ``MARCONI_DATABASE_URL``, ``MARCONI_DATA_DIR``,
-``MARCONI_USER``, ``MARCONI_PROGRAMS_DIR``, ``MARCONI_LOG_FORMAT`` (``plain`` or ``json``) and
+``MARCONI_USER``, ``MARCONI_PROGRAMS_DIR``, ``MARCONI_METRICS_ADDRESS``, ``MARCONI_LOG_FORMAT`` (``plain`` or ``json``) and
 ``MARCONI_SIGNING_KEYS``. To change another setting, a file that has only that setting, and
 name the file in ``MARCONI_CONFIG``. Settings that it leaves out have the values of this file. There are two exceptions: a section ``logging`` replaces
 this one as a whole, and `pecan shell` needs the section ``app`` in the file that it is given.
@@ -36,6 +36,9 @@ server = {
     'drain_seconds': 0,
     # Whether each request is a line of the log (docs/operating.md, Logs).
     'access_log': False,
+    # The address at which Prometheus reads the metrics, such as 127.0.0.1:9464 (docs/metrics.md). A
+    # port alone is one of this machine. When it is empty: nothing is counted.
+    'metrics_address': os.environ.get('MARCONI_METRICS_ADDRESS') or None,
 }
 
 app = {
@@ -190,6 +193,14 @@ waiting = {
     # A URL that reaches PostgreSQL itself, for notifications, where database.url leads to a
     # pooler; when it is empty: database.url.
     'notifications_url': os.environ.get('MARCONI_NOTIFICATIONS_URL') or None,
+}
+
+metrics = {
+    # Of the queues that hold most messages, and of those whose messages are oldest, so many have
+    # figures of their own.
+    'queues': 100,
+    # Seconds between two looks at the database, at least, however often the metrics are read.
+    'interval': 5,
 }
 
 janitor = {

@@ -1,9 +1,11 @@
 """``marconi expire``."""
 
 import argparse
+import os
 
 from marconi_api.commands.store import open_store
 from marconi_api.processes.children import name_process
+from marconi_api.processes.metrics.meters import meters_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,6 +23,7 @@ def run(arguments: argparse.Namespace) -> None:
     janitor = open_store().janitor
     if arguments.forever:
         name_process('marconi-janitor')
+        meters_of(os.environ, lambda: 'janitor')
         janitor.run_forever()
     else:
         janitor.run_once()

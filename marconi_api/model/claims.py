@@ -12,6 +12,7 @@ from marconi_api.model import dead_letters
 from marconi_api.model.attributes import NO_ATTRIBUTES, Attributes, KnownAttributes
 from marconi_api.model.became_ready import ReadyListeners
 from marconi_api.model.claim_sources import ClaimSource, divide
+from marconi_api.model.flows import CLAIMED, RELEASED, TOUCHED
 from marconi_api.model.handled import handled
 from marconi_api.model.messages import ClaimedMessage, messages_under
 from marconi_api.model.postgres.database import Database, Row
@@ -148,7 +149,7 @@ class Claims:
                 partial(self._tell_of_dead_letters, queue, attributes),
             )
             if taken is not None:
-                handled.add(len(taken))
+                handled.add(len(taken), CLAIMED)
                 if parameters['ttl'] <= 0:
                     self._became_ready.tell(queue, len(taken))
                 return taken
@@ -186,7 +187,7 @@ class Claims:
         renewed = self._database.rows(_RENEW, parameters, repeatable=True) if identity else []
         if not renewed:
             raise ClaimNotFound(claim, queue.name, queue.project)
-        handled.add(len(renewed))
+        handled.add(len(renewed), TOUCHED)
         if ttl <= 0:
             self._became_ready.tell(queue, len(renewed))
 
@@ -197,7 +198,7 @@ class Claims:
         """
         parameters = {**queue.parameters, 'claim_id': claim_id(claim)}
         count = len(self._database.rows(_RELEASE, parameters, repeatable=True))
-        handled.add(count)
+        handled.add(count, RELEASED)
         self._became_ready.tell(queue, count)
         return count
 

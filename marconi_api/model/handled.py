@@ -2,15 +2,22 @@
 
 import threading
 
+from marconi_api.model.flows import flows
+
 
 class Handled(threading.local):
     """Counts the messages of this thread's request."""
 
     _count = 0
 
-    def add(self, count: int) -> None:
-        """So many more were handled."""
+    def add(self, count: int, *came_about: str) -> None:
+        """So many more were handled.
+
+        :param came_about: what became of each of them, for those who count it: of ``flows``
+        """
         self._count += count
+        for flow in came_about:
+            flows.tell(flow, count)
 
     def take(self) -> int:
         """How many were handled since this was last called in this thread."""

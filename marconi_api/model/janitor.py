@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 from uuid import uuid4
 
 from marconi_api.errors import StorageUnavailable
+from marconi_api.model.flows import DELETED, EXPIRED, flows
 from marconi_api.model.idempotency import REMOVE_EXPIRED
-from marconi_api.model.postgres.database import Database
+from marconi_api.model.postgres.database import Database, Row
 from marconi_api.model.postgres.tables import RETIRED
 from marconi_api.model.quiet_stretches import LONGEST, QuietStretches
 
@@ -56,6 +57,11 @@ class Janitor:
                 log.warning('could not look for what is dead; next try in %g s', self._interval)
             stop.wait(self._interval)
 
+    def seconds_since_last_round(self) -> float | None:
+        """How long ago a round began that some janitor did as its turn; None if none ever did."""
+        [(seconds,)] = self._database.rows(_LAST_ROUND, {}, repeatable=True)
+        return None if seconds is None else float(seconds)
+
     def _is_our_turn(self) -> bool:
         parameters = {'me': self._name, 'patience': _ROUNDS_MISSED * self._interval}
         return bool(self._database.rows(_TAKE_TURN, parameters))
@@ -68,8 +74,7 @@ class Janitor:
         for start, looks in self._walk(_LOOK_AT_MESSAGES, _BEFORE_ALL):
             for look in looks:
                 if look.dead:
-                    dead = {'queue_id': look.queue_id, 'ids': look.dead}
-                    gone = self._remove(_REMOVE_MESSAGES, dead)
+                    gone = self._remove_messages(look.queue_id, look.dead)
                     removed += gone
                     if gone < len(look.dead):
                         break
@@ -109,13 +114,21 @@ class Janitor:
                 look.queue_id, look.floor, start.id, look.last, look.seconds_to_next_death
             )
 
-    def _remove(self, statement: str, parameters: dict[str, Any]) -> int:
-        """How many rows one batch removed; one that fails is left for the next round."""
+    def _remove_messages(self, queue_id: int, ids: list[Any]) -> int:
+        """How many dead messages were removed, and tell what they had died of."""
+        gone = self._remove(_REMOVE_MESSAGES, {'queue_id': queue_id, 'ids': ids})
+        expired = sum(has_expired for (has_expired,) in gone)
+        flows.tell(EXPIRED, expired)
+        flows.tell(DELETED, len(gone) - expired)
+        return len(gone)
+
+    def _remove(self, statement: str, parameters: dict[str, Any]) -> list[Row]:
+        """What a statement says of the rows that it removed; one that fails is left for later."""
         try:
-            return len(self._database.rows(statement, parameters))
+            return self._database.rows(statement, parameters)
         except StorageUnavailable:
             log.warning('could not remove what is dead: %s', parameters.get('queue_id', 'queues'))
-            return 0
+            return []
 
     def _walk(self, statement: str, before_all: Any) -> Iterator[tuple['_Place', list['_Look']]]:
         """Look at all rows, batch after batch; yields where a look started, and what it saw."""
@@ -179,6 +192,8 @@ _TAKE_TURN = """
  RETURNING round_at
 """
 
+_LAST_ROUND = "SELECT date_part('epoch', now() - round_at) FROM janitor"
+
 _FLOORS = 'SELECT queue_id, floor FROM queues WHERE queue_id = ANY (%(ids)s::bigint[])'
 
 _NEXT_QUEUE = """
@@ -217,10 +232,11 @@ _REMOVE_MESSAGES = f"""
                        OR coalesce(moved_in, id) < coalesce(
                            (SELECT floor FROM queues WHERE queue_id = %(queue_id)s), {RETIRED}))
                   FOR UPDATE SKIP LOCKED))
-     RETURNING id)
-    DELETE FROM messages
-     WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM gone))
- RETURNING id
+     RETURNING id, expires_at <= now() AS has_expired),
+    bodies AS (
+        DELETE FROM messages
+         WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM gone)))
+    SELECT has_expired FROM gone
 """
 
 # A claim is dead when its time is over, and as good as dead when it holds nothing more.

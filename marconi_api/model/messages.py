@@ -20,6 +20,7 @@ from marconi_api.errors import (
 )
 from marconi_api.model.attributes import NO_ATTRIBUTES, Attributes, KnownAttributes
 from marconi_api.model.became_ready import ReadyListeners
+from marconi_api.model.flows import CLAIMED, DELETED, POSTED
 from marconi_api.model.handled import handled
 from marconi_api.model.idempotency import POST_REMEMBERED, REMEMBER_POST, RequestKey
 from marconi_api.model.postgres.database import Database, Row
@@ -309,7 +310,7 @@ class Messages:
         if is_new and self._became_ready:
             self._became_ready.tell(queue, batch['delays'].count(0))
         if is_new:
-            handled.add(len(batch['bodies']))
+            handled.add(len(batch['bodies']), POSTED)
         return [public_id(first_id + position) for position in range(len(batch['bodies']))]
 
     def _see_to_floor(self, queue: QueueKey) -> None:
@@ -430,7 +431,7 @@ class Messages:
                 return
             [(is_deleted, was_claimed, was_held_by_claim)] = rows
             if is_deleted:
-                handled.add(1)
+                handled.add(1, DELETED)
                 return
             if claim is not None and (holder is None or not was_claimed):
                 raise NotHeldByThisClaim(message, claim)
@@ -442,7 +443,7 @@ class Messages:
     def pop(self, queue: QueueKey, limit: int) -> list[PoppedMessage]:
         """Delete up to ``limit`` free messages and return them: those that a claim would take."""
         taken = take(self._database, self._marks, queue, _POP, {'limit': limit}) or []
-        handled.add(len(taken))
+        handled.add(len(taken), CLAIMED, DELETED)
         return [PoppedMessage(public_id(row[0]), *row[1:5]) for row in taken]
 
     def delete_unclaimed(self, queue: QueueKey) -> None:
@@ -462,7 +463,7 @@ class Messages:
         """Delete those of the messages that there are, claimed or not; how many those were."""
         parameters = {**queue.parameters, 'ids': _known(messages)}
         count = len(self._database.rows(_DELETE_MANY, parameters, repeatable=True))
-        handled.add(count)
+        handled.add(count, DELETED)
         return count
 
 

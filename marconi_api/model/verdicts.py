@@ -4,6 +4,7 @@ The messages are locked first, and judged by a later statement of the same trans
 the same round trip, whose snapshot is younger than the locks: what is judged is what is.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -12,6 +13,7 @@ from marconi_api import limits
 from marconi_api.errors import ClaimNotFound, InvalidRequest, NotFinished
 from marconi_api.model.became_ready import ReadyListeners
 from marconi_api.model.claims import terms
+from marconi_api.model.flows import DELETED, PARKED, RELEASED, TOUCHED, flows
 from marconi_api.model.handled import handled
 from marconi_api.model.postgres.database import Database, Row
 from marconi_api.model.postgres.prepared import Prepared
@@ -94,6 +96,15 @@ class Verdict:
         limits.in_force.check_park_reason(reason or '')
         return cls(message, 'park', reason=reason)
 
+
+#: What has come about by each.
+_FLOWS: dict[str, tuple[str, ...]] = {
+    'delete': (DELETED,),
+    'release': (RELEASED,),
+    'touch': (TOUCHED,),
+    'park': (PARKED,),
+    'kick': (),
+}
 
 #: What can be said with each verdict; one that has terms has a method above.
 _TERMS: dict[str, tuple[str, ...]] = {
@@ -185,7 +196,9 @@ class Verdicts:
 
     def _told(self, queue: QueueKey, outcomes: list[Outcome]) -> list[Outcome]:
         """The outcomes, once it is told which messages became ready by them."""
-        handled.add(sum(outcome.result == 'done' for outcome in outcomes))
+        done = Counter(outcome.verdict for outcome in outcomes if outcome.result == 'done')
+        for verdict, count in done.items():
+            handled.add(count, *_FLOWS[verdict])
         if self._became_ready:
             became_ready = [
                 outcome.result == 'done' and outcome.state == 'ready' for outcome in outcomes
@@ -208,7 +221,9 @@ class Verdicts:
 
         Then ``NotFinished`` says so, and the next call goes on.
         """
-        deleted, last = self._in_batches(_DELETE_PARKED, queue, _MOST_AT_ONCE)
+        deleted, last = self._in_batches(
+            _DELETE_PARKED, queue, _MOST_AT_ONCE, lambda _, count: flows.tell(DELETED, count)
+        )
         if deleted == _MOST_AT_ONCE and self._has_parked(queue, last):
             raise NotFinished(f'{deleted} parked messages were deleted, and there are more')
 

@@ -60,6 +60,7 @@ class Companion:
     Nothing is lost when it is killed: what it was at is done again by its successor.
 
     :param name: as the log calls it
+    :param pass_fds: descriptors that it inherits
     """
 
     def __init__(
@@ -68,11 +69,13 @@ class Companion:
         command: Sequence[str],
         environment: Mapping[str, str],
         user: ServerUser | None,
+        pass_fds: Sequence[int] = (),
     ) -> None:
         self._name = name
         self._command = command
         self._environment = environment
         self._user = user
+        self._pass_fds = pass_fds
         self._restarts = Restarts()
         self._has_ended = False
         self._start()
@@ -101,7 +104,11 @@ class Companion:
         self._has_ended = False
         self._started_at = time.monotonic()
         self._process = start_child(
-            self._command, self._environment, self._user, stdin=subprocess.DEVNULL
+            self._command,
+            self._environment,
+            self._user,
+            stdin=subprocess.DEVNULL,
+            pass_fds=self._pass_fds,
         )
 
 

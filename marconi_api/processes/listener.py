@@ -6,7 +6,7 @@ import socket
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from marconi_api.processes.failures import ServiceError
 from marconi_api.processes.signals import StopRequest
@@ -37,19 +37,37 @@ class Address:
         return {'0.0.0.0': '127.0.0.1', '::': '::1'}.get(self.host, self.host)
 
 
+class Place(NamedTuple):
+    """A host and a port, as they are set."""
+
+    host: str
+    port: str
+
+    @classmethod
+    def of(cls, address: str) -> 'Place':
+        """Those in ``host:port``; a port alone is one of this machine, which others do not reach."""
+        host, _, port = address.rpartition(':')
+        return cls(host.removeprefix('[').removesuffix(']') or '127.0.0.1', port)
+
+
 class Listener:
     """The socket at which clients arrive; the port is ours from the start, and closed till uwsgi runs.
 
     We open it, as uwsgi need not be root then to have a port below 1024.
     """
 
-    def __init__(self, server: Any, stop: StopRequest) -> None:
+    def __init__(
+        self, server: Any, stop: StopRequest, set_by: tuple[str, str] = ('HOST', 'PORT')
+    ) -> None:
         """Take the address in the settings; port 0 becomes a free one.
 
         A predecessor that was killed a moment ago may still have it.
+
+        :param server: has ``host`` and ``port``, which are set by the variables ``set_by``
         """
         self._shown = f'{server.host}:{server.port}'
-        family, name = _looked_up(server.host, server.port)
+        self._set_by = ' or '.join(dict.fromkeys(set_by))
+        family, name = _looked_up(server.host, server.port, set_by)
         self._socket = socket.socket(family, socket.SOCK_STREAM)
         # Connections that a former service closed a moment ago are no hindrance.
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -94,11 +112,11 @@ class Listener:
 
     def _refusal(self, error: OSError) -> ServiceError:
         return ServiceError(
-            f'cannot listen on {self._shown}: {error.strerror}: change HOST or PORT'
+            f'cannot listen on {self._shown}: {error.strerror}: change {self._set_by}'
         )
 
 
-def _looked_up(host: str, port: str) -> tuple[int, Any]:
+def _looked_up(host: str, port: str, set_by: tuple[str, str]) -> tuple[int, Any]:
     """The family of an address, and the address as ``bind`` takes it."""
     try:
         number = int(port)
@@ -106,9 +124,9 @@ def _looked_up(host: str, port: str) -> tuple[int, Any]:
             raise ValueError
         found = socket.getaddrinfo(host, number, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except ValueError:
-        raise ServiceError(f'{port} is not a port number: change PORT') from None
+        raise ServiceError(f'{port} is not a port number: change {set_by[1]}') from None
     except OSError:
-        raise ServiceError(f'{host} is not the address of a machine: change HOST') from None
+        raise ServiceError(f'{host} is not the address of a machine: change {set_by[0]}') from None
     family, _, _, _, name = found[0]
     return family, name
 

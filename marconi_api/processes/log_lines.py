@@ -93,14 +93,13 @@ def end(environ: Mapping[str, Any], status: str, began: float) -> None:
 
 
 def note(environ: dict[str, Any]) -> None:
-    """Keep in the environment, as a text, what is logged of a request that another process ends."""
+    """Keep in the environment, as a text, what is told of a request that another process ends."""
     environ[NOTED] = json.dumps(_fields_of(environ))
 
 
 def end_noted(environ: Mapping[str, Any], status: str, began: float, messages: int) -> None:
-    """Log a request that was noted, if it was; see :func:`end`."""
-    if NOTED in environ:
-        _write(json.loads(environ[NOTED]), status, began, messages)
+    """Log a request that was noted; see :func:`end`."""
+    _write(json.loads(environ[NOTED]), status, began, messages)
 
 
 def _fields_of(environ: Mapping[str, Any]) -> Fields:
@@ -110,7 +109,7 @@ def _fields_of(environ: Mapping[str, Any]) -> Fields:
     path_values = request.path_values.values() if request else ()
     named = (getattr(value, 'name', None) for value in path_values)
     return {
-        'request_id': environ[REQUEST_ID],
+        'request_id': environ.get(REQUEST_ID),
         'method': environ['REQUEST_METHOD'][:_LONGEST_METHOD],
         'route': resource.path if resource else None,
         'project': (request and request.project) or (identity and identity.project) or None,

@@ -25,7 +25,9 @@ from marconi_api.processes.databases import KeptPostgres, NamedPostgres, databas
 from marconi_api.processes.embedded.server_user import ServerUser
 from marconi_api.processes.failures import ServiceError
 from marconi_api.processes.installation import config_file
-from marconi_api.processes.listener import Address, Listener
+from marconi_api.processes.listener import Address, Listener, Place
+from marconi_api.processes.metrics.meters import DIRECTORY as DIRECTORY_OF_METRICS
+from marconi_api.processes.metrics.meters import LISTENER as LISTENER_FOR_METRICS
 from marconi_api.processes.signals import StopRequest
 from marconi_api.processes.waiting.hand_over import ADDRESS, DIRECTORY, MAP, SOCKET
 from marconi_api.processes.waiting.wake_map import WakeMap
@@ -42,6 +44,9 @@ COMPANIONS = {
     'janitor': [sys.executable, '-m', 'marconi_api.commands', 'expire', '--forever'],
     'waiting room': [sys.executable, '-m', 'marconi_api.processes.waiting'],
 }
+
+# The one that runs only if metrics are wanted.
+EXPORTER = [sys.executable, '-m', 'marconi_api.processes.metrics']
 
 # Those that end before uwsgi does: what they hold is answered over its connections.
 _END_FIRST = {'waiting room'}
@@ -67,7 +72,10 @@ def serve(settings: Any) -> None:
     name_process('marconi')
     logging.config.dictConfig(settings.logging.to_dict())
     _raise_descriptor_limit()
-    with contextlib.closing(Listener(settings.server, stop)) as listener:
+    with (
+        contextlib.closing(Listener(settings.server, stop)) as listener,
+        _listener_for_metrics(settings.server, stop) as for_metrics,
+    ):
         mode = mode_of_access(settings, listener.address)
         tls.check(settings.server, uwsgi_program())
         database = database_of(settings)
@@ -75,7 +83,7 @@ def serve(settings: Any) -> None:
             started.callback(database.stop)
             database.start(stop)
             if not stop.is_set():
-                _answer_requests(settings, mode, database, listener, started, stop)
+                _answer_requests(settings, mode, database, listener, for_metrics, started, stop)
     log.info('Marconi has stopped; the data stay in %s', database.place)
 
 
@@ -84,6 +92,7 @@ def _answer_requests(
     mode: str,
     database: 'NamedPostgres | KeptPostgres',
     listener: 'Listener',
+    for_metrics: 'Listener | None',
     started: contextlib.ExitStack,
     stop: StopRequest,
 ) -> None:
@@ -104,6 +113,8 @@ def _answer_requests(
     sockets = started.enter_context(_private_directory(user))
     environment[DIRECTORY] = str(sockets)
     _make_map(sockets / MAP, user)
+    if for_metrics:
+        parts.append(_export(for_metrics, sockets / 'metrics', environment, user, started))
     companions = {}
     for name, command in COMPANIONS.items():
         companions[name] = companion = Companion(name, command, environment, user)
@@ -239,6 +250,49 @@ def _make_map(path: Path, user: ServerUser | None) -> None:
     WakeMap.make(path)
     if user is not None:
         os.chown(path, user.uid, user.gid)
+
+
+@contextlib.contextmanager
+def _listener_for_metrics(server: Any, stop: StopRequest) -> Iterator[Listener | None]:
+    """The socket at which metrics are told, if they are wanted."""
+    if not server.metrics_address:
+        yield None
+        return
+    setting = 'MARCONI_METRICS_ADDRESS'
+    place = Place.of(server.metrics_address)
+    with contextlib.closing(Listener(place, stop, (setting, setting))) as listener:
+        if not modes.is_loopback(listener.address.host):
+            log.warning(
+                'any program that reaches %s can read the metrics, with names of projects and '
+                'queues (%s)',
+                *(listener.address, setting),
+            )
+        yield listener
+
+
+def _export(
+    listener: Listener,
+    directory: Path,
+    environment: dict[str, str],
+    user: ServerUser | None,
+    started: contextlib.ExitStack,
+) -> Companion:
+    """Have all processes that are started from now on count, and one tell what they count."""
+    directory.mkdir(mode=0o700)
+    if user is not None:
+        os.chown(directory, user.uid, user.gid)
+    environment[DIRECTORY_OF_METRICS] = str(directory)
+    listener.open()
+    log.info('the metrics are at http://%s/metrics', listener.address)
+    exporter = Companion(
+        'metrics exporter',
+        EXPORTER,
+        environment | {LISTENER_FOR_METRICS: str(listener.fileno())},
+        user,
+        pass_fds=[listener.fileno()],
+    )
+    started.callback(exporter.stop)
+    return exporter
 
 
 @contextlib.contextmanager

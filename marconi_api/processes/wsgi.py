@@ -20,9 +20,10 @@ from pecan import load_app
 
 from marconi_api import model
 from marconi_api.controllers.service.probes import DRAINING
-from marconi_api.processes import log_lines
 from marconi_api.processes.answers import Answer, Headers, applied, finished, head_of
 from marconi_api.processes.children import name_process
+from marconi_api.processes.metrics.meters import meters_of
+from marconi_api.processes.observers import Observers
 from marconi_api.processes.settings import read_settings
 from marconi_api.processes.waiting.hand_over import Parked, RoomConnection, connection_of
 from marconi_api.wire.failures import BodyTooSlow, MalformedRequest, TooManySlowBodies
@@ -60,7 +61,7 @@ class BehindRouters:
     :param farewell: two bytes, not 0: the first once connections are about to be closed, the
         second once the service drains, that is some time before
     :param room: where requests wait for messages, if there is such a place
-    :param logs_requests: whether each request is a line of the log
+    :param observers: told of each request, if there are any
     """
 
     def __init__(
@@ -69,12 +70,12 @@ class BehindRouters:
         threads: int,
         farewell: bytes | mmap.mmap,
         room: RoomConnection | None,
-        logs_requests: bool = False,
+        observers: Observers | None = None,
     ) -> None:
         self._application = application
         self._farewell = farewell
         self._room = room
-        self._logs_requests = logs_requests
+        self._observers = observers or None
         self._waiting = threading.BoundedSemaphore(max(1, threads // 2))
         self._last_answer = 0.0
 
@@ -87,8 +88,8 @@ class BehindRouters:
         began = time.monotonic()
         if self._farewell[1]:
             environ[DRAINING] = True
-        if self._logs_requests:
-            log_lines.begin(environ)
+        if self._observers is not None:
+            self._observers.begin(environ)
         # As a failed one is told by uwsgi.
         said = '500'
 
@@ -114,8 +115,8 @@ class BehindRouters:
             return [head, *answer] if head else answer
         finally:
             _drain(environ)
-            if self._logs_requests and log_lines.NOTED not in environ:
-                log_lines.end(environ, said, began)
+            if self._observers is not None:
+                self._observers.end(environ, said, began)
             self._last_answer = time.monotonic()
 
     def _answer_or_park(
@@ -135,8 +136,8 @@ class BehindRouters:
         seconds = environ[WAIT]
         if seconds and not looked.found and not self._farewell[0]:
             assert self._room is not None
-            if self._logs_requests:
-                log_lines.note(environ)
+            if self._observers is not None:
+                self._observers.note(environ)
             parked = Parked(
                 environ={name: value for name, value in environ.items() if type(value) is str},
                 body=looked.body,
@@ -151,7 +152,8 @@ class BehindRouters:
             )
             if self._room.park(parked, uwsgi.connection_fd()):
                 return []
-            environ.pop(log_lines.NOTED, None)
+            if self._observers is not None:
+                self._observers.forget(environ)
             # Without Preference-Applied the client sees that it did not wait.
             answer = answer._replace(headers=headers)
         start_response(answer.status, answer.headers)
@@ -304,6 +306,7 @@ def _farewell() -> bytes | mmap.mmap:
 
 _settings = read_settings()
 _application = load_app(_settings.to_dict())
+_meters = meters_of(os.environ, uwsgi.worker_id) if uwsgi else None
 _room = connection_of(os.environ) if uwsgi else None
 if _room is not None:
     model.store.became_ready.append(_room.wake)
@@ -312,7 +315,7 @@ application = BehindRouters(
     threads=int(uwsgi.opt.get('threads', 1)) if uwsgi else 1,
     farewell=_farewell(),
     room=_room,
-    logs_requests=_settings.server.access_log,
+    observers=Observers(_settings.server.access_log, _meters),
 )
 if uwsgi is not None:
     # The master's, and the routers', which it starts later. uwsgi's own option for names

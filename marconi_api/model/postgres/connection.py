@@ -25,6 +25,8 @@ from psycopg2.extensions import TRANSACTION_STATUS_IDLE
 from psycopg2.extensions import connection as _Connection
 from psycopg2.extensions import cursor as _Cursor
 
+from marconi_api.model.flows import ROUND_TRIPS, flows
+
 #: What libpq takes as a list, an element for each host.
 _BY_HOST = ('host', 'hostaddr', 'port')
 
@@ -56,6 +58,8 @@ class Cursor(_Cursor):
         connection = self.connection
         if connection.settings and connection.get_transaction_status() == TRANSACTION_STATUS_IDLE:
             query, vars = connection.settings.encode() + self.mogrify(query, vars), None
+        if flows:
+            flows.tell(ROUND_TRIPS, 1)
         connection.ends_at = min(connection.deadline, time.monotonic() + connection.patience)
         try:
             super().execute(query, vars)

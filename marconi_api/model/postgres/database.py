@@ -30,6 +30,7 @@ from psycopg2 import errors as postgres_errors
 from sqlalchemy import make_url
 
 from marconi_api.errors import Fault, MarconiError, StorageTooSlow, StorageUnavailable
+from marconi_api.model.flows import ERRORS, RECONNECTS, flows
 from marconi_api.model.postgres import numbering
 from marconi_api.model.postgres.connection import (
     Connection,
@@ -75,6 +76,7 @@ class _Thread(threading.local):
     """What a thread has of its own."""
 
     connection: Connection | None = None
+    has_been_connected = False
     #: The names of what is prepared on it.
     prepared: set[str]
 
@@ -310,6 +312,8 @@ class Database:
         connection.deadline = deadline
         self._thread.connection = connection
         self._thread.prepared = set()
+        flows.tell(RECONNECTS, int(self._thread.has_been_connected))
+        self._thread.has_been_connected = True
         try:
             self._bring_settings(connection)
             with connection.cursor() as cursor:
@@ -399,6 +403,7 @@ def _current_base(cursor: psycopg2.extensions.cursor) -> int:
 def _unavailable(error: Exception) -> MarconiError:
     # What breaks in a failing network or a busy database is a warning; a statement that
     # PostgreSQL refuses is a fault of ours, and wants its traceback.
+    flows.tell(ERRORS, 1)
     expected = isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError)
     log.warning('storage: %s', error, exc_info=None if expected else error)
     if isinstance(error, psycopg2.DataError) and not isinstance(error, _NUMBERED_OTHERWISE):

@@ -10,6 +10,8 @@ from marconi_api import limits, model
 from marconi_api.model.postgres.notifications import Notifications
 from marconi_api.processes.children import name_process
 from marconi_api.processes.installation import database_url, normalise_url
+from marconi_api.processes.metrics.meters import meters_of
+from marconi_api.processes.observers import Observers
 from marconi_api.processes.settings import read_settings
 from marconi_api.processes.waiting.clients import Clients
 from marconi_api.processes.waiting.hand_over import ADDRESS, DIRECTORY, RoomConnection
@@ -49,6 +51,7 @@ def main() -> None:
             settings.waiting.sweep_interval,
             settings.waiting.sweep_interval_without_notifications,
         ),
+        Observers(settings.server.access_log, meters_of(os.environ, lambda: 'waiting')),
     )
     neighbours.start()
     room.run()

@@ -16,8 +16,8 @@ from pathlib import Path
 from marconi_api.controllers.openstack.documents import error_reply
 from marconi_api.limits import Limits
 from marconi_api.model.readiness import Look, Sight, View
-from marconi_api.processes import log_lines
 from marconi_api.processes.answers import Answer
+from marconi_api.processes.observers import Observers
 from marconi_api.processes.waiting.asking import Application, Reply, Threads, ask
 from marconi_api.processes.waiting.clients import Client, Clients
 from marconi_api.processes.waiting.hand_over import (
@@ -87,6 +87,7 @@ class Room:
     :param application: runs requests
     :param look: looks at queues: :meth:`Readiness.look`
     :param sweep_intervals: seconds between sweeps, with notifications and without
+    :param observers: told of each request that is answered
     """
 
     def __init__(
@@ -98,7 +99,9 @@ class Room:
         clients: Clients,
         limits: Limits,
         sweep_intervals: tuple[float, float],
+        observers: Observers,
     ) -> None:
+        self._observers = observers
         self._application = application
         self._look = look
         self._neighbours = neighbours
@@ -291,7 +294,7 @@ class Room:
             )
         reply = error_reply(TooManyWaiters())
         answer = Answer(reply.status, list(reply.headerlist), b''.join(reply.app_iter))
-        log_lines.end_noted(guest.parked.environ, answer.status, guest.parked.tried_at, 0)
+        self._observers.end_noted(guest.parked.environ, answer.status, guest.parked.tried_at, 0)
         self._writer.send(guest.descriptor, answer.content)
 
     def _warm(self, queue_id: int) -> float:
@@ -333,7 +336,7 @@ class Room:
 
     def _answer(self, guest: Guest, answer: Answer, found: int = 0) -> None:
         self._dismiss(guest)
-        log_lines.end_noted(guest.parked.environ, answer.status, guest.parked.tried_at, found)
+        self._observers.end_noted(guest.parked.environ, answer.status, guest.parked.tried_at, found)
         # The end of a stream says nothing.
         self._writer.send(guest.descriptor, b'' if guest.stream else answer.content)
 
@@ -457,7 +460,7 @@ class Room:
         """Forget a stream whose connection is closed."""
         self._dismiss(guest)
         parked = guest.parked
-        log_lines.end_noted(parked.environ, parked.otherwise.status, parked.tried_at, 0)
+        self._observers.end_noted(parked.environ, parked.otherwise.status, parked.tried_at, 0)
         if not guest.waiter.is_trying:
             self._lines.leave(guest.waiter)
 

@@ -1,0 +1,35 @@
+"""Where the model tells what it counts: what becomes of messages, and what that takes."""
+
+from collections.abc import Callable
+
+#: What becomes of messages, told with their number.
+POSTED = 'posted'
+CLAIMED = 'claimed'
+DELETED = 'deleted'
+RELEASED = 'released'
+TOUCHED = 'touched'
+PARKED = 'parked'
+EXPIRED = 'expired'
+
+#: What is asked of PostgreSQL: statements that were sent and waited for, those that failed, and
+#: connections that took the place of others.
+ROUND_TRIPS = 'round_trips'
+ERRORS = 'errors'
+RECONNECTS = 'reconnects'
+
+
+class FlowListeners(list[Callable[[str, int], None]]):
+    """Functions that are called with one of the above and its number.
+
+    They are called in the thread that does the work, and so must be quick and must not raise.
+    """
+
+    def tell(self, flow: str, count: int) -> None:
+        """So much more of it came about."""
+        if self and count:
+            for listener in self:
+                listener(flow, count)
+
+
+#: Those of this process.
+flows = FlowListeners()
