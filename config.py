@@ -21,6 +21,9 @@ server = {
     # Files in PEM with a certificate and its key, for HTTPS instead of HTTP (docs/security.md).
     'tls_cert': os.environ.get('MARCONI_TLS_CERT') or None,
     'tls_key': os.environ.get('MARCONI_TLS_KEY') or None,
+    # Addresses or networks of proxies, such as '10.0.0.0/8', which append to X-Forwarded-For from where
+    # a request came: wrong tokens are counted by that address, and not by the proxy's.
+    'trusted_proxies': (os.environ.get('MARCONI_TRUSTED_PROXIES') or '').replace(',', ' ').split(),
     # How many uwsgi worker processes answer requests.
     'processes': 2,
     # How many threads each worker runs; every thread keeps one database connection.

@@ -5,6 +5,7 @@ from typing import Any
 
 from marconi_api import limits, model, policy
 from marconi_api.controllers.access import modes
+from marconi_api.controllers.access.addresses import Addresses
 from marconi_api.controllers.access.guessing import Guessing
 from marconi_api.controllers.access.hook import AccessHook
 from marconi_api.controllers.access.keystone import KeystoneAsks
@@ -49,7 +50,7 @@ def _asks(settings: Any) -> Asks:
     access, roles = settings.access, settings.access.roles.to_dict()
     if mode == modes.TRUSTED:
         return believing(roles)
-    guessing = Guessing(access.failures_before_delay)
+    guessing = Guessing(access.failures_before_delay, Addresses(settings.server.trusted_proxies))
     if mode == modes.TOKEN:
         return TokenAsks(
             lambda token: looked_up(token, model.store.tokens), access.cache_seconds, guessing

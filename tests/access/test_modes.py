@@ -102,3 +102,12 @@ def test_which_addresses_only_this_machine_reaches(host: str, is_of_this_machine
 def test_a_mistake_in_the_settings_is_named(access: dict[str, Any], said: str) -> None:
     with pytest.raises(SettingsError, match=said):
         complete(settings(**access))
+
+
+@pytest.mark.parametrize('proxies', ['10.0.0.1', ['proxy.example'], ['10.0.0.0/33'], [None]])
+def test_a_proxy_that_is_not_an_address_is_named(proxies: Any) -> None:
+    config = settings()
+    config.server.trusted_proxies = proxies
+
+    with pytest.raises(SettingsError, match='trusted_proxies must be a list of addresses'):
+        complete(config)

@@ -7,7 +7,10 @@ import pytest
 from webtest import TestResponse
 
 from marconi_api import model
+from marconi_api.controllers.access.addresses import Addresses
+from marconi_api.controllers.access.guessing import Guessing
 from marconi_api.model.tokens import NewToken
+from marconi_api.wire.failures import TooManyFailures
 from tests.access.conftest import Serve, bearing, counted
 from tests.controllers.client import CLIENT_ID, Api, refusal
 
@@ -270,3 +273,44 @@ def test_who_shows_nothing_is_not_guessing(serve: Serve) -> None:
     api = serve(failures_before_delay=1)
 
     assert [queues(api).status_int for _ in range(3)] == [401, 401, 401]
+
+
+PROXIES = ['127.0.0.0/8', '192.0.2.7', '2001:db8::/32']
+
+
+@pytest.mark.parametrize(
+    ('sent_by', 'forwarded', 'client'),
+    [
+        ('127.0.0.1', '203.0.113.5', '203.0.113.5'),
+        # The client has written the first.
+        ('127.0.0.1', '198.51.100.1, 203.0.113.5', '203.0.113.5'),
+        ('127.0.0.1', '203.0.113.5, 192.0.2.7', '203.0.113.5'),
+        ('2001:db8::1', '2001:db9::5', '2001:db9::5'),
+        ('127.0.0.1', '', '127.0.0.1'),
+        ('127.0.0.1', '203.0.113.5, unknown', '127.0.0.1'),
+        ('127.0.0.1', '192.0.2.7', '192.0.2.7'),
+        # Nobody who is not named is believed.
+        ('203.0.113.9', '198.51.100.1', '203.0.113.9'),
+        ('', '198.51.100.1', ''),
+    ],
+)
+def test_a_proxy_that_is_named_tells_from_where_a_request_comes(
+    sent_by: str, forwarded: str, client: str
+) -> None:
+    environ = {'REMOTE_ADDR': sent_by, 'HTTP_X_FORWARDED_FOR': forwarded}
+
+    assert Addresses(PROXIES).of(environ) == client
+    assert Addresses().of(environ) == sent_by
+
+
+def test_who_guesses_behind_a_proxy_hinders_no_other() -> None:
+    guessing = Guessing(1, Addresses(['192.0.2.7']))
+
+    def request(client: str) -> dict[str, str]:
+        return {'REMOTE_ADDR': '192.0.2.7', 'HTTP_X_FORWARDED_FOR': client}
+
+    guessing.note_failure(request('203.0.113.5'))
+
+    guessing.check(request('203.0.113.6'))
+    with pytest.raises(TooManyFailures):
+        guessing.check(request('203.0.113.5'))

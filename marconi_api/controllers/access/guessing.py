@@ -4,9 +4,12 @@ import mmap
 import secrets
 import struct
 import time
+from collections.abc import Mapping
 from hashlib import blake2b
 from ipaddress import IPv6Address, ip_address
+from typing import Any
 
+from marconi_api.controllers.access.addresses import Addresses
 from marconi_api.wire.failures import TooManyFailures
 
 #: Seconds in which failures are counted together.
@@ -27,30 +30,32 @@ class Guessing:
     as one.
 
     :param at_most: failures a minute after which nothing more is looked at; 0 for any number
+    :param addresses: tells from where a request comes
     """
 
-    def __init__(self, at_most: int) -> None:
+    def __init__(self, at_most: int, addresses: Addresses | None = None) -> None:
         self._at_most = at_most
+        self._addresses = addresses or Addresses()
         self._shared = mmap.mmap(-1, _PLACES * _PLACE.size)
         # Nobody can choose addresses that fall into one place.
         self._key = secrets.token_bytes(16)
 
-    def check(self, address: str) -> None:
-        """Refuse to look at a credential from an address with too many wrong ones.
+    def check(self, environ: Mapping[str, Any]) -> None:
+        """Refuse to look at the credential of a request from an address with too many wrong ones.
 
         :raises TooManyFailures: which says how many seconds are left of this minute
         """
         if self._at_most:
             now = time.time()
-            _, failures = self._found(address, now)
+            _, failures = self._found(self._addresses.of(environ), now)
             if failures >= self._at_most:
                 raise TooManyFailures(_WINDOW - int(now % _WINDOW))
 
-    def note_failure(self, address: str) -> None:
-        """Count a wrong credential."""
+    def note_failure(self, environ: Mapping[str, Any]) -> None:
+        """Count the wrong credential of a request."""
         if self._at_most:
             now = time.time()
-            place, failures = self._found(address, now)
+            place, failures = self._found(self._addresses.of(environ), now)
             tag, offset = place
             _PLACE.pack_into(self._shared, offset, tag, int(now // _WINDOW), failures + 1)
 

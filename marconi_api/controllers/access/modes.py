@@ -4,6 +4,7 @@ import ipaddress
 from importlib.util import find_spec
 from typing import Any
 
+from marconi_api.controllers.access.addresses import Addresses
 from marconi_api.policy import ROLES
 
 #: The headers are believed.
@@ -35,14 +36,28 @@ def is_loopback(host: str) -> bool:
 
 
 def contradiction(settings: Any) -> str | None:
-    """What is wrong with the section ``access``, in one line; None if nothing is."""
+    """What is wrong with the settings of access, in one line; None if nothing is."""
     access = settings.access
     if access.mode is not None and access.mode not in MODES:
         return f'access.mode must be {", ".join(MODES[:-1])} or {MODES[-1]}, not {access.mode!r}'
     for name, role in dict(access.roles).items():
         if role not in ROLES:
             return f'access.roles: {name!r} must be one of {", ".join(ROLES)}, not {role!r}'
-    return _lacks_for_keystone(settings.keystone) if access.mode == KEYSTONE else None
+    return _untrusted(settings.server.trusted_proxies) or (
+        _lacks_for_keystone(settings.keystone) if access.mode == KEYSTONE else None
+    )
+
+
+def _untrusted(proxies: Any) -> str | None:
+    """What is wrong with the addresses of proxies; None if nothing is."""
+    wanted = 'server.trusted_proxies must be a list of addresses or networks'
+    if not isinstance(proxies, list | tuple):
+        return f'{wanted}, not {proxies!r}'
+    try:
+        Addresses(proxies)
+    except ValueError as error:
+        return f'{wanted}: {error}'
+    return None
 
 
 def _lacks_for_keystone(options: Any) -> str | None:

@@ -3,10 +3,10 @@
 import contextlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from hashlib import sha256
 from math import inf
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from marconi_api.controllers.access.credentials import named_project, sent_token
 from marconi_api.controllers.access.guessing import Guessing
@@ -74,26 +74,25 @@ class TokenAsks:
         :raises MarconiError: if the token is not remembered, and cannot be looked up
         """
         environ = request.environ
-        address = environ.get('REMOTE_ADDR', '')
         try:
             token = sent_token(environ)
             if token is None:
                 raise NoCredential(self._challenges)
-            known = self._recall(token, address)
+            known = self._recall(token, environ)
         except InvalidCredential:
-            self._guessing.check(address)
-            self._guessing.note_failure(address)
+            self._guessing.check(environ)
+            self._guessing.note_failure(environ)
             raise InvalidCredential(self._challenges) from None
         return _in_project(known, request)
 
-    def _recall(self, token: str, address: str) -> _Known:
+    def _recall(self, token: str, environ: Mapping[str, Any]) -> _Known:
         # Only a hash is kept, so that no secret lies in memory, and none is compared.
         digest = sha256(token.encode()).digest()
         known = self._known.get(digest)
         now = time.monotonic()
         if known is None:
             # One that was valid a moment ago is looked up whoever else guesses at that address.
-            self._guessing.check(address)
+            self._guessing.check(environ)
             if self._wrong.get(digest, 0.0) > now:
                 raise InvalidCredential
         elif known.until > now:
