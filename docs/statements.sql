@@ -77,6 +77,220 @@ SELECT * FROM (
  ORDER BY id NULLS FIRST;
 
 
+-- marconi_claim_once: Reserves messages under an Idempotency-Key; fails if that has a claim already.
+WITH the_queue AS MATERIALIZED (SELECT floor FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+   AND floor < 9223372036854775807
+   AND 1 / EXISTS (
+       SELECT FROM id_epoch
+        WHERE only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
+       false))::int = 1
+   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
+   AND (SELECT pg_advisory_xact_lock(%(key_lock)s::bigint)) IS NOT NULL),
+returned_ones AS MATERIALIZED (
+    SELECT ctid AS place, held_until, id, expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND true AS is_ready FROM message_states
+     WHERE queue_id = %(queue_id)s AND held_until <= now()
+       AND (held_until, id) >= (
+           CASE WHEN now() >= %(known_time)s THEN %(held_mark)s::timestamptz
+                ELSE '-infinity' END,
+           %(held_mark_id)s::bigint)
+     ORDER BY held_until, id LIMIT 5000),
+fresh_ones AS MATERIALIZED (
+    SELECT ctid AS place, id, expires_at > now() AS is_ready FROM message_states
+     WHERE queue_id = %(queue_id)s AND held_until IS NULL
+       AND (id + 0) >= %(fresh_mark)s AND (id + 0) >= (SELECT floor FROM the_queue)
+     ORDER BY (id + 0) LIMIT 5000),
+returned AS MATERIALIZED (
+    SELECT locked.place
+      FROM returned_ones AS looked,
+           LATERAL (SELECT ctid AS place FROM message_states
+                     WHERE ctid = looked.place AND NOT coalesce(held_until > now(), false)
+                       FOR UPDATE SKIP LOCKED) AS locked
+     WHERE is_ready LIMIT %(limit)s),
+fresh AS MATERIALIZED (
+    SELECT locked.place
+      FROM fresh_ones AS looked,
+           LATERAL (SELECT ctid AS place FROM message_states
+                     WHERE ctid = looked.place AND NOT coalesce(held_until > now(), false)
+                       FOR UPDATE SKIP LOCKED) AS locked
+     WHERE is_ready LIMIT %(limit)s - (SELECT count(*) FROM returned)),
+clock AS MATERIALIZED (
+    SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at),
+taken AS (
+    UPDATE message_states
+       SET claim_id = %(claim_id)s::uuid, claim_count = claim_count + 1, held_until = (SELECT at FROM clock) + %(ttl)s * interval '1 second',
+       ttl = CASE WHEN expires_at < (SELECT at FROM clock) + %(ttl)s * interval '1 second' THEN %(ttl)s::int + %(grace)s::int ELSE ttl END,
+       expires_at = CASE WHEN expires_at < (SELECT at FROM clock) + %(ttl)s * interval '1 second'
+                         THEN (SELECT at FROM clock) + %(ttl)s * interval '1 second' + %(grace)s * interval '1 second'
+                         ELSE expires_at END
+     WHERE ctid = ANY (ARRAY(SELECT place FROM returned UNION ALL SELECT place FROM fresh))
+ RETURNING id, ttl, held_until, claim_count),
+claim AS (
+    INSERT INTO claims (queue_id, id, started_at, expires_at, ttl, message_ids)
+    SELECT %(queue_id)s, %(claim_id)s::uuid,
+           min(held_until) - %(ttl)s * interval '1 second', max(held_until), %(ttl)s,
+           array_agg(id ORDER BY id)
+      FROM taken HAVING count(*) > 0),
+remembered AS (
+    INSERT INTO idempotency_keys
+           (queue_id, operation, key, digest, first_id, claim_id, expires_at)
+    SELECT %(queue_id)s, %(operation)s, %(key)s::uuid, %(key_digest)s::uuid,
+           (pg_current_xact_id()::text::bigint + %(base)s) << 14,
+           %(claim_id)s::uuid, now() + %(key_window)s * interval '1 second'
+      FROM taken HAVING count(*) > 0)
+SELECT * FROM (
+    SELECT taken.id AS id, taken.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, taken.claim_count AS claim_count, NULL AS first_fresh, NULL AS first_held, NULL AS now, NULL AS oldest_unfinished, NULL AS transaction, NULL AS is_queue, NULL AS first_alive, NULL AS moved FROM taken, LATERAL (SELECT created_at, body FROM messages
+                      WHERE queue_id = %(queue_id)s AND id = taken.id LIMIT 1) AS message
+     UNION ALL
+    SELECT NULL, NULL, NULL, NULL, NULL,
+           coalesce(
+           (SELECT id FROM fresh_ones WHERE is_ready LIMIT 1),
+           (SELECT -id FROM fresh_ones OFFSET 4999 LIMIT 1)),
+           coalesce(
+           (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, id] FROM returned_ones WHERE is_ready LIMIT 1),
+           (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, -id] FROM returned_ones OFFSET 4999 LIMIT 1)),
+           now(), (pg_snapshot_xmin(pg_current_snapshot())::text::bigint + %(base)s),
+           CASE WHEN %(asks)s AND EXISTS (SELECT FROM the_queue) THEN pg_current_xact_id()
+                ELSE pg_current_xact_id_if_assigned() END::text::bigint + %(base)s,
+           EXISTS (SELECT FROM the_queue),
+           NULL,
+           0) AS reply
+ ORDER BY id NULLS FIRST;
+
+
+-- marconi_claim_once_within_limit: The same in a queue with _max_claim_count.
+WITH the_queue AS MATERIALIZED (SELECT floor FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+   AND floor < 9223372036854775807
+   AND 1 / EXISTS (
+       SELECT FROM id_epoch
+        WHERE only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
+       false)
+          AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
+   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
+   AND (SELECT pg_advisory_xact_lock(%(key_lock)s::bigint)) IS NOT NULL),
+returned_ones AS MATERIALIZED (
+    SELECT ctid AS place, held_until, id, expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND claim_count < %(max_claim_count)s AS is_ready FROM message_states
+     WHERE queue_id = %(queue_id)s AND held_until <= now()
+       AND (held_until, id) >= (
+           CASE WHEN now() >= %(known_time)s THEN %(held_mark)s::timestamptz
+                ELSE '-infinity' END,
+           %(held_mark_id)s::bigint)
+     ORDER BY held_until, id LIMIT 5000),
+fresh_ones AS MATERIALIZED (
+    SELECT ctid AS place, id, expires_at > now() AS is_ready FROM message_states
+     WHERE queue_id = %(queue_id)s AND held_until IS NULL
+       AND (id + 0) >= %(fresh_mark)s AND (id + 0) >= (SELECT floor FROM the_queue)
+     ORDER BY (id + 0) LIMIT 5000),
+returned AS MATERIALIZED (
+    SELECT locked.place
+      FROM returned_ones AS looked,
+           LATERAL (SELECT ctid AS place FROM message_states
+                     WHERE ctid = looked.place AND NOT coalesce(held_until > now(), false)
+                       FOR UPDATE SKIP LOCKED) AS locked
+     WHERE is_ready LIMIT %(limit)s),
+fresh AS MATERIALIZED (
+    SELECT locked.place
+      FROM fresh_ones AS looked,
+           LATERAL (SELECT ctid AS place FROM message_states
+                     WHERE ctid = looked.place AND NOT coalesce(held_until > now(), false)
+                       FOR UPDATE SKIP LOCKED) AS locked
+     WHERE is_ready LIMIT %(limit)s - (SELECT count(*) FROM returned)),
+clock AS MATERIALIZED (
+    SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at),
+alive_ones AS MATERIALIZED (
+    SELECT ctid AS place, held_until, id, expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AS is_alive, expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND NOT claim_count < %(max_claim_count)s AS is_dead FROM message_states
+     WHERE queue_id = %(queue_id)s AND held_until <= now()
+       AND (held_until, id) >= (
+           CASE WHEN now() >= %(known_time)s THEN %(alive_mark)s::timestamptz
+                ELSE '-infinity' END,
+           %(alive_mark_id)s::bigint)
+     ORDER BY held_until, id LIMIT 1000),
+dead AS MATERIALIZED (
+    SELECT locked.place
+      FROM alive_ones AS looked,
+           LATERAL (SELECT ctid AS place FROM message_states
+                     WHERE ctid = looked.place AND NOT coalesce(held_until > now(), false)
+                       FOR UPDATE SKIP LOCKED) AS locked
+     WHERE is_dead LIMIT CASE WHEN %(is_first_look)s THEN 1000 ELSE 0 END),
+target AS MATERIALIZED (
+    SELECT floor FROM queues
+     WHERE queue_id = %(target_id)s AND project = %(project)s AND name = %(target_name)s
+       AND floor < 9223372036854775807 AND EXISTS (SELECT FROM dead)
+       FOR KEY SHARE),
+numbered AS MATERIALIZED (
+    SELECT (pg_current_xact_id()::text::bigint + %(base)s) << 14 AS moved_in,
+           floor
+      FROM target),
+move AS MATERIALIZED (
+    SELECT moved_in FROM numbered WHERE moved_in >= floor),
+gone AS (
+    DELETE FROM message_states
+     WHERE ctid = ANY (ARRAY(SELECT place FROM dead WHERE EXISTS (SELECT FROM move)))
+ RETURNING id, expires_at, client_id, ttl),
+gone_body AS (
+    DELETE FROM messages
+     WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM gone))
+ RETURNING id, created_at, body),
+moved AS (
+    INSERT INTO message_states
+           (queue_id, id, held_until, expires_at, client_id, ttl, moved_in)
+    SELECT %(target_id)s, id, (SELECT at FROM clock),
+           coalesce(now() + %(target_ttl)s * interval '1 second', expires_at),
+           client_id, coalesce(%(target_ttl)s, ttl), moved_in
+      FROM gone, move
+ RETURNING id),
+moved_body AS (
+    INSERT INTO messages (queue_id, id, created_at, body)
+    SELECT %(target_id)s, id, created_at, body FROM gone_body),
+parked AS (
+    UPDATE message_states
+       SET held_until = 'infinity', expires_at = 'infinity', claim_id = NULL, park_reason = %(park_reason)s
+     WHERE ctid = ANY (ARRAY(SELECT place FROM dead WHERE NOT EXISTS (SELECT FROM target)))),
+taken AS (
+    UPDATE message_states
+       SET claim_id = %(claim_id)s::uuid, claim_count = claim_count + 1, held_until = (SELECT at FROM clock) + %(ttl)s * interval '1 second',
+       ttl = CASE WHEN expires_at < (SELECT at FROM clock) + %(ttl)s * interval '1 second' THEN %(ttl)s::int + %(grace)s::int ELSE ttl END,
+       expires_at = CASE WHEN expires_at < (SELECT at FROM clock) + %(ttl)s * interval '1 second'
+                         THEN (SELECT at FROM clock) + %(ttl)s * interval '1 second' + %(grace)s * interval '1 second'
+                         ELSE expires_at END
+     WHERE ctid = ANY (ARRAY(SELECT place FROM returned UNION ALL SELECT place FROM fresh))
+ RETURNING id, ttl, held_until, claim_count),
+claim AS (
+    INSERT INTO claims (queue_id, id, started_at, expires_at, ttl, message_ids)
+    SELECT %(queue_id)s, %(claim_id)s::uuid,
+           min(held_until) - %(ttl)s * interval '1 second', max(held_until), %(ttl)s,
+           array_agg(id ORDER BY id)
+      FROM taken HAVING count(*) > 0),
+remembered AS (
+    INSERT INTO idempotency_keys
+           (queue_id, operation, key, digest, first_id, claim_id, expires_at)
+    SELECT %(queue_id)s, %(operation)s, %(key)s::uuid, %(key_digest)s::uuid,
+           (pg_current_xact_id()::text::bigint + %(base)s) << 14,
+           %(claim_id)s::uuid, now() + %(key_window)s * interval '1 second'
+      FROM taken HAVING count(*) > 0)
+SELECT * FROM (
+    SELECT taken.id AS id, taken.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, taken.claim_count AS claim_count, NULL AS first_fresh, NULL AS first_held, NULL AS now, NULL AS oldest_unfinished, NULL AS transaction, NULL AS is_queue, NULL AS first_alive, NULL AS moved FROM taken, LATERAL (SELECT created_at, body FROM messages
+                      WHERE queue_id = %(queue_id)s AND id = taken.id LIMIT 1) AS message
+     UNION ALL
+    SELECT NULL, NULL, NULL, NULL, NULL,
+           coalesce(
+           (SELECT id FROM fresh_ones WHERE is_ready LIMIT 1),
+           (SELECT -id FROM fresh_ones OFFSET 4999 LIMIT 1)),
+           coalesce(
+           (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, id] FROM returned_ones WHERE is_ready LIMIT 1),
+           (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, -id] FROM returned_ones OFFSET 4999 LIMIT 1)),
+           now(), (pg_snapshot_xmin(pg_current_snapshot())::text::bigint + %(base)s),
+           CASE WHEN %(asks)s AND EXISTS (SELECT FROM the_queue) THEN pg_current_xact_id()
+                ELSE pg_current_xact_id_if_assigned() END::text::bigint + %(base)s,
+           EXISTS (SELECT FROM the_queue),
+           coalesce(
+           (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, id] FROM alive_ones WHERE is_alive LIMIT 1),
+           (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, -id] FROM alive_ones OFFSET 999 LIMIT 1)),
+           (SELECT count(*) FROM moved)) AS reply
+ ORDER BY id NULLS FIRST;
+
+
 -- marconi_claim_within_limit: The same in a queue with _max_claim_count: puts dead letters away, too.
 WITH the_queue AS MATERIALIZED (SELECT floor FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
@@ -371,6 +585,32 @@ WITH the_queue AS MATERIALIZED (SELECT floor FROM queues WHERE queue_id = %(queu
           expires_at = until + ttl * interval '1 second'
      FROM places WHERE state.ctid = places.place
 RETURNING id;
+
+
+-- marconi_known_claim: The claim that a request with an Idempotency-Key made, if there was one.
+WITH the_queue AS MATERIALIZED (SELECT floor FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+   AND floor < 9223372036854775807)
+SELECT claim_id::text, digest = %(key_digest)s::uuid
+  FROM the_queue, idempotency_keys AS known
+ WHERE known.queue_id = %(queue_id)s AND operation = %(operation)s AND key = %(key)s::uuid
+   AND NOT (known.expires_at <= now() OR known.first_id < (SELECT floor FROM the_queue));
+
+
+-- marconi_known_claims_across: The same of a claim across several queues.
+SELECT known.queue_id, claim_id::text, digest = %(key_digest)s::uuid
+  FROM idempotency_keys AS known, queues
+ WHERE known.queue_id = ANY(%(ids)s::bigint[]) AND operation IN (2, 3, 4, 5, 6, 7, 8, 9)
+   AND key = %(key)s::uuid AND known.expires_at > now()
+   AND queues.queue_id = known.queue_id AND floor < 9223372036854775807 AND known.first_id >= floor
+ ORDER BY array_position(%(ids)s::bigint[], known.queue_id), operation;
+
+
+-- marconi_known_post: The same of a post, for one that would be refused by now.
+WITH the_queue AS MATERIALIZED (SELECT floor FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+   AND floor < 9223372036854775807)
+SELECT first_id, digest = %(key_digest)s::uuid FROM the_queue, idempotency_keys AS known
+ WHERE known.queue_id = %(queue_id)s AND operation = 0 AND key = %(key)s::uuid
+   AND NOT (known.expires_at <= now() OR known.first_id < (SELECT floor FROM the_queue));
 
 
 -- marconi_list: A page of the messages that can be claimed now.

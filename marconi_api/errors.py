@@ -203,6 +203,10 @@ class StorageTooSlow(StorageUnavailable):
     """PostgreSQL ended a statement at its timeout: the statement did nothing."""
 
 
+class AlreadyThere(StorageUnavailable):
+    """A row with the same key is there already: the statement did nothing."""
+
+
 class IdempotencyKeyReused(MarconiError):
     """Another request was sent with this Idempotency-Key; nothing was done."""
 
@@ -226,6 +230,19 @@ class IdempotencyKeyInUse(MarconiError):
         super().__init__(
             'The first request with this Idempotency-Key has not ended yet: send the same request '
             'again in a second.'
+        )
+
+
+class IdempotentClaimEnded(MarconiError):
+    """The claim that a request with this Idempotency-Key made has ended; nothing was done."""
+
+    status = 409
+    title = 'Claim has ended'
+
+    def __init__(self) -> None:
+        super().__init__(
+            'The claim that this Idempotency-Key made has ended, or holds nothing any more: use '
+            'another key for another claim.'
         )
 
 

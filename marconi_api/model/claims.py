@@ -1,19 +1,41 @@
 """Claims: messages reserved for one worker, until it is done or its time is over."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 from uuid import uuid4
 
 from marconi_api import limits
-from marconi_api.errors import ClaimNotFound, Fault, StorageUnavailable
+from marconi_api.errors import (
+    AlreadyThere,
+    ClaimNotFound,
+    Fault,
+    IdempotencyKeyInUse,
+    IdempotencyKeyReused,
+    IdempotentClaimEnded,
+    StorageTooSlow,
+    StorageUnavailable,
+)
 from marconi_api.model import dead_letters
 from marconi_api.model.attributes import NO_ATTRIBUTES, Attributes, KnownAttributes
 from marconi_api.model.became_ready import ReadyListeners
 from marconi_api.model.claim_sources import ClaimSource, divide
 from marconi_api.model.flows import CLAIMED, RELEASED, TOUCHED
 from marconi_api.model.handled import handled
+from marconi_api.model.idempotency import (
+    CLAIM,
+    CLAIM_ACROSS,
+    FORGET_CLAIM,
+    KNOWN_CLAIM,
+    KNOWN_CLAIMS_ACROSS,
+    MOST_CLAIMS_OF_A_QUEUE,
+    ONE_AT_A_TIME,
+    REMEMBER_CLAIM,
+    REMOVE_FORGOTTEN,
+    RequestKey,
+)
 from marconi_api.model.messages import ClaimedMessage, messages_under
 from marconi_api.model.postgres.database import Database, Row
 from marconi_api.model.postgres.dequeue import FOUND, find, report, take
@@ -40,13 +62,15 @@ _TRIES = 5
 class Claim:
     """A live claim and the live messages it holds, in posting order.
 
-    ``ttl`` and ``age`` in seconds; ``age`` since it was made or last renewed.
+    ``ttl`` and ``age`` in seconds; ``age`` since it was made or last renewed. It is not new if
+    it was made by a former request with the same key.
     """
 
     id: str
     ttl: int
     age: int
     messages: list[ClaimedMessage]
+    is_new: bool = True
 
 
 def terms(ttl: int | None, grace: int | None) -> tuple[int, int]:
@@ -76,7 +100,12 @@ class Claims:
         self._became_ready = became_ready
 
     def create(
-        self, queue: QueueKey, ttl: int | None, grace: int | None, limit: int
+        self,
+        queue: QueueKey,
+        ttl: int | None,
+        grace: int | None,
+        limit: int,
+        key: RequestKey | None = None,
     ) -> Claim | None:
         """Reserve up to ``limit`` messages for ``ttl`` seconds; None if there are none.
 
@@ -87,12 +116,25 @@ class Claims:
         attributes allow is a dead letter: it is moved or parked, not handed out again.
 
         :param ttl: and ``grace``: where they are None, :func:`terms` says them
+        :param key: by which the request may be sent again: it then gets the same claim, with what
+            that still holds
+        :raises IdempotencyKeyReused: if another request had the key
+        :raises IdempotencyKeyInUse: if the first request with the key does not end in time
+        :raises IdempotentClaimEnded: if the claim of the first request has ended
         """
-        claim = self._claim(queue, ttl, grace, limit)
+        if key:
+            claim = self._claim_once(queue, ttl, grace, limit, key, CLAIM)
+        else:
+            claim = self._claim(queue, ttl, grace, limit)
         return claim if claim and claim.messages else None
 
     def create_across(
-        self, sources: Sequence[ClaimSource], ttl: int | None, grace: int | None, limit: int
+        self,
+        sources: Sequence[ClaimSource],
+        ttl: int | None,
+        grace: int | None,
+        limit: int,
+        key: RequestKey | None = None,
     ) -> tuple[list[tuple[QueueKey, Claim]], list[QueueKey]]:
         """Reserve up to ``limit`` messages of several queues, each queue under its own claims.
 
@@ -101,15 +143,26 @@ class Claims:
         does not have is left to the others. One statement a queue that is asked. What was
         claimed is returned also if a later queue then cannot be asked.
 
+        :param key: and what it raises: as of :meth:`create`
         :returns: the claims, each with its queue; and the queues that do not exist
         """
         claims: list[tuple[QueueKey, Claim]] = []
         missing: list[QueueKey] = []
+        if key and (claims := self._known_across([source.queue for source in sources], key)):
+            return claims, missing
+
+        def claim_of(queue: QueueKey, count: int) -> Claim | None:
+            if key is None:
+                return self._claim(queue, ttl, grace, count)
+            number = sum(other == queue for other, _ in claims)
+            if number == MOST_CLAIMS_OF_A_QUEUE:
+                return Claim('', 0, 0, [])
+            return self._claim_once(queue, ttl, grace, count, key, CLAIM_ACROSS + number)
 
         def claim(queue: QueueKey, count: int) -> int:
             try:
-                made = self._claim(queue, ttl, grace, count)
-            except (Fault, StorageUnavailable):
+                made = claim_of(queue, count)
+            except (Fault, StorageUnavailable, IdempotencyKeyInUse, IdempotentClaimEnded):
                 # Unseen, what was claimed so far would be held for its whole time.
                 if claims:
                     return 0
@@ -119,23 +172,98 @@ class Claims:
                 return 0
             if made.messages:
                 claims.append((queue, made))
-            return len(made.messages)
+            # One that was made under the key at the same moment may have asked for more.
+            return min(count, len(made.messages))
 
         divide(sources, limit, claim)
         return claims, missing
 
-    def _claim(
-        self, queue: QueueKey, ttl: int | None, grace: int | None, limit: int
+    def _claim_once(
+        self,
+        queue: QueueKey,
+        ttl: int | None,
+        grace: int | None,
+        limit: int,
+        key: RequestKey,
+        operation: int,
     ) -> Claim | None:
-        """A claim, stored if it holds messages; None if there is no such queue."""
+        """A claim under a key, or that of a former request with the key."""
+        remembered = key.parameters_of_claim(queue, operation)
+        for _ in range(_TRIES):
+            if known := self._known(queue, remembered):
+                return known
+            try:
+                claim = self._claim(queue, ttl, grace, limit, remembered)
+            except AlreadyThere:
+                # Another request was quicker; or the key is there, and forgotten.
+                given = {**queue.parameters, **remembered}
+                self._database.rows(REMOVE_FORGOTTEN, given, repeatable=True)
+                continue
+            except StorageTooSlow as error:
+                raise IdempotencyKeyInUse from error
+            if claim is None or claim.messages:
+                return claim
+            # What there was may be what another request with the key has got just now.
+            return self._known(queue, remembered) or claim
+        raise StorageUnavailable
+
+    def _known(self, queue: QueueKey, remembered: Mapping[str, Any]) -> Claim | None:
+        """The claim that was made under the key; None if there was none."""
+        given = {**queue.parameters, **remembered}
+        for identity, is_the_same in self._database.rows(KNOWN_CLAIM, given, repeatable=True):
+            if not is_the_same:
+                raise IdempotencyKeyReused
+            try:
+                return replace(self.get(queue, identity), is_new=False)
+            except ClaimNotFound as error:
+                raise IdempotentClaimEnded from error
+        return None
+
+    def _known_across(
+        self, queues: Sequence[QueueKey], key: RequestKey
+    ) -> list[tuple[QueueKey, Claim]]:
+        """Those of the claims of several queues that have not ended; none were made: none."""
+        by_id = {queue.id: queue for queue in queues}
+        given = {'ids': list(by_id), **key.parameters}
+        rows = self._database.rows(KNOWN_CLAIMS_ACROSS, given, repeatable=True)
+        claims = []
+        for queue_id, identity, is_the_same in rows:
+            if not is_the_same:
+                raise IdempotencyKeyReused
+            with suppress(ClaimNotFound):
+                claim = self.get(by_id[queue_id], identity)
+                claims.append((by_id[queue_id], replace(claim, is_new=False)))
+        if rows and not claims:
+            raise IdempotentClaimEnded
+        return claims
+
+    def _claim(
+        self,
+        queue: QueueKey,
+        ttl: int | None,
+        grace: int | None,
+        limit: int,
+        remembered: Mapping[str, Any] | None = None,
+    ) -> Claim | None:
+        """A claim, stored if it holds messages; None if there is no such queue.
+
+        :param remembered: parameters of its key, if it has one
+        """
         identity = str(uuid4())
         ttl, grace = terms(ttl, grace)
         parameters = {'claim_id': identity, 'ttl': ttl, 'grace': grace, 'limit': limit}
-        rows = self._take(queue, parameters)
+        if remembered:
+            parameters |= remembered
+        rows = self._take(queue, parameters, is_remembered=bool(remembered))
         return None if rows is None else Claim(identity, ttl, 0, messages_under(identity, rows))
 
-    def _take(self, queue: QueueKey, parameters: dict[str, Any]) -> list[Row] | None:
+    def _take(
+        self, queue: QueueKey, parameters: dict[str, Any], is_remembered: bool
+    ) -> list[Row] | None:
         """The rows that were taken; None if there is no such queue."""
+        statement, within_limit = _CREATE, _CREATE_WITHIN_LIMIT
+        if is_remembered:
+            statement, within_limit = _CREATE_ONCE, _CREATE_ONCE_WITHIN_LIMIT
         # Of a queue that this process does not know, the most likely is tried.
         attributes = self._attributes.recall(queue) or NO_ATTRIBUTES
         for _ in range(_TRIES):
@@ -143,7 +271,7 @@ class Claims:
                 self._database,
                 self._marks,
                 queue,
-                _CREATE_WITHIN_LIMIT if attributes.max_claim_count else _CREATE,
+                within_limit if attributes.max_claim_count else statement,
                 {**parameters, **_parameters(queue, attributes)},
                 attributes.max_claim_count,
                 partial(self._tell_of_dead_letters, queue, attributes),
@@ -202,6 +330,14 @@ class Claims:
         self._became_ready.tell(queue, count)
         return count
 
+    def give_back(self, queue: QueueKey, claim: str, key: RequestKey | None) -> None:
+        """Release a claim of which its client never learned: its key may make another one."""
+        if key:
+            # First: who sends the request again must not be told that its claim has ended.
+            given = {'queue_id': queue.id, 'claim_id': claim, **key.parameters}
+            self._database.rows(FORGET_CLAIM, given, repeatable=True)
+        self.release(queue, claim)
+
 
 def _parameters(queue: QueueKey, attributes: Attributes) -> dict[str, Any]:
     if attributes.max_claim_count:
@@ -215,8 +351,10 @@ def _create_statement(
     put_away: str = '',
     first_alive: str = 'NULL',
     moved: str = '0',
+    is_remembered: bool = False,
 ) -> str:
-    return f"""{find(the_queue + AS_KNOWN, may_be_claimed)},
+    the_queue += AS_KNOWN + (ONE_AT_A_TIME if is_remembered else '')
+    return f"""{find(the_queue, may_be_claimed)},
     {CLOCK},{put_away}
     taken AS (
         UPDATE message_states
@@ -228,7 +366,7 @@ def _create_statement(
         SELECT %(queue_id)s, %(claim_id)s::uuid,
                min(held_until) - %(ttl)s * interval '1 second', max(held_until), %(ttl)s,
                array_agg(id ORDER BY id)
-          FROM taken HAVING count(*) > 0)
+          FROM taken HAVING count(*) > 0){REMEMBER_CLAIM if is_remembered else ''}
     {report(_CLAIMED, _TAKEN, first_alive, moved)}"""
 
 
@@ -243,16 +381,17 @@ _TAKEN = f'taken, {body_of("taken")}'
 
 
 _CREATE = Prepared(_create_statement(), 'claim')
-_CREATE_WITHIN_LIMIT = Prepared(
-    _create_statement(
-        THE_NUMBERING_QUEUE,
-        dead_letters.MAY_BE_CLAIMED,
-        f'{dead_letters.PUT_AWAY},',
-        dead_letters.FIRST_ALIVE,
-        dead_letters.MOVED,
-    ),
-    'claim_within_limit',
+_CREATE_ONCE = Prepared(_create_statement(is_remembered=True), 'claim_once')
+_WITHIN_LIMIT = partial(
+    _create_statement,
+    THE_NUMBERING_QUEUE,
+    dead_letters.MAY_BE_CLAIMED,
+    f'{dead_letters.PUT_AWAY},',
+    dead_letters.FIRST_ALIVE,
+    dead_letters.MOVED,
 )
+_CREATE_WITHIN_LIMIT = Prepared(_WITHIN_LIMIT(), 'claim_within_limit')
+_CREATE_ONCE_WITHIN_LIMIT = Prepared(_WITHIN_LIMIT(is_remembered=True), 'claim_once_within_limit')
 
 _HELD = f"""
        queue_id = %(queue_id)s AND id = ANY ((SELECT message_ids FROM claim)::bigint[])

@@ -2,15 +2,28 @@
 
 The row of a key is written by the statement that does the work, so that there is either both or
 neither. Of several at once the first one to write it does the work; the others wait for it.
+
+A claim that found nothing leaves no key. So one that is sent again, or at the same moment, first
+waits for the other to end (a lock of PostgreSQL's for this key), then takes messages of its own,
+and last comes upon the row of the key: that undoes all of it, and what the other took is read.
 """
 
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
 from marconi_api import limits
+from marconi_api.model.postgres.prepared import Prepared
+from marconi_api.model.postgres.tables import POSITION_BITS, RETIRED, THE_QUEUE, QueueKey
 
 # What a request was to do: the column `operation`.
 _POST = 0
+CLAIM = 1
+#: A claim across queues may make several claims of one queue: the first has this number.
+CLAIM_ACROSS = 2
+#: So many at most, if it has a key.
+MOST_CLAIMS_OF_A_QUEUE = 8
+_CLAIMS = ', '.join(map(str, range(CLAIM, CLAIM_ACROSS + MOST_CLAIMS_OF_A_QUEUE)))
+_CLAIMS_ACROSS = _CLAIMS.partition(', ')[2]
 
 
 class RequestKey(NamedTuple):
@@ -34,6 +47,15 @@ class RequestKey(NamedTuple):
             'key': self.name,
             'key_digest': self.digest,
             'key_window': limits.in_force.idempotency_window,
+        }
+
+    def parameters_of_claim(self, queue: QueueKey, operation: int) -> dict[str, Any]:
+        """The parameters of a claim's statement that remembers the request."""
+        lock = (queue.id ^ int(self.name[:16], 16) ^ operation) & (2**64 - 1)
+        return {
+            **self.parameters,
+            'operation': operation,
+            'key_lock': lock - 2**63,
         }
 
 
@@ -70,6 +92,66 @@ REMEMBER_POST = f"""
 #: whether it was done just now.
 POST_REMEMBERED = """
     SELECT first_id, digest = %(key_digest)s::uuid, EXISTS (SELECT FROM mine) FROM remembered"""
+
+#: The first post's first id, and whether it was the same request: for one that is refused otherwise.
+KNOWN_POST = Prepared(
+    f"""
+    WITH the_queue AS MATERIALIZED ({THE_QUEUE})
+    SELECT first_id, digest = %(key_digest)s::uuid FROM the_queue, idempotency_keys AS known
+     WHERE known.queue_id = %(queue_id)s AND operation = {_POST} AND key = %(key)s::uuid
+       AND NOT {_IS_FORGOTTEN}""",
+    'known_post',
+)
+
+#: To follow the queue of a claim's statement: it waits for others with the same key to end.
+ONE_AT_A_TIME = """
+       AND (SELECT pg_advisory_xact_lock(%(key_lock)s::bigint)) IS NOT NULL"""
+
+#: A part of a claim's statement, which fails if the key is known.
+REMEMBER_CLAIM = f""",
+    remembered AS (
+        INSERT INTO idempotency_keys
+               (queue_id, operation, key, digest, first_id, claim_id, expires_at)
+        SELECT %(queue_id)s, %(operation)s, %(key)s::uuid, %(key_digest)s::uuid,
+               (pg_current_xact_id()::text::bigint + %(base)s) << {POSITION_BITS},
+               %(claim_id)s::uuid, now() + %(key_window)s * interval '1 second'
+          FROM taken HAVING count(*) > 0)"""
+
+#: The claim that a request made, and whether it was the same request.
+KNOWN_CLAIM = Prepared(
+    f"""
+    WITH the_queue AS MATERIALIZED ({THE_QUEUE})
+    SELECT claim_id::text, digest = %(key_digest)s::uuid
+      FROM the_queue, idempotency_keys AS known
+     WHERE known.queue_id = %(queue_id)s AND operation = %(operation)s AND key = %(key)s::uuid
+       AND NOT {_IS_FORGOTTEN}""",
+    'known_claim',
+)
+
+#: The same of a claim across queues, with the queue of each.
+KNOWN_CLAIMS_ACROSS = Prepared(
+    f"""
+    SELECT known.queue_id, claim_id::text, digest = %(key_digest)s::uuid
+      FROM idempotency_keys AS known, queues
+     WHERE known.queue_id = ANY(%(ids)s::bigint[]) AND operation IN ({_CLAIMS_ACROSS})
+       AND key = %(key)s::uuid AND known.expires_at > now()
+       AND queues.queue_id = known.queue_id AND floor < {RETIRED} AND known.first_id >= floor
+     ORDER BY array_position(%(ids)s::bigint[], known.queue_id), operation""",
+    'known_claims_across',
+)
+
+#: Makes room for a claim's key where there is a forgotten one.
+REMOVE_FORGOTTEN = f"""
+    WITH the_queue AS MATERIALIZED ({THE_QUEUE})
+    DELETE FROM idempotency_keys AS known
+     WHERE queue_id = %(queue_id)s AND operation = %(operation)s AND key = %(key)s::uuid
+       AND {_IS_FORGOTTEN}"""
+
+#: Forgets a claim of which its client never learned.
+FORGET_CLAIM = f"""
+    DELETE FROM idempotency_keys
+     WHERE queue_id = %(queue_id)s AND operation IN ({_CLAIMS}) AND key = %(key)s::uuid
+       AND claim_id = %(claim_id)s::uuid"""
 
 #: Removes keys whose time is over, a batch at a time; tells until when theirs was.
 REMOVE_EXPIRED = """

@@ -15,6 +15,8 @@ from marconi_api.errors import (
     MessageNotFound,
     NotHeldByThisClaim,
     QueueNotFound,
+    QuotaExceeded,
+    RateExceeded,
     StorageTooSlow,
     StorageUnavailable,
 )
@@ -22,7 +24,7 @@ from marconi_api.model.attributes import NO_ATTRIBUTES, Attributes, KnownAttribu
 from marconi_api.model.became_ready import ReadyListeners
 from marconi_api.model.flows import CLAIMED, DELETED, POSTED
 from marconi_api.model.handled import handled
-from marconi_api.model.idempotency import POST_REMEMBERED, REMEMBER_POST, RequestKey
+from marconi_api.model.idempotency import KNOWN_POST, POST_REMEMBERED, REMEMBER_POST, RequestKey
 from marconi_api.model.postgres.database import Database, Row
 from marconi_api.model.postgres.dequeue import FOUND, FRESH, find, look_at_returned, report, take
 from marconi_api.model.postgres.low_water_marks import LowWaterMarks
@@ -201,11 +203,36 @@ class Messages:
         :raises IdempotencyKeyReused: if another request had the key
         :raises IdempotencyKeyInUse: if the first request with the key does not end in time
         """
+        try:
+            return self._post_new(queue, client_id, messages, size, create, key)
+        except (InvalidRequest, QuotaExceeded, RateExceeded):
+            # What was posted before is not refused for what holds since then.
+            if key and (ids := self._known(queue, len(messages), key)):
+                return ids
+            raise
+
+    def _post_new(
+        self,
+        queue: QueueKey,
+        client_id: str,
+        messages: Sequence[NewMessage],
+        size: int | None,
+        create: bool,
+        key: RequestKey | None,
+    ) -> list[str]:
         if self._quotas:
             self._quotas.admit_post(queue.project, len(messages), lambda: _bytes_of(messages))
         if size is None and not any(new.ttl is None or new.delay is None for new in messages):
             return self._post_as_it_is(queue, client_id, messages, create, key)
         return self._post_by_attributes(queue, client_id, messages, size, create, key)
+
+    def _known(self, queue: QueueKey, count: int, key: RequestKey) -> list[str]:
+        """The ids of so many messages that were posted under the key, if they were."""
+        given = {**queue.parameters, **key.parameters}
+        for first_id, is_the_same in self._database.rows(KNOWN_POST, given, repeatable=True):
+            if is_the_same:
+                return [public_id(first_id + position) for position in range(count)]
+        return []
 
     def _post_as_it_is(
         self,

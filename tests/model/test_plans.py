@@ -15,7 +15,7 @@ from uuid import uuid4
 import pytest
 
 from marconi_api import model
-from marconi_api.model import READY, dead_letters
+from marconi_api.model import READY, RequestKey, dead_letters
 from marconi_api.model.attributes import NO_ATTRIBUTES, Attributes
 from marconi_api.model.postgres.low_water_marks import LowWaterMark
 from marconi_api.model.postgres.prepared import Prepared
@@ -63,6 +63,7 @@ def parameters_of(queue):
         **{'known': [1] * 3, 'fresh_marks': [0] * 3, 'held_mark_ids': [0] * 3, 'horizons': [0] * 3},
         **{name: ','.join(['-infinity'] * 3) for name in ('held_marks', 'times')},
         'ahead': 1.2,
+        **{**RequestKey.of('key', b'').parameters, 'operation': 1, 'key_lock': 1},
         **dead_letters.parameters(queue, Attributes.of('{"_max_claim_count": 2}')),
     }
 

@@ -183,7 +183,7 @@ def test_a_statement_looks_at_few_rows_whatever_the_statistics_say(full_queue):
             'slice': 20,
             'me': CLAIM,
             'patience': 90,
-            **RequestKey.of('key', b'').parameters,
+            **{**RequestKey.of('key', b'').parameters, 'operation': 1, 'key_lock': 1},
         },
         **QueueFilter('a', {'a': '1'}).parameters,
     }

@@ -20,6 +20,8 @@ PAGE = CHECKOUT / 'docs' / 'statements.sql'
 PURPOSES = {
     'claim': 'Reserves messages: finds, locks and marks them, and stores the claim.',
     'claim_within_limit': 'The same in a queue with _max_claim_count: puts dead letters away, too.',
+    'claim_once': 'Reserves messages under an Idempotency-Key; fails if that has a claim already.',
+    'claim_once_within_limit': 'The same in a queue with _max_claim_count.',
     'delete_claimed': 'Deletes a message by the claim that holds it.',
     'delete_many': 'Deletes the messages that are named, claimed or not.',
     'delete_unclaimed': 'Deletes a message that no claim holds.',
@@ -27,6 +29,9 @@ PURPOSES = {
     'get_messages': 'The messages that are named.',
     'heartbeat': 'Renews a claim, and tells of each message whether it still holds that.',
     'kick': 'Puts parked messages back into the queue, a batch at a time.',
+    'known_claim': 'The claim that a request with an Idempotency-Key made, if there was one.',
+    'known_claims_across': 'The same of a claim across several queues.',
+    'known_post': 'The same of a post, for one that would be refused by now.',
     'list': 'A page of the messages that can be claimed now.',
     'look_for_waiting': 'Whether queues that are waited for have something; with each sweep.',
     'list_by_state': 'A page of the messages in the states that are asked for.',

@@ -1,6 +1,6 @@
 """Requests that a client may send again, by the name that it gives them: ``Idempotency-Key``."""
 
-from marconi_api.errors import IdempotencyKeyInUse, IdempotencyKeyReused
+from marconi_api.errors import IdempotencyKeyInUse, IdempotencyKeyReused, IdempotentClaimEnded
 from marconi_api.model import RequestKey
 from marconi_api.wire.failures import InvalidIdempotencyKey
 from marconi_api.wire.requests import Request
@@ -8,9 +8,14 @@ from marconi_api.wire.requests import Request
 #: The header, and how a request with it can fail: for ``expose``.
 KEY_HEADER = 'Idempotency-Key'
 KEY_FAILURES = (InvalidIdempotencyKey, IdempotencyKeyReused, IdempotencyKeyInUse)
+CLAIM_KEY_FAILURES = (*KEY_FAILURES, IdempotentClaimEnded)
 
 
-def request_key(request: Request) -> RequestKey | None:
-    """The key of a request whose body has been read; None if the client names none."""
+def request_key(request: Request, *parameters: object) -> RequestKey | None:
+    """The key of a request whose body has been read; None if the client names none.
+
+    :param parameters: what else it asks for
+    """
     name = request.idempotency_key
-    return None if name is None else RequestKey.of(name, request.content)
+    asked = b''.join(b'%r\n' % (value,) for value in parameters)
+    return None if name is None else RequestKey.of(name, asked + request.content)

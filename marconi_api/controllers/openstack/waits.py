@@ -7,7 +7,7 @@ from urllib.parse import parse_qs
 
 from marconi_api import limits, model
 from marconi_api.errors import InvalidRequest
-from marconi_api.model import READY, Claim, Page, QueueKey
+from marconi_api.model import READY, Claim, Page, QueueKey, RequestKey
 from marconi_api.model.postgres.tables import message_id
 from marconi_api.wire.replies import Reply
 from marconi_api.wire.requests import Request
@@ -19,10 +19,12 @@ def tell_claims(
     queues: Sequence[QueueKey],
     claims: Sequence[tuple[QueueKey, Claim]],
     limit: int,
+    key: RequestKey | None,
 ) -> None:
     """Tell what was claimed, of which queues; it can be given back.
 
     :param limit: how many messages were asked for
+    :param key: of the request; what a former one with it claimed is not given back
     """
     if WAIT not in request.environ:
         return
@@ -33,7 +35,8 @@ def tell_claims(
 
     def give_back() -> None:
         for queue, claim in claims:
-            model.store.claims.release(queue, claim.id)
+            if claim.is_new:
+                model.store.claims.give_back(queue, claim.id, key)
 
     tell(
         request,

@@ -29,7 +29,13 @@ import psycopg2
 from psycopg2 import errors as postgres_errors
 from sqlalchemy import make_url
 
-from marconi_api.errors import Fault, MarconiError, StorageTooSlow, StorageUnavailable
+from marconi_api.errors import (
+    AlreadyThere,
+    Fault,
+    MarconiError,
+    StorageTooSlow,
+    StorageUnavailable,
+)
 from marconi_api.model.flows import ERRORS, RECONNECTS, flows
 from marconi_api.model.postgres import numbering
 from marconi_api.model.postgres.connection import (
@@ -191,6 +197,9 @@ class Database:
                 self.lacks_space |= isinstance(error, _NO_SPACE)
                 if not (repeatable and tries_left and self._lost()):
                     raise _unavailable(error) from error
+            except postgres_errors.UniqueViolation as error:
+                # What was to be done was done by somebody else at this moment.
+                raise AlreadyThere from error
             except psycopg2.Error as error:
                 raise _unavailable(error) from error
         raise AssertionError('unreachable')

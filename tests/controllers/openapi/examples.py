@@ -42,11 +42,11 @@ HELD = {'message': '{held}'}
 _KEY = {'Idempotency-Key': 'key'}
 
 
-def _under_the_key(body: Any) -> dict[int, Example]:
+def _under_the_key(body: Any, query: str = '') -> dict[int, Example]:
     """How a request can fail by its key."""
     return {
-        409: Example(body=body, headers=_KEY, given='the key of a request under way'),
-        422: Example(body=body, headers=_KEY, given='the key of another request'),
+        409: Example(query, body=body, headers=_KEY, given='the key of a request under way'),
+        422: Example(query, body=body, headers=_KEY, given='the key of another request'),
     }
 
 
@@ -108,6 +108,7 @@ V1: Table = {
         201: Example('limit=1', body=_TERMS),
         204: Example(body=_TERMS, given='no messages'),
         400: Example(body={'ttl': 60}),
+        **_under_the_key(_TERMS, 'limit=1'),
     },
     ('GET', '/v1/queues/{queue}/claims/{claim}'): {200: PLAIN, 404: UNKNOWN},
     ('PATCH', '/v1/queues/{queue}/claims/{claim}'): {
@@ -165,6 +166,7 @@ def _later(prefix: str) -> Table:
             201: Example('limit=1', body={'ttl': 60}),
             204: Example(given='no messages'),
             400: Example(body={'grace': 1}),
+            **_under_the_key({}, 'limit=1'),
         },
         ('GET', claim): {200: PLAIN, 404: UNKNOWN},
         ('PATCH', claim): {
@@ -255,6 +257,7 @@ V2: Table = {
             }
         ),
         400: Example(body={'queues': []}),
+        **_under_the_key({'queues': [{'name': 'jobs'}]}),
     },
     ('GET', '/v2/messages'): {
         200: Example('queue=jobs&queue=none:1&limit=5&echo=true&state=claimed'),

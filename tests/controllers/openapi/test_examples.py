@@ -113,8 +113,9 @@ def circumstances(request: pytest.FixtureRequest, usual: dict[str, str], sql: An
 
 
 _REMEMBER_KEY = """
-    INSERT INTO idempotency_keys (queue_id, operation, key, digest, first_id, expires_at)
-    VALUES (%s, 0, %s, %s, 9223372036854775807, now() + interval '1 hour')"""
+    INSERT INTO idempotency_keys (queue_id, operation, key, digest, first_id, claim_id, expires_at)
+    SELECT %s, operation, %s, %s, 9223372036854775807, gen_random_uuid(), now() + interval '1 hour'
+      FROM generate_series(0, 2) AS operation"""
 
 
 def _key_parameters() -> tuple[Any, ...]:

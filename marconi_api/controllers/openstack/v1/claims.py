@@ -1,13 +1,18 @@
 """``/v1/queues/{queue}/claims``: reserve messages, keep them, give them back."""
 
 from marconi_api import limits, model
+from marconi_api.controllers.openstack.repeats import (
+    CLAIM_KEY_FAILURES,
+    KEY_HEADER,
+    request_key,
+)
 from marconi_api.controllers.openstack.v1.messages import message_documents
 from marconi_api.controllers.openstack.v1.queues import queue_href
 from marconi_api.controllers.openstack.v1.types import Claim, ClaimRenewal, Message, NewClaim
 from marconi_api.controllers.openstack.waits import tell_claims
 from marconi_api.errors import ClaimNotFound
 from marconi_api.model import QueueKey
-from marconi_api.wire.actions import EMPTY, Content, expose
+from marconi_api.wire.actions import EMPTY, ByHand, Content, expose
 from marconi_api.wire.replies import Reply, content_location, empty_reply, json_reply
 from marconi_api.wire.requests import Request
 from marconi_api.wire.values import IntegerParameter
@@ -21,7 +26,9 @@ class ClaimsController:
         body=NewClaim,
         limit=IntegerParameter('claim_size'),
         waits=True,
+        by_hand=ByHand(headers=(KEY_HEADER,)),
         replies={201: Content([Message], 'Location'), 204: EMPTY},
+        raises=CLAIM_KEY_FAILURES,
     )
     def post(
         self, request: Request, queue: QueueKey, body: NewClaim, limit: int | None = None
@@ -30,8 +37,9 @@ class ClaimsController:
         most = limits.in_force.messages_in_claim(limit)
         limits.in_force.check_claim(body.ttl, body.grace)
         may_wait(request)
-        claim = model.store.claims.create(queue, body.ttl, body.grace, most)
-        tell_claims(request, [queue], [(queue, claim)] if claim else [], most)
+        key = request_key(request, limit)
+        claim = model.store.claims.create(queue, body.ttl, body.grace, most, key)
+        tell_claims(request, [queue], [(queue, claim)] if claim else [], most, key)
         if claim is None:
             return empty_reply()
         documents = message_documents(queue, claim.messages, claim.id)

@@ -1,6 +1,11 @@
 """Claims in versions 1.1 and 2."""
 
 from marconi_api import limits, model
+from marconi_api.controllers.openstack.repeats import (
+    CLAIM_KEY_FAILURES,
+    KEY_HEADER,
+    request_key,
+)
 from marconi_api.controllers.openstack.v1_1.controller import Controller
 from marconi_api.controllers.openstack.v1_1.messages import message_documents
 from marconi_api.controllers.openstack.v1_1.types import (
@@ -12,7 +17,7 @@ from marconi_api.controllers.openstack.v1_1.types import (
 from marconi_api.controllers.openstack.waits import tell_claims
 from marconi_api.errors import ClaimNotFound
 from marconi_api.model import QueueKey
-from marconi_api.wire.actions import EMPTY, Content, expose
+from marconi_api.wire.actions import EMPTY, ByHand, Content, expose
 from marconi_api.wire.replies import Reply, empty_reply, json_reply
 from marconi_api.wire.requests import Request
 from marconi_api.wire.values import IntegerParameter
@@ -27,7 +32,9 @@ class ClaimsController(Controller):
         body_is_optional=True,
         limit=IntegerParameter('claim_size'),
         waits=True,
+        by_hand=ByHand(headers=(KEY_HEADER,)),
         replies={201: Content(ClaimedMessages, 'Location'), 204: EMPTY},
+        raises=CLAIM_KEY_FAILURES,
     )
     def post(
         self,
@@ -42,8 +49,9 @@ class ClaimsController(Controller):
         terms = body or NewClaim()
         limits.in_force.check_claim(terms.ttl, terms.grace)
         may_wait(request, wait)
-        claim = model.store.claims.create(queue, terms.ttl, terms.grace, most)
-        tell_claims(request, [queue], [(queue, claim)] if claim else [], most)
+        key = request_key(request, limit)
+        claim = model.store.claims.create(queue, terms.ttl, terms.grace, most, key)
+        tell_claims(request, [queue], [(queue, claim)] if claim else [], most, key)
         if claim is None:
             return empty_reply()
         href = self.href(queue)

@@ -1,9 +1,10 @@
 """Claims in version 2: a request for one may wait, by its query."""
 
+from marconi_api.controllers.openstack.repeats import CLAIM_KEY_FAILURES, KEY_HEADER
 from marconi_api.controllers.openstack.v1_1 import claims as v1_1
 from marconi_api.controllers.openstack.v1_1.types import ClaimedMessages, NewClaim
 from marconi_api.model import QueueKey
-from marconi_api.wire.actions import EMPTY, Content, expose
+from marconi_api.wire.actions import EMPTY, ByHand, Content, expose
 from marconi_api.wire.replies import Reply
 from marconi_api.wire.requests import Request
 from marconi_api.wire.values import IntegerParameter
@@ -19,7 +20,9 @@ class ClaimsController(v1_1.ClaimsController):
         limit=IntegerParameter('claim_size'),
         wait=wait_parameter,
         waits=True,
+        by_hand=ByHand(headers=(KEY_HEADER,)),
         replies={201: Content(ClaimedMessages, 'Location'), 204: EMPTY},
+        raises=CLAIM_KEY_FAILURES,
     )
     def post(
         self,

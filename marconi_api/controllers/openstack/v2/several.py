@@ -4,6 +4,11 @@ from typing import Any
 
 from marconi_api import limits, model
 from marconi_api.controllers.access.queues import queue_named
+from marconi_api.controllers.openstack.repeats import (
+    CLAIM_KEY_FAILURES,
+    KEY_HEADER,
+    request_key,
+)
 from marconi_api.controllers.openstack.v1_1.controller import Controller
 from marconi_api.controllers.openstack.v1_1.messages import message_documents
 from marconi_api.controllers.openstack.v2.messages import shows_own, state_parameter
@@ -16,7 +21,7 @@ from marconi_api.controllers.openstack.v2.types import (
 from marconi_api.controllers.openstack.waits import tell_claims, tell_pages
 from marconi_api.errors import InvalidQueueName, InvalidRequest
 from marconi_api.model import ClaimSource, QueueKey
-from marconi_api.wire.actions import Content, expose
+from marconi_api.wire.actions import ByHand, Content, expose
 from marconi_api.wire.failures import MissingParameter
 from marconi_api.wire.replies import Reply, json_reply, next_link
 from marconi_api.wire.requests import Request
@@ -40,8 +45,9 @@ class ClaimsAcrossQueuesController(Controller):
         body=NewClaimAcrossQueues,
         wait=wait_parameter,
         waits=True,
+        by_hand=ByHand(headers=(KEY_HEADER,)),
         replies={200: Content(ClaimedAcrossQueues), 201: Content(ClaimedAcrossQueues)},
-        raises=(InvalidQueueName,),
+        raises=(InvalidQueueName, *CLAIM_KEY_FAILURES),
     )
     def post(self, request: Request, body: NewClaimAcrossQueues, wait: int | None = None) -> Reply:
         """Reserve messages of several queues, by preference or by weight.
@@ -53,8 +59,11 @@ class ClaimsAcrossQueuesController(Controller):
         keys = _keys(request, [sent.name for sent in body.queues])
         sources = [_source(key, sent) for key, sent in zip(keys, body.queues, strict=True)]
         may_wait(request, wait)
-        claims, missing = model.store.claims.create_across(sources, body.ttl, body.grace, limit)
-        tell_claims(request, keys, claims, limit)
+        key = request_key(request)
+        claims, missing = model.store.claims.create_across(
+            sources, body.ttl, body.grace, limit, key
+        )
+        tell_claims(request, keys, claims, limit, key)
         document = {
             'messages': [
                 {
