@@ -8,6 +8,9 @@ PACKAGING := setup.cfg setup.py pyproject.toml
 .PHONY: help serve test check bench clean
 .DEFAULT_GOAL := help
 
+# Each of the hundreds of processes that the tests start would compile all modules for itself.
+unexport PYTHONDONTWRITEBYTECODE
+
 help: ## list these commands
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST)
 

@@ -65,7 +65,15 @@ LONGEST_FIRST = (
     'test_revocation.py',
 )
 
-TABLES = 'queues, messages, message_states, claims, idempotency_keys, tokens, project_limits'
+TABLES = (
+    *('queues', 'messages', 'message_states', 'claims', 'idempotency_keys'),
+    *('tokens', 'project_limits'),
+)
+
+DELETE_ALL = ';'.join(f'DELETE FROM {table}' for table in TABLES)
+
+# Bytes in all of them together, with rows that were deleted.
+MUCH = 2**20
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -134,19 +142,53 @@ class Sql:
             cursor.execute(statement, parameters or None)
             return cursor.fetchall() if cursor.description else []
 
+    def is_as_new(self) -> bool:
+        """Whether it works, and nothing is left of what was set in it."""
+        try:
+            self.connection.rollback()
+            self.connection.autocommit = True
+            self('DISCARD ALL')
+        except psycopg2.Error:
+            self.connection.close()
+            return False
+        return True
+
+
+@pytest.fixture(scope='session')
+def _sessions() -> Iterator[list[Sql]]:
+    """The last one that :func:`sql` opened, as a test can mostly go on with it."""
+    opened: list[Sql] = []
+    yield opened
+    for session in opened:
+        session.connection.close()
+
 
 @pytest.fixture
-def sql(postgres: EmbeddedPostgres, wsgi_app: Any) -> Iterator[Sql]:
+def sql(postgres: EmbeddedPostgres, wsgi_app: Any, _sessions: list[Sql]) -> Sql:
     """A session beside those of the application."""
-    session = Sql(postgres.url)
-    yield session
-    session.connection.close()
+    if not (_sessions and _sessions[0].is_as_new()):
+        _sessions[:] = [Sql(postgres.url)]
+    return _sessions[0]
 
 
 @pytest.fixture
-def app(wsgi_app: Any, sql: Any) -> TestApp:
+def empty_tables(sql: Sql) -> None:
+    """No table of clients has a row.
+
+    Where there are few rows, DELETE takes a tenth of the time of TRUNCATE, after which each session
+    would plan all of its statements anew.
+    """
+    sizes = '+'.join(f"pg_relation_size('{table}')" for table in TABLES)
+    [(size,)] = sql(f'SELECT {sizes}')
+    if size > MUCH:
+        sql(f'TRUNCATE {", ".join(TABLES)}')
+    else:
+        sql(DELETE_ALL)
+
+
+@pytest.fixture
+def app(wsgi_app: Any, empty_tables: None) -> TestApp:
     """The application over an empty database; speaks HTTP without a socket."""
-    sql(f'TRUNCATE {TABLES}')
     model.store.low_water_marks.forget()
     return TestApp(wsgi_app, lint=False)
 

@@ -29,9 +29,8 @@ def in_token_mode(url: str, **access: Any) -> Api:
 
 
 @pytest.fixture
-def serve(app: TestApp, sql: Any, database_url: str) -> Iterator[Serve]:
+def serve(app: TestApp, database_url: str) -> Iterator[Serve]:
     """Opens a service whose section ``access`` says what is given; its tables are empty."""
-    sql('TRUNCATE tokens, project_limits')
     of_the_first = model.store
 
     def open_one(url: str = database_url, **access: Any) -> Api:

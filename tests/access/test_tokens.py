@@ -12,8 +12,7 @@ from marconi_api.model.tokens import Tokens, is_within, parsed
 
 
 @pytest.fixture
-def tokens(app: Any, sql: Any) -> Tokens:
-    sql('TRUNCATE tokens')
+def tokens(app: Any) -> Tokens:
     return model.store.tokens
 
 

@@ -11,11 +11,6 @@ from marconi_api import model
 from marconi_api.commands.token import seconds
 
 
-@pytest.fixture(autouse=True)
-def no_tokens(app: Any, sql: Any) -> None:
-    sql('TRUNCATE tokens')
-
-
 def test_only_the_token_goes_to_standard_output(marconi: Any) -> None:
     done = marconi('token', 'create', '--project', 'acme', '--role', 'writer', '--expires', '90d')
 
@@ -106,8 +101,7 @@ def test_times_are_numbers_with_a_unit() -> None:
             seconds(wrong)
 
 
-def test_the_shell_has_tokens(app: Any, sql: Any) -> None:
-    sql('TRUNCATE tokens')
+def test_the_shell_has_tokens(app: Any) -> None:
     tokens = model.store.admin.tokens
     made = tokens.create('acme', 'writer')
 

@@ -96,9 +96,9 @@ def circumstances(request: pytest.FixtureRequest, usual: dict[str, str], sql: An
         client: Api = request.getfixturevalue('api_for_other_queues')
         return client
     if given == 'no messages':
-        sql('TRUNCATE messages, message_states, claims')
+        sql('DELETE FROM messages; DELETE FROM message_states; DELETE FROM claims')
     if given == 'no queues':
-        sql('TRUNCATE queues')
+        sql('DELETE FROM queues')
     if given == 'all messages are parked':
         sql("UPDATE message_states SET held_until = 'infinity', expires_at = 'infinity'")
     if given == 'a name whose hash is taken':
