@@ -70,6 +70,7 @@ TABLES = (
     *('tokens', 'project_limits'),
 )
 
+TRUNCATE_ALL = f'TRUNCATE {", ".join(TABLES)}'
 DELETE_ALL = ';'.join(f'DELETE FROM {table}' for table in TABLES)
 
 # Bytes in all of them together, with rows that were deleted.
@@ -181,7 +182,7 @@ def empty_tables(sql: Sql) -> None:
     sizes = '+'.join(f"pg_relation_size('{table}')" for table in TABLES)
     [(size,)] = sql(f'SELECT {sizes}')
     if size > MUCH:
-        sql(f'TRUNCATE {", ".join(TABLES)}')
+        sql(TRUNCATE_ALL)
     else:
         sql(DELETE_ALL)
 

@@ -11,7 +11,7 @@ from marconi_api import model
 from marconi_api.model import NewMessage, QueueKey
 from marconi_api.model.postgres.tables import public_id
 from marconi_api.processes.embedded.cluster import EmbeddedPostgres
-from tests.conftest import TABLES
+from tests.conftest import TRUNCATE_ALL
 
 CLIENT = '3381af92-2b9e-11e3-b191-71861300734c'
 OTHER_CLIENT = '30387f00-3972-11e3-8f6c-8b1a5c1d3f2e'
@@ -20,7 +20,7 @@ OTHER_CLIENT = '30387f00-3972-11e3-8f6c-8b1a5c1d3f2e'
 @pytest.fixture
 def empty_tables(sql: Any) -> None:
     """Tables without pages: plans and what is read depend on what was in them before."""
-    sql(f'TRUNCATE {", ".join(TABLES)}')
+    sql(TRUNCATE_ALL)
 
 
 @pytest.fixture
