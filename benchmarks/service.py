@@ -6,6 +6,7 @@ it is answered.
 
 import contextlib
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -22,14 +23,14 @@ from marconi_api.processes.embedded.cluster import running_url
 class Service:
     """A running service on a free port, and the PostgreSQL that it started."""
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, **environment: str) -> None:
         clean = {name: value for name, value in os.environ.items() if 'MARCONI' not in name}
         # What it says at its end is of no interest.
         self._said = tempfile.TemporaryFile('w+')  # noqa: SIM115 - closed by stop
         started = time.monotonic()
         self.process = subprocess.Popen(
             [sys.executable, '-m', 'marconi_api.commands', 'serve'],
-            env=clean | {'PORT': '0', 'HOST': '', 'MARCONI_DATA_DIR': str(data_dir)},
+            env=clean | {'PORT': '0', 'HOST': '', 'MARCONI_DATA_DIR': str(data_dir)} | environment,
             stdout=subprocess.PIPE,
             stderr=self._said,
             text=True,
@@ -48,6 +49,13 @@ class Service:
         #: Its database, for SQLAlchemy.
         self.url = url
         self.postmaster = int(Path(data_dir, 'data', 'postmaster.pid').read_text().split()[0])
+
+    @property
+    def metrics(self) -> str:
+        """Where it tells its metrics."""
+        self._said.seek(0)
+        [found] = re.findall(r'the metrics are at (\S+)', self._said.read())
+        return str(found)
 
     @property
     def uwsgi_options(self) -> list[str]:
@@ -87,10 +95,13 @@ class Service:
 
 
 @contextlib.contextmanager
-def running_service() -> Iterator[Service]:
-    """A service on an empty database, of which nothing remains."""
+def running_service(**environment: str) -> Iterator[Service]:
+    """A service on an empty database, of which nothing remains.
+
+    :param environment: variables with its settings
+    """
     with data_directory() as directory:
-        service = Service(directory)
+        service = Service(directory, **environment)
         try:
             yield service
         finally:

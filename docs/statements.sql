@@ -14,7 +14,7 @@ WITH the_queue AS MATERIALIZED (SELECT floor FROM queues WHERE queue_id = %(queu
        false))::int = 1
    AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s),
 returned_ones AS MATERIALIZED (
-    SELECT ctid AS place, held_until, id, expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND true AS is_ready FROM message_states
+    SELECT ctid AS place, held_until, id, expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND true AS is_ready, claim_id IS NOT NULL AS has_lapsed FROM message_states
      WHERE queue_id = %(queue_id)s AND held_until <= now()
        AND (held_until, id) >= (
            CASE WHEN now() >= %(known_time)s THEN %(held_mark)s::timestamptz
@@ -27,7 +27,7 @@ fresh_ones AS MATERIALIZED (
        AND (id + 0) >= %(fresh_mark)s AND (id + 0) >= (SELECT floor FROM the_queue)
      ORDER BY (id + 0) LIMIT 5000),
 returned AS MATERIALIZED (
-    SELECT locked.place
+    SELECT locked.place, has_lapsed
       FROM returned_ones AS looked,
            LATERAL (SELECT ctid AS place FROM message_states
                      WHERE ctid = looked.place AND NOT coalesce(held_until > now(), false)
@@ -58,7 +58,7 @@ claim AS (
            array_agg(id ORDER BY id)
       FROM taken HAVING count(*) > 0)
 SELECT * FROM (
-    SELECT taken.id AS id, taken.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, taken.claim_count AS claim_count, NULL AS first_fresh, NULL AS first_held, NULL AS now, NULL AS oldest_unfinished, NULL AS transaction, NULL AS is_queue, NULL AS first_alive, NULL AS moved FROM taken, LATERAL (SELECT created_at, body FROM messages
+    SELECT taken.id AS id, taken.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, taken.claim_count AS claim_count, NULL AS first_fresh, NULL AS first_held, NULL AS now, NULL AS oldest_unfinished, NULL AS transaction, NULL AS is_queue, NULL AS first_alive, NULL AS moved, NULL AS parked, NULL AS lapsed FROM taken, LATERAL (SELECT created_at, body FROM messages
                       WHERE queue_id = %(queue_id)s AND id = taken.id LIMIT 1) AS message
      UNION ALL
     SELECT NULL, NULL, NULL, NULL, NULL,
@@ -73,7 +73,7 @@ SELECT * FROM (
                 ELSE pg_current_xact_id_if_assigned() END::text::bigint + %(base)s,
            EXISTS (SELECT FROM the_queue),
            NULL,
-           0) AS reply
+           0, 0, (SELECT count(*) FROM returned WHERE has_lapsed)) AS reply
  ORDER BY id NULLS FIRST;
 
 
@@ -88,7 +88,7 @@ WITH the_queue AS MATERIALIZED (SELECT floor FROM queues WHERE queue_id = %(queu
    AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
    AND (SELECT pg_advisory_xact_lock(%(key_lock)s::bigint)) IS NOT NULL),
 returned_ones AS MATERIALIZED (
-    SELECT ctid AS place, held_until, id, expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND true AS is_ready FROM message_states
+    SELECT ctid AS place, held_until, id, expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND true AS is_ready, claim_id IS NOT NULL AS has_lapsed FROM message_states
      WHERE queue_id = %(queue_id)s AND held_until <= now()
        AND (held_until, id) >= (
            CASE WHEN now() >= %(known_time)s THEN %(held_mark)s::timestamptz
@@ -101,7 +101,7 @@ fresh_ones AS MATERIALIZED (
        AND (id + 0) >= %(fresh_mark)s AND (id + 0) >= (SELECT floor FROM the_queue)
      ORDER BY (id + 0) LIMIT 5000),
 returned AS MATERIALIZED (
-    SELECT locked.place
+    SELECT locked.place, has_lapsed
       FROM returned_ones AS looked,
            LATERAL (SELECT ctid AS place FROM message_states
                      WHERE ctid = looked.place AND NOT coalesce(held_until > now(), false)
@@ -139,7 +139,7 @@ remembered AS (
            %(claim_id)s::uuid, now() + %(key_window)s * interval '1 second'
       FROM taken HAVING count(*) > 0)
 SELECT * FROM (
-    SELECT taken.id AS id, taken.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, taken.claim_count AS claim_count, NULL AS first_fresh, NULL AS first_held, NULL AS now, NULL AS oldest_unfinished, NULL AS transaction, NULL AS is_queue, NULL AS first_alive, NULL AS moved FROM taken, LATERAL (SELECT created_at, body FROM messages
+    SELECT taken.id AS id, taken.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, taken.claim_count AS claim_count, NULL AS first_fresh, NULL AS first_held, NULL AS now, NULL AS oldest_unfinished, NULL AS transaction, NULL AS is_queue, NULL AS first_alive, NULL AS moved, NULL AS parked, NULL AS lapsed FROM taken, LATERAL (SELECT created_at, body FROM messages
                       WHERE queue_id = %(queue_id)s AND id = taken.id LIMIT 1) AS message
      UNION ALL
     SELECT NULL, NULL, NULL, NULL, NULL,
@@ -154,7 +154,7 @@ SELECT * FROM (
                 ELSE pg_current_xact_id_if_assigned() END::text::bigint + %(base)s,
            EXISTS (SELECT FROM the_queue),
            NULL,
-           0) AS reply
+           0, 0, (SELECT count(*) FROM returned WHERE has_lapsed)) AS reply
  ORDER BY id NULLS FIRST;
 
 
@@ -170,7 +170,7 @@ WITH the_queue AS MATERIALIZED (SELECT floor FROM queues WHERE queue_id = %(queu
    AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
    AND (SELECT pg_advisory_xact_lock(%(key_lock)s::bigint)) IS NOT NULL),
 returned_ones AS MATERIALIZED (
-    SELECT ctid AS place, held_until, id, expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND claim_count < %(max_claim_count)s AS is_ready FROM message_states
+    SELECT ctid AS place, held_until, id, expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND claim_count < %(max_claim_count)s AS is_ready, claim_id IS NOT NULL AS has_lapsed FROM message_states
      WHERE queue_id = %(queue_id)s AND held_until <= now()
        AND (held_until, id) >= (
            CASE WHEN now() >= %(known_time)s THEN %(held_mark)s::timestamptz
@@ -183,7 +183,7 @@ fresh_ones AS MATERIALIZED (
        AND (id + 0) >= %(fresh_mark)s AND (id + 0) >= (SELECT floor FROM the_queue)
      ORDER BY (id + 0) LIMIT 5000),
 returned AS MATERIALIZED (
-    SELECT locked.place
+    SELECT locked.place, has_lapsed
       FROM returned_ones AS looked,
            LATERAL (SELECT ctid AS place FROM message_states
                      WHERE ctid = looked.place AND NOT coalesce(held_until > now(), false)
@@ -199,7 +199,7 @@ fresh AS MATERIALIZED (
 clock AS MATERIALIZED (
     SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at),
 alive_ones AS MATERIALIZED (
-    SELECT ctid AS place, held_until, id, expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AS is_alive, expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND NOT claim_count < %(max_claim_count)s AS is_dead FROM message_states
+    SELECT ctid AS place, held_until, id, expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AS is_alive, expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND NOT claim_count < %(max_claim_count)s AS is_dead, claim_id IS NOT NULL AS has_lapsed FROM message_states
      WHERE queue_id = %(queue_id)s AND held_until <= now()
        AND (held_until, id) >= (
            CASE WHEN now() >= %(known_time)s THEN %(alive_mark)s::timestamptz
@@ -207,7 +207,7 @@ alive_ones AS MATERIALIZED (
            %(alive_mark_id)s::bigint)
      ORDER BY held_until, id LIMIT 1000),
 dead AS MATERIALIZED (
-    SELECT locked.place
+    SELECT locked.place, has_lapsed
       FROM alive_ones AS looked,
            LATERAL (SELECT ctid AS place FROM message_states
                      WHERE ctid = looked.place AND NOT coalesce(held_until > now(), false)
@@ -246,7 +246,8 @@ moved_body AS (
 parked AS (
     UPDATE message_states
        SET held_until = 'infinity', expires_at = 'infinity', claim_id = NULL, park_reason = %(park_reason)s
-     WHERE ctid = ANY (ARRAY(SELECT place FROM dead WHERE NOT EXISTS (SELECT FROM target)))),
+     WHERE ctid = ANY (ARRAY(SELECT place FROM dead WHERE NOT EXISTS (SELECT FROM target)))
+ RETURNING id),
 taken AS (
     UPDATE message_states
        SET claim_id = %(claim_id)s::uuid, claim_count = claim_count + 1, held_until = (SELECT at FROM clock) + %(ttl)s * interval '1 second',
@@ -270,7 +271,7 @@ remembered AS (
            %(claim_id)s::uuid, now() + %(key_window)s * interval '1 second'
       FROM taken HAVING count(*) > 0)
 SELECT * FROM (
-    SELECT taken.id AS id, taken.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, taken.claim_count AS claim_count, NULL AS first_fresh, NULL AS first_held, NULL AS now, NULL AS oldest_unfinished, NULL AS transaction, NULL AS is_queue, NULL AS first_alive, NULL AS moved FROM taken, LATERAL (SELECT created_at, body FROM messages
+    SELECT taken.id AS id, taken.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, taken.claim_count AS claim_count, NULL AS first_fresh, NULL AS first_held, NULL AS now, NULL AS oldest_unfinished, NULL AS transaction, NULL AS is_queue, NULL AS first_alive, NULL AS moved, NULL AS parked, NULL AS lapsed FROM taken, LATERAL (SELECT created_at, body FROM messages
                       WHERE queue_id = %(queue_id)s AND id = taken.id LIMIT 1) AS message
      UNION ALL
     SELECT NULL, NULL, NULL, NULL, NULL,
@@ -287,7 +288,7 @@ SELECT * FROM (
            coalesce(
            (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, id] FROM alive_ones WHERE is_alive LIMIT 1),
            (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, -id] FROM alive_ones OFFSET 999 LIMIT 1)),
-           (SELECT count(*) FROM moved)) AS reply
+           (SELECT count(*) FROM moved), (SELECT count(*) FROM parked), ((SELECT count(*) FROM returned WHERE has_lapsed) + (SELECT count(*) FROM dead WHERE has_lapsed))) AS reply
  ORDER BY id NULLS FIRST;
 
 
@@ -302,7 +303,7 @@ WITH the_queue AS MATERIALIZED (SELECT floor FROM queues WHERE queue_id = %(queu
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
    AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s),
 returned_ones AS MATERIALIZED (
-    SELECT ctid AS place, held_until, id, expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND claim_count < %(max_claim_count)s AS is_ready FROM message_states
+    SELECT ctid AS place, held_until, id, expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND claim_count < %(max_claim_count)s AS is_ready, claim_id IS NOT NULL AS has_lapsed FROM message_states
      WHERE queue_id = %(queue_id)s AND held_until <= now()
        AND (held_until, id) >= (
            CASE WHEN now() >= %(known_time)s THEN %(held_mark)s::timestamptz
@@ -315,7 +316,7 @@ fresh_ones AS MATERIALIZED (
        AND (id + 0) >= %(fresh_mark)s AND (id + 0) >= (SELECT floor FROM the_queue)
      ORDER BY (id + 0) LIMIT 5000),
 returned AS MATERIALIZED (
-    SELECT locked.place
+    SELECT locked.place, has_lapsed
       FROM returned_ones AS looked,
            LATERAL (SELECT ctid AS place FROM message_states
                      WHERE ctid = looked.place AND NOT coalesce(held_until > now(), false)
@@ -331,7 +332,7 @@ fresh AS MATERIALIZED (
 clock AS MATERIALIZED (
     SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at),
 alive_ones AS MATERIALIZED (
-    SELECT ctid AS place, held_until, id, expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AS is_alive, expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND NOT claim_count < %(max_claim_count)s AS is_dead FROM message_states
+    SELECT ctid AS place, held_until, id, expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AS is_alive, expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND NOT claim_count < %(max_claim_count)s AS is_dead, claim_id IS NOT NULL AS has_lapsed FROM message_states
      WHERE queue_id = %(queue_id)s AND held_until <= now()
        AND (held_until, id) >= (
            CASE WHEN now() >= %(known_time)s THEN %(alive_mark)s::timestamptz
@@ -339,7 +340,7 @@ alive_ones AS MATERIALIZED (
            %(alive_mark_id)s::bigint)
      ORDER BY held_until, id LIMIT 1000),
 dead AS MATERIALIZED (
-    SELECT locked.place
+    SELECT locked.place, has_lapsed
       FROM alive_ones AS looked,
            LATERAL (SELECT ctid AS place FROM message_states
                      WHERE ctid = looked.place AND NOT coalesce(held_until > now(), false)
@@ -378,7 +379,8 @@ moved_body AS (
 parked AS (
     UPDATE message_states
        SET held_until = 'infinity', expires_at = 'infinity', claim_id = NULL, park_reason = %(park_reason)s
-     WHERE ctid = ANY (ARRAY(SELECT place FROM dead WHERE NOT EXISTS (SELECT FROM target)))),
+     WHERE ctid = ANY (ARRAY(SELECT place FROM dead WHERE NOT EXISTS (SELECT FROM target)))
+ RETURNING id),
 taken AS (
     UPDATE message_states
        SET claim_id = %(claim_id)s::uuid, claim_count = claim_count + 1, held_until = (SELECT at FROM clock) + %(ttl)s * interval '1 second',
@@ -395,7 +397,7 @@ claim AS (
            array_agg(id ORDER BY id)
       FROM taken HAVING count(*) > 0)
 SELECT * FROM (
-    SELECT taken.id AS id, taken.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, taken.claim_count AS claim_count, NULL AS first_fresh, NULL AS first_held, NULL AS now, NULL AS oldest_unfinished, NULL AS transaction, NULL AS is_queue, NULL AS first_alive, NULL AS moved FROM taken, LATERAL (SELECT created_at, body FROM messages
+    SELECT taken.id AS id, taken.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, taken.claim_count AS claim_count, NULL AS first_fresh, NULL AS first_held, NULL AS now, NULL AS oldest_unfinished, NULL AS transaction, NULL AS is_queue, NULL AS first_alive, NULL AS moved, NULL AS parked, NULL AS lapsed FROM taken, LATERAL (SELECT created_at, body FROM messages
                       WHERE queue_id = %(queue_id)s AND id = taken.id LIMIT 1) AS message
      UNION ALL
     SELECT NULL, NULL, NULL, NULL, NULL,
@@ -412,7 +414,7 @@ SELECT * FROM (
            coalesce(
            (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, id] FROM alive_ones WHERE is_alive LIMIT 1),
            (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, -id] FROM alive_ones OFFSET 999 LIMIT 1)),
-           (SELECT count(*) FROM moved)) AS reply
+           (SELECT count(*) FROM moved), (SELECT count(*) FROM parked), ((SELECT count(*) FROM returned WHERE has_lapsed) + (SELECT count(*) FROM dead WHERE has_lapsed))) AS reply
  ORDER BY id NULLS FIRST;
 
 
@@ -748,7 +750,7 @@ WITH the_queue AS MATERIALIZED (SELECT floor FROM queues WHERE queue_id = %(queu
        server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
        false))::int = 1),
 returned_ones AS MATERIALIZED (
-    SELECT ctid AS place, held_until, id, expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND true AS is_ready FROM message_states
+    SELECT ctid AS place, held_until, id, expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND true AS is_ready, claim_id IS NOT NULL AS has_lapsed FROM message_states
      WHERE queue_id = %(queue_id)s AND held_until <= now()
        AND (held_until, id) >= (
            CASE WHEN now() >= %(known_time)s THEN %(held_mark)s::timestamptz
@@ -761,7 +763,7 @@ fresh_ones AS MATERIALIZED (
        AND (id + 0) >= %(fresh_mark)s AND (id + 0) >= (SELECT floor FROM the_queue)
      ORDER BY (id + 0) LIMIT 5000),
 returned AS MATERIALIZED (
-    SELECT locked.place
+    SELECT locked.place, has_lapsed
       FROM returned_ones AS looked,
            LATERAL (SELECT ctid AS place FROM message_states
                      WHERE ctid = looked.place AND NOT coalesce(held_until > now(), false)
@@ -782,7 +784,7 @@ body AS (
      WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM gone))
  RETURNING id, created_at, body)
 SELECT * FROM (
-    SELECT id AS id, gone.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - body.created_at)))::bigint AS age, body.body AS body, gone.claim_count AS claim_count, NULL AS first_fresh, NULL AS first_held, NULL AS now, NULL AS oldest_unfinished, NULL AS transaction, NULL AS is_queue, NULL AS first_alive, NULL AS moved FROM gone JOIN body USING (id)
+    SELECT id AS id, gone.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - body.created_at)))::bigint AS age, body.body AS body, gone.claim_count AS claim_count, NULL AS first_fresh, NULL AS first_held, NULL AS now, NULL AS oldest_unfinished, NULL AS transaction, NULL AS is_queue, NULL AS first_alive, NULL AS moved, NULL AS parked, NULL AS lapsed FROM gone JOIN body USING (id)
      UNION ALL
     SELECT NULL, NULL, NULL, NULL, NULL,
            coalesce(
@@ -796,7 +798,7 @@ SELECT * FROM (
                 ELSE pg_current_xact_id_if_assigned() END::text::bigint + %(base)s,
            EXISTS (SELECT FROM the_queue),
            NULL,
-           0) AS reply
+           0, 0, (SELECT count(*) FROM returned WHERE has_lapsed)) AS reply
  ORDER BY id NULLS FIRST;
 
 

@@ -23,7 +23,7 @@ def run(arguments: argparse.Namespace) -> None:
     janitor = open_store().janitor
     if arguments.forever:
         name_process('marconi-janitor')
-        meters_of(os.environ, lambda: 'janitor')
+        meters_of(os.environ, 'janitor')
         janitor.run_forever()
     else:
         janitor.run_once()

@@ -38,7 +38,7 @@ from marconi_api.model.idempotency import (
 )
 from marconi_api.model.messages import ClaimedMessage, messages_under
 from marconi_api.model.postgres.database import Database, Row
-from marconi_api.model.postgres.dequeue import FOUND, find, report, take
+from marconi_api.model.postgres.dequeue import FOUND, HOW_MANY_LAPSED, find, report, take
 from marconi_api.model.postgres.low_water_marks import LowWaterMarks
 from marconi_api.model.postgres.prepared import Prepared
 from marconi_api.model.postgres.steering import body_of
@@ -351,6 +351,8 @@ def _create_statement(
     put_away: str = '',
     first_alive: str = 'NULL',
     moved: str = '0',
+    parked: str = '0',
+    lapsed: str = HOW_MANY_LAPSED,
     is_remembered: bool = False,
 ) -> str:
     the_queue += AS_KNOWN + (ONE_AT_A_TIME if is_remembered else '')
@@ -367,7 +369,7 @@ def _create_statement(
                min(held_until) - %(ttl)s * interval '1 second', max(held_until), %(ttl)s,
                array_agg(id ORDER BY id)
           FROM taken HAVING count(*) > 0){REMEMBER_CLAIM if is_remembered else ''}
-    {report(_CLAIMED, _TAKEN, first_alive, moved)}"""
+    {report(_CLAIMED, _TAKEN, first_alive, moved, parked, lapsed)}"""
 
 
 _CLAIMED = {
@@ -389,6 +391,8 @@ _WITHIN_LIMIT = partial(
     f'{dead_letters.PUT_AWAY},',
     dead_letters.FIRST_ALIVE,
     dead_letters.MOVED,
+    dead_letters.PARKED_ONES,
+    dead_letters.LAPSED,
 )
 _CREATE_WITHIN_LIMIT = Prepared(_WITHIN_LIMIT(), 'claim_within_limit')
 _CREATE_ONCE_WITHIN_LIMIT = Prepared(_WITHIN_LIMIT(is_remembered=True), 'claim_once_within_limit')

@@ -9,7 +9,14 @@ a floor would hide it, so ``moved_in`` stands for its id there.
 from typing import Any
 
 from marconi_api.model.attributes import Attributes
-from marconi_api.model.postgres.dequeue import PLACE, first_place, lock, look_at_returned
+from marconi_api.model.postgres.dequeue import (
+    HAS_LAPSED,
+    HOW_MANY_LAPSED,
+    PLACE,
+    first_place,
+    lock,
+    look_at_returned,
+)
 from marconi_api.model.postgres.tables import IS_ALIVE, POSITION_BITS, RETIRED, QueueKey
 from marconi_api.model.postgres.transitions import NOW, PARKED
 
@@ -28,7 +35,15 @@ FIRST_ALIVE = first_place('alive_ones', 'is_alive', _LOOK)
 #: How many messages the statement moved.
 MOVED = '(SELECT count(*) FROM moved)'
 
-_COLUMNS = f'{PLACE}, {IS_ALIVE} AS is_alive, {IS_ALIVE} AND NOT {MAY_BE_CLAIMED} AS is_dead'
+#: How many it parked.
+PARKED_ONES = '(SELECT count(*) FROM parked)'
+
+#: How many of all that it took or put away had lapsed.
+LAPSED = f'({HOW_MANY_LAPSED} + (SELECT count(*) FROM dead WHERE has_lapsed))'
+
+_COLUMNS = (
+    f'{PLACE}, {IS_ALIVE} AS is_alive, {IS_ALIVE} AND NOT {MAY_BE_CLAIMED} AS is_dead, {HAS_LAPSED}'
+)
 
 #: The part of a claim's statement that puts the others away: into the dead-letter queue, or
 #: out of circulation where there is none. A queue that was purged or made at this very moment
@@ -37,7 +52,7 @@ _COLUMNS = f'{PLACE}, {IS_ALIVE} AS is_alive, {IS_ALIVE} AND NOT {MAY_BE_CLAIMED
 PUT_AWAY = f"""
     alive_ones AS MATERIALIZED (
         {look_at_returned('alive_mark', _LOOK, _COLUMNS)}),
-    dead AS MATERIALIZED ({lock('alive_ones', 'is_dead', _MOST)}),
+    dead AS MATERIALIZED ({lock('alive_ones', 'is_dead', _MOST, ', has_lapsed')}),
     target AS MATERIALIZED (
         SELECT floor FROM queues
          WHERE queue_id = %(target_id)s AND project = %(project)s AND name = %(target_name)s
@@ -71,7 +86,8 @@ PUT_AWAY = f"""
     parked AS (
         UPDATE message_states
            SET {PARKED}, park_reason = %(park_reason)s
-         WHERE ctid = ANY (ARRAY(SELECT place FROM dead WHERE NOT EXISTS (SELECT FROM target))))"""
+         WHERE ctid = ANY (ARRAY(SELECT place FROM dead WHERE NOT EXISTS (SELECT FROM target)))
+     RETURNING id)"""
 
 
 def target_of(queue: QueueKey, attributes: Attributes) -> QueueKey | None:

@@ -10,6 +10,8 @@ RELEASED = 'released'
 TOUCHED = 'touched'
 PARKED = 'parked'
 EXPIRED = 'expired'
+DEAD_LETTERED = 'dead_lettered'
+LAPSED = 'lapsed'
 
 #: What is asked of PostgreSQL: statements that were sent and waited for, those that failed, and
 #: connections that took the place of others.

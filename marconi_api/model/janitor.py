@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from uuid import uuid4
 
 from marconi_api.errors import StorageUnavailable
-from marconi_api.model.flows import DELETED, EXPIRED, flows
+from marconi_api.model.flows import DELETED, EXPIRED, LAPSED, flows
 from marconi_api.model.idempotency import REMOVE_EXPIRED
 from marconi_api.model.postgres.database import Database, Row
 from marconi_api.model.postgres.tables import RETIRED
@@ -117,8 +117,10 @@ class Janitor:
     def _remove_messages(self, queue_id: int, ids: list[Any]) -> int:
         """How many dead messages were removed, and tell what they had died of."""
         gone = self._remove(_REMOVE_MESSAGES, {'queue_id': queue_id, 'ids': ids})
-        expired = sum(has_expired for (has_expired,) in gone)
+        expired = sum(has_expired for has_expired, _ in gone)
         flows.tell(EXPIRED, expired)
+        # A message outlives its claim.
+        flows.tell(LAPSED, sum(has_expired and was_claimed for has_expired, was_claimed in gone))
         flows.tell(DELETED, len(gone) - expired)
         return len(gone)
 
@@ -232,11 +234,11 @@ _REMOVE_MESSAGES = f"""
                        OR coalesce(moved_in, id) < coalesce(
                            (SELECT floor FROM queues WHERE queue_id = %(queue_id)s), {RETIRED}))
                   FOR UPDATE SKIP LOCKED))
-     RETURNING id, expires_at <= now() AS has_expired),
+     RETURNING id, expires_at <= now() AS has_expired, claim_id IS NOT NULL AS was_claimed),
     bodies AS (
         DELETE FROM messages
          WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM gone)))
-    SELECT has_expired FROM gone
+    SELECT has_expired, was_claimed FROM gone
 """
 
 # A claim is dead when its time is over, and as good as dead when it holds nothing more.

@@ -75,7 +75,8 @@ class BehindRouters:
         self._application = application
         self._farewell = farewell
         self._room = room
-        self._observers = observers or None
+        #: Told of each request; None if there are none.
+        self.observers = observers or None
         self._waiting = threading.BoundedSemaphore(max(1, threads // 2))
         self._last_answer = 0.0
 
@@ -88,8 +89,8 @@ class BehindRouters:
         began = time.monotonic()
         if self._farewell[1]:
             environ[DRAINING] = True
-        if self._observers is not None:
-            self._observers.begin(environ)
+        if self.observers is not None:
+            self.observers.begin(environ)
         # As a failed one is told by uwsgi.
         said = '500'
 
@@ -115,8 +116,8 @@ class BehindRouters:
             return [head, *answer] if head else answer
         finally:
             _drain(environ)
-            if self._observers is not None:
-                self._observers.end(environ, said, began)
+            if self.observers is not None:
+                self.observers.end(environ, said, began)
             self._last_answer = time.monotonic()
 
     def _answer_or_park(
@@ -136,8 +137,8 @@ class BehindRouters:
         seconds = environ[WAIT]
         if seconds and not looked.found and not self._farewell[0]:
             assert self._room is not None
-            if self._observers is not None:
-                self._observers.note(environ)
+            if self.observers is not None:
+                self.observers.note(environ)
             parked = Parked(
                 environ={name: value for name, value in environ.items() if type(value) is str},
                 body=looked.body,
@@ -152,8 +153,8 @@ class BehindRouters:
             )
             if self._room.park(parked, uwsgi.connection_fd()):
                 return []
-            if self._observers is not None:
-                self._observers.forget(environ)
+            if self.observers is not None:
+                self.observers.forget(environ)
             # Without Preference-Applied the client sees that it did not wait.
             answer = answer._replace(headers=headers)
         start_response(answer.status, answer.headers)
@@ -259,9 +260,11 @@ def _drain(environ: dict[str, Any]) -> None:
 
 def _become_worker() -> None:
     name_process('marconi-worker')
-    # A worker keeps no bodies, but the log may be a file.
+    # A worker keeps no bodies, but the log may be a file, and so are its counters.
     _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    if meters := meters_of(os.environ, uwsgi.worker_id()):
+        application.observers = Observers(_settings.server.access_log, meters)
 
 
 def _answer_without_delay() -> None:
@@ -306,7 +309,6 @@ def _farewell() -> bytes | mmap.mmap:
 
 _settings = read_settings()
 _application = load_app(_settings.to_dict())
-_meters = meters_of(os.environ, uwsgi.worker_id) if uwsgi else None
 _room = connection_of(os.environ) if uwsgi else None
 if _room is not None:
     model.store.became_ready.append(_room.wake)
@@ -315,7 +317,7 @@ application = BehindRouters(
     threads=int(uwsgi.opt.get('threads', 1)) if uwsgi else 1,
     farewell=_farewell(),
     room=_room,
-    observers=Observers(_settings.server.access_log, _meters),
+    observers=Observers(_settings.server.access_log),
 )
 if uwsgi is not None:
     # The master's, and the routers', which it starts later. uwsgi's own option for names

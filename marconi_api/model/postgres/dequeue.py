@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
+from marconi_api.model.flows import DEAD_LETTERED, LAPSED, PARKED, flows
 from marconi_api.model.postgres.database import Database, Row
 from marconi_api.model.postgres.low_water_marks import LONG_AGO, LowWaterMarks, Place, Seen
 from marconi_api.model.postgres.patience import Patience
@@ -35,6 +36,9 @@ _PATIENCE = 0.5
 
 #: What a statement needs of a returned message that it looks at.
 PLACE = 'ctid AS place, held_until, id'
+
+#: Whether its claim let it lapse; of what was given back, or is due after a delay, no claim is known.
+HAS_LAPSED = 'claim_id IS NOT NULL AS has_lapsed'
 
 
 def returned_from(mark: str) -> str:
@@ -66,10 +70,13 @@ def look_at_returned(mark: str, count: int, columns: str) -> str:
          ORDER BY held_until, id LIMIT {count}"""
 
 
-def lock(looked_at: str, condition: str, limit: str) -> str:
-    """Lock the first ``limit`` of what was looked at and meets the condition."""
+def lock(looked_at: str, condition: str, limit: str, also: str = '') -> str:
+    """Lock the first ``limit`` of what was looked at and meets the condition.
+
+    :param also: what to tell of each besides its place, after a comma
+    """
     return f"""
-        SELECT locked.place
+        SELECT locked.place{also}
           FROM {looked_at} AS looked,
                LATERAL (SELECT ctid AS place FROM message_states
                          WHERE ctid = looked.place AND {IS_READY}
@@ -101,7 +108,7 @@ def find(the_queue: str, may_be_claimed: str = 'true') -> str:
     :param may_be_claimed: the condition for those returned messages that may be taken
     """
     returned_ones = look_at_returned(
-        'held_mark', _LOOK, f'{PLACE}, {IS_ALIVE} AND {may_be_claimed} AS is_ready'
+        'held_mark', _LOOK, f'{PLACE}, {IS_ALIVE} AND {may_be_claimed} AS is_ready, {HAS_LAPSED}'
     )
     return f"""
     WITH the_queue AS MATERIALIZED ({the_queue}),
@@ -110,10 +117,13 @@ def find(the_queue: str, may_be_claimed: str = 'true') -> str:
         SELECT ctid AS place, id, expires_at > now() AS is_ready FROM message_states
          WHERE {FRESH}
          ORDER BY {FRESH_ID} LIMIT {_LOOK}),
-    returned AS MATERIALIZED ({lock('returned_ones', 'is_ready', '%(limit)s')}),
+    returned AS MATERIALIZED ({lock('returned_ones', 'is_ready', '%(limit)s', ', has_lapsed')}),
     fresh AS MATERIALIZED (
         {lock('fresh_ones', 'is_ready', '%(limit)s - (SELECT count(*) FROM returned)')})"""
 
+
+#: How many of what was found had lapsed.
+HOW_MANY_LAPSED = '(SELECT count(*) FROM returned WHERE has_lapsed)'
 
 #: The condition for the rows that were found.
 FOUND = 'ctid = ANY (ARRAY(SELECT place FROM returned UNION ALL SELECT place FROM fresh))'
@@ -131,8 +141,11 @@ class _Sight(NamedTuple):
     is_queue: bool
     #: As ``first_held``, for the messages that are alive, whether or not they can be taken.
     first_alive: list[int] | None
-    #: Messages that the statement moved to another queue.
+    #: Messages that the statement moved to another queue, or parked.
     moved: int
+    parked: int
+    #: Messages that were taken, moved or parked since their claim had let them lapse.
+    lapsed: int
 
     @property
     def is_any_ready(self) -> bool:
@@ -143,7 +156,12 @@ class _Sight(NamedTuple):
 
 
 def report(
-    columns: Mapping[str, str], taken: str, first_alive: str = 'NULL', moved: str = '0'
+    columns: Mapping[str, str],
+    taken: str,
+    first_alive: str = 'NULL',
+    moved: str = '0',
+    parked: str = '0',
+    lapsed: str = HOW_MANY_LAPSED,
 ) -> str:
     """The end of a statement that takes: a row of what it saw, then one for each message.
 
@@ -156,6 +174,8 @@ def report(
     :param first_alive: the place of the first returned message that is alive, if that may be
         another one than the first that can be taken
     :param moved: how many messages were moved to another queue
+    :param parked: how many were parked
+    :param lapsed: how many of all those had lapsed
     """
     described = ', '.join(f'{expression} AS {name}' for name, expression in columns.items())
     nothing = ', '.join(f'NULL AS {name}' for name in _Sight._fields)
@@ -174,7 +194,7 @@ def report(
                     ELSE pg_current_xact_id_if_assigned() END::text::bigint + %(base)s,
                EXISTS (SELECT FROM the_queue),
                {first_alive},
-               {moved}) AS reply
+               {moved}, {parked}, {lapsed}) AS reply
      ORDER BY id NULLS FIRST"""
 
 
@@ -206,6 +226,8 @@ def take(
         if not sight.is_queue:
             return None
         search.learn(sight)
+        if flows:
+            _tell(sight)
         if sight.moved and tell_moved:
             tell_moved(sight.moved)
         if taken or (sight.first_fresh is None and sight.first_held is None):
@@ -215,6 +237,12 @@ def take(
         elif patience.is_over:
             break
     return []
+
+
+def _tell(sight: _Sight) -> None:
+    flows.tell(LAPSED, sight.lapsed)
+    flows.tell(PARKED, sight.parked)
+    flows.tell(DEAD_LETTERED, sight.moved + sight.parked)
 
 
 class _Search:

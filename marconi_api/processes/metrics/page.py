@@ -1,12 +1,16 @@
 """``/metrics`` over HTTP, on an address of its own."""
 
+import logging
 import socket
+import sys
 import threading
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
+
+log = logging.getLogger(__name__)
 
 #: The one path that is served.
 PATH = '/metrics'
@@ -47,7 +51,9 @@ class Page(ThreadingHTTPServer):
             self._places.release()
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A client that goes away early is no error."""
+        """Log what went wrong, unless it is that a client has gone."""
+        if not isinstance(sys.exception(), OSError):
+            log.exception('the metrics could not be told')
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -51,7 +51,7 @@ def main() -> None:
             settings.waiting.sweep_interval,
             settings.waiting.sweep_interval_without_notifications,
         ),
-        Observers(settings.server.access_log, meters_of(os.environ, lambda: 'waiting')),
+        Observers(settings.server.access_log, meters_of(os.environ, 'waiting')),
     )
     neighbours.start()
     room.run()
