@@ -38,6 +38,7 @@ hypothesis.settings.load_profile(os.environ.get('HYPOTHESIS_PROFILE', 'ci'))
 LONGEST_FIRST = (
     'test_serve.py',
     'test_operating.py',
+    'test_rolling_restart.py',
     'test_embedded.py',
     'test_clients.py',
     'test_keystone.py',

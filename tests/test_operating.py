@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sysconfig
 from collections.abc import Iterator
@@ -20,7 +19,8 @@ import pytest
 from marconi_api.processes.embedded.cluster import EmbeddedPostgres
 from marconi_api.processes.installation import CHECKOUT, config_file
 from tests.directories import open_directory
-from tests.running_service import DEADLINE, HEADERS, Service, Start, services, wait_until
+from tests.nginx import nginx, with_nginx
+from tests.running_service import DEADLINE, HEADERS, Service, Start, services
 from tests.tours import blocks, take_tour, what_varies_masked
 
 SCRIPTS = Path(sysconfig.get_path('scripts'))
@@ -230,50 +230,14 @@ def proxy(shared_service: Service, directory: Path) -> Iterator[int]:
 
     The user alice of project acme, and the user bob, have the password "secret".
     """
-    with socket.create_server(('127.0.0.1', 0)) as listener:
-        port = listener.getsockname()[1]
-    site = (DOCS / 'nginx.conf').read_text()
-    site = re.sub(r'^ *ssl_certificate.*\n', '', site, flags=re.MULTILINE)
-    for of_the_page, of_the_test in (
-        ('listen 443 ssl', f'listen 127.0.0.1:{port}'),
-        ('127.0.0.1:8888', f'127.0.0.1:{shared_service.port}'),
-        ('/etc/nginx/marconi.users', 'users'),
-    ):
-        assert of_the_page in site
-        site = site.replace(of_the_page, of_the_test)
-    (directory / 'users').write_text('alice:{PLAIN}secret\nbob:{PLAIN}secret\n')
-    temporary = '\n'.join(
-        f'{kind}_temp_path {directory}/{kind};'
-        for kind in ('client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi')
-    )
-    (directory / 'nginx.conf').write_text(
-        f'pid {directory}/pid;\nevents {{}}\nhttp {{\naccess_log off;\n{temporary}\n{site}\n}}\n'
-    )
-    nginx = subprocess.Popen(
-        ['nginx', '-p', directory, '-c', 'nginx.conf', '-e', 'stderr', '-g', 'daemon off;']
-    )
-
-    def is_up() -> bool:
-        assert nginx.poll() is None
-        with contextlib.suppress(OSError):
-            return ask(port, 'GET', '/v1/health')[0] == 204
-        return False
-
-    try:
-        wait_until(is_up)
+    with nginx(directory, {'127.0.0.1:8888': f'127.0.0.1:{shared_service.port}'}) as port:
         yield port
-    finally:
-        nginx.terminate()
-        nginx.wait()
 
 
 def by(user: str) -> dict[str, str]:
     """What a client sends that has a password."""
     token = base64.b64encode(f'{user}:secret'.encode()).decode()
     return {'Authorization': f'Basic {token}'}
-
-
-with_nginx = pytest.mark.skipif(shutil.which('nginx') is None, reason='nginx is not there')
 
 
 @with_nginx
