@@ -24,10 +24,11 @@ def command_line(pid: int) -> list[str]:
 
 def cpu_seconds(pid: int) -> float:
     """User and system time of a process and its family, those included that have ended."""
-    return sum(map(_own_and_waited_for, family(pid)))
+    return sum(map(own_cpu_seconds, family(pid)))
 
 
-def _own_and_waited_for(pid: int) -> float:
+def own_cpu_seconds(pid: int) -> float:
+    """The same of a process and its children that have ended."""
     try:
         # The name, in brackets, may hold anything; what follows it is numbers.
         fields = Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()

@@ -3,8 +3,12 @@
 Workers wait for a claim of one message, each on a connection of its own. Then a message is posted to
 one of the queues every 20 ms. Measured is the time from the answer to the post to the answer
 to the claim, by one client process with one loop; a worker that was answered waits again. The
-second service has the same database, and learns of posts by NOTIFY. Beside it: asking once a second,
-which takes half a second on average, whatever else is done.
+second service has the same database, and learns of posts by NOTIFY. The same client then asks
+beanstalkd (`reserve`) and Redis (`BLPOP`), whose messages lie in memory: Marconi's wait includes
+the claim, which PostgreSQL flushes to the disk before it is answered.
+
+CPU is that of the waiting room and of uwsgi's routers, while all wait and nobody posts, and with 50
+posts a second. Posts are sent over 8 connections by one loop, each way in its turn.
 """
 
 import contextlib
@@ -17,15 +21,21 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Protocol
 from urllib.parse import urlsplit
 from uuid import uuid4
 
+from benchmarks.environments import Unavailable
 from benchmarks.plan import Plan
-from benchmarks.processes import cpu_seconds, family
+from benchmarks.processes import family, own_cpu_seconds
 from benchmarks.report import Answer, Table
 from benchmarks.service import Service, running_service
+from benchmarks.waiting_peers import PEERS
+from benchmarks.wrk import CONNECTIONS
 
 HEAD = f'Host: bench\r\nClient-ID: {uuid4()}\r\n'
 # No project may have all who wait.
@@ -68,29 +78,66 @@ class Poster:
 
     def post(self, queue: str) -> None:
         """Post a message, and read the answer."""
+        self.send(queue)
+        self.receive()
+
+    def send(self, queue: str, headers: str = '') -> None:
+        """Post a message."""
         body = json.dumps({'messages': [{'body': 'x' * 1024}]})
-        head = f'POST /v2/queues/{queue}/messages HTTP/1.1\r\n{HEAD}'
+        head = f'POST /v2/queues/{queue}/messages HTTP/1.1\r\n{HEAD}{headers}'
         head += f'{_project_of(queue)}Content-Length: {len(body)}\r\n'
         self.socket.sendall(f'{head}\r\n{body}'.encode())
+
+    def receive(self) -> None:
+        """Read the answer."""
         reply = self.socket.recv(65536)
         assert b' 201 ' in reply.partition(b'\r\n')[0], reply
 
 
-def latencies(waiting: Service, posting: str, waiters: int, posts: int) -> list[float]:
-    """Milliseconds from the answer to a post to the answer to a waiter, in ascending order."""
+class Waits(Protocol):
+    """One who waits for a message of a queue, again and again."""
+
+    socket: socket.socket
+
+    def wait(self) -> None:
+        """Send the request."""
+
+    def answer(self) -> bool:
+        """Read the answer; whether it has a message."""
+
+
+class Posts(Protocol):
+    """One who posts."""
+
+    def post(self, queue: str) -> None:
+        """Post a message, and read the answer."""
+
+
+def latencies(
+    waits: Callable[[str], Waits],
+    poster: Posts,
+    waiters: int,
+    posts: int,
+    cpu: Callable[[], float] = lambda: 0.0,
+) -> tuple[list[float], float]:
+    """Milliseconds from the answer to a post to the answer to a waiter, in ascending order.
+
+    :param cpu: CPU seconds so far
+    :returns: them, and the share of a core that was used meanwhile
+    """
     queues = [f'wait-{number}-{waiters}' for number in range(min(1000, waiters))]
     open_waiters = []
     poll = select.epoll()
-    by_descriptor: dict[int, Waiter] = {}
+    by_descriptor: dict[int, Waits] = {}
     for number in range(waiters):
-        waiter = Waiter(_address(waiting.address), queues[number % len(queues)])
+        waiter = waits(queues[number % len(queues)])
         open_waiters.append(waiter)
         by_descriptor[waiter.socket.fileno()] = waiter
         poll.register(waiter.socket, select.EPOLLIN)
         time.sleep(1 / WAITS_A_SECOND)
     time.sleep(1.5)
-    poster = Poster(_address(posting))
     taken = []
+    began, spent = time.monotonic(), cpu()
     for _ in range(posts):
         queue = random.choice(queues)
         poster.post(queue)
@@ -105,29 +152,108 @@ def latencies(waiting: Service, posting: str, waiters: int, posts: int) -> list[
                     is_answered = True
                 waiter.wait()
         time.sleep(max(0.0, posted_at + PACE - time.perf_counter()))
+    share = (cpu() - spent) / (time.monotonic() - began)
     for waiter in open_waiters:
         waiter.socket.close()
     time.sleep(2)
-    return sorted(taken)
+    return sorted(taken), share
+
+
+def order(service: Service, waiters: int, posts: int) -> float:
+    """The share of the messages that went to the one who had waited longest, in one queue."""
+    queue = 'order-0'
+    address = _address(service.address)
+    poster, poll = Poster(address), select.epoll()
+    line: OrderedDict[int, Waiter] = OrderedDict()
+    for _ in range(waiters):
+        waiter = Waiter(address, queue)
+        line[waiter.socket.fileno()] = waiter
+        poll.register(waiter.socket, select.EPOLLIN)
+        time.sleep(1 / WAITS_A_SECOND)
+    time.sleep(1.5)
+    in_order = 0
+    for _ in range(posts):
+        oldest = next(iter(line))
+        poster.post(queue)
+        [(descriptor, _), *_] = poll.poll(5)
+        in_order += descriptor == oldest
+        waiter = line.pop(descriptor)
+        waiter.answer()
+        waiter.wait()
+        line[descriptor] = waiter
+        time.sleep(PACE)
+    for waiter in line.values():
+        waiter.socket.close()
+    time.sleep(2)
+    return in_order / posts
 
 
 def cost(service: Service, waiters: int) -> tuple[float, float]:
-    """MiB that so many waiters add to room and routers, and the CPU of a core while they wait."""
-    pids = [pid for pid in family(service.process.pid) if _name(pid) in _ROOM_AND_ROUTERS]
+    """MiB that so many waiters add to room and routers, and the share of a core while they wait."""
+    pids = _room_and_routers(service)
     before = sum(map(_memory, pids))
     open_waiters = []
     for number in range(waiters):
         open_waiters.append(Waiter(_address(service.address), f'idle-{number % 1000}'))
         time.sleep(1 / WAITS_A_SECOND)
     time.sleep(2)
-    began, spent = time.monotonic(), sum(map(cpu_seconds, pids))
+    began, spent = time.monotonic(), sum(map(own_cpu_seconds, pids))
     time.sleep(5)
-    share = (sum(map(cpu_seconds, pids)) - spent) / (time.monotonic() - began)
+    share = (sum(map(own_cpu_seconds, pids)) - spent) / (time.monotonic() - began)
     added = sum(map(_memory, pids)) - before
     for waiter in open_waiters:
         waiter.socket.close()
     time.sleep(3)
-    return added, 100 * share
+    return added, share
+
+
+def post_rates(service: Service, plan: Plan) -> dict[str, float]:
+    """Posts a second of one message: as they are, with a key each, and while others wait."""
+    address = _address(service.address)
+    ways = {
+        'nobody waits': lambda: '',
+        'each with an Idempotency-Key': lambda: f'Idempotency-Key: {uuid4()}\r\n',
+    }
+    rates: dict[str, list[float]] = defaultdict(list)
+    rounds, seconds = plan.choose(full=4, quick=1), plan.choose(full=3.0, quick=0.5)
+    for number in range(rounds):
+        for name in list(ways)[:: -1 if number % 2 else 1]:
+            rates[name].append(_rate(address, ways[name], seconds))
+    count = plan.choose(full=1000, quick=50)
+    others = []
+    for number in range(count):
+        others.append(Waiter(address, f'others-{number}'))
+        time.sleep(1 / WAITS_A_SECOND)
+    for _ in range(rounds):
+        name = f'{count} wait for other queues'
+        rates[name].append(_rate(address, ways['nobody waits'], seconds))
+    for waiter in others:
+        waiter.socket.close()
+    return {name: sorted(found)[len(found) // 2] for name, found in rates.items()}
+
+
+def _rate(address: tuple[str, int], headers: Callable[[], str], seconds: float) -> float:
+    """Posts a second to one queue, over some connections by one loop."""
+    poll = select.epoll()
+    posters = [Poster(address) for _ in range(CONNECTIONS)]
+    by_descriptor = {poster.socket.fileno(): poster for poster in posters}
+    for poster in posters:
+        poll.register(poster.socket, select.EPOLLIN)
+        poster.send('rate-0', headers())
+    end, done = time.monotonic() + seconds, 0
+    while time.monotonic() < end:
+        for descriptor, _ in poll.poll(1):
+            by_descriptor[descriptor].receive()
+            by_descriptor[descriptor].send('rate-0', headers())
+            done += 1
+    for poster in posters:
+        poster.receive()
+        poster.socket.close()
+    return done / seconds
+
+
+def _room_and_routers(service: Service) -> list[int]:
+    return [pid for pid in family(service.process.pid) if _name(pid) in _ROOM_AND_ROUTERS]
 
 
 _ROOM_AND_ROUTERS = ('marconi-waiting', 'marconi-uwsgi')
@@ -138,21 +264,56 @@ def ask(plan: Plan) -> Answer:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     wakes = Table(['waiters', 'posted to', 'posts', 'p50, ms', 'p99, ms', 'longest, ms'])
-    costs = Table(['waiters', 'MiB more (PSS)', 'CPU of a core, %'])
+    costs = Table(['waiters', 'MiB more (PSS)', 'CPU at rest, %', 'CPU with 50 posts/s, %'])
+    others = Table(['post 1', 'posts/s', 'to the first'])
     posts = plan.choose(full=500, quick=50)
+
+    def add(waiters: int, name: str, taken: list[float]) -> None:
+        figures = [_quantile(taken, 0.5), _quantile(taken, 0.99), taken[-1]]
+        wakes.rows.append(
+            [str(waiters), name, f'{len(taken)}/{posts}', *(f'{x:.1f}' for x in figures)]
+        )
+
     with running_service() as service, _second(service) as other:
+        address = _address(service.address)
+        pids = _room_and_routers(service)
         counts = plan.choose(full=(1, 100, 1000, 5000), quick=(1, 100))
+        active: dict[int, float] = {}
         for count in counts:
-            for name, address in (('the same service', service.address), ('another', other)):
-                taken = latencies(service, address, count, posts)
-                figures = [_quantile(taken, 0.5), _quantile(taken, 0.99), taken[-1]]
-                wakes.rows.append(
-                    [str(count), name, f'{len(taken)}/{posts}', *(f'{x:.1f}' for x in figures)]
+            for name, posting in (('the same service', service.address), ('another', other)):
+                taken, share = latencies(
+                    partial(Waiter, address),
+                    Poster(_address(posting)),
+                    count,
+                    posts,
+                    lambda: sum(map(own_cpu_seconds, pids)),
                 )
+                add(count, name, taken)
+                active.setdefault(count, share)
         for count in counts[-2:]:
             added, share = cost(service, count)
-            costs.rows.append([str(count), f'{added:.0f}', f'{share:.1f}'])
-    return Answer('waiting', __doc__ or '', [wakes, costs])
+            figures = [f'{added:.0f}', f'{100 * share:.1f}', f'{100 * active[count]:.1f}']
+            costs.rows.append([str(count), *figures])
+        in_order = order(service, plan.choose(full=100, quick=10), posts)
+        rates = post_rates(service, plan)
+    first = next(iter(rates.values()))
+    for name, rate in rates.items():
+        others.rows.append([name, f'{rate:,.0f}', f'{rate / first:.2f}'])
+    answer = Answer('waiting', __doc__ or '', [wakes, costs, others])
+    for peer in PEERS:
+        try:
+            with peer.working() as address:
+                count = plan.choose(full=1000, quick=100)
+                taken, _ = latencies(
+                    partial(peer.waiter, address), peer.poster(address), count, posts
+                )
+                add(count, peer.name, taken)
+        except Unavailable as error:
+            answer.notes.append(f'{peer.name}: {error}')
+    answer.notes.append(
+        f'Of those who waited for one queue, the first was answered first in {in_order:.1%}.'
+    )
+    return answer
 
 
 def _quantile(ascending: list[float], share: float) -> float:

@@ -1,0 +1,129 @@
+"""Other queues whose workers can wait, spoken to over plain sockets, as Marconi is."""
+
+import contextlib
+import socket
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.children import free_port, listens, program, running
+
+BODY = 'x' * 1024
+Address = tuple[str, int]
+
+
+class Reserving:
+    """Waits for jobs of a tube of beanstalkd."""
+
+    def __init__(self, address: Address, queue: str) -> None:
+        self.socket = socket.create_connection(address)
+        self._ask(f'watch {queue}')
+        self._ask('ignore default')
+        self.wait()
+
+    def _ask(self, command: str) -> None:
+        self.socket.sendall(f'{command}\r\n'.encode())
+        self.socket.recv(4096)
+
+    def wait(self) -> None:
+        """Send the request."""
+        self.socket.sendall(b'reserve\r\n')
+
+    def answer(self) -> bool:
+        """Read the job, and delete it."""
+        head = self.socket.recv(65536)
+        if not head.startswith(b'RESERVED'):
+            return False
+        while not head.endswith(b'x\r\n'):
+            head += self.socket.recv(65536)
+        self._ask(f'delete {head.split()[1].decode()}')
+        return True
+
+
+class Putting:
+    """Puts jobs into tubes of beanstalkd."""
+
+    def __init__(self, address: Address) -> None:
+        self._socket = socket.create_connection(address)
+
+    def post(self, queue: str) -> None:
+        """Post a message, and read the answer."""
+        put = f'use {queue}\r\nput 0 0 60 {len(BODY)}\r\n{BODY}\r\n'
+        self._socket.sendall(put.encode())
+        reply = b''
+        while b'INSERTED' not in reply or not reply.endswith(b'\r\n'):
+            reply += self._socket.recv(4096)
+
+
+class Popping:
+    """Waits for elements of a list of Redis."""
+
+    def __init__(self, address: Address, queue: str) -> None:
+        self._queue = queue
+        self.socket = socket.create_connection(address)
+        self.wait()
+
+    def wait(self) -> None:
+        """Send the request."""
+        self.socket.sendall(f'BLPOP {self._queue} 0\r\n'.encode())
+
+    def answer(self) -> bool:
+        """Read the element."""
+        reply = self.socket.recv(65536)
+        while not reply.endswith(b'x\r\n'):
+            reply += self.socket.recv(65536)
+        return True
+
+
+class Pushing:
+    """Puts elements into lists of Redis."""
+
+    def __init__(self, address: Address) -> None:
+        self._socket = socket.create_connection(address)
+
+    def post(self, queue: str) -> None:
+        """Post a message, and read the answer."""
+        self._socket.sendall(f'RPUSH {queue} {BODY}\r\n'.encode())
+        assert self._socket.recv(4096).startswith(b':')
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A queue that keeps its messages in memory, as Debian brings it."""
+
+    name: str
+    package: str
+    options: Callable[[int, Path], list[str]]
+    waiter: Callable[[Address, str], 'Reserving | Popping']
+    poster: Callable[[Address], 'Putting | Pushing']
+
+    @contextlib.contextmanager
+    def working(self) -> Iterator[Address]:
+        """Run it; its address."""
+        with tempfile.TemporaryDirectory(prefix='marconi-bench-') as name:
+            port, directory = free_port(), Path(name)
+            command = [program(self.name, self.package), *self.options(port, directory)]
+            with running(command, lambda: listens(port), directory / 'log'):
+                yield '127.0.0.1', port
+
+
+PEERS = (
+    Peer(
+        'beanstalkd',
+        'beanstalkd',
+        lambda port, _: ['-l', '127.0.0.1', '-p', str(port)],
+        Reserving,
+        Putting,
+    ),
+    Peer(
+        'redis-server',
+        'redis-server',
+        lambda port, directory: [
+            *('--bind', '127.0.0.1', '--port', str(port)),
+            *('--save', '', '--dir', str(directory)),
+        ],
+        Popping,
+        Pushing,
+    ),
+)
