@@ -187,6 +187,9 @@ def _uwsgi_command(server: Any, listener: int, sockets: Path, kept: int) -> list
         # is asked something. With lazy-apps, a worker that is told to stop while it still
         # loads misses that, and the master waits for it for ever.
         'need-app',
+        # A worker's end would take a quarter of a second of CPU to free, object by object, memory
+        # that it shares with the others.
+        'skip-atexit-teardown',
         'no-orphans',
         'vacuum',
         'disable-logging',
