@@ -17,7 +17,9 @@ help: ## list these commands
 serve: .venv/serve.stamp ## run the service at http://127.0.0.1:8888 until Ctrl-C
 	@exec $(BIN)/marconi serve
 
-test: .venv/test.stamp .venv/clients.stamp .venv/keystone.stamp ## run all tests
+test: ## run all tests
+	@$(MAKE) --no-print-directory --jobs=2 \
+		.venv/test.stamp .venv/clients-v1.stamp .venv/clients-v2.stamp .venv/keystone.stamp
 	@$(BIN)/python -m pytest
 
 check: .venv/check.stamp ## lint, formatting and types
@@ -34,6 +36,8 @@ clean: ## remove what these commands made, the data of the service excepted
 
 # A stamp is newer than what its environment was made from, so that the second run of a
 # command starts at once. Only what a command needs is installed.
+PIP_INSTALL := install --quiet --disable-pip-version-check
+INSTALL := $(BIN)/python -m pip $(PIP_INSTALL) --use-pep517 --editable
 
 .venv/made.stamp:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
@@ -43,19 +47,20 @@ clean: ## remove what these commands made, the data of the service excepted
 	@touch $@
 
 .venv/serve.stamp: .venv/made.stamp $(PACKAGING)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --use-pep517 --editable .
+	@$(INSTALL) .
 	@touch $@
 
-.venv/test.stamp: .venv/serve.stamp
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --use-pep517 --editable '.[test]'
-	@touch $@
+.venv/test.stamp: .venv/made.stamp $(PACKAGING)
+	@$(INSTALL) '.[test]'
+	@touch .venv/serve.stamp $@
 
-# A real Keystone. Most of it is never imported, so it is not compiled in advance. If it cannot be
-# installed, its tests are skipped with the reason, and the next `make test` tries again.
+# A real Keystone. Most of it is never imported, and neither is most of the clients, so they are not
+# compiled in advance. If it cannot be installed, its tests are skipped with the reason, and the next
+# `make test` tries again.
 .venv/keystone.stamp: tests/keystone/keystone.txt .venv/made.stamp
-	@$(PYTHON) -m venv --clear .venv/keystone
-	@if .venv/keystone/bin/python -m pip install --quiet --disable-pip-version-check \
-			--no-compile --requirement $< 2>.venv/keystone.failed; then \
+	@$(PYTHON) -m venv --clear --without-pip .venv/keystone
+	@if $(BIN)/python -m pip --python .venv/keystone $(PIP_INSTALL) --no-compile \
+			--requirement $< 2>.venv/keystone.failed; then \
 		rm .venv/keystone.failed; touch $@; \
 	else \
 		echo 'Keystone cannot be installed, and its tests are skipped:' >&2; \
@@ -63,19 +68,15 @@ clean: ## remove what these commands made, the data of the service excepted
 	fi
 
 # Real clients, of two generations that cannot live in one environment.
-.venv/clients.stamp: .venv/clients-v1.stamp .venv/clients-v2.stamp
-	@touch $@
-
 .venv/clients-%.stamp: tests/clients/clients-%.txt .venv/made.stamp
-	@$(PYTHON) -m venv --clear .venv/clients-$*
-	@.venv/clients-$*/bin/python -m pip install --quiet --disable-pip-version-check \
-		--requirement $<
+	@$(PYTHON) -m venv --clear --without-pip .venv/clients-$*
+	@$(BIN)/python -m pip --python .venv/clients-$* $(PIP_INSTALL) --no-compile --requirement $<
 	@touch $@
 
 .venv/bench.stamp: .venv/serve.stamp
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --use-pep517 --editable '.[bench]'
+	@$(INSTALL) '.[bench]'
 	@touch $@
 
 .venv/check.stamp: .venv/test.stamp
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --use-pep517 --editable '.[test,check]'
+	@$(INSTALL) '.[test,check]'
 	@touch $@
