@@ -1,7 +1,8 @@
 FROM python:3.13-slim
 
-# A user with a name: the embedded PostgreSQL asks for one. All that it owns is the data.
-RUN useradd --system --create-home --home-dir /var/lib/marconi --shell /usr/sbin/nologin marconi
+# A user with a name: the embedded PostgreSQL asks for one. All that it owns is the data. Its number is
+# fixed, as Kubernetes wants to know that it is not root's.
+RUN useradd --uid 10001 --create-home --home-dir /var/lib/marconi --shell /usr/sbin/nologin marconi
 
 COPY . /usr/src/marconi
 RUN pip install --no-cache-dir /usr/src/marconi && rm -r /usr/src/marconi
