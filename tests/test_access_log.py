@@ -208,9 +208,10 @@ def test_all_lines_are_json(logged: Logged) -> None:
     assert any('keeps the data in' in json.loads(line).get('message', '') for line in lines)
 
 
-def test_requests_are_not_logged_unless_that_is_set() -> None:
+def test_requests_are_neither_logged_nor_counted_unless_that_is_set() -> None:
     with services() as start:
         service = start().wait_until_ready()
+        files = ''.join(Path(f'/proc/{pid}/maps').read_text() for pid in service.processes())
         with contextlib.closing(service.connect()) as connection:
             connection.request('GET', '/v2/ping', headers={**HEADERS, 'X-Project-Id': 'acme'})
             response = connection.getresponse()
@@ -219,6 +220,8 @@ def test_requests_are_not_logged_unless_that_is_set() -> None:
 
     assert response.headers['X-Openstack-Request-Id'] is None
     assert 'marconi_api.access' not in err
+    # Those in which a process counts.
+    assert 'counter_' not in files
 
 
 def test_a_format_that_there_is_not_is_told_in_one_line() -> None:

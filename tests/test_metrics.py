@@ -7,6 +7,8 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -16,7 +18,12 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from marconi_api.processes.installation import CHECKOUT
 from tests.running_service import HEADERS, Service, refused, services, wait_until
+
+RULES = CHECKOUT / 'contrib' / 'prometheus' / 'marconi.rules.yml'
+DASHBOARD = CHECKOUT / 'contrib' / 'grafana' / 'marconi.json'
+DOCUMENT = CHECKOUT / 'docs' / 'metrics.md'
 
 #: So many queues have figures of their own in the service of these tests.
 SHOWN = 2
@@ -124,6 +131,47 @@ def test_requests_are_counted_by_route_method_and_status(measured: Measured) -> 
     assert (
         measured.value('marconi_request_seconds_count', 'GET', '/v1/queues/{queue}/metadata') >= 2
     )
+
+
+def test_a_message_that_nobody_tells_of_is_a_fallback(measured: Measured) -> None:
+    measured.send('PUT', '/v2/queues/untold')
+    before = measured.value('marconi_wake_fallbacks_total')
+    answers: list[Any] = []
+    waiter = threading.Thread(
+        target=lambda: answers.append(measured.send('POST', '/v2/queues/untold/claims?wait=20', {}))
+    )
+    waiter.start()
+    wait_until(lambda: measured.value('marconi_waiters') == 1)
+
+    # A command does not know of the waiting room.
+    subprocess.run(
+        [sys.executable, '-m', 'marconi_api.commands', 'post', 'untold', '1', '--project', 'acme'],
+        env=os.environ | {'MARCONI_DATA_DIR': str(measured.service.data_dir)},
+        check=True,
+        capture_output=True,
+    )
+    waiter.join()
+
+    assert answers[0][0] == 201
+    assert measured.value('marconi_wake_fallbacks_total') > before
+
+
+def test_no_counter_goes_back_when_the_waiting_room_is_killed(measured: Measured) -> None:
+    measured.send('PUT', '/v2/queues/woken')
+    names = ('wakes', 'wake_fallbacks', 'waiters_refused', 'waiters_gone')
+    before = {name: measured.value(f'marconi_{name}_total') for name in names}
+    assert before['wakes'] > 0
+    [room] = [pid for pid in measured.service.processes() if _name(pid) == 'marconi-waiting']
+
+    os.kill(room, signal.SIGKILL)
+
+    def is_replaced() -> bool:
+        names = {pid: _name(pid) for pid in measured.service.processes()}
+        return any(name == 'marconi-waiting' for pid, name in names.items() if pid != room)
+
+    wait_until(is_replaced)
+    after = {name: measured.value(f'marconi_{name}_total') for name in names}
+    assert all(after[name] >= before[name] for name in names)
 
 
 def test_what_clients_make_up_is_no_label(measured: Measured) -> None:
@@ -301,11 +349,89 @@ def test_prometheus_finds_nothing_wrong_with_the_page(measured: Measured) -> Non
     check(measured.page())
 
 
+def _used_in(expression: str) -> set[str]:
+    return set(re.findall(r'marconi_\w+', expression))
+
+
+def _expressions(document: Any) -> Iterator[str]:
+    """What a dashboard asks Prometheus, however deep it stands there."""
+    if isinstance(document, dict):
+        for name, member in document.items():
+            if name in ('expr', 'query') and isinstance(member, str):
+                yield member
+            yield from _expressions(member)
+    elif isinstance(document, list):
+        for member in document:
+            yield from _expressions(member)
+
+
+def _names(measured: Measured) -> set[str]:
+    families = text_string_to_metric_families(measured.page())
+    return {sample.name for family in families for sample in family.samples}
+
+
+def test_each_metric_of_the_alerts_is_there(measured: Measured) -> None:
+    used = _used_in(RULES.read_text())
+
+    assert len(used) > 10
+    assert used <= _names(measured)
+
+
+def test_prometheus_takes_the_alerts() -> None:
+    if not shutil.which('promtool'):
+        pytest.skip('promtool is not installed')
+    done = subprocess.run(['promtool', 'check', 'rules', RULES], capture_output=True, text=True)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_each_metric_of_the_dashboard_is_there(measured: Measured) -> None:
+    expressions = list(_expressions(json.loads(DASHBOARD.read_text())))
+
+    used = {name for expression in expressions for name in _used_in(expression)}
+    assert len(used) > 20
+    assert used <= _names(measured)
+
+
+def test_prometheus_takes_what_the_dashboard_asks() -> None:
+    if not shutil.which('promtool'):
+        pytest.skip('promtool is not installed')
+    expressions = list(_expressions(json.loads(DASHBOARD.read_text())))
+    rules = [
+        {'record': f'of_panel_{number}', 'expr': expression.replace('$__rate_interval', '1m')}
+        for number, expression in enumerate(expressions)
+        if 'marconi_' in expression and 'label_values' not in expression
+    ]
+    groups = json.dumps({'groups': [{'name': 'panels', 'rules': rules}]})
+
+    done = subprocess.run(
+        ['promtool', 'check', 'rules', '/dev/stdin'], input=groups, capture_output=True, text=True
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_page_describes_each_metric_and_no_other(measured: Measured) -> None:
+    families = {
+        family.name + ('_total' if family.type == 'counter' else '')
+        for family in text_string_to_metric_families(measured.page())
+    }
+
+    described = re.findall(r'^\| `(marconi_\w+)` \|', DOCUMENT.read_text(), re.M)
+
+    assert sorted(described) == sorted(families)
+
+
 def test_the_state_of_the_service_is_told(measured: Measured) -> None:
     assert measured.value('marconi_database_up') == 1
     assert measured.value('marconi_database_round_trips_total') > 0
     assert measured.value('marconi_read_horizon_lag_seconds') < 30
     wait_until(lambda: measured.value('marconi_janitor_last_round_age_seconds') < 30)
+
+
+def test_a_process_that_counts_has_its_files_in_memory(measured: Measured) -> None:
+    for pid in measured.workers():
+        assert 'counter_' in Path(f'/proc/{pid}/maps').read_text()
 
 
 def test_nothing_but_metrics_is_served(measured: Measured) -> None:
@@ -315,17 +441,6 @@ def test_nothing_but_metrics_is_served(measured: Measured) -> None:
     with contextlib.closing(refusal.value):
         assert refusal.value.code == 404
     assert measured.send('GET', '/metrics')[0] == 404
-
-
-def test_nothing_is_counted_unless_that_is_set() -> None:
-    with services() as start:
-        service = start().wait_until_ready()
-        names = {_name(pid) for pid in service.processes()}
-        files = ''.join(Path(f'/proc/{pid}/maps').read_text() for pid in service.processes())
-
-    assert 'marconi-worker' in names
-    assert 'marconi-metrics' not in names
-    assert 'counter_' not in files
 
 
 def test_an_address_that_cannot_be_had_is_told_in_one_line(measured: Measured) -> None:

@@ -76,6 +76,7 @@ class Counters(NamedTuple):
     refused: int
     woken: int
     gone: int
+    fallbacks: int
 
 
 def room_of(service: Service) -> int:

@@ -38,7 +38,7 @@ class Exporter(Collector):
             yield from of_depths(depths)
 
 
-def waiting(waiters: int, refused: int, woken: int, gone: int) -> Iterator[Metric]:
+def waiting(waiters: int, refused: int, woken: int, gone: int, fallbacks: int) -> Iterator[Metric]:
     """What the waiting room counts."""
     yield _gauge('waiters', 'Requests that wait for messages now.', waiters)
     yield _counter(
@@ -46,6 +46,12 @@ def waiting(waiters: int, refused: int, woken: int, gone: int) -> Iterator[Metri
     )
     yield _counter('wakes', 'Times that a request that waits was run again.', woken)
     yield _counter('waiters_gone', 'Requests that waited whose client had gone.', gone)
+    yield _counter(
+        'wake_fallbacks',
+        'Times that only a look at the queues found messages for requests that wait: nobody had '
+        'told of them.',
+        fallbacks,
+    )
 
 
 def signs(found: Signs) -> Iterator[Metric]:

@@ -173,13 +173,15 @@ class Lines:
         self._call(line)
         return bool(line.count)
 
-    def find_ready(self, queue_id: int, now: float) -> None:
-        """A look found that takers may find something; of no interest if that is known."""
+    def find_ready(self, queue_id: int, now: float) -> bool:
+        """A look found that takers may find something; whether nobody knew that."""
         line = self._lines.get(queue_id)
-        if line and line.takers and not line.credit and not line.taking:
-            line.last_wake = now
-            self._give(line, 1)
-            line.unknown_at = line.given
+        if not line or not line.takers or line.credit or line.taking:
+            return False
+        line.last_wake = now
+        self._give(line, 1)
+        line.unknown_at = line.given
+        return True
 
     def find_more(self, queue_id: int) -> None:
         """A look found that listeners may see something new."""

@@ -127,7 +127,9 @@ class Room:
         self._is_check_due = False
         self._horizons: dict[int, float] = {}
         self._to_reap: list[Guest] = []
-        self._refused = self._woken = self._gone = 0
+        # From where a room that was killed has left off.
+        _, self._refused, self._woken, self._gone, self._fallbacks = self._map.counters
+        self._count()
         self._told_at = -inf
         self._is_stopping = False
         self._timers = Timers()
@@ -351,7 +353,7 @@ class Room:
         self._count()
 
     def _count(self) -> None:
-        self._map.count(len(self._guests), self._refused, self._woken, self._gone)
+        self._map.count(len(self._guests), self._refused, self._woken, self._gone, self._fallbacks)
 
     def _note_gone(self, guest: Guest, events: int) -> None:
         """Let a guest go whose client is gone, now or when its try has ended."""
@@ -567,7 +569,7 @@ class Room:
             del self._existing[sight.queue_id]
             self._end_queue(sight.queue_id)
         if sight.is_ready:
-            self._lines.find_ready(sight.queue_id, now)
+            self._fallbacks += self._lines.find_ready(sight.queue_id, now)
         if sight.is_more:
             self._lines.find_more(sight.queue_id)
         if sight.due_in is not None:

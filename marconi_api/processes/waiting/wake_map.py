@@ -10,7 +10,7 @@ import struct
 from pathlib import Path
 
 _SLOTS = 65536
-_COUNTERS = struct.Struct('<4Q')
+_COUNTERS = struct.Struct('<5Q')
 _SIZE = 2 * _SLOTS + _COUNTERS.size
 
 
@@ -59,9 +59,9 @@ class WakeMap:
 
     @property
     def counters(self) -> tuple[int, ...]:
-        """How many wait now; how many were refused, woken, and found gone, since the start."""
+        """How many wait now; how many were refused, woken, found gone, and woken by a look alone."""
         return _COUNTERS.unpack_from(self._bytes, 2 * _SLOTS)
 
-    def count(self, waiting: int, refused: int, woken: int, gone: int) -> None:
+    def count(self, *counters: int) -> None:
         """Write the counters."""
-        _COUNTERS.pack_into(self._bytes, 2 * _SLOTS, waiting, refused, woken, gone)
+        _COUNTERS.pack_into(self._bytes, 2 * _SLOTS, *counters)
