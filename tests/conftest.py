@@ -39,6 +39,7 @@ LONGEST_FIRST = (
     'test_serve.py',
     'test_operating.py',
     'test_rolling_restart.py',
+    'test_release_before.py',
     'test_embedded.py',
     'test_clients.py',
     'test_keystone.py',

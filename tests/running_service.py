@@ -30,9 +30,18 @@ HEADERS = {
 
 
 class Service:
-    """`marconi serve` on a free port, with a data directory of its own unless told else."""
+    """`marconi serve` on a free port, with a data directory of its own unless told else.
 
-    def __init__(self, data_dir: Path, stdin: int = subprocess.DEVNULL, **environment: str) -> None:
+    :param cwd: the directory in which it is started; that of the tests if it is not named
+    """
+
+    def __init__(
+        self,
+        data_dir: Path,
+        stdin: int = subprocess.DEVNULL,
+        cwd: str | None = None,
+        **environment: str,
+    ) -> None:
         self.data_dir = data_dir
         # A file, as a pipe that nobody reads would stop it once it is full.
         err, path = tempfile.mkstemp(prefix='marconi-test-')
@@ -41,6 +50,7 @@ class Service:
         self.process = subprocess.Popen(
             [sys.executable, '-m', 'marconi_api.commands', 'serve'],
             env=clean | {'PORT': '0', 'MARCONI_DATA_DIR': str(data_dir)} | environment,
+            cwd=cwd,
             stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=err,

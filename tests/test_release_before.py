@@ -1,0 +1,109 @@
+"""The release before works on when the schema is brought up: that comes first, and the code second.
+
+As long as there is one release only, the one before is the code as it was before the newest
+migration came.
+"""
+
+import contextlib
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import alembic.command
+import psycopg2
+import pytest
+from alembic.script import ScriptDirectory
+
+from marconi_api.processes import schema
+from marconi_api.processes.embedded.cluster import EmbeddedPostgres
+from marconi_api.processes.installation import CHECKOUT
+from tests.directories import open_directory
+from tests.running_service import HEADERS, Service, services
+
+#: What the code before calls itself here, so that nobody mistakes the one for the other.
+NAME = 'Marconi as it was before'
+
+
+def git(*arguments: str) -> bytes:
+    return subprocess.run(
+        ['git', '-C', CHECKOUT, *arguments], capture_output=True, check=True
+    ).stdout
+
+
+@pytest.fixture(scope='module')
+def code_before() -> Iterator[Path]:
+    """A directory with the code before the newest migration."""
+    if shutil.which('git') is None or not (CHECKOUT / '.git').exists():
+        pytest.skip('the history of the code is not here')
+    [newest] = git(
+        'log', '-1', '--format=%H', '--diff-filter=A', '--', 'migrations/versions'
+    ).split()
+    try:
+        archive = git('archive', f'{newest.decode()}^')
+    except subprocess.CalledProcessError:
+        pytest.skip('the history of the code does not go back to the newest migration')
+    with open_directory() as directory:
+        subprocess.run(['tar', '-x', '-C', directory], input=archive, check=True)
+        description = directory / 'marconi_api' / 'wire' / 'openapi.py'
+        description.write_text(description.read_text().replace("'Marconi'", repr(NAME)))
+        yield directory
+
+
+@pytest.fixture(scope='module')
+def url(postgres: EmbeddedPostgres) -> Iterator[str]:
+    """A database whose schema is the one of the code before."""
+    with contextlib.closing(psycopg2.connect(postgres.url.replace('+psycopg2', ''))) as connection:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute('CREATE DATABASE before')
+            url = postgres.url.replace('/marconi?', '/before?')
+            config = schema._alembic_config(url)
+            newest = ScriptDirectory.from_config(config).get_revision('head')
+            alembic.command.upgrade(config, str(newest.down_revision))
+            yield url
+            cursor.execute('DROP DATABASE before WITH (FORCE)')
+
+
+@pytest.fixture(scope='module')
+def service(code_before: Path, url: str) -> Iterator[Service]:
+    """The release before, which runs while the schema is brought up."""
+    # Python looks for modules there first.
+    older = {'cwd': str(code_before), 'MARCONI_CONFIG': str(code_before / 'config.py')}
+    with services() as start:
+        running = start(MARCONI_DATABASE_URL=url, **older).wait_until_ready()
+        schema.upgrade(url)
+        yield running
+
+
+def test_it_is_ready(service: Service) -> None:
+    assert service.request('GET', '/readyz')[0] == 200
+    _, description = service.request('GET', '/openapi.json')
+    assert json.loads(description)['info']['title'] == NAME
+
+
+def test_messages_are_posted_listed_claimed_released_and_deleted(service: Service) -> None:
+    def ask(method: str, path: str, document: Any = None) -> Any:
+        body = None if document is None else json.dumps(document)
+        connection = service.connect()
+        connection.request(method, path, body, {**HEADERS, 'X-Project-Id': 'acme'})
+        response = connection.getresponse()
+        content = response.read()
+        connection.close()
+        assert response.status < 300, content
+        return json.loads(content) if content else None
+
+    ask('PUT', '/v2/queues/jobs', {'_max_claim_count': 3})
+    ask('POST', '/v2/queues/jobs/messages', {'messages': [{'body': n} for n in range(3)]})
+    assert len(ask('GET', '/v2/queues/jobs/messages?echo=true')['messages']) == 3
+    held = ask('POST', '/v2/queues/jobs/claims', {})['messages']
+    assert [message['body'] for message in held] == [0, 1, 2]
+    path = held[0]['href']
+    ask('DELETE', path)
+    claim = f'/v2/queues/jobs/claims/{path.partition("claim_id=")[2]}'
+    ask('PATCH', claim, {'ttl': 100, 'grace': 100})
+    ask('DELETE', claim)
+    assert len(ask('POST', '/v2/queues/jobs/claims', {})['messages']) == 2
+    ask('DELETE', '/v2/queues/jobs')
