@@ -15,10 +15,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psycopg2
 import pytest
+from pecan.configuration import conf_from_file
 from prometheus_client.parser import text_string_to_metric_families
 
-from marconi_api.processes.installation import CHECKOUT
+from marconi_api.model import Store
+from marconi_api.processes.embedded.cluster import running_url
+from marconi_api.processes.installation import CHECKOUT, OPERATOR_FILES
+from marconi_api.processes.metrics.exporter import signs
+from marconi_api.processes.metrics.looking import Looking
 from tests.running_service import HEADERS, Service, refused, services, wait_until
 
 RULES = CHECKOUT / 'contrib' / 'prometheus' / 'marconi.rules.yml'
@@ -427,6 +433,31 @@ def test_the_state_of_the_service_is_told(measured: Measured) -> None:
     assert measured.value('marconi_database_round_trips_total') > 0
     assert measured.value('marconi_read_horizon_lag_seconds') < 30
     wait_until(lambda: measured.value('marconi_janitor_last_round_age_seconds') < 30)
+
+
+def test_a_transaction_that_holds_lists_back_is_told(measured: Measured) -> None:
+    url = running_url(measured.service.data_dir)
+    assert url
+    with contextlib.closing(psycopg2.connect(url.replace('+psycopg2', ''))) as connection:
+        with connection.cursor() as cursor:
+            cursor.execute('SELECT pg_current_xact_id()')
+        wait_until(lambda: measured.value('marconi_read_horizon_lag_seconds') > 0.2)
+
+    wait_until(lambda: measured.value('marconi_read_horizon_lag_seconds') == 0)
+
+
+def test_while_the_database_is_away_that_is_told_and_the_last_figures() -> None:
+    config = conf_from_file(str(OPERATOR_FILES / 'config.py'))
+    config.database.url = 'postgresql+psycopg2://marconi@/marconi?host=/nonexistent'
+    looking = Looking(Store.of(config), interval=5, most=10)
+
+    looking.look()
+    rest = looking.step()
+
+    [up] = [metric for metric in signs(looking.signs) if metric.name == 'marconi_database_up']
+    assert up.samples[0].value == 0
+    assert looking.depths is None
+    assert rest >= 5
 
 
 def test_a_process_that_counts_has_its_files_in_memory(measured: Measured) -> None:

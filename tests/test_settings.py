@@ -86,6 +86,7 @@ def test_names_of_one_s_own_and_imports_do_not_matter(read: Read) -> None:
             "limits.max_verdicts must be a number from 0, not 'm",
         ),
         ("limits = {'max_verdicts': 1.5}", 'limits.max_verdicts must be a whole number, not 1.5'),
+        ("metrics = {'interval': 0}", 'metrics.interval must be above 0'),
         ("janitor = {'interval': -1}", 'janitor.interval must be a number from 0, not -1'),
         (
             "database = {'prepare_statements': 'no'}",

@@ -60,6 +60,8 @@ def complete(settings: Any) -> None:
     try:
         _merge(settings, conf_from_file(str(OPERATOR_FILES / 'config.py')))
         _check_log_format()
+        if settings.metrics.interval <= 0:
+            raise SettingsError('metrics.interval must be above 0: the database is asked so often')
         if contradiction := (
             limits.contradiction(settings)
             or modes.contradiction(settings)

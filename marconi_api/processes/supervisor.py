@@ -259,7 +259,7 @@ def _listener_for_metrics(server: Any, stop: StopRequest) -> Iterator[Listener |
         yield None
         return
     setting = 'MARCONI_METRICS_ADDRESS'
-    place = Place.of(server.metrics_address)
+    place = Place.of(str(server.metrics_address))
     with contextlib.closing(Listener(place, stop, (setting, setting))) as listener:
         if not modes.is_loopback(listener.address.host):
             log.warning(

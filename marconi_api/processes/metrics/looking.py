@@ -61,11 +61,17 @@ class Looking:
     def _run(self) -> None:
         look_at = step_at = 0.0
         while True:
-            if time.monotonic() >= look_at:
-                self.look()
-                look_at = time.monotonic() + self._interval
-            if time.monotonic() >= step_at:
-                step_at = time.monotonic() + self._step()
+            try:
+                if time.monotonic() >= look_at:
+                    look_at = time.monotonic() + self._interval
+                    self.look()
+                if time.monotonic() >= step_at:
+                    step_at = time.monotonic() + self._interval
+                    step_at = time.monotonic() + self.step()
+            except Exception:
+                # What is told is not known any more, and the next look may succeed.
+                self.signs = Signs()
+                log.exception('the figures for the metrics could not be looked up')
             time.sleep(max(0.0, min(look_at, step_at) - time.monotonic()))
 
     def look(self) -> None:
@@ -79,7 +85,7 @@ class Looking:
         else:
             self.signs = Signs(True, janitor, self._horizon.seconds(found))
 
-    def _step(self) -> float:
+    def step(self) -> float:
         """Go a step; return for how many seconds to rest."""
         began = time.monotonic()
         try:
