@@ -62,7 +62,7 @@ class Cursor(_Cursor):
             flows.tell(ROUND_TRIPS, 1)
         connection.ends_at = min(connection.deadline, time.monotonic() + connection.patience)
         try:
-            super().execute(query, vars)
+            _Cursor.execute(self, query, vars)
         except psycopg2.Error as error:
             if connection.is_cut:
                 raise NoAnswer('PostgreSQL did not answer in time') from error
@@ -86,6 +86,11 @@ class Connection(_Connection):
     #: its semicolon: they precede the first statement of each transaction, in its message.
     settings = ''
 
+    #: The names of the statements that are prepared on it.
+    prepared: set[str]
+    #: Short texts as literals, by the text: see prepared.py.
+    quoted: dict[str, str]
+
     _arrivals: poll
     # The same socket under a descriptor of ours, which nobody closes and reuses unseen.
     _socket: socket.socket | None = None
@@ -93,6 +98,7 @@ class Connection(_Connection):
     def start(self) -> None:
         """Let statements be sent, and be watched."""
         self.autocommit = True
+        self.prepared, self.quoted = set(), {}
         self._arrivals = poll()
         self._arrivals.register(self.fileno(), POLLIN)
         self._socket = socket.socket(fileno=os.dup(self.fileno()))

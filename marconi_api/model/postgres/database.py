@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from math import inf
-from typing import Any, cast
+from typing import Any
 
 import psycopg2
 from psycopg2 import errors as postgres_errors
@@ -69,6 +69,7 @@ _NO_SPACE = (postgres_errors.DiskFull, postgres_errors.IoError)
 # Transactions are numbered otherwise than this process knows (tables.py): it did not run.
 _NUMBERED_OTHERWISE = postgres_errors.DivisionByZero
 _TRIES = 3
+_TRIES_LEFT = range(_TRIES - 1, -1, -1)
 _PAUSE = 0.05  # seconds
 
 # Seconds for which PostgreSQL may be late with saying that a statement took too long.
@@ -83,8 +84,6 @@ class _Thread(threading.local):
 
     connection: Connection | None = None
     has_been_connected = False
-    #: The names of what is prepared on it.
-    prepared: set[str]
 
 
 class Database:
@@ -163,7 +162,7 @@ class Database:
         repeatable: bool,
     ) -> list[Row]:
         deadline = time.monotonic() + self._patience
-        for tries_left in reversed(range(_TRIES)):
+        for tries_left in _TRIES_LEFT:
             try:
                 with self._cursor(deadline) as cursor:
                     # First the base: what was learned under an older one is forgotten before
@@ -285,15 +284,17 @@ class Database:
         self, cursor: Cursor, statement: str, parameters: Mapping[str, Any], base: int
     ) -> list[Row]:
         given = {**parameters, 'base': base}
-        if self._prepares and isinstance(statement, Prepared) and not cursor.connection.settings:
-            self._prepare(cursor, statement)
-            cursor.execute(statement.execution(given, cursor.connection))
+        connection = cursor.connection
+        if type(statement) is Prepared and self._prepares and not connection.settings:
+            if not connection.prepared.issuperset(statement.definitions):
+                self._prepare(cursor, statement)
+            cursor.execute(statement.execution(given, connection))
         else:
             cursor.execute(statement, given)
         return cursor.fetchall() if cursor.description else []
 
     def _prepare(self, cursor: Cursor, statement: Prepared) -> None:
-        prepared = self._thread.prepared
+        prepared = cursor.connection.prepared
         for name, definition in statement.definitions.items():
             if name not in prepared:
                 cursor.execute(definition)
@@ -307,7 +308,7 @@ class Database:
         if connection is None or connection.closed or connection.has_arrivals():
             connection = self._connect(deadline)
         connection.deadline = deadline
-        return cast(Cursor, connection.cursor())
+        return connection.cursor()  # type: ignore[return-value]
 
     def _lost(self) -> bool:
         """Whether there was a connection, and it broke."""
@@ -320,7 +321,6 @@ class Database:
         connection.patience = self._patience
         connection.deadline = deadline
         self._thread.connection = connection
-        self._thread.prepared = set()
         flows.tell(RECONNECTS, int(self._thread.has_been_connected))
         self._thread.has_been_connected = True
         try:
