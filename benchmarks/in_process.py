@@ -12,6 +12,7 @@ from pecan.configuration import conf_from_file
 from benchmarks.operations import HEADERS, Request
 from marconi_api import model
 from marconi_api.app import setup_app
+from marconi_api.model.postgres.connection import Connection
 from marconi_api.processes.installation import OPERATOR_FILES
 
 
@@ -70,7 +71,7 @@ class Sent(NamedTuple):
 
     statement: str
     parameters: Mapping[str, Any]
-    connection: psycopg2.extensions.connection
+    connection: Connection
 
 
 class Listener:

@@ -55,7 +55,8 @@ class Range:
 TOKEN_LIFE = Range(60, 100 * 366 * 86400)
 
 
-@dataclass(frozen=True)
+# Compared by identity: what was found within them is remembered for them.
+@dataclass(frozen=True, eq=False)
 class Limits:
     """The section ``limits`` of config.py; sizes in bytes, lifetimes in seconds."""
 

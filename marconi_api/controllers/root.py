@@ -48,8 +48,8 @@ class RootController:
             error_reply=error_reply,
         )
 
-    def _route(self, args: Sequence[str], request: Request) -> None:
-        self._routes.find(args, request)
+    def _route(self, path: str, request: Request) -> None:
+        self._routes.find(path, request)
 
     @expose(replies={300: Content(Versions)}, needs_storage=False)
     def get(self, request: Request) -> Reply:

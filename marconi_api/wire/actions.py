@@ -94,8 +94,10 @@ def expose(
     """
 
     def decorate(action: Action) -> Action:
+        read_query = query_reader(query)
+
         def read_arguments(request: Request) -> dict[str, Any]:
-            arguments = read_query(request, query) if query else {}
+            arguments = read_query(request)
             if needs_client_id:
                 request.require_client_id()
             if body is not None and not (body_is_optional and not request.content_size):
@@ -125,33 +127,54 @@ def expose(
     return decorate
 
 
-def read_query(request: Request, declared: Mapping[str, Parameter]) -> dict[str, Any]:
-    """The declared parameters that the client sent a value for."""
-    query = request.environ.get('QUERY_STRING')
-    if not query:
-        return {}
-    values = {}
-    for name, sent in _parse_query(query).items():
-        if name in declared:
-            try:
-                values[name] = declared[name].validate(sent)
-            except ValueError as error:
-                raise InvalidParameter(f'{name}: {error}, not {sent[-1][:80]!r}.') from None
-    return values
+def query_reader(declared: Mapping[str, Parameter]) -> Callable[[Request], dict[str, Any]]:
+    """What reads the declared parameters that a client sent a value for."""
+    if not declared:
+        return lambda request: {}
+
+    def read_text(query: str) -> dict[str, Any]:
+        values = {}
+        for name, sent in _parse_query(query).items():
+            if name in declared:
+                try:
+                    values[name] = declared[name].validate(sent)
+                except ValueError as error:
+                    raise InvalidParameter(f'{name}: {error}, not {sent[-1][:80]!r}.') from None
+        return values
+
+    # Most clients ask for the same limit over and over. What is remembered must be short.
+    remembered = lru_cache(maxsize=1024)(read_text)
+
+    def read(request: Request) -> dict[str, Any]:
+        query = request.environ.get('QUERY_STRING')
+        if not query:
+            return {}
+        return dict(remembered(query)) if len(query) < 100 else read_text(query)
+
+    return read
 
 
 def _parse_query(query: str) -> Mapping[str, list[str]]:
-    # Most clients ask for the same limit over and over. What is remembered must be short.
-    return _remembered_query(query) if len(query) < 100 else parse_qs(query)
+    return _remembered_query(query) if len(query) < 100 else _parsed(query)
 
 
-@lru_cache(maxsize=1024)
-def _remembered_query(query: str) -> Mapping[str, list[str]]:
-    return parse_qs(query)
+def _parsed(query: str) -> Mapping[str, list[str]]:
+    # It takes 7 us for a list of ten ids, which have nothing to be decoded; this takes one.
+    if '%' in query or '+' in query:
+        return parse_qs(query)
+    values: dict[str, list[str]] = {}
+    for pair in query.split('&'):
+        name, _, value = pair.partition('=')
+        if value:
+            values.setdefault(name, []).append(value)
+    return values
+
+
+_remembered_query = lru_cache(maxsize=1024)(_parsed)
 
 
 def sends_parameter(request: Request, name: str) -> bool:
-    """Whether the client sent a value for it, as :func:`read_query` will find."""
+    """Whether the client sent a value for it, as :func:`query_reader` will find."""
     return name in _parse_query(request.environ.get('QUERY_STRING', ''))
 
 

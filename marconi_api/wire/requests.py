@@ -4,7 +4,6 @@ import json
 import re
 import uuid
 from array import array
-from collections.abc import Mapping
 from functools import lru_cache
 from itertools import accumulate
 from typing import Any
@@ -39,7 +38,7 @@ class Request(BaseRequest):
     door: Any = None
     resource: Any = None
     project = ''
-    path_values: Mapping[str, Any] = {}
+    path_values: dict[str, Any] = {}
     _content: bytes | None = None
 
     @property
@@ -55,14 +54,7 @@ class Request(BaseRequest):
         :raises InvalidQueueName: where that is more than one, or has control characters
         """
         sent: str | None = self.environ.get('HTTP_X_PROJECT_ID')
-        if sent is None:
-            return None
-        # A server joins headers of one name by a comma.
-        if ',' in sent or _CONTROL.search(project := sent.strip(' \t')):
-            raise InvalidQueueName(
-                'X-Project-Id must be sent once, and hold no comma or control character.'
-            )
-        return project
+        return None if sent is None else project_in(sent)
 
     @property
     def client_id(self) -> str | None:
@@ -118,7 +110,8 @@ class Request(BaseRequest):
         if not content or len(content) < size:
             raise InvalidBody('A JSON document is required as the body, with its Content-Length.')
         alike = content.translate(_MADE_ALIKE)
-        if alike.count(b'[') > limits.MOST_LEVELS:
+        # To count them would take a look at each byte, where this searches.
+        if len(content) - len(alike.replace(b'[', b'')) > limits.MOST_LEVELS:
             _refuse_deep_nesting(content)
         if _LONG_NUMBER in alike:
             _refuse_integers_beyond_64_bit(content)
@@ -132,6 +125,22 @@ _QUOTED = re.compile(r'"((?:[^"\\]|\\["\\])*)"')
 _ESCAPED = re.compile(r'\\(.)')
 _KEY = re.compile('[!-~]{1,255}')
 _CONTROL = re.compile(r'[\x00-\x1f\x7f]')
+
+
+def project_in(header: str) -> str:
+    """The project that the header names; see :attr:`Request.named_project`."""
+    # What is remembered must be short, or clients could fill the memory.
+    return _project_in(header) if len(header) < 200 else _project_in.__wrapped__(header)
+
+
+@lru_cache(maxsize=4096)
+def _project_in(header: str) -> str:
+    # A server joins headers of one name by a comma.
+    if ',' in header or _CONTROL.search(project := header.strip(' \t')):
+        raise InvalidQueueName(
+            'X-Project-Id must be sent once, and hold no comma or control character.'
+        )
+    return project
 
 
 def canonical_uuid(text: str) -> str:

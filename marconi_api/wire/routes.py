@@ -19,6 +19,7 @@ query and a JSON body into one set of arguments, inspect signatures and render t
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from itertools import chain
 from typing import Any
 
@@ -26,7 +27,7 @@ from pecan.core import PecanBase, RoutingState
 from pecan.hooks import PecanHook
 
 from marconi_api.wire import framing
-from marconi_api.wire.doors import Door, Names, Varying, alternatives
+from marconi_api.wire.doors import Door, Hook, Names, Varying, alternatives
 from marconi_api.wire.failures import MethodNotAllowed, UnknownOperation, UnknownPath
 from marconi_api.wire.replies import Reply, empty_reply
 from marconi_api.wire.requests import Request
@@ -50,6 +51,10 @@ class Resource:
         self.placeholders = {
             name: door.placeholders[name] for name in placeholders if name in door.placeholders
         }
+        #: What looks at a request, in this order; a hook may stand in the list for `openapi` alone.
+        self.looks = [hook.before for hook in door.hooks if type(hook).before is not Hook.before]
+        #: What reads the placeholders.
+        self.reads = [(name, kind.read) for name, kind in self.placeholders.items()]
         self.actions = {
             method: getattr(controller, method.lower())
             for method in METHODS
@@ -85,11 +90,17 @@ class Node:
         self.may_be_empty = False
 
 
+# Most requests are for few paths. What is remembered must be short.
+_MOST_PATHS = 4096
+_LONGEST_REMEMBERED = 200
+
+
 class Routes:
     """The resources of all doors: by path, as a tree to walk, and by the name of an operation."""
 
     def __init__(self) -> None:
         self._top = Node()
+        self._walked = lru_cache(_MOST_PATHS)(self._walk)
         self._operations: dict[str, tuple[Door, dict[str, Resource]]] = {}
         #: The lines of the tables, by their paths.
         self.resources: dict[str, Resource] = {}
@@ -118,7 +129,7 @@ class Routes:
                 node = node.named.setdefault(segment, Node())
         node.resource = self.resources[path] = Resource(path, controller, door, names)
 
-    def find(self, segments: Sequence[str], request: Request) -> None:
+    def find(self, path: str, request: Request) -> None:
         """Tell the request its door, its resource, and what the path's placeholders stand for."""
         for header, (door, operations) in self._operations.items():
             if header in request.environ:
@@ -127,16 +138,19 @@ class Routes:
                 if request.resource is None:
                     raise UnknownOperation
                 return
-        request.resource, request.path_values = self._walk(segments)
+        walk = self._walked if len(path) < _LONGEST_REMEMBERED else self._walk
+        request.resource, values = walk(path)
+        request.path_values = dict(values)
         request.door = request.resource.door
 
-    def _walk(self, segments: Sequence[str]) -> tuple[Resource, dict[str, Any]]:
-        """The resource of a path, and what its placeholders stand for.
+    def _walk(self, path: str) -> tuple[Resource, Mapping[str, str]]:
+        """The resource of a path as it was sent, and what its placeholders stand for.
 
         A slash at the end is let pass. Nothing is named by an empty segment, except what a
         placeholder is to refuse, such as an empty name of a queue (docs/protocol-v1.md, 1.3).
         """
         node, values = self._top, {}
+        segments = framing.segments_of(path)
         for place, segment in enumerate(segments, 1):
             if segment in node.named:
                 node = node.named[segment]
@@ -163,6 +177,10 @@ class Marconi(PecanBase):
                 for hook in self.hooks
             )
         }
+        # Without the frames of Pecan's own loop, and the calls of hooks that do nothing.
+        self._on_route = [
+            hook.on_route for hook in self.hooks if type(hook).on_route is not PecanHook.on_route
+        ]
 
     def determine_hooks(self, controller: Any = None) -> list[PecanHook]:
         """Those of the application; an action has none of its own."""
@@ -180,20 +198,22 @@ class Marconi(PecanBase):
     ) -> tuple[Callable[..., Reply], list[Any], Mapping[str, Any]]:
         """Steps 0 to 4 of the way: the action, and what to call it with."""
         request = state.request
-        framing.receive(request.environ)
-        self.handle_hooks(self.hooks, 'on_route', state)
-        path = framing.path_as_sent(request.environ)
-        self.root._route(framing.segments_of(path), request)
+        environ = request.environ
+        framing.receive(environ)
+        for look in self._on_route:
+            look(state)
+        self.root._route(framing.path_as_sent(environ), request)
         resource: Resource = request.resource
-        method = request.environ['REQUEST_METHOD']
+        method = environ['REQUEST_METHOD']
         if method == 'OPTIONS':
             allowed = ', '.join((*resource.actions, 'OPTIONS'))
             return empty_reply, [200, ('Allow', allowed)], {}
 
-        for hook in resource.door.hooks:
-            hook.before(request)
-        for name, placeholder in resource.placeholders.items():
-            request.path_values[name] = placeholder.read(request, request.path_values[name])
+        for look in resource.looks:
+            look(request)
+        values = request.path_values
+        for name, read in resource.reads:
+            values[name] = read(request, values[name])
         if method not in resource.actions:
             raise MethodNotAllowed((*resource.actions, 'OPTIONS'))
         names = resource.names[method]
@@ -202,7 +222,7 @@ class Marconi(PecanBase):
         resource.door.policy.permit(request.identity.roles, names)
         action = state.controller = resource.actions[method]
         state.arguments = action.read_arguments(request)
-        return action, [request, *request.path_values.values()], state.arguments
+        return action, [request, *values.values()], state.arguments
 
     def invoke_controller(
         self,

@@ -5,7 +5,7 @@ from typing import Any
 from marconi_api.errors import InvalidQueueName
 from marconi_api.wire import framing
 from marconi_api.wire.failures import InvalidCredential
-from marconi_api.wire.requests import Request
+from marconi_api.wire.requests import project_in
 
 #: Where nobody is asked who they are: a look at a token may wait for the database.
 PROBES = frozenset(('/livez', '/readyz'))
@@ -21,13 +21,13 @@ def is_open(environ: dict[str, Any]) -> bool:
     return (path.rstrip('/') or '/') in OPEN and environ['REQUEST_METHOD'] in _OPEN_METHODS
 
 
-def named_project(request: Request) -> str:
-    """The project that the client names; '' if it names none, or not in a way that can be read.
+def named_project(header: str) -> str:
+    """The project that ``X-Project-Id`` names; '' if none, or not in a way that can be read.
 
     The door refuses the latter, when it is its turn.
     """
     try:
-        return request.named_project or ''
+        return project_in(header)
     except InvalidQueueName:
         return ''
 

@@ -44,4 +44,4 @@ class AccessHook(PecanHook):
         except MarconiError:
             if not is_open(request.environ):
                 raise
-            return Identity(named_project(request))
+            return Identity(named_project(request.environ.get('HTTP_X_PROJECT_ID', '')))

@@ -1,10 +1,12 @@
 """Queues as clients name them, of those that their credential is for; for any door."""
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from marconi_api import limits
 from marconi_api.errors import NotThisQueue
+from marconi_api.limits import Limits
 from marconi_api.model import Queue, QueueKey
 from marconi_api.wire.doors import Placeholder
 from marconi_api.wire.requests import Request
@@ -16,11 +18,19 @@ def queue_named(request: Request, name: str) -> QueueKey:
     :raises InvalidQueueName: where the name, or the project's, breaks the rules
     :raises NotThisQueue: where the credential is for other queues
     """
-    limits.in_force.check_queue_name(name)
-    limits.in_force.check_project(request.project)
-    if not request.identity.may_name(name):
-        raise NotThisQueue(name, request.identity.queues)
-    return QueueKey.of(request.project, name)
+    queue = _key(limits.in_force, request.project, name)
+    identity = request.identity
+    if identity.queues is not None and not identity.may_name(name):
+        raise NotThisQueue(name, identity.queues)
+    return queue
+
+
+# The same few queues are named over and over, and names are short. A refusal is not remembered.
+@lru_cache(maxsize=4096)
+def _key(within: Limits, project: str, name: str) -> QueueKey:
+    within.check_queue_name(name)
+    within.check_project(project)
+    return QueueKey.of(project, name)
 
 
 def start_of_list(request: Request, marker: str) -> str:

@@ -140,7 +140,7 @@ def _in_project(known: _Known, request: Request) -> Identity:
     sent = request.environ.get('HTTP_X_PROJECT_ID')
     if sent is None or sent == identity.project:
         return identity
-    named = named_project(request)
+    named = named_project(sent)
     # Some clients send an empty header where they know of no project.
     if named == identity.project or not sent:
         return identity

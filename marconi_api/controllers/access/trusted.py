@@ -22,15 +22,18 @@ def believing(roles: Mapping[str, str]) -> Asks:
 
     # Who asks once asks again.
     @lru_cache(maxsize=1024)
-    def identity(project: str, sent: str) -> Identity:
-        names = {name.strip().lower() for name in sent.split(',')}
-        return Identity(project, frozenset(known[name] for name in names & known.keys()) or unnamed)
+    def identity(project: str, roles: str) -> Identity:
+        names = {name.strip().lower() for name in roles.split(',')}
+        return Identity(
+            named_project(project),
+            frozenset(known[name] for name in names & known.keys()) or unnamed,
+        )
 
     def asks(request: Request) -> Identity:
-        project = named_project(request)
-        sent = request.environ.get('HTTP_X_ROLES', '')
+        sent = request.environ.get
+        project, roles = sent('HTTP_X_PROJECT_ID', ''), sent('HTTP_X_ROLES', '')
         # What is remembered must be short, or clients could fill the memory.
-        remembers = len(project) + len(sent) < 400
-        return (identity if remembers else identity.__wrapped__)(project, sent)
+        remembers = len(project) + len(roles) < 400
+        return (identity if remembers else identity.__wrapped__)(project, roles)
 
     return asks

@@ -62,12 +62,13 @@ class IdentityHook(Hook):
         if request.client_id is None and self.required:
             raise MissingHeader('Client-ID')
         named = request.named_project
+        project = request.project = request.identity.project
         # A credential has a project, whether or not the client names it, too.
-        if named == '' and not request.identity.project:
-            raise EmptyProject
-        request.project = request.identity.project
-        if self.required and not request.project:
-            raise MissingProject
+        if not project:
+            if named == '':
+                raise EmptyProject
+            if self.required:
+                raise MissingProject
 
 
 class SignedUrlHook(PecanHook, Hook):

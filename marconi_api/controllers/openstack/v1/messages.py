@@ -19,7 +19,7 @@ from marconi_api.errors import (
     QuotaExceeded,
 )
 from marconi_api.model import MOST_IN_A_POST, READY, Message, QueueKey
-from marconi_api.wire.actions import EMPTY, ByHand, Content, expose, read_query
+from marconi_api.wire.actions import EMPTY, ByHand, Content, expose, query_reader
 from marconi_api.wire.documents import text_of
 from marconi_api.wire.failures import MissingHeader, MissingParameter
 from marconi_api.wire.replies import (
@@ -69,6 +69,7 @@ PAGE = {
     'echo': boolean_parameter,
     'include_claimed': boolean_parameter,
 }
+_read_page = query_reader(PAGE)
 
 
 class MessagesController:
@@ -90,7 +91,7 @@ class MessagesController:
         See docs/protocol-v1.md, 5.2, 5.1.
         """
         if ids is None:
-            return self._get_page(request, queue, **read_query(request, PAGE))
+            return self._get_page(request, queue, **_read_page(request))
 
         limits.in_force.check_ids(ids)
         messages = model.store.messages.get_many(queue, ids)

@@ -20,7 +20,7 @@ from marconi_api.errors import (
     QuotaExceeded,
 )
 from marconi_api.model import READY, Message, NewMessage, Page, QueueKey
-from marconi_api.wire.actions import EMPTY, ByHand, Content, expose, read_query
+from marconi_api.wire.actions import EMPTY, ByHand, Content, expose, query_reader
 from marconi_api.wire.documents import text_of
 from marconi_api.wire.replies import Raw, Reply, empty_reply, json_reply, next_link
 from marconi_api.wire.requests import Request
@@ -67,6 +67,10 @@ class MessagesController(Controller):
         'include_claimed': boolean_parameter,
     }
 
+    def __init__(self, prefix: str) -> None:
+        super().__init__(prefix)
+        self._read_page = query_reader(self.page_parameters)
+
     @expose(
         ids=ListParameter('ids'),
         by_hand=ByHand(query='page_parameters'),
@@ -77,7 +81,7 @@ class MessagesController(Controller):
     def get(self, request: Request, queue: QueueKey, ids: list[str] | None = None) -> Reply:
         """The messages that ``ids`` names, or a page of the queue."""
         if ids is None:
-            return self._get_page(request, queue, **read_query(request, self.page_parameters))
+            return self._get_page(request, queue, **self._read_page(request))
 
         limits.in_force.check_ids(ids)
         messages = model.store.messages.get_many(queue, ids)
@@ -87,14 +91,15 @@ class MessagesController(Controller):
 
     def _get_page(self, request: Request, queue: QueueKey, **query: Any) -> Reply:
         may_wait(request, query.get('wait'))
+        states = self.states(query)
         messages = self.lister(query)(
             queue,
             marker=query.get('marker'),
             limit=limits.in_force.messages_on_page(query.get('limit')),
             excluding_client=None if self.shows_own(query) else request.require_client_id(),
-            states=self.states(query),
+            states=states,
         )
-        tell_pages(request, {queue: messages}, self.states(query))
+        tell_pages(request, {queue: messages}, states)
         href = self.href(queue)
         links = (
             [next_link(f'{href}/messages', query, marker=messages.next)] if messages.next else []

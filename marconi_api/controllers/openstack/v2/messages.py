@@ -70,7 +70,8 @@ class MessagesController(v1_1.MessagesController):
         """One state that is asked for; else the ready ones, with those that are included."""
         if 'state' in query:
             return {query['state']}
-        return super().states(query) | ({'delayed'} if query.get('include_delayed') else set())
+        states = super().states(query)
+        return states | {'delayed'} if query.get('include_delayed') else states
 
     def lister(self, query: Mapping[str, Any]) -> Callable[..., Page[Any]]:
         """What finds the messages on a page; with more of each where a state is named."""
@@ -83,8 +84,8 @@ class MessagesController(v1_1.MessagesController):
     def documents(self, queue_href: str, messages: Sequence[Any]) -> list[dict[str, Any]]:
         """The messages on a page as they are shown: with the reason, if it was looked for."""
         shown = super().documents(queue_href, messages)
-        for document, message in zip(shown, messages, strict=True):
-            if isinstance(message, PeekedMessage):
+        if messages and isinstance(messages[0], PeekedMessage):
+            for document, message in zip(shown, messages, strict=True):
                 document['claim_count'] = message.claim_count
                 if message.state == 'parked':
                     document['reason'] = message.reason
