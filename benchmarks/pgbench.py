@@ -52,7 +52,7 @@ def _run(url: str, script: str, options: str, *arguments: str) -> str:
     with tempfile.NamedTemporaryFile('w', suffix='.sql') as file:
         file.write(script)
         file.flush()
-        settings = f'-n -h {socket} -U {NAME} -D fresh_hint=0 -D is_prepared=0'.split()
+        settings = f'-n -h {socket} -U {NAME} -D fresh_mark=0 -D is_prepared=0'.split()
         done = subprocess.run(
             [program(), *settings, *arguments, '-f', file.name, NAME],
             env=os.environ | {'PGOPTIONS': options},
@@ -111,10 +111,10 @@ _CHANGING: dict[str, dict[str, Any]] = {
     'list': {},
     'claim': {
         'claim_id': AsIs("'00000000-0000-4000-8000-:claim'"),
-        'fresh_hint': AsIs(':fresh_hint'),
+        'fresh_mark': AsIs(':fresh_mark'),
     },
     'delete': {'ids': AsIs(':ids')},
-    'pop': {'fresh_hint': AsIs(':fresh_hint')},
+    'pop': {'fresh_mark': AsIs(':fresh_mark')},
 }
 
 
@@ -122,7 +122,7 @@ def _one_row(taking: str) -> str:
     place = _last_select(taking)
     return f"""{taking[:place].rstrip()}, reply AS ({taking[place:]})
         SELECT quote_literal(coalesce(array_agg(id) FILTER (WHERE id IS NOT NULL), '{{}}')) AS ids,
-               array_agg(body) AS bodies, coalesce(min(first_fresh), %(fresh_hint)s) AS fresh_hint
+               array_agg(body) AS bodies, coalesce(min(sight[2]), %(fresh_mark)s) AS fresh_mark
           FROM reply"""
 
 

@@ -58,22 +58,21 @@ claim AS (
            array_agg(id ORDER BY id)
       FROM taken HAVING count(*) > 0)
 SELECT * FROM (
-    SELECT taken.id AS id, taken.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, taken.claim_count AS claim_count, NULL AS first_fresh, NULL AS first_held, NULL AS now, NULL AS oldest_unfinished, NULL AS transaction, NULL AS is_queue, NULL AS first_alive, NULL AS moved, NULL AS parked, NULL AS lapsed FROM taken, LATERAL (SELECT created_at, body FROM messages
+    SELECT taken.id AS id, taken.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, taken.claim_count AS claim_count, NULL::bigint[] AS sight FROM taken, LATERAL (SELECT created_at, body FROM messages
                       WHERE queue_id = %(queue_id)s AND id = taken.id LIMIT 1) AS message
      UNION ALL
     SELECT NULL, NULL, NULL, NULL, NULL,
+           ARRAY[EXISTS (SELECT FROM the_queue)::int,
            coalesce(
            (SELECT id FROM fresh_ones WHERE is_ready LIMIT 1),
            (SELECT -id FROM fresh_ones OFFSET 4999 LIMIT 1)),
-           coalesce(
-           (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, id] FROM returned_ones WHERE is_ready LIMIT 1),
-           (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, -id] FROM returned_ones OFFSET 4999 LIMIT 1)),
-           now(), (pg_snapshot_xmin(pg_current_snapshot())::text::bigint + %(base)s),
+           (date_part('epoch', now()) * 1000000)::bigint, (pg_snapshot_xmin(pg_current_snapshot())::text::bigint + %(base)s),
            CASE WHEN %(asks)s AND EXISTS (SELECT FROM the_queue) THEN pg_current_xact_id()
                 ELSE pg_current_xact_id_if_assigned() END::text::bigint + %(base)s,
-           EXISTS (SELECT FROM the_queue),
-           NULL,
-           0, 0, (SELECT count(*) FROM returned WHERE has_lapsed)) AS reply
+           0, 0, (SELECT count(*) FROM returned WHERE has_lapsed)] || coalesce(
+           (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, id] FROM returned_ones WHERE is_ready LIMIT 1),
+           (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, -id] FROM returned_ones OFFSET 4999 LIMIT 1),
+           ARRAY[NULL, NULL]::bigint[])) AS reply
  ORDER BY id NULLS FIRST;
 
 
@@ -139,22 +138,21 @@ remembered AS (
            %(claim_id)s::uuid, now() + %(key_window)s * interval '1 second'
       FROM taken HAVING count(*) > 0)
 SELECT * FROM (
-    SELECT taken.id AS id, taken.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, taken.claim_count AS claim_count, NULL AS first_fresh, NULL AS first_held, NULL AS now, NULL AS oldest_unfinished, NULL AS transaction, NULL AS is_queue, NULL AS first_alive, NULL AS moved, NULL AS parked, NULL AS lapsed FROM taken, LATERAL (SELECT created_at, body FROM messages
+    SELECT taken.id AS id, taken.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, taken.claim_count AS claim_count, NULL::bigint[] AS sight FROM taken, LATERAL (SELECT created_at, body FROM messages
                       WHERE queue_id = %(queue_id)s AND id = taken.id LIMIT 1) AS message
      UNION ALL
     SELECT NULL, NULL, NULL, NULL, NULL,
+           ARRAY[EXISTS (SELECT FROM the_queue)::int,
            coalesce(
            (SELECT id FROM fresh_ones WHERE is_ready LIMIT 1),
            (SELECT -id FROM fresh_ones OFFSET 4999 LIMIT 1)),
-           coalesce(
-           (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, id] FROM returned_ones WHERE is_ready LIMIT 1),
-           (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, -id] FROM returned_ones OFFSET 4999 LIMIT 1)),
-           now(), (pg_snapshot_xmin(pg_current_snapshot())::text::bigint + %(base)s),
+           (date_part('epoch', now()) * 1000000)::bigint, (pg_snapshot_xmin(pg_current_snapshot())::text::bigint + %(base)s),
            CASE WHEN %(asks)s AND EXISTS (SELECT FROM the_queue) THEN pg_current_xact_id()
                 ELSE pg_current_xact_id_if_assigned() END::text::bigint + %(base)s,
-           EXISTS (SELECT FROM the_queue),
-           NULL,
-           0, 0, (SELECT count(*) FROM returned WHERE has_lapsed)) AS reply
+           0, 0, (SELECT count(*) FROM returned WHERE has_lapsed)] || coalesce(
+           (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, id] FROM returned_ones WHERE is_ready LIMIT 1),
+           (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, -id] FROM returned_ones OFFSET 4999 LIMIT 1),
+           ARRAY[NULL, NULL]::bigint[])) AS reply
  ORDER BY id NULLS FIRST;
 
 
@@ -271,24 +269,24 @@ remembered AS (
            %(claim_id)s::uuid, now() + %(key_window)s * interval '1 second'
       FROM taken HAVING count(*) > 0)
 SELECT * FROM (
-    SELECT taken.id AS id, taken.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, taken.claim_count AS claim_count, NULL AS first_fresh, NULL AS first_held, NULL AS now, NULL AS oldest_unfinished, NULL AS transaction, NULL AS is_queue, NULL AS first_alive, NULL AS moved, NULL AS parked, NULL AS lapsed FROM taken, LATERAL (SELECT created_at, body FROM messages
+    SELECT taken.id AS id, taken.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, taken.claim_count AS claim_count, NULL::bigint[] AS sight FROM taken, LATERAL (SELECT created_at, body FROM messages
                       WHERE queue_id = %(queue_id)s AND id = taken.id LIMIT 1) AS message
      UNION ALL
     SELECT NULL, NULL, NULL, NULL, NULL,
+           ARRAY[EXISTS (SELECT FROM the_queue)::int,
            coalesce(
            (SELECT id FROM fresh_ones WHERE is_ready LIMIT 1),
            (SELECT -id FROM fresh_ones OFFSET 4999 LIMIT 1)),
-           coalesce(
-           (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, id] FROM returned_ones WHERE is_ready LIMIT 1),
-           (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, -id] FROM returned_ones OFFSET 4999 LIMIT 1)),
-           now(), (pg_snapshot_xmin(pg_current_snapshot())::text::bigint + %(base)s),
+           (date_part('epoch', now()) * 1000000)::bigint, (pg_snapshot_xmin(pg_current_snapshot())::text::bigint + %(base)s),
            CASE WHEN %(asks)s AND EXISTS (SELECT FROM the_queue) THEN pg_current_xact_id()
                 ELSE pg_current_xact_id_if_assigned() END::text::bigint + %(base)s,
-           EXISTS (SELECT FROM the_queue),
-           coalesce(
+           (SELECT count(*) FROM moved), (SELECT count(*) FROM parked), ((SELECT count(*) FROM returned WHERE has_lapsed) + (SELECT count(*) FROM dead WHERE has_lapsed))] || coalesce(
+           (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, id] FROM returned_ones WHERE is_ready LIMIT 1),
+           (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, -id] FROM returned_ones OFFSET 4999 LIMIT 1),
+           ARRAY[NULL, NULL]::bigint[]) || coalesce(
            (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, id] FROM alive_ones WHERE is_alive LIMIT 1),
-           (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, -id] FROM alive_ones OFFSET 999 LIMIT 1)),
-           (SELECT count(*) FROM moved), (SELECT count(*) FROM parked), ((SELECT count(*) FROM returned WHERE has_lapsed) + (SELECT count(*) FROM dead WHERE has_lapsed))) AS reply
+           (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, -id] FROM alive_ones OFFSET 999 LIMIT 1),
+           ARRAY[NULL, NULL]::bigint[])) AS reply
  ORDER BY id NULLS FIRST;
 
 
@@ -397,24 +395,24 @@ claim AS (
            array_agg(id ORDER BY id)
       FROM taken HAVING count(*) > 0)
 SELECT * FROM (
-    SELECT taken.id AS id, taken.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, taken.claim_count AS claim_count, NULL AS first_fresh, NULL AS first_held, NULL AS now, NULL AS oldest_unfinished, NULL AS transaction, NULL AS is_queue, NULL AS first_alive, NULL AS moved, NULL AS parked, NULL AS lapsed FROM taken, LATERAL (SELECT created_at, body FROM messages
+    SELECT taken.id AS id, taken.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, taken.claim_count AS claim_count, NULL::bigint[] AS sight FROM taken, LATERAL (SELECT created_at, body FROM messages
                       WHERE queue_id = %(queue_id)s AND id = taken.id LIMIT 1) AS message
      UNION ALL
     SELECT NULL, NULL, NULL, NULL, NULL,
+           ARRAY[EXISTS (SELECT FROM the_queue)::int,
            coalesce(
            (SELECT id FROM fresh_ones WHERE is_ready LIMIT 1),
            (SELECT -id FROM fresh_ones OFFSET 4999 LIMIT 1)),
-           coalesce(
-           (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, id] FROM returned_ones WHERE is_ready LIMIT 1),
-           (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, -id] FROM returned_ones OFFSET 4999 LIMIT 1)),
-           now(), (pg_snapshot_xmin(pg_current_snapshot())::text::bigint + %(base)s),
+           (date_part('epoch', now()) * 1000000)::bigint, (pg_snapshot_xmin(pg_current_snapshot())::text::bigint + %(base)s),
            CASE WHEN %(asks)s AND EXISTS (SELECT FROM the_queue) THEN pg_current_xact_id()
                 ELSE pg_current_xact_id_if_assigned() END::text::bigint + %(base)s,
-           EXISTS (SELECT FROM the_queue),
-           coalesce(
+           (SELECT count(*) FROM moved), (SELECT count(*) FROM parked), ((SELECT count(*) FROM returned WHERE has_lapsed) + (SELECT count(*) FROM dead WHERE has_lapsed))] || coalesce(
+           (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, id] FROM returned_ones WHERE is_ready LIMIT 1),
+           (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, -id] FROM returned_ones OFFSET 4999 LIMIT 1),
+           ARRAY[NULL, NULL]::bigint[]) || coalesce(
            (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, id] FROM alive_ones WHERE is_alive LIMIT 1),
-           (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, -id] FROM alive_ones OFFSET 999 LIMIT 1)),
-           (SELECT count(*) FROM moved), (SELECT count(*) FROM parked), ((SELECT count(*) FROM returned WHERE has_lapsed) + (SELECT count(*) FROM dead WHERE has_lapsed))) AS reply
+           (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, -id] FROM alive_ones OFFSET 999 LIMIT 1),
+           ARRAY[NULL, NULL]::bigint[])) AS reply
  ORDER BY id NULLS FIRST;
 
 
@@ -784,21 +782,20 @@ body AS (
      WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM gone))
  RETURNING id, created_at, body)
 SELECT * FROM (
-    SELECT id AS id, gone.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - body.created_at)))::bigint AS age, body.body AS body, gone.claim_count AS claim_count, NULL AS first_fresh, NULL AS first_held, NULL AS now, NULL AS oldest_unfinished, NULL AS transaction, NULL AS is_queue, NULL AS first_alive, NULL AS moved, NULL AS parked, NULL AS lapsed FROM gone JOIN body USING (id)
+    SELECT id AS id, gone.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - body.created_at)))::bigint AS age, body.body AS body, gone.claim_count AS claim_count, NULL::bigint[] AS sight FROM gone JOIN body USING (id)
      UNION ALL
     SELECT NULL, NULL, NULL, NULL, NULL,
+           ARRAY[EXISTS (SELECT FROM the_queue)::int,
            coalesce(
            (SELECT id FROM fresh_ones WHERE is_ready LIMIT 1),
            (SELECT -id FROM fresh_ones OFFSET 4999 LIMIT 1)),
-           coalesce(
-           (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, id] FROM returned_ones WHERE is_ready LIMIT 1),
-           (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, -id] FROM returned_ones OFFSET 4999 LIMIT 1)),
-           now(), (pg_snapshot_xmin(pg_current_snapshot())::text::bigint + %(base)s),
+           (date_part('epoch', now()) * 1000000)::bigint, (pg_snapshot_xmin(pg_current_snapshot())::text::bigint + %(base)s),
            CASE WHEN %(asks)s AND EXISTS (SELECT FROM the_queue) THEN pg_current_xact_id()
                 ELSE pg_current_xact_id_if_assigned() END::text::bigint + %(base)s,
-           EXISTS (SELECT FROM the_queue),
-           NULL,
-           0, 0, (SELECT count(*) FROM returned WHERE has_lapsed)) AS reply
+           0, 0, (SELECT count(*) FROM returned WHERE has_lapsed)] || coalesce(
+           (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, id] FROM returned_ones WHERE is_ready LIMIT 1),
+           (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, -id] FROM returned_ones OFFSET 4999 LIMIT 1),
+           ARRAY[NULL, NULL]::bigint[])) AS reply
  ORDER BY id NULLS FIRST;
 
 

@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 from uuid import uuid4
+
+import msgspec
+from msgspec.structs import replace
 
 from marconi_api import limits
 from marconi_api.errors import (
@@ -40,7 +42,7 @@ from marconi_api.model.messages import ClaimedMessage, messages_under
 from marconi_api.model.postgres.database import Database, Row
 from marconi_api.model.postgres.dequeue import FOUND, HOW_MANY_LAPSED, find, report, take
 from marconi_api.model.postgres.low_water_marks import LowWaterMarks
-from marconi_api.model.postgres.prepared import Prepared
+from marconi_api.model.postgres.prepared import OwnText, Prepared
 from marconi_api.model.postgres.steering import body_of
 from marconi_api.model.postgres.tables import (
     AGE_OF,
@@ -58,8 +60,7 @@ from marconi_api.model.postgres.transitions import CLAIM_ENDS, CLOCK, HELD_FOR, 
 _TRIES = 5
 
 
-@dataclass(frozen=True)
-class Claim:
+class Claim(msgspec.Struct, frozen=True):
     """A live claim and the live messages it holds, in posting order.
 
     ``ttl`` and ``age`` in seconds; ``age`` since it was made or last renewed. It is not new if
@@ -251,7 +252,9 @@ class Claims:
         """
         identity = str(uuid4())
         ttl, grace = terms(ttl, grace)
-        parameters = {'claim_id': identity, 'ttl': ttl, 'grace': grace, 'limit': limit}
+        # Another each time: not worth to be kept as a literal.
+        own = OwnText(identity)
+        parameters = {'claim_id': own, 'ttl': ttl, 'grace': grace, 'limit': limit}
         if remembered:
             parameters |= remembered
         rows = self._take(queue, parameters, is_remembered=bool(remembered))
@@ -349,7 +352,7 @@ def _create_statement(
     the_queue: str = THE_NUMBERED_QUEUE,
     may_be_claimed: str = 'true',
     put_away: str = '',
-    first_alive: str = 'NULL',
+    first_alive: str | None = None,
     moved: str = '0',
     parked: str = '0',
     lapsed: str = HOW_MANY_LAPSED,

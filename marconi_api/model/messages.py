@@ -53,6 +53,7 @@ from marconi_api.model.postgres.tables import (
     THE_QUEUE,
     QueueKey,
     claim_id,
+    is_public_id,
     message_id,
     public_id,
 )
@@ -501,7 +502,7 @@ _TRIES_TO_POST = 20
 
 def _known(messages: Sequence[str]) -> list[int]:
     # In order, so that two requests that delete the same messages can't lock each other out.
-    return sorted({identity for identity in map(message_id, messages) if identity is not None})
+    return sorted({int(message, 16) for message in messages if is_public_id(message)})
 
 
 def _bytes_of(messages: Sequence[NewMessage]) -> int:

@@ -69,6 +69,9 @@ class Place(NamedTuple):
     id: int
 
 
+_BEFORE_ALL = Place(LONG_AGO, 0)
+
+
 class _Values(NamedTuple):
     fresh_id: int = 0
     held_until: datetime = LONG_AGO
@@ -88,19 +91,32 @@ class LowWaterMark(_Values):
 
     def or_later(self, fresh_id: int, held: Place, known_time: datetime) -> 'LowWaterMark':
         """What lies further on, for each kind of message."""
+        own_fresh_id, own_held_until, own_held_id, own_known_time = self
+        if held <= (own_held_until, own_held_id):
+            held = Place(own_held_until, own_held_id)
         return LowWaterMark(
-            max(self.fresh_id, fresh_id),
-            *max(self.held, held),
-            max(self.known_time, known_time),
+            own_fresh_id if own_fresh_id > fresh_id else fresh_id,
+            *held,
+            own_known_time if own_known_time > known_time else known_time,
         )
+
+    @property
+    def for_a_claim(self) -> dict[str, Any]:
+        """The mark, for a statement that moves it."""
+        fresh_id, held_until, held_id, known_time = self
+        return {
+            'fresh_mark': fresh_id,
+            'held_mark': held_until,
+            'held_mark_id': held_id,
+            'known_time': known_time,
+        }
 
     @cached_property
     def parameters(self) -> Mapping[str, Any]:
-        """The mark, for statements, with its times as text: pages are read from one mark on."""
+        """The same with its times as text, as many pages are read from one mark on."""
         return {
-            'fresh_mark': self.fresh_id,
+            **self.for_a_claim,
             'held_mark': OwnText(self.held_until),
-            'held_mark_id': self.held_id,
             'known_time': OwnText(self.known_time),
         }
 
@@ -137,9 +153,9 @@ class Seen(NamedTuple):
 
 
 class _Horizon(NamedTuple):
-    """Who has seen every transaction below ``transaction`` end, has seen all up to ``time``."""
+    """Who has seen every transaction below ``transaction`` end, has seen all before ``place``."""
 
-    time: datetime
+    place: Place
     transaction: int
 
 
@@ -161,20 +177,21 @@ class _Memory:
 
     def learn(self, seen: Seen) -> None:
         """Raise the mark as far as ``seen`` alone proves."""
-        if self.pending and seen.oldest_unfinished > self.pending.transaction:
+        first_fresh, first_held, now, oldest_unfinished, transaction = seen
+        if self.pending and oldest_unfinished > self.pending.transaction:
             self.confirmed, self.pending = self.pending, None
-        if self.pending is None and seen.transaction is not None:
-            self.pending = _Horizon(seen.now, seen.transaction)
+        if self.pending is None and transaction is not None:
+            self.pending = _Horizon(Place(now, 0), transaction)
 
-        fresh_id = seen.oldest_unfinished << POSITION_BITS
-        if seen.first_fresh is not None:
-            fresh_id = min(fresh_id, seen.first_fresh)
-        held = self.mark.held
+        fresh_id = oldest_unfinished << POSITION_BITS
+        if first_fresh is not None and first_fresh < fresh_id:
+            fresh_id = first_fresh
+        held = _BEFORE_ALL
         # Threads report in any order: an older snapshot must not use a horizon that only
         # a later one has confirmed.
-        if self.confirmed and seen.oldest_unfinished > self.confirmed.transaction:
-            held = min(seen.first_held or Place(seen.now, 0), Place(self.confirmed.time, 0))
-        self.mark = self.mark.or_later(fresh_id, held, seen.now)
+        if self.confirmed and oldest_unfinished > self.confirmed.transaction:
+            held = min(first_held or Place(now, 0), self.confirmed.place)
+        self.mark = self.mark.or_later(fresh_id, held, now)
 
     def step_back(self) -> None:
         """Each minute return to the mark of ten minutes ago.

@@ -251,7 +251,8 @@ POSITION_BITS = 14
 #: Messages that one request can post.
 MOST_IN_A_POST = 2**POSITION_BITS
 
-_PUBLIC_ID = re.compile(r'[0-9a-f]{16}')
+#: Whether a message can have the id, as clients see it.
+is_public_id = re.compile(r'[0-7][0-9a-f]{15}').fullmatch
 
 
 def public_id(message_id: int) -> str:
@@ -261,7 +262,7 @@ def public_id(message_id: int) -> str:
 
 def message_id(public: str) -> int | None:
     """The id that clients know as ``public``; None if none can be."""
-    return int(public, 16) if _PUBLIC_ID.fullmatch(public) and public < '8' else None
+    return int(public, 16) if is_public_id(public) else None
 
 
 def claim_id(public: str) -> str | None:
