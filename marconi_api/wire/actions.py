@@ -170,7 +170,9 @@ def _parsed(query: str) -> Mapping[str, list[str]]:
     return values
 
 
-_remembered_query = lru_cache(maxsize=1024)(_parsed)
+@lru_cache(maxsize=1024)
+def _remembered_query(query: str) -> Mapping[str, list[str]]:
+    return _parsed(query)
 
 
 def sends_parameter(request: Request, name: str) -> bool:

@@ -139,12 +139,13 @@ class Routes:
                     raise UnknownOperation
                 return
         walk = self._walked if len(path) < _LONGEST_REMEMBERED else self._walk
-        request.resource, values = walk(path)
+        line, values = walk(path)
+        request.resource = self.resources[line]
         request.path_values = dict(values)
         request.door = request.resource.door
 
-    def _walk(self, path: str) -> tuple[Resource, Mapping[str, str]]:
-        """The resource of a path as it was sent, and what its placeholders stand for.
+    def _walk(self, path: str) -> tuple[str, Mapping[str, str]]:
+        """The line of the table for a path as it was sent, and what its placeholders stand for.
 
         A slash at the end is let pass. Nothing is named by an empty segment, except what a
         placeholder is to refuse, such as an empty name of a queue (docs/protocol-v1.md, 1.3).
@@ -161,7 +162,7 @@ class Routes:
                 raise UnknownPath
         if node.resource is None:
             raise UnknownPath
-        return node.resource, values
+        return node.resource.path, values
 
 
 class Marconi(PecanBase):

@@ -7,8 +7,9 @@ import gc
 import pkgutil
 import sys
 from collections.abc import Iterable, Iterator
+from functools import _lru_cache_wrapper
 from importlib import import_module
-from types import FunctionType, ModuleType
+from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
 import pytest
@@ -25,41 +26,39 @@ MOST_IN_AN_ENTRY = 4096
 #: The caches that are bounded by what there is in the program: types of documents.
 OF_TYPES = {'_parser_of', '_parser_of_list', 'struct_of'}
 
+#: What belongs to the program, and not to a cache that refers to it.
+PROGRAM = (type, FunctionType, MethodType, ModuleType)
+
 CLIENTS = 20
 
 
 def function_caches() -> Iterator[tuple[str, Any]]:
-    """Every ``lru_cache`` of the package, by its name."""
+    """Every ``lru_cache`` of the package, by its name; of an action's or an application's, too."""
     for found in pkgutil.walk_packages(marconi_api.__path__, 'marconi_api.'):
-        if found.name == 'marconi_api.processes.wsgi':
-            # It makes the application when it is loaded.
-            continue
-        module = import_module(found.name)
-        for thing in [*vars(module).values()]:
-            members = vars(thing).values() if isinstance(thing, type) else ()
-            for candidate in (thing, *members):
-                candidate = getattr(candidate, '__func__', candidate)
-                if hasattr(candidate, 'cache_info') and candidate.__module__ == found.name:
-                    yield candidate.__name__, candidate
-
-
-CACHES = dict(function_caches())
+        # It makes the application when it is loaded.
+        if found.name != 'marconi_api.processes.wsgi':
+            import_module(found.name)
+    for number, thing in enumerate(gc.get_objects()):
+        if isinstance(thing, _lru_cache_wrapper) and thing.__module__.startswith('marconi_api'):
+            is_inner = '<locals>' in thing.__qualname__ or thing.__name__ == '_walk'
+            yield f'{thing.__name__} {number}' if is_inner else thing.__name__, thing
 
 
 @pytest.fixture
 def remembered(app: TestApp) -> dict[str, tuple[Any, int]]:
     """Each cache after hostile requests, beside the number of its entries."""
-    for cache in CACHES.values():
+    functions = dict(function_caches())
+    for cache in functions.values():
         cache.cache_clear()
     model.store.messages._attributes._known.clear()
     for number in range(CLIENTS):
         send_what_is_long(LaterApi(app, '/v2'), number)
     caches: dict[str, tuple[Any, int]] = {
         name: (
-            [part for part in gc.get_referents(cache) if not isinstance(part, FunctionType)],
+            [part for part in gc.get_referents(cache) if not isinstance(part, PROGRAM)],
             cache.cache_info().currsize,
         )
-        for name, cache in CACHES.items()
+        for name, cache in functions.items()
         if name not in OF_TYPES
     }
     known = {'messages': model.store.messages._attributes, 'claims': model.store.claims._attributes}
@@ -106,11 +105,13 @@ def test_an_entry_is_small_whatever_clients_send(remembered: dict[str, tuple[Any
 
     assert {name: size for name, size in sizes.items() if size > MOST_IN_AN_ENTRY} == {}
     filled = {name for name, (_, entries) in remembered.items() if entries >= CLIENTS}
-    assert filled >= {'of', '_remembered_query', 'attributes of claims', 'marks'}
+    assert filled >= {'of', '_key', '_remembered_query', 'attributes of claims', 'marks'}
+    assert {name.split()[0] for name in filled} >= {'_walk', 'read_text'}
 
 
-def test_every_cache_has_a_bound() -> None:
-    unbounded = {name for name, cache in CACHES.items() if cache.cache_info().maxsize is None}
+def test_every_cache_has_a_bound(app: TestApp) -> None:
+    functions = dict(function_caches())
+    unbounded = {name for name, cache in functions.items() if cache.cache_info().maxsize is None}
 
     assert unbounded == OF_TYPES
 
@@ -121,7 +122,7 @@ def size_of(things: Iterable[Any]) -> int:
     left = list(things)
     while left:
         thing = left.pop()
-        if id(thing) not in seen and not isinstance(thing, type | FunctionType | ModuleType):
+        if id(thing) not in seen and not isinstance(thing, PROGRAM):
             seen[id(thing)] = thing
             left += gc.get_referents(thing)
     return sum(map(sys.getsizeof, seen.values()))
