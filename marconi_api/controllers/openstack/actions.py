@@ -4,6 +4,7 @@ What each action is for, and who may do it, stands in ``policy``.
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from marconi_api.wire.actions import sends_parameter
 from marconi_api.wire.doors import Names, Varying
@@ -14,7 +15,7 @@ _EMPTY_OBJECT = 64
 
 
 def _sends(parameter: str) -> Callable[[Request], bool]:
-    return lambda request: sends_parameter(request, parameter)
+    return partial(sends_parameter, name=parameter)
 
 
 def _has_metadata(request: Request) -> bool:

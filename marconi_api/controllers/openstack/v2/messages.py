@@ -3,12 +3,15 @@
 from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any, ClassVar
 
+from msgspec.structs import asdict
+
 from marconi_api import model
+from marconi_api.controllers.openstack.documents import WITH_CLAIMED
 from marconi_api.controllers.openstack.v1_1 import messages as v1_1
 from marconi_api.controllers.openstack.v1_1.types import PoppedMessages
 from marconi_api.controllers.openstack.v2.types import FoundMessages, NewMessages
 from marconi_api.controllers.openstack.waits import begin_stream
-from marconi_api.model import STATES, NewMessage, Page, PeekedMessage, QueueKey
+from marconi_api.model import READY, STATES, NewMessage, Page, PeekedMessage, QueueKey
 from marconi_api.wire.actions import EMPTY, Content, expose
 from marconi_api.wire.documents import text_of
 from marconi_api.wire.replies import Reply
@@ -70,26 +73,28 @@ class MessagesController(v1_1.MessagesController):
         """One state that is asked for; else the ready ones, with those that are included."""
         if 'state' in query:
             return {query['state']}
-        states = super().states(query)
+        states = WITH_CLAIMED if query.get('include_claimed') else READY
         return states | {'delayed'} if query.get('include_delayed') else states
 
     def lister(self, query: Mapping[str, Any]) -> Callable[..., Page[Any]]:
         """What finds the messages on a page; with more of each where a state is named."""
-        return model.store.messages.peek if 'state' in query else super().lister(query)
+        return model.store.messages.peek if 'state' in query else model.store.messages.page
 
     def shows_own(self, query: Mapping[str, Any]) -> bool:
         """Whether a page shows what the same client posted."""
         return shows_own(query)
 
-    def documents(self, queue_href: str, messages: Sequence[Any]) -> list[dict[str, Any]]:
+    def documents(self, queue_href: str, messages: Sequence[Any]) -> list[Any]:
         """The messages on a page as they are shown: with the reason, if it was looked for."""
-        shown = super().documents(queue_href, messages)
-        if messages and isinstance(messages[0], PeekedMessage):
-            for document, message in zip(shown, messages, strict=True):
-                document['claim_count'] = message.claim_count
-                if message.state == 'parked':
-                    document['reason'] = message.reason
-        return shown
+        shown = v1_1.message_documents(queue_href, messages)
+        if not (messages and isinstance(messages[0], PeekedMessage)):
+            return shown
+        return [
+            asdict(document)
+            | {'claim_count': message.claim_count}
+            | ({'reason': message.reason} if message.state == 'parked' else {})
+            for document, message in zip(shown, messages, strict=True)
+        ]
 
     def new_messages(self, sent: list[Any]) -> list[NewMessage]:
         """What is to be posted, each message with its own delay or the queue's."""

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from msgspec.structs import asdict
+
 from marconi_api import limits, model
 from marconi_api.controllers.access.queues import queue_named
 from marconi_api.controllers.openstack.repeats import (
@@ -67,7 +69,7 @@ class ClaimsAcrossQueuesController(Controller):
         document = {
             'messages': [
                 {
-                    **shown,
+                    **asdict(shown),
                     'queue': queue.name,
                     'claim_id': claim.id,
                     'claim_count': message.claim_count,
@@ -134,7 +136,7 @@ class MessagesOfQueuesController(Controller):
             )
             documents += [
                 {
-                    **shown,
+                    **asdict(shown),
                     'queue': key.name,
                     'state': message.state,
                     'claim_count': message.claim_count,
