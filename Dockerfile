@@ -5,7 +5,8 @@ FROM python:3.13-slim
 RUN useradd --uid 10001 --create-home --home-dir /var/lib/marconi --shell /usr/sbin/nologin marconi
 
 COPY . /usr/src/marconi
-RUN pip install --no-cache-dir /usr/src/marconi && rm -r /usr/src/marconi
+RUN pip install --no-cache-dir --constraint /usr/src/marconi/constraints.txt /usr/src/marconi \
+    && rm -r /usr/src/marconi
 
 # Where the embedded PostgreSQL keeps its data, unless MARCONI_DATABASE_URL names another.
 RUN install --directory --owner=marconi --group=marconi --mode=0700 /var/lib/marconi/data

@@ -3,9 +3,12 @@
 PYTHON ?= python3
 
 BIN := .venv/bin
-PACKAGING := setup.cfg setup.py pyproject.toml
+PACKAGING := setup.cfg setup.py pyproject.toml constraints.txt
 
-.PHONY: help serve test check bench clean
+# The releases that are known to work. CONSTRAINTS= takes the newest that setup.cfg allows.
+CONSTRAINTS ?= --constraint constraints.txt
+
+.PHONY: help serve test check bench constraints clean
 .DEFAULT_GOAL := help
 
 # Each of the hundreds of processes that the tests start would compile all modules for itself.
@@ -30,6 +33,12 @@ check: .venv/check.stamp ## lint, formatting and types
 bench: .venv/bench.stamp ## measure, into benchmarks/results/ (QUICK=1: roughly, under two minutes)
 	@$(BIN)/python -m benchmarks $(if $(QUICK),--quick)
 
+constraints: ## choose the newest releases of all packages anew, into constraints.txt
+	@$(PYTHON) -m venv --clear .venv/newest
+	@.venv/newest/bin/python -m pip $(PIP_INSTALL) '.[test,check,bench,keystone]'
+	@{ echo '# Made by `make constraints`: the releases with which Marconi is installed and tested.'; \
+		.venv/newest/bin/python -m pip freeze --exclude marconi-api; } >constraints.txt
+
 clean: ## remove what these commands made, the data of the service excepted
 	rm -rf .venv build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
@@ -37,7 +46,7 @@ clean: ## remove what these commands made, the data of the service excepted
 # A stamp is newer than what its environment was made from, so that the second run of a
 # command starts at once. Only what a command needs is installed.
 PIP_INSTALL := install --quiet --disable-pip-version-check
-INSTALL := $(BIN)/python -m pip $(PIP_INSTALL) --use-pep517 --editable
+INSTALL := $(BIN)/python -m pip $(PIP_INSTALL) --use-pep517 $(CONSTRAINTS) --editable
 
 .venv/made.stamp:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
