@@ -19,6 +19,8 @@ from marconi_api.errors import InvalidRequest, QuotaExceeded, RateExceeded, Stor
 from marconi_api.model.postgres.database import Database, Row
 from marconi_api.model.postgres.tables import RETIRED
 
+Value = int | None
+
 #: What can be limited, by the names of the settings.
 QUOTAS = ('quota.queues', 'quota.messages', 'quota.bytes', 'quota.subscriptions', 'quota.waiters')
 RATES = ('rate.requests', 'rate.messages')
@@ -35,10 +37,8 @@ _OVERRIDES_SERVE = 30.0
 #: Projects about which a process remembers something.
 _MOST_PROJECTS = 10_000
 
-Value = int | None
 
-
-@dataclass
+@dataclass(slots=True)
 class _Bucket:
     """What is left of a rate: it fills by the rate, up to a burst."""
 
@@ -46,7 +46,26 @@ class _Bucket:
     at: float
 
 
-@dataclass
+@dataclass(frozen=True, slots=True)
+class _Rate:
+    """A rate of a project: its value, this process's share of it, and what may come at once."""
+
+    setting: str
+    value: int
+    share: float
+    most: float
+
+
+class _Terms(NamedTuple):
+    """What a project may do and have, looked up once: to do so for a post took 10 us."""
+
+    requests: _Rate | None
+    messages: _Rate | None
+    most: Value
+    most_bytes: Value
+
+
+@dataclass(slots=True)
 class _Count:
     """What may still be added before it must be counted again, of messages and of bytes."""
 
@@ -84,6 +103,7 @@ class Quotas:
         self.is_on = looks_at_projects or any(value is not None for value in settings.values())
         self._overrides: dict[str, dict[str, Value]] = {}
         self._overrides_until = 0.0
+        self._terms: dict[str, _Terms] = {}
         self._buckets: dict[tuple[str, str], _Bucket] = {}
         self._counts: dict[str, _Count] = {}
         self._lock = threading.Lock()
@@ -134,7 +154,9 @@ class Quotas:
 
         :raises RateExceeded: if it makes too many
         """
-        self._admit('rate.requests', project, 1)
+        rate = self._terms_of(project).requests
+        if rate is not None:
+            self._admit(rate, project, 1)
 
     def admit_post(self, project: str, messages: int, size: Callable[[], int]) -> None:
         """Let a project post so many messages.
@@ -143,8 +165,9 @@ class Quotas:
         :raises RateExceeded: if it posts too many a second
         :raises QuotaExceeded: if it would have too many
         """
-        self._admit('rate.messages', project, messages)
-        most, most_bytes = self.limit(project, 'quota.messages'), self.limit(project, 'quota.bytes')
+        _, rate, most, most_bytes = self._terms_of(project)
+        if rate is not None:
+            self._admit(rate, project, messages)
         if most is None and most_bytes is None:
             return
         wanted = _Wanted(messages, 0 if most_bytes is None else size())
@@ -167,26 +190,50 @@ class Quotas:
             if number >= most:
                 raise _exceeded('quota.queues', most)
 
-    def _admit(self, setting: str, project: str, amount: int) -> None:
-        rate = self.limit(project, setting)
-        if rate is None:
-            return
+    def _terms_of(self, project: str) -> _Terms:
+        """What a project may do and have, by what was last read of it."""
+        if time.monotonic() > self._overrides_until:
+            self._read_overrides()
+        # What another thread reads meanwhile has a place of its own.
+        known = self._terms
+        terms = known.get(project)
+        if terms is None:
+            terms = _Terms(
+                self._rate(project, 'rate.requests'),
+                self._rate(project, 'rate.messages'),
+                self.limit(project, 'quota.messages'),
+                self.limit(project, 'quota.bytes'),
+            )
+            with self._lock:
+                _make_room(known)
+                known[project] = terms
+        return terms
+
+    def _rate(self, project: str, setting: str) -> _Rate | None:
+        value = self.limit(project, setting)
+        if value is None:
+            return None
+        share = value / self._processes
+        return _Rate(setting, value, share, max(1.0, share * self._burst))
+
+    def _admit(self, rate: _Rate, project: str, amount: int) -> None:
         now = time.monotonic()
-        share = rate / self._processes
-        most = max(1.0, share * self._burst)
+        share, most = rate.share, rate.most
+        wanted = amount if amount < most else most
         with self._lock:
-            bucket = self._buckets.get((project, setting))
+            bucket = self._buckets.get((project, rate.setting))
             if bucket is None:
                 _make_room(self._buckets)
-                bucket = self._buckets[project, setting] = _Bucket(most, now)
-            bucket.level = min(most, bucket.level + (now - bucket.at) * share)
+                bucket = self._buckets[project, rate.setting] = _Bucket(most, now)
+            level = bucket.level + (now - bucket.at) * share
+            bucket.level = level = level if level < most else most
             bucket.at = now
             # What is more than a burst passes, too, and is paid for afterwards.
-            if rate and bucket.level >= min(amount, most):
-                bucket.level -= amount
+            if rate.value and level >= wanted:
+                bucket.level = level - amount
                 return
-            missing = min(amount, most) - bucket.level
-        raise RateExceeded(setting.partition('.')[2], rate, missing / share if share else 60.0)
+        name = rate.setting.partition('.')[2]
+        raise RateExceeded(name, rate.value, (wanted - level) / share if share else 60.0)
 
     def _admit_by_count(
         self, project: str, wanted: '_Wanted', most: Value, most_bytes: Value
@@ -223,6 +270,7 @@ class Quotas:
         for project, setting, value in rows:
             found.setdefault(project, {})[setting] = value
         self._overrides = found
+        self._terms = {}
 
 
 class _Wanted(NamedTuple):

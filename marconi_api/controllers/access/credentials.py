@@ -17,8 +17,9 @@ _OPEN_METHODS = ('GET', 'HEAD', 'OPTIONS')
 
 def is_open(environ: dict[str, Any]) -> bool:
     """Whether a request is one that anybody may make."""
-    path = framing.path_as_sent(environ)
-    return (path.rstrip('/') or '/') in OPEN and environ['REQUEST_METHOD'] in _OPEN_METHODS
+    if environ['REQUEST_METHOD'] not in _OPEN_METHODS:
+        return False
+    return (framing.path_as_sent(environ).rstrip('/') or '/') in OPEN
 
 
 def named_project(header: str) -> str:
