@@ -442,7 +442,7 @@ WITH the_queue AS MATERIALIZED (SELECT floor FROM queues WHERE queue_id = %(queu
     RETURNING id)
    DELETE FROM messages
     WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM gone))
-RETURNING id;
+RETURNING 1;
 
 
 -- marconi_delete_unclaimed: Deletes a message that no claim holds.

@@ -745,7 +745,7 @@ _DELETE_MANY = Prepared(
      RETURNING id)
     DELETE FROM messages
      WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM gone))
- RETURNING id""",
+ RETURNING 1""",
     'delete_many',
 )
 
