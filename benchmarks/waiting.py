@@ -115,7 +115,7 @@ class Posts(Protocol):
 
 def latencies(
     waits: Callable[[str], Waits],
-    poster: Posts,
+    posts_to: Callable[[], Posts],
     waiters: int,
     posts: int,
     cpu: Callable[[], float] = lambda: 0.0,
@@ -136,6 +136,8 @@ def latencies(
         poll.register(waiter.socket, select.EPOLLIN)
         time.sleep(1 / WAITS_A_SECOND)
     time.sleep(1.5)
+    # Not before: a connection that is not used is closed after a minute.
+    poster = posts_to()
     taken = []
     began, spent = time.monotonic(), cpu()
     for _ in range(posts):
@@ -283,7 +285,7 @@ def ask(plan: Plan) -> Answer:
             for name, posting in (('the same service', service.address), ('another', other)):
                 taken, share = latencies(
                     partial(Waiter, address),
-                    Poster(_address(posting)),
+                    partial(Poster, _address(posting)),
                     count,
                     posts,
                     lambda: sum(map(own_cpu_seconds, pids)),
@@ -305,7 +307,7 @@ def ask(plan: Plan) -> Answer:
             with peer.working() as address:
                 count = plan.choose(full=1000, quick=100)
                 taken, _ = latencies(
-                    partial(peer.waiter, address), peer.poster(address), count, posts
+                    partial(peer.waiter, address), partial(peer.poster, address), count, posts
                 )
                 add(count, peer.name, taken)
         except Unavailable as error:

@@ -126,9 +126,10 @@ class Chaos:
     def _kill(self, service: Service) -> None:
         # The one that was killed before may not have a successor yet.
         self._until(lambda: room_of(service) != 0)
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(room_of(service), signal.SIGKILL)
-        self.kills.append(time.monotonic())
+        if room := room_of(service):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(room, signal.SIGKILL)
+            self.kills.append(time.monotonic())
 
     def _deafen(self) -> None:
         """Cut the sessions over which rooms hear of messages: what is told meanwhile is lost."""

@@ -49,7 +49,7 @@ def sites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Servic
             service.process.wait()
 
 
-@pytest.fixture
+@pytest.fixture(scope='session')
 def told(sites: dict[str, Service]) -> Service:
     """A service whose waiters are woken by notifications, and practically not by sweeps."""
     return sites['told']

@@ -14,13 +14,13 @@ import psycopg2
 import pytest
 
 from tests.running_service import Service, services, wait_until
-from tests.waiting.waiters import PROJECT, ask, claim, counters, post, room_of, unused
+from tests.waiting.waiters import PROJECT, Reached, ask, claim, counters, post, room_of, unused
 
 
 class Follower:
     """Reads a stream, event by event, as the HTML standard says."""
 
-    def __init__(self, service: Service, queue: str, query: str = 'echo=true', **headers: str):
+    def __init__(self, service: Reached, queue: str, query: str = 'echo=true', **headers: str):
         self.connection = service.connect()
         sent = {'Client-ID': str(uuid4()), 'Accept': 'text/event-stream', **PROJECT}
         sent |= {name.replace('_', '-'): value for name, value in headers.items()}
@@ -75,6 +75,8 @@ def following(service: Service, queue: str, query: str = 'echo=true', **headers:
 
 @pytest.fixture
 def queue(told: Service) -> Iterator[str]:
+    # Clients of another test that went are noticed within a second.
+    wait_until(lambda: counters(told).waiting == 0)
     yield unused('jobs')
     wait_until(lambda: counters(told).waiting == 0)
 

@@ -5,7 +5,7 @@ import http.client
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 from uuid import uuid4
 
 from marconi_api.processes.waiting.hand_over import DIRECTORY, MAP
@@ -13,6 +13,13 @@ from marconi_api.processes.waiting.wake_map import WakeMap
 from tests.running_service import HEADERS, Service, wait_until
 
 PROJECT = {'X-Project-Id': 'acme'}
+
+
+class Reached(Protocol):
+    """A service, or what stands before it."""
+
+    def connect(self) -> http.client.HTTPConnection:
+        """A connection to it."""
 
 
 class Answer(NamedTuple):
@@ -26,7 +33,7 @@ class Answer(NamedTuple):
 class Waiter:
     """A request that is on its way, on a connection of its own."""
 
-    def __init__(self, service: Service, method: str, path: str, body: Any = None, **headers: str):
+    def __init__(self, service: Reached, method: str, path: str, body: Any = None, **headers: str):
         self.connection = service.connect()
         content = None if body is None else json.dumps(body)
         sent = {**HEADERS, 'Client-ID': str(uuid4()), **PROJECT}
@@ -45,12 +52,12 @@ class Waiter:
         self.connection.close()
 
 
-def ask(service: Service, method: str, path: str, body: Any = None, **headers: str) -> Answer:
+def ask(service: Reached, method: str, path: str, body: Any = None, **headers: str) -> Answer:
     """The answer to a request."""
     return Waiter(service, method, path, body, **headers).answer()
 
 
-def post(service: Service, queue: str, *bodies: Any, **members: Any) -> list[str]:
+def post(service: Reached, queue: str, *bodies: Any, **members: Any) -> list[str]:
     """Post messages to a queue; their paths."""
     messages = [{'body': body, **members} for body in bodies]
     answer = ask(service, 'POST', f'/v2/queues/{queue}/messages', {'messages': messages})
@@ -59,7 +66,7 @@ def post(service: Service, queue: str, *bodies: Any, **members: Any) -> list[str
     return paths
 
 
-def claim(service: Service, queue: str, wait: int = 10, **headers: str) -> Waiter:
+def claim(service: Reached, queue: str, wait: int = 10, **headers: str) -> Waiter:
     """A claim of one message that waits."""
     return Waiter(service, 'POST', f'/v2/queues/{queue}/claims?limit=1&wait={wait}', **headers)
 

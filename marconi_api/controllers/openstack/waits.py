@@ -91,5 +91,7 @@ def begin_stream(request: Request, queue: QueueKey, states: Set[str]) -> Reply:
         ('Content-Type', f'{EVENT_STREAM}; charset=utf-8'),
         ('Content-Length', str(len(_RETRY))),
         ('Cache-Control', 'no-store'),
+        # nginx holds nothing back then.
+        ('X-Accel-Buffering', 'no'),
     )
     return Reply(200, _RETRY, headers)

@@ -9,6 +9,7 @@ import contextlib
 import errno
 import ipaddress
 import logging
+import math
 import socket
 import struct
 import time
@@ -33,8 +34,10 @@ _LENGTH = _HEAD.size + _ASKED.size + 48
 # Where a reply tells the family, the state, and the ports and addresses.
 _FAMILY, _STATE, _PORTS, _LOCAL, _REMOTE = 16, 17, 20, 24, 40
 
-# Seconds between two looks at all connections, by which local addresses are learned.
-_LEARN_EVERY = 1.0
+# Seconds between two looks at all connections, by which local addresses are learned: at least, and
+# as a multiple of what a look takes.
+_LEARN_EVERY = 0.05
+_LEARN_SHARE = 20
 _MOST_ADDRESSES = 64
 
 
@@ -62,7 +65,7 @@ class Clients:
         # Whether the ports' bytes are swapped, and whether what we know of connections is right.
         self._is_swapped = True
         self._has_found = False
-        self._learned_at = -_LEARN_EVERY
+        self._learn_at = -math.inf
         self._socket: socket.socket | None = None
         with contextlib.suppress(OSError, AttributeError):
             self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, _NETLINK_SOCK_DIAG)
@@ -151,11 +154,12 @@ class Clients:
         The routers do not tell at which address a client connected.
         """
         now = time.monotonic()
-        if now < self._learned_at + _LEARN_EVERY:
+        if now < self._learn_at:
             return False
-        self._learned_at = now
         with contextlib.suppress(OSError):
             self._look_at_all(size)
+        took = time.monotonic() - now
+        self._learn_at = now + max(_LEARN_EVERY, _LEARN_SHARE * took)
         del self._addresses[_MOST_ADDRESSES:]
         return True
 

@@ -15,11 +15,12 @@ from pathlib import Path
 
 from marconi_api.controllers.openstack.documents import error_reply
 from marconi_api.limits import Limits
-from marconi_api.model.readiness import Look, Sight, View
+from marconi_api.model.readiness import Look, View
 from marconi_api.processes.answers import Answer
 from marconi_api.processes.observers import Observers
 from marconi_api.processes.waiting.asking import Application, Reply, Threads, ask
 from marconi_api.processes.waiting.clients import Client, Clients
+from marconi_api.processes.waiting.guests import Guest
 from marconi_api.processes.waiting.hand_over import (
     LONGEST,
     MAP,
@@ -30,7 +31,8 @@ from marconi_api.processes.waiting.hand_over import (
 )
 from marconi_api.processes.waiting.lines import Lines, Try, Waiter
 from marconi_api.processes.waiting.neighbours import Neighbours
-from marconi_api.processes.waiting.streams import COMMENT, COMMENT_EVERY, Stream
+from marconi_api.processes.waiting.streams import COMMENT, COMMENT_EVERY
+from marconi_api.processes.waiting.sweeps import Sweeps
 from marconi_api.processes.waiting.timers import Timers
 from marconi_api.processes.waiting.wake_map import WakeMap, slot_of
 from marconi_api.processes.waiting.writing import Writer
@@ -40,14 +42,6 @@ log = logging.getLogger(__name__)
 
 # Seconds. A queue that nobody waits for any more is told of for so long, as consumers come again.
 STAYS_WARM = 10.0
-# Those that come within this time are checked by one statement.
-CHECK_AFTER = 0.005
-# A look for messages that are due looks as far beyond the next sweep.
-LOOKS_BEYOND = 0.2
-# A message can be listed once all older transactions have ended: it is looked for again after
-# this time, then after twice as long, and so on, up to the next sweep.
-HORIZON_FIRST = 0.005
-HORIZON_LAST = 0.5
 # All clients are looked at once in a second, a part at a time, but no more of them at once than
 # this: a look takes 8 us, and none is due before a client is given something.
 REAPS = 10
@@ -61,23 +55,6 @@ TELL_EVERY = 60.0
 ASKING = 2
 # Messages of one worker that are read in one turn.
 _READ_AT_ONCE = 64
-
-
-class Guest:
-    """A waiter's connection, and what it gets."""
-
-    __slots__ = ('client', 'descriptor', 'is_gone', 'parked', 'stream', 'until', 'waiter')
-
-    def __init__(
-        self, parked: Parked, descriptor: int, client: Client | None, until: float
-    ) -> None:
-        self.parked = parked
-        self.descriptor = descriptor
-        self.client = client
-        self.until = until
-        self.is_gone = False
-        self.stream = None if parked.stream is None else Stream(parked)
-        self.waiter: Waiter
 
 
 class Room:
@@ -103,11 +80,9 @@ class Room:
     ) -> None:
         self._observers = observers
         self._application = application
-        self._look = look
         self._neighbours = neighbours
         self._clients = clients
         self._limits = limits
-        self._sweep_intervals = sweep_intervals
         self._map = WakeMap(directory / MAP, writes=True)
         self._map.clear()
         self._lines = Lines(self._warm, self._left)
@@ -117,22 +92,22 @@ class Room:
         self._slots: Counter[int] = Counter()
         self._numbers = iter(range(1, 2**62))
         self._asking = Threads(ASKING)
-        self._sweeping = Threads(1)
         # Requests that are run for the last time, as their queue is gone.
         self._last_tries: deque[Guest] = deque()
-        self._views: dict[int, View] = {}
-        # When it was last known that there are these queues.
-        self._existing: dict[int, float] = {}
-        self._to_check: set[int] = set()
-        self._is_check_due = False
-        self._horizons: dict[int, float] = {}
         self._to_reap: list[Guest] = []
-        # From where a room that was killed has left off.
-        _, self._refused, self._woken, self._gone, self._fallbacks = self._map.counters
-        self._count()
         self._told_at = -inf
         self._is_stopping = False
         self._timers = Timers()
+        self._sweeps = Sweeps(
+            self._lines,
+            self._timers,
+            look,
+            lambda: sweep_intervals[0] if neighbours.hears else min(sweep_intervals),
+            self._end_queue,
+        )
+        # From where a room that was killed has left off.
+        _, self._refused, self._woken, self._gone, self._fallbacks = self._map.counters
+        self._count()
         self._poll = select.epoll()
         self._writer = Writer(self._poll, self._on_written)
         # Streams whose clients have not read what was sent.
@@ -160,14 +135,14 @@ class Room:
         handlers: dict[int, Callable[[], None]] = {
             self._listener.fileno(): self._accept,
             self._asking.fileno(): self._asking.collect,
-            self._sweeping.fileno(): self._sweeping.collect,
+            self._sweeps.fileno(): self._sweeps.collect,
             self._neighbours.fileno(): self._hear,
             self._signals: self._note_stop,
         }
         for descriptor in handlers:
             self._poll.register(descriptor, select.EPOLLIN)
         now = time.monotonic()
-        self._timers.at(now, self._sweep)
+        self._timers.at(now, self._sweeps.sweep)
         self._timers.at(now, self._reap)
         while not self._is_stopping:
             seconds = max(0.0, self._timers.next_at - time.monotonic())
@@ -182,7 +157,7 @@ class Room:
                     # Nobody reads the answer any more, whatever the events say.
                     self._note_gone(guest, events)
             self._timers.run(time.monotonic())
-            self._check_soon()
+            self._sweeps.check_soon()
             self._begin_tries()
         self._stop()
 
@@ -313,9 +288,7 @@ class Room:
     def _cool(self, queue_id: int) -> None:
         if not self._lines.forget(queue_id):
             return
-        self._views.pop(queue_id, None)
-        self._existing.pop(queue_id, None)
-        self._to_check.discard(queue_id)
+        self._sweeps.forget(queue_id)
         slot = slot_of(queue_id)
         self._slots[slot] -= 1
         if not self._slots[slot]:
@@ -353,7 +326,8 @@ class Room:
         self._count()
 
     def _count(self) -> None:
-        self._map.count(len(self._guests), self._refused, self._woken, self._gone, self._fallbacks)
+        fallbacks = self._fallbacks + self._sweeps.fallbacks
+        self._map.count(len(self._guests), self._refused, self._woken, self._gone, fallbacks)
 
     def _note_gone(self, guest: Guest, events: int) -> None:
         """Let a guest go whose client is gone, now or when its try has ended."""
@@ -375,6 +349,8 @@ class Room:
     def _is_there(self, guest: Guest) -> bool:
         if guest.is_gone:
             return False
+        if guest.client is None:
+            guest.client = self._client_of(guest.parked)
         return guest.client is None or self._clients.is_there(guest.client)
 
     def _reap(self) -> None:
@@ -387,8 +363,6 @@ class Room:
         for guest in part:
             if guest.waiter.number not in self._guests or guest.waiter.is_trying:
                 continue
-            if guest.client is None:
-                guest.client = self._client_of(guest.parked)
             if not self._is_there(guest):
                 self._lines.leave(guest.waiter)
                 self._drop(guest)
@@ -470,115 +444,20 @@ class Room:
 
     def _wake(self, queue_id: int, count: int) -> None:
         """Messages became ready, says a process of this instance."""
-        self._lines_wake(queue_id, count)
+        self._sweeps.wake(queue_id, count)
         if self._map.is_set_elsewhere(slot_of(queue_id)):
             self._neighbours.tell(queue_id, count)
 
-    def _lines_wake(self, queue_id: int, count: int | None) -> None:
-        now = time.monotonic()
-        if not self._lines.wake(queue_id, count, now):
-            return
-        self._existing[queue_id] = now
-        line = self._lines.line(queue_id)
-        if line and line.count > len(line.takers) + line.taking:
-            is_new = queue_id not in self._horizons
-            self._horizons[queue_id] = HORIZON_FIRST
-            if is_new:
-                self._timers.at(now + HORIZON_FIRST, self._look_behind_horizon, queue_id)
-
-    def _look_behind_horizon(self, queue_id: int) -> None:
-        delay = self._horizons.get(queue_id)
-        if delay is None or delay > HORIZON_LAST:
-            self._horizons.pop(queue_id, None)
-            return
-        self._to_check.add(queue_id)
-        self._horizons[queue_id] = 2 * delay
-        self._timers.at(time.monotonic() + 2 * delay, self._look_behind_horizon, queue_id)
-
     def _hear(self) -> None:
         for queue_id, count in self._neighbours.wakes():
-            self._lines_wake(queue_id, count)
+            self._sweeps.wake(queue_id, count)
         for slot, is_warm in self._neighbours.changes():
             self._map.set_elsewhere(slot, is_warm)
-
-    def _note_due(self, queue_id: int) -> None:
-        self._lines_wake(queue_id, None)
-        # For the next one.
-        if self._lines.line(queue_id):
-            self._to_check.add(queue_id)
-
-    # ------------------------------------------------------------ sweeps and checks
-
-    def _sweep(self) -> None:
-        """Look at all queues that are waited for; then again after a while."""
-        queue_ids = [line.queue_id for line in self._lines]
-        if queue_ids and not self._sweeping.open:
-            self._lines.look_again()
-            self._start_look(queue_ids)
-        with_notifications, without = self._sweep_intervals
-        hears = self._neighbours.hears
-        self._interval = with_notifications if hears else min(without, with_notifications)
-        self._timers.at(time.monotonic() + self._interval, self._sweep)
-
-    def _check_soon(self) -> None:
-        self._to_check |= self._lines.unchecked
-        self._lines.unchecked.clear()
-        if self._to_check and not self._is_check_due:
-            self._is_check_due = True
-            self._timers.at(time.monotonic() + CHECK_AFTER, self._check)
-
-    def _check(self) -> None:
-        self._is_check_due = False
-        if not self._sweeping.open:
-            queue_ids = [id for id in self._to_check if self._lines.line(id)]
-            self._to_check.clear()
-            if queue_ids:
-                self._start_look(queue_ids)
-
-    def _start_look(self, queue_ids: list[int]) -> None:
-        views = {
-            queue_id: self._views[queue_id] for queue_id in queue_ids if queue_id in self._views
-        }
-        ahead = self._interval + LOOKS_BEYOND
-        self._sweeping.do(
-            partial(self._look, queue_ids, views, set(self._existing), ahead),
-            partial(self._note_looks, time.monotonic()),
-        )
-
-    def _note_looks(self, began: float, looks: 'list[Look] | Exception') -> None:
-        if isinstance(looks, Exception):
-            # The log has it; the next sweep looks again.
-            return
-        now = time.monotonic()
-        for look in looks:
-            for queue_id in look.queue_ids:
-                if line := self._lines.line(queue_id):
-                    line.looked_at = now
-                    self._views[queue_id] = look.view
-                    if look.is_settled:
-                        self._horizons.pop(queue_id, None)
-            for sight in look.sights:
-                self._note_sight(sight, began, now)
-
-    def _note_sight(self, sight: Sight, began: float, now: float) -> None:
-        if self._lines.line(sight.queue_id) is None:
-            return
-        if sight.exists:
-            self._existing[sight.queue_id] = now
-        elif self._existing.get(sight.queue_id, began) < began:
-            del self._existing[sight.queue_id]
-            self._end_queue(sight.queue_id)
-        if sight.is_ready:
-            self._fallbacks += self._lines.find_ready(sight.queue_id, now)
-        if sight.is_more:
-            self._lines.find_more(sight.queue_id)
-        if sight.due_in is not None:
-            self._timers.at(now + sight.due_in, self._note_due, sight.queue_id)
 
     def _end_queue(self, queue_id: int) -> None:
         """Answer those whose queue was deleted with what a missing one gets."""
         for waiter in self._lines.waiters_of(queue_id):
-            if not any(other in self._existing for other in waiter.queues):
+            if not any(map(self._sweeps.exists, waiter.queues)):
                 self._lines.leave(waiter)
                 if waiter.parked.stream:
                     self._answer(waiter.parked, waiter.parked.parked.otherwise)

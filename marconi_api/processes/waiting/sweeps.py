@@ -1,0 +1,164 @@
+"""Looks at queues for those who wait: at all of them again and again, and at some at once.
+
+What a look finds, and what wakes a queue, goes to its line.
+"""
+
+import time
+from collections.abc import Callable, Container, Mapping, Sequence
+from functools import partial
+
+from marconi_api.model.readiness import Look, Sight, View
+from marconi_api.processes.waiting.asking import Threads
+from marconi_api.processes.waiting.lines import Lines
+from marconi_api.processes.waiting.timers import Timers
+
+# Seconds. Those that come within this time are checked by one statement.
+CHECK_AFTER = 0.005
+# A look for messages that are due looks as far beyond the next sweep.
+LOOKS_BEYOND = 0.2
+# A message can be listed once all older transactions have ended: it is looked for again after
+# this time, then after twice as long, and so on, up to the next sweep.
+HORIZON_FIRST = 0.005
+HORIZON_LAST = 0.5
+
+
+class Sweeps:
+    """Looks for what nobody told, in a thread of its own.
+
+    :param look: looks at queues: :meth:`Readiness.look`
+    :param interval: tells the seconds between two sweeps
+    :param end_queue: called with a queue that was deleted
+    """
+
+    def __init__(
+        self,
+        lines: Lines,
+        timers: Timers,
+        look: Callable[[Sequence[int], Mapping[int, View], Container[int], float], list[Look]],
+        interval: Callable[[], float],
+        end_queue: Callable[[int], None],
+    ) -> None:
+        self._lines = lines
+        self._timers = timers
+        self._look = look
+        self._interval = interval
+        self._end_queue = end_queue
+        #: Queues in which a look found messages of which nobody had told.
+        self.fallbacks = 0
+        self._thread = Threads(1)
+        self._views: dict[int, View] = {}
+        # When it was last known that there are these queues.
+        self._existing: dict[int, float] = {}
+        self._to_check: set[int] = set()
+        self._is_check_due = False
+        self._horizons: dict[int, float] = {}
+
+    def fileno(self) -> int:
+        """Can be read when a look has ended."""
+        return self._thread.fileno()
+
+    def collect(self) -> None:
+        """Note what a look has found."""
+        self._thread.collect()
+
+    def exists(self, queue_id: int) -> bool:
+        """Whether the queue was there when it was last heard of."""
+        return queue_id in self._existing
+
+    def forget(self, queue_id: int) -> None:
+        """Nobody waits for the queue any more."""
+        self._views.pop(queue_id, None)
+        self._existing.pop(queue_id, None)
+        self._to_check.discard(queue_id)
+
+    def wake(self, queue_id: int, count: int | None) -> None:
+        """So many messages became ready in a queue; None: some."""
+        now = time.monotonic()
+        if not self._lines.wake(queue_id, count, now):
+            return
+        self._existing[queue_id] = now
+        line = self._lines.line(queue_id)
+        if line and line.count > len(line.takers) + line.taking:
+            is_new = queue_id not in self._horizons
+            self._horizons[queue_id] = HORIZON_FIRST
+            if is_new:
+                self._timers.at(now + HORIZON_FIRST, self._look_behind_horizon, queue_id)
+
+    def _look_behind_horizon(self, queue_id: int) -> None:
+        delay = self._horizons.get(queue_id)
+        if delay is None or delay > HORIZON_LAST:
+            self._horizons.pop(queue_id, None)
+            return
+        self._to_check.add(queue_id)
+        self._horizons[queue_id] = 2 * delay
+        self._timers.at(time.monotonic() + 2 * delay, self._look_behind_horizon, queue_id)
+
+    def _note_due(self, queue_id: int) -> None:
+        self.wake(queue_id, None)
+        # For the next one.
+        if self._lines.line(queue_id):
+            self._to_check.add(queue_id)
+
+    def sweep(self) -> None:
+        """Look at all queues that are waited for; then again after a while."""
+        queue_ids = [line.queue_id for line in self._lines]
+        if queue_ids and not self._thread.open:
+            self._lines.look_again()
+            self._start_look(queue_ids)
+        self._timers.at(time.monotonic() + self._interval(), self.sweep)
+
+    def check_soon(self) -> None:
+        """Look at those queues of which nobody knows what came before their first waiter."""
+        self._to_check |= self._lines.unchecked
+        self._lines.unchecked.clear()
+        if self._to_check and not self._is_check_due:
+            self._is_check_due = True
+            self._timers.at(time.monotonic() + CHECK_AFTER, self._check)
+
+    def _check(self) -> None:
+        self._is_check_due = False
+        if not self._thread.open:
+            queue_ids = [id for id in self._to_check if self._lines.line(id)]
+            self._to_check.clear()
+            if queue_ids:
+                self._start_look(queue_ids)
+
+    def _start_look(self, queue_ids: list[int]) -> None:
+        views = {
+            queue_id: self._views[queue_id] for queue_id in queue_ids if queue_id in self._views
+        }
+        ahead = self._interval() + LOOKS_BEYOND
+        self._thread.do(
+            partial(self._look, queue_ids, views, set(self._existing), ahead),
+            partial(self._note_looks, time.monotonic()),
+        )
+
+    def _note_looks(self, began: float, looks: 'list[Look] | Exception') -> None:
+        if isinstance(looks, Exception):
+            # The log has it; the next sweep looks again.
+            return
+        now = time.monotonic()
+        for look in looks:
+            for queue_id in look.queue_ids:
+                if line := self._lines.line(queue_id):
+                    line.looked_at = now
+                    self._views[queue_id] = look.view
+                    if look.is_settled:
+                        self._horizons.pop(queue_id, None)
+            for sight in look.sights:
+                self._note_sight(sight, began, now)
+
+    def _note_sight(self, sight: Sight, began: float, now: float) -> None:
+        if self._lines.line(sight.queue_id) is None:
+            return
+        if sight.exists:
+            self._existing[sight.queue_id] = now
+        elif self._existing.get(sight.queue_id, began) < began:
+            del self._existing[sight.queue_id]
+            self._end_queue(sight.queue_id)
+        if sight.is_ready:
+            self.fallbacks += self._lines.find_ready(sight.queue_id, now)
+        if sight.is_more:
+            self._lines.find_more(sight.queue_id)
+        if sight.due_in is not None:
+            self._timers.at(now + sight.due_in, self._note_due, sight.queue_id)
