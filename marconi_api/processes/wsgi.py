@@ -13,7 +13,7 @@ import socket
 import stat
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from pecan import load_app
@@ -107,8 +107,7 @@ class BehindRouters:
             return None
 
         try:
-            with self._chunks_of(environ):
-                answer = self._application(environ, start)
+            answer = self._answer(environ, start)
             if held is not None:
                 return self._answer_or_park(
                     environ, start_response, Answer(*held, b''.join(answer)), began
@@ -160,15 +159,13 @@ class BehindRouters:
         start_response(answer.status, answer.headers)
         return [answer.body]
 
-    @contextlib.contextmanager
-    def _chunks_of(self, environ: dict[str, Any]) -> Iterator[None]:
-        """Let a body in chunks be read."""
+    def _answer(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+        """What the application answers; it may read a body in chunks."""
         if uwsgi is None or 'HTTP_TRANSFER_ENCODING' not in environ:
-            yield
-            return
+            return self._application(environ, start)
         with contextlib.closing(Chunks(self._waiting)) as chunks:
             environ[NEXT_CHUNK] = chunks.next
-            yield
+            return self._application(environ, start)
 
     def linger(self) -> None:
         """Wait until the routers have surely passed on the last answer of this worker.
