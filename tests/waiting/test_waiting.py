@@ -315,3 +315,16 @@ def test_a_kept_connection_waits_again_and_again(told: Service) -> None:
             headers={'Client-ID': '11111111-2222-3333-4444-555555555555', 'X-Project-Id': 'acme'},
         )
     waiter.go()
+
+
+def test_a_claim_with_a_key_that_waited_can_be_sent_again(told: Service) -> None:
+    queue, key = unused('jobs'), {'Idempotency_Key': 'key'}
+    waiter = claim(told, queue, **key)
+
+    with parked(told, waiter):
+        post(told, queue, 'a', 'b')
+    first = waiter.answer()
+
+    again = claim(told, queue, wait=5, **key).answer()
+    assert again.headers['Location'] == first.headers['Location']
+    assert bodies(again) == bodies(first) == ['a']
