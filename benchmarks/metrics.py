@@ -128,10 +128,12 @@ def _reading(plan: Plan, service: Service) -> Table:
     with contextlib.closing(connect(service.url)) as connection:
         _fill_many(connection, queues, messages)
     scrapes, steps = [], _steps(service.url)
+    say('waiting for the walk of the service')
+    while f'marconi_queues_filled {queues:.1f}'.encode() not in _scrape(service):
+        time.sleep(1)
     for _ in range(plan.choose(100, 10)):
         began = time.monotonic()
-        with urllib.request.urlopen(service.metrics) as answer:
-            size = len(answer.read())
+        size = len(_scrape(service))
         scrapes.append(time.monotonic() - began)
         time.sleep(0.1)
     table = Table(['measured', 'median, ms', 'longest, ms', 'number'])
@@ -145,6 +147,12 @@ def _reading(plan: Plan, service: Service) -> Table:
             ]
         )
     return table
+
+
+def _scrape(service: Service) -> bytes:
+    with urllib.request.urlopen(service.metrics) as answer:
+        page: bytes = answer.read()
+    return page
 
 
 def _steps(url: str) -> list[float]:
