@@ -95,4 +95,8 @@ def _is_to_migrate() -> bool:
 if context.is_offline_mode():
     run_offline()
 else:
-    run_online()
+    try:
+        run_online()
+    except schema.SchemaError as error:
+        # The command alembic shows its own errors without a traceback.
+        raise CommandError(str(error)) from error
