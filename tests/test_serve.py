@@ -552,6 +552,7 @@ def test_an_operator_is_told_of_a_limit_on_descriptors_that_is_low(start: Start)
 
 def test_a_killed_janitor_is_replaced(start: Start) -> None:
     service = start().wait_until_ready()
+    wait_until(lambda: _named(service, 'marconi-janitor') != [])
     [janitor] = _named(service, 'marconi-janitor')
 
     os.kill(janitor, signal.SIGKILL)
