@@ -318,13 +318,13 @@ def test_a_kept_connection_waits_again_and_again(told: Service) -> None:
 
 
 def test_a_claim_with_a_key_that_waited_can_be_sent_again(told: Service) -> None:
-    queue, key = unused('jobs'), {'Idempotency_Key': 'key'}
-    waiter = claim(told, queue, **key)
+    queue = unused('jobs')
+    waiter = claim(told, queue, Idempotency_Key='key')
 
     with parked(told, waiter):
         post(told, queue, 'a', 'b')
     first = waiter.answer()
 
-    again = claim(told, queue, wait=5, **key).answer()
+    again = claim(told, queue, wait=5, Idempotency_Key='key').answer()
     assert again.headers['Location'] == first.headers['Location']
     assert bodies(again) == bodies(first) == ['a']
