@@ -215,8 +215,8 @@ janitor = {
 
 quota = {
     # What a project may have; None for as much as it likes. Over it, the answer is 403. Queues;
-    # messages that have not expired; bytes of their bodies. Nothing looks at the last two yet:
-    # subscriptions; requests that wait (limits.max_waiters_per_project limits these).
+    # messages that have not expired; bytes of their bodies. Requests that wait,
+    # in each service (see limits.max_waiters_per_project, too). Nothing looks at subscriptions yet.
     'queues': None,
     'messages': None,
     'bytes': None,

@@ -21,8 +21,11 @@ from marconi_api.model.postgres.tables import RETIRED
 
 Value = int | None
 
+#: Requests that wait for messages; who lets them wait goes by it.
+WAITERS = 'quota.waiters'
+
 #: What can be limited, by the names of the settings.
-QUOTAS = ('quota.queues', 'quota.messages', 'quota.bytes', 'quota.subscriptions', 'quota.waiters')
+QUOTAS = ('quota.queues', 'quota.messages', 'quota.bytes', 'quota.subscriptions', WAITERS)
 RATES = ('rate.requests', 'rate.messages')
 SETTINGS = (*QUOTAS, *RATES)
 
@@ -188,7 +191,7 @@ class Quotas:
             given = {'project': project, 'most': most}
             [(number,)] = run(_COUNT_QUEUES_OF_PROJECT, given)
             if number >= most:
-                raise _exceeded('quota.queues', most)
+                raise exceeded('quota.queues', most)
 
     def _terms_of(self, project: str) -> _Terms:
         """What a project may do and have, by what was last read of it."""
@@ -244,9 +247,9 @@ class Quotas:
         statement = _COUNT_MESSAGES if most_bytes is None else _COUNT_BYTES
         [(number, size)] = self._database.rows(statement, given, repeatable=True)
         if most is not None and number + wanted.messages > most:
-            raise _exceeded('quota.messages', most)
+            raise exceeded('quota.messages', most)
         if most_bytes is not None and size + wanted.bytes > most_bytes:
-            raise _exceeded('quota.bytes', most_bytes)
+            raise exceeded('quota.bytes', most_bytes)
         now = time.monotonic()
         count = _Count(
             self._share(most, number), self._share(most_bytes, size), now + _serves(now - started)
@@ -295,8 +298,9 @@ def _make_room(entries: dict[Any, Any]) -> None:
         del entries[next(iter(entries))]
 
 
-def _exceeded(setting: str, most: int) -> QuotaExceeded:
-    what = setting.partition('.')[2]
+def exceeded(setting: str, most: int) -> QuotaExceeded:
+    """What says that a project has as much as it may have."""
+    what = 'requests that wait' if setting == WAITERS else setting.partition('.')[2]
     return QuotaExceeded(f'The project may have {most} {what}: {setting}.')
 
 

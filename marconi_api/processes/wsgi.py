@@ -146,6 +146,7 @@ class BehindRouters:
                 takes=looked.takes,
                 is_untold=looked.is_untold,
                 project=looked.project,
+                most_waiters=looked.most_waiters,
                 seconds=seconds,
                 tried_at=began,
                 stream=environ.get(STREAM),

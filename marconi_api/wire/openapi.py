@@ -21,6 +21,7 @@ from marconi_api.errors import (
     InvalidRequest,
     MarconiError,
     NotAuthorized,
+    QuotaExceeded,
     RateExceeded,
     StorageUnavailable,
 )
@@ -395,7 +396,7 @@ class Operation:
         if self._declared.needs_storage:
             failures.append(StorageUnavailable)
         if self._declared.waits:
-            failures.append(TooManyWaiters)
+            failures += [TooManyWaiters, QuotaExceeded]
         return dict.fromkeys(failures)
 
     def _failure(self, ways: list['Failure']) -> Schema:

@@ -53,6 +53,8 @@ class Looked(NamedTuple):
     body: bytes
     #: Gives back what was taken, where that can be done.
     give_back: Callable[[], object] | None
+    #: How many requests of its project may wait; None for as many as the service lets wait.
+    most_waiters: int | None
 
 
 def wants_stream(request: Request) -> bool:
@@ -91,6 +93,7 @@ def tell(
     takes: bool = True,
     is_untold: bool = False,
     give_back: Callable[[], object] | None = None,
+    most_waiters: int | None = None,
 ) -> None:
     """Tell what came of a request that may wait; see :class:`Looked`."""
     if WAIT in request.environ:
@@ -103,4 +106,5 @@ def tell(
             request.project,
             request.content,
             give_back,
+            most_waiters,
         )

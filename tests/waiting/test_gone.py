@@ -161,6 +161,27 @@ def test_too_many_who_wait_are_refused(
         waiter.go()
 
 
+def test_a_project_lets_as_many_requests_wait_as_its_quota_says(
+    start: Start, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    settings = tmp_path_factory.mktemp('settings') / 'quota.py'
+    settings.write_text("quota = {'waiters': 1}\n")
+    service = start(MARCONI_CONFIG=str(settings)).wait_until_ready()
+    waiter = claim(service, 'jobs', X_Project_Id='acme')
+
+    with parked(service, waiter):
+        refused = claim(service, 'jobs', X_Project_Id='acme').answer()
+        elsewhere = claim(service, 'jobs', X_Project_Id='other')
+        wait_until(lambda: counters(service).waiting == 2)
+
+    assert (refused.status, refused.body['title']) == (403, 'Quota exceeded')
+    assert (
+        refused.body['description'] == 'The project may have 1 requests that wait: quota.waiters.'
+    )
+    waiter.go()
+    elsewhere.go()
+
+
 def test_waiters_are_answered_in_time_while_the_database_is_down(start: Start) -> None:
     service = start().wait_until_ready()
     queue = unused('jobs')

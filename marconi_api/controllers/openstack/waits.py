@@ -9,6 +9,7 @@ from marconi_api import limits, model
 from marconi_api.errors import InvalidRequest
 from marconi_api.model import READY, Claim, Page, QueueKey, RequestKey
 from marconi_api.model.postgres.tables import message_id
+from marconi_api.model.quotas import WAITERS
 from marconi_api.wire.replies import Reply
 from marconi_api.wire.requests import Request
 from marconi_api.wire.waiting import EVENT_STREAM, STREAM, WAIT, tell
@@ -44,6 +45,7 @@ def tell_claims(
         found,
         is_full=sum(found.values()) >= limit,
         give_back=give_back,
+        most_waiters=_most_waiters(request),
     )
 
 
@@ -63,7 +65,12 @@ def tell_pages(request: Request, pages: Mapping[QueueKey, Page[Any]], states: Se
         {queue.id: len(page) for queue, page in pages.items() if page},
         takes=False,
         is_untold=not states >= READY,
+        most_waiters=_most_waiters(request),
     )
+
+
+def _most_waiters(request: Request) -> int | None:
+    return model.store.quotas.limit(request.project, WAITERS)
 
 
 # The milliseconds after which a browser connects anew. It is all that is sent where there is nobody
@@ -86,7 +93,14 @@ def begin_stream(request: Request, queue: QueueKey, states: Set[str]) -> Reply:
         raise InvalidRequest('A stream begins after a message: marker must be its id, or empty.')
     environ[WAIT] = limits.in_force.max_stream_seconds
     environ[STREAM] = marker
-    tell(request, [queue.id], {}, takes=False, is_untold=not states >= READY)
+    tell(
+        request,
+        [queue.id],
+        {},
+        takes=False,
+        is_untold=not states >= READY,
+        most_waiters=_most_waiters(request),
+    )
     headers = (
         ('Content-Type', f'{EVENT_STREAM}; charset=utf-8'),
         ('Content-Length', str(len(_RETRY))),

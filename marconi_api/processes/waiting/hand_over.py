@@ -51,6 +51,8 @@ class Parked(NamedTuple):
     takes: bool
     is_untold: bool
     project: str
+    #: How many requests of that project may wait; None for as many as the room takes.
+    most_waiters: int | None
     seconds: int
     #: When it began to look.
     tried_at: float

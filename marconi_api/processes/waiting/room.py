@@ -14,7 +14,9 @@ from math import inf
 from pathlib import Path
 
 from marconi_api.controllers.openstack.documents import error_reply
+from marconi_api.errors import MarconiError
 from marconi_api.limits import Limits
+from marconi_api.model.quotas import WAITERS, exceeded
 from marconi_api.model.readiness import Look, View
 from marconi_api.processes.answers import Answer
 from marconi_api.processes.observers import Observers
@@ -234,11 +236,8 @@ class Room:
         self._poll.register(descriptor, 0)
         if self._is_stopping:
             self._writer.send(descriptor, parked.otherwise.content)
-        elif (
-            len(self._guests) >= self._limits.max_waiters
-            or self._by_project[parked.project] >= self._limits.max_waiters_per_project
-        ):
-            self._refuse(guest)
+        elif (refusal := self._refusal(parked)) is not None:
+            self._refuse(guest, refusal)
         else:
             number = next(self._numbers)
             guest.waiter = Waiter(
@@ -259,20 +258,35 @@ class Room:
         address, port = (parked.environ.get(name, '') for name in ('REMOTE_ADDR', 'REMOTE_PORT'))
         return self._clients.find(address, port)
 
-    def _refuse(self, guest: Guest) -> None:
+    def _refusal(self, parked: Parked) -> MarconiError | None:
+        """Why the request may not wait; None if it may."""
+        of_its_project = self._by_project[parked.project]
+        if parked.most_waiters is not None and of_its_project >= parked.most_waiters:
+            return exceeded(WAITERS, parked.most_waiters)
+        if (
+            len(self._guests) >= self._limits.max_waiters
+            or of_its_project >= self._limits.max_waiters_per_project
+        ):
+            self._tell_that_it_is_full()
+            return TooManyWaiters()
+        return None
+
+    def _refuse(self, guest: Guest, refusal: MarconiError) -> None:
         self._refused += 1
         self._count()
+        reply = error_reply(refusal)
+        answer = Answer(reply.status, list(reply.headerlist), b''.join(reply.app_iter))
+        self._observers.end_noted(guest.parked.environ, answer.status, guest.parked.tried_at, 0)
+        self._writer.send(guest.descriptor, answer.content)
+
+    def _tell_that_it_is_full(self) -> None:
         if time.monotonic() >= self._told_at + TELL_EVERY:
             self._told_at = time.monotonic()
             log.warning(
                 '%d requests wait, as many as may (limits.max_waiters, '
                 'limits.max_waiters_per_project): a further one was refused, %d in all',
-                *(len(self._guests), self._refused),
+                *(len(self._guests), self._refused + 1),
             )
-        reply = error_reply(TooManyWaiters())
-        answer = Answer(reply.status, list(reply.headerlist), b''.join(reply.app_iter))
-        self._observers.end_noted(guest.parked.environ, answer.status, guest.parked.tried_at, 0)
-        self._writer.send(guest.descriptor, answer.content)
 
     def _warm(self, queue_id: int) -> float:
         slot = slot_of(queue_id)
