@@ -8,22 +8,25 @@ PACKAGING := setup.cfg setup.py pyproject.toml constraints.txt
 # The releases that are known to work. CONSTRAINTS= takes the newest that setup.cfg allows.
 CONSTRAINTS ?= --constraint constraints.txt
 
-.PHONY: help serve test check bench constraints clean
+.PHONY: help serve test test-slow check bench constraints clean
 .DEFAULT_GOAL := help
 
 # Each of the hundreds of processes that the tests start would compile all modules for itself.
 unexport PYTHONDONTWRITEBYTECODE
 
 help: ## list these commands
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST)
 
 serve: .venv/serve.stamp ## run the service at http://127.0.0.1:8888 until Ctrl-C
 	@exec $(BIN)/marconi serve
 
-test: ## run all tests
+test: ## run the tests
 	@$(MAKE) --no-print-directory --jobs=2 \
 		.venv/test.stamp .venv/clients-v1.stamp .venv/clients-v2.stamp .venv/keystone.stamp
 	@$(BIN)/python -m pytest
+
+test-slow: .venv/test.stamp ## run the tests that kill, restart and install services, for minutes
+	@$(BIN)/python -m pytest -m slow
 
 check: .venv/check.stamp ## lint, formatting and types
 	$(BIN)/ruff check

@@ -17,6 +17,9 @@ import pytest
 
 from tests.running_service import Service, postmaster, request, services, wait_until
 
+pytestmark = pytest.mark.slow
+
+
 KILLS = int(os.environ.get('MARCONI_KILL_DATABASE') or 3)
 POSTERS = 4
 # Seconds that a client waits after a 503.

@@ -18,6 +18,9 @@ import pytest
 
 from marconi_api.processes.installation import CHECKOUT
 
+pytestmark = pytest.mark.slow
+
+
 # What a clone would not have.
 NOT_CLONED = shutil.ignore_patterns(
     '.git', '.venv', 'build', '*.egg-info', '__pycache__', '.*_cache'

@@ -23,6 +23,9 @@ from marconi_api.processes.installation import CHECKOUT
 from tests.directories import open_directory
 from tests.running_service import HEADERS, Service, services
 
+pytestmark = pytest.mark.slow
+
+
 #: What the code before calls itself here, so that nobody mistakes the one for the other.
 NAME = 'Marconi as it was before'
 

@@ -18,6 +18,9 @@ from tests.directories import open_directory
 from tests.nginx import nginx, with_nginx
 from tests.running_service import Service, services
 
+pytestmark = pytest.mark.slow
+
+
 CLIENTS = 4
 HEADERS = {
     'Client-ID': '3381af92-2b9e-11e3-b191-71861300734c',

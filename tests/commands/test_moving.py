@@ -12,6 +12,9 @@ from marconi_api import model
 from marconi_api.model import QueueKey
 from tests.commands.conftest import COMMAND, environment
 
+pytestmark = pytest.mark.slow
+
+
 JOBS = ('--to', 'jobs', '--project', 'acme')
 # So that there are many transactions in which it can be killed.
 SMALL = ('--batch', '7')

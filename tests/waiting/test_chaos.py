@@ -1,7 +1,11 @@
 """The short form of chaos.py."""
 
+import pytest
+
 from tests.running_service import Service
 from tests.waiting.chaos import Chaos
+
+pytestmark = pytest.mark.slow
 
 
 def test_nothing_is_lost_or_delivered_twice_whatever_happens(

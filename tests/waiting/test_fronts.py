@@ -16,6 +16,8 @@ from tests.running_service import DEADLINE, Service, services, wait_until
 from tests.waiting.test_streams import Follower
 from tests.waiting.waiters import bodies, claim, counters, parked, post, unused
 
+pytestmark = pytest.mark.slow
+
 
 @dataclass(frozen=True)
 class Front:

@@ -15,6 +15,9 @@ from marconi_api.processes.embedded.cluster import running_url
 from tests.running_service import Service, services
 from tests.waiting.waiters import Gone, Waiter, unused
 
+pytestmark = pytest.mark.slow
+
+
 CLIENTS = 100
 
 

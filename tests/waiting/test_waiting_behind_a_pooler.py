@@ -11,7 +11,10 @@ from tests import pooler
 from tests.running_service import Service, services, wait_until
 from tests.waiting.waiters import Waiter, bodies, claim, parked, post, unused
 
-pytestmark = pytest.mark.skipif(pooler.PROGRAM is None, reason='there is no PgBouncer')
+pytestmark = [
+    pytest.mark.skipif(pooler.PROGRAM is None, reason='there is no PgBouncer'),
+    pytest.mark.slow,
+]
 
 
 @pytest.fixture(scope='module')

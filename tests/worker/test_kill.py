@@ -11,7 +11,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 
+import pytest
+
 from tests.worker.workshop import TTL, Handling, Workshop, stop
+
+pytestmark = pytest.mark.slow
+
 
 SECONDS = float(os.environ.get('MARCONI_KILL_SECONDS') or 3)
 WORKERS = 8
