@@ -22,10 +22,10 @@ serve: .venv/serve.stamp ## run the service at http://127.0.0.1:8888 until Ctrl-
 
 test: ## run the tests
 	@$(MAKE) --no-print-directory --jobs=2 \
-		.venv/test.stamp .venv/clients-v1.stamp .venv/clients-v2.stamp .venv/keystone.stamp
+		.venv/test.stamp .venv/clients-v1.stamp .venv/clients-v2.stamp
 	@$(BIN)/python -m pytest
 
-test-slow: .venv/test.stamp ## run the tests that kill, restart and install services, for minutes
+test-slow: .venv/test.stamp .venv/keystone.stamp ## run the tests that kill, restart and install services, for minutes
 	@$(BIN)/python -m pytest -m slow
 
 check: .venv/check.stamp ## lint, formatting and types
@@ -68,7 +68,7 @@ INSTALL := $(BIN)/python -m pip $(PIP_INSTALL) --use-pep517 $(CONSTRAINTS) --edi
 
 # A real Keystone. Most of it is never imported, and neither is most of the clients, so they are not
 # compiled in advance. If it cannot be installed, its tests are skipped with the reason, and the next
-# `make test` tries again.
+# `make test-slow` tries again.
 .venv/keystone.stamp: tests/keystone/keystone.txt .venv/made.stamp
 	@$(PYTHON) -m venv --clear --without-pip .venv/keystone
 	@if $(BIN)/python -m pip --python .venv/keystone $(PIP_INSTALL) --no-compile \

@@ -31,6 +31,8 @@ from tests.keystone.running_keystone import Keystone
 from tests.running_service import HEADERS, Service, services
 from tests.tours import blocks
 
+pytestmark = pytest.mark.slow
+
 DOCUMENT = (CHECKOUT / 'docs/keystone.md').read_text()
 PASSWORD = 'PASSWORD'
 
