@@ -128,6 +128,7 @@ def test_the_probe_answers_as_shown(shared_service: Service, tmp_path: Path) -> 
     assert take_tour(PAGE, shared_service, tmp_path) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('release', ['this', 'former'])
 def test_a_dump_is_restored_and_new_ids_are_above_all_former_ones(
     start: Start, service: Service, tmp_path: Path, release: str

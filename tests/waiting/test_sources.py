@@ -6,6 +6,9 @@ off in the first two cases.
 """
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -108,6 +111,27 @@ def test_a_waiter_is_woken_by(sites: dict[str, Service], site: str, way: str) ->
 
     with parked(waiting, waiter):
         WAYS[way].do(acting, queue, prepared)
+
+    assert bodies(waiter.answer()) == ['a']
+
+
+def test_a_waiter_is_woken_by_a_redrive(deaf: Service, database: str) -> None:
+    """A command tells nobody: the sweep finds what it moved."""
+    source, queue = unused('dead'), unused('jobs')
+    post(deaf, source, 'a')
+    done(deaf, 'PUT', f'/v2/queues/{queue}')
+    waiter = claim(deaf, queue)
+
+    with parked(deaf, waiter):
+        subprocess.run(
+            [
+                *(sys.executable, '-m', 'marconi_api.commands', 'redrive', source),
+                *('--to', queue, '--project', 'acme', '--yes'),
+            ],
+            env=os.environ | {'MARCONI_DATABASE_URL': database},
+            check=True,
+            capture_output=True,
+        )
 
     assert bodies(waiter.answer()) == ['a']
 
