@@ -2,14 +2,13 @@
 
 import argparse
 import re
-from datetime import UTC, datetime
 from typing import Any
 
 from marconi_api.commands import terminal
 from marconi_api.commands.arguments import add_json
 from marconi_api.commands.failures import NothingFound
 from marconi_api.commands.store import open_store
-from marconi_api.model.tokens import Token, Tokens
+from marconi_api.model.tokens import Token, Tokens, described
 from marconi_api.policy import ROLES
 
 _UNITS = {'m': 60, 'h': 3600, 'd': 86400, 'w': 7 * 86400}
@@ -82,7 +81,7 @@ def _list(tokens: Tokens, arguments: argparse.Namespace) -> None:
     if arguments.json:
         terminal.show_json([_document(token) for token in found])
     elif found:
-        terminal.show_table(_HEADINGS, [_row(token) for token in found])
+        terminal.show_table(_HEADINGS, [_row(described(token)) for token in found])
     if not found:
         whose = f'project {arguments.project} has' if arguments.project else 'operators have'
         raise NothingFound(f'{whose} no tokens')
@@ -103,28 +102,14 @@ _VERBS = {'create': _create, 'list': _list, 'revoke': _revoke}
 _HEADINGS = ('ID', 'ROLES', 'QUEUES', 'CREATED', 'EXPIRES', 'USED', 'REVOKED', 'NAME')
 
 
-def _row(token: Token) -> tuple[str | None, ...]:
-    times = (token.created_at, token.expires_at, token.last_used_at, token.revoked_at)
-    roles = ','.join(token.roles)
-    return (token.id, roles, token.queues, *map(_time, times), token.name or None)
+def _row(shown: dict[str, Any]) -> tuple[str | None, ...]:
+    times = (shown[name] for name in ('created', 'expires', 'last_used', 'revoked'))
+    roles = ','.join(shown['roles'])
+    return (shown['id'], roles, shown['queues'], *times, shown['name'] or None)
 
 
 def _document(token: Token) -> dict[str, Any]:
-    return {
-        'id': token.id,
-        'project': token.project,
-        'roles': token.roles,
-        'name': token.name,
-        'queues': token.queues,
-        'created': _time(token.created_at),
-        'expires': _time(token.expires_at),
-        'used': _time(token.last_used_at),
-        'revoked': _time(token.revoked_at),
-    }
-
-
-def _time(time: datetime | None) -> str | None:
-    return None if time is None else time.astimezone(UTC).strftime('%Y-%m-%dT%H:%M:%SZ')
+    return {'project': token.project, **described(token)}
 
 
 def seconds(text: str) -> int:

@@ -10,9 +10,10 @@ import secrets
 import zlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from hashlib import sha256
 from hmac import compare_digest
+from typing import Any
 
 from marconi_api.errors import InvalidRequest, QuotaExceeded, TokenNotFound
 from marconi_api.limits import MOST_IN_A_NAME, MOST_IN_A_PROJECT, TOKEN_LIFE
@@ -192,6 +193,24 @@ def parsed(text: str) -> tuple[str, str] | None:
     if found is None or _with_checksum(text[:-_CHECKSUM_LENGTH]) != text:
         return None
     return found[1], found[2]
+
+
+def described(token: Token) -> dict[str, Any]:
+    """What is shown of a token, which is not its secret; times are texts, in UTC."""
+    return {
+        'id': token.id,
+        'name': token.name,
+        'roles': token.roles,
+        'queues': token.queues,
+        'created': _text_of(token.created_at),
+        'expires': _text_of(token.expires_at),
+        'last_used': _text_of(token.last_used_at),
+        'revoked': _text_of(token.revoked_at),
+    }
+
+
+def _text_of(time: datetime | None) -> str | None:
+    return None if time is None else time.astimezone(UTC).strftime('%Y-%m-%dT%H:%M:%SZ')
 
 
 def is_within(queues: str | None, limits: str | None) -> bool:

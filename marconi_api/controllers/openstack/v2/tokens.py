@@ -1,6 +1,5 @@
 """``/v2/tokens``: the tokens of a project (docs/protocol-v2.md, 15.9)."""
 
-from datetime import UTC, datetime
 from typing import Any
 
 from marconi_api import model
@@ -8,7 +7,7 @@ from marconi_api.controllers.access.identity import Identity
 from marconi_api.controllers.openstack.v1_1.controller import Controller
 from marconi_api.controllers.openstack.v2.types import MadeToken, NewToken, Tokens
 from marconi_api.errors import NotAuthorized, QuotaExceeded, TokenNotFound
-from marconi_api.model.tokens import Token, is_within
+from marconi_api.model.tokens import Token, described, is_within
 from marconi_api.policy import OPERATOR
 from marconi_api.wire.actions import EMPTY, Content, expose
 from marconi_api.wire.failures import WiderThanYours
@@ -24,7 +23,7 @@ class TokensController(Controller):
         """The tokens of the project, without their secrets."""
         tokens = model.store.tokens.list(request.project)
         return json_reply(
-            {'tokens': [_document(one) for one in tokens if _may_see(request.identity, one)]}
+            {'tokens': [described(one) for one in tokens if _may_see(request.identity, one)]}
         )
 
     @expose(
@@ -42,7 +41,7 @@ class TokensController(Controller):
             request.project, body.roles, body.name or '', body.queues, body.expires_in
         )
         return json_reply(
-            {'token': made.text, **_document(made.token)},
+            {'token': made.text, **described(made.token)},
             201,
             ('Location', f'{self.prefix}/tokens/{made.token.id}'),
         )
@@ -64,20 +63,3 @@ def _may_see(identity: Identity, token: Token) -> bool:
     """Whether a token may do no more than whoever asks."""
     is_mine = OPERATOR in identity.roles or OPERATOR not in token.roles
     return is_mine and is_within(token.queues, identity.queues)
-
-
-def _document(token: Token) -> dict[str, Any]:
-    return {
-        'id': token.id,
-        'name': token.name,
-        'roles': token.roles,
-        'queues': token.queues,
-        'created': _shown(token.created_at),
-        'expires': _shown(token.expires_at),
-        'last_used': _shown(token.last_used_at),
-        'revoked': _shown(token.revoked_at),
-    }
-
-
-def _shown(time: datetime | None) -> str | None:
-    return None if time is None else time.astimezone(UTC).strftime('%Y-%m-%dT%H:%M:%SZ')
