@@ -187,6 +187,22 @@ signed_urls = {
     'secret_keys': os.environ.get('MARCONI_SIGNING_KEYS') or '',
 }
 
+eventing = {
+    # Networks beside the public Internet whose addresses a subscriber may have, such as
+    # '10.1.0.0/16' (docs/security.md). A service of yours in them can then be called by every
+    # client that may make subscriptions.
+    'allowed_networks': [],
+    # Ports that the URL of a subscriber may have.
+    'allowed_ports': [80, 443, 8080, 8443],
+    # Whether a subscriber must confirm its subscription before it gets messages.
+    'require_confirmation': False,
+    # The server that sends mail to subscribers of the scheme mailto, such as smtp://localhost:25 or
+    # smtps://user:password@mail.example:465; when it is empty: no such subscriptions.
+    'smtp_url': None,
+    # How many processes of this service call subscribers; 0: services on other machines do.
+    'processes': 1,
+}
+
 waiting = {
     # Seconds between two looks for messages that waiting requests were not told of. By then at
     # the latest a message is handed out that became ready.

@@ -20,6 +20,7 @@ from marconi_api.processes import shell
 from marconi_api.processes.failures import ServiceError
 from marconi_api.processes.installation import database_url
 from marconi_api.processes.settings import SettingsError, complete
+from marconi_api.webhooks import rules
 from marconi_api.wire.doors import ErrorHook
 from marconi_api.wire.routes import Marconi
 
@@ -74,6 +75,7 @@ def prepare(settings: Any) -> None:
     # It tells each step by itself (see schema.py).
     logging.getLogger('alembic').setLevel(logging.WARNING)
     limits.init_limits(settings.limits)
+    rules.init_rules(settings.eventing)
     policy.init_policy(rules_of(settings.access.policy_file))
     settings.database.url = database_url(settings)
     if settings.database.url is None:

@@ -16,6 +16,7 @@ FLOORS = (
     'marconi_api.controllers',
     'marconi_api.wire',
     'marconi_api.model',
+    'marconi_api.webhooks',
     'marconi_api.policy',
     'marconi_api.limits',
     'marconi_api.errors',

@@ -92,6 +92,27 @@ def test_names_of_one_s_own_and_imports_do_not_matter(read: Read) -> None:
             "database = {'prepare_statements': 'no'}",
             "database.prepare_statements must be True or False, not 'no'",
         ),
+        (
+            "eventing = {'allowed_networks': ['10.0.0.1/8']}",
+            "eventing.allowed_networks must be a list such as ['10.1.0.0/16']: 10.0.0.1/8 has host",
+        ),
+        (
+            "eventing = {'allowed_networks': '10.0.0.0/8'}",
+            'eventing.allowed_networks must be a list of networks',
+        ),
+        (
+            "eventing = {'allowed_ports': [0]}",
+            'eventing.allowed_ports must be a list of numbers from 1 to 65535, not [0]',
+        ),
+        ("eventing = {'smtp_url': 'http://mail'}", 'eventing.smtp_url must be of the form smtp://'),
+        (
+            "eventing = {'processes': 1.5}",
+            'eventing.processes must be a whole number, not 1.5',
+        ),
+        (
+            "eventing = {'require_confirmation': 1}",
+            'eventing.require_confirmation must be True or False, not 1',
+        ),
         ('server = {', 'SyntaxError'),
     ],
 )

@@ -15,6 +15,7 @@ from marconi_api import limits
 from marconi_api.controllers.access import modes, policy_file
 from marconi_api.model import quotas
 from marconi_api.processes.installation import OPERATOR_FILES, config_file
+from marconi_api.webhooks import rules
 
 # A section for Python's own logging.config: its members belong together, and have any name.
 _TAKEN_WHOLE = 'logging'
@@ -67,6 +68,7 @@ def complete(settings: Any) -> None:
             or modes.contradiction(settings)
             or policy_file.contradiction(settings.access.policy_file)
             or quotas.contradiction(settings)
+            or rules.contradiction(settings)
         ):
             raise SettingsError(contradiction)
     except SettingsError as error:

@@ -1,0 +1,300 @@
+"""One call of a subscriber: a POST over HTTP, to an address that was checked.
+
+Each call makes a connection of its own, since the address is checked when the connection is made:
+what the host's name leads to is looked up once, and one of those addresses is connected to. So
+nobody can have a name lead elsewhere between the check and the call. Redirects are not followed,
+and no proxy is asked.
+"""
+
+import asyncio
+import socket
+import ssl
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from functools import cache
+from ipaddress import ip_address
+from typing import Any
+
+import httpcore
+
+from marconi_api.webhooks.addresses import Address
+from marconi_api.webhooks.rules import ForbiddenAddress, Rules, Target
+
+#: Seconds to find the address, and to connect.
+CONNECT_TIMEOUT = 5.0
+
+#: Bytes of an answer, its headers included, that are read at most.
+MOST_OF_AN_ANSWER = 64 * 1024
+
+# A name server that does not answer holds a thread for so long as the resolver waits for it.
+_RESOLVING_THREADS = 64
+
+TIMEOUT = 'timeout'
+REFUSED = 'refused'
+RESET = 'reset'
+FORBIDDEN = 'forbidden address'
+TLS = 'tls'
+UNKNOWN_HOST = 'unknown host'
+UNREACHABLE = 'unreachable'
+NOT_HTTP = 'not http'
+TOO_LONG = 'answer too long'
+
+Resolve = Callable[[str, int], Awaitable[Iterable[Address]]]
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What came of a call: a status, or an error in a word."""
+
+    at: datetime
+    ms: int
+    status: int | None = None
+    error: str | None = None
+    #: Seconds after which the subscriber wants to be called again.
+    retry_after: float | None = None
+
+    @property
+    def has_delivered(self) -> bool:
+        """Whether the subscriber has it."""
+        return self.status is not None and 200 <= self.status < 300
+
+
+class Caller:
+    """Calls subscribers; many calls may be under way at once.
+
+    :param resolve: finds the addresses of a name, given the port, too
+    :param tls: how certificates are checked; by those of the system if it is not given
+    """
+
+    def __init__(
+        self, rules: Rules, resolve: Resolve | None = None, tls: ssl.SSLContext | None = None
+    ) -> None:
+        self._rules = rules
+        self._resolve = resolve or _addresses_of
+        self._tls = tls
+
+    async def call(
+        self, target: Target, headers: Mapping[str, str], body: bytes, seconds: float
+    ) -> Attempt:
+        """POST ``body`` once; what went wrong is in the attempt, and not raised.
+
+        :param headers: beside Host and Content-Length
+        :param seconds: for all of it, however the answer comes
+        """
+        at, began = datetime.now(UTC), time.monotonic()
+        status: int | None = None
+        retry_after = error = None
+        try:
+            async with asyncio.timeout(seconds), self._connection(target) as connection:
+                response = await connection.handle_async_request(_request(target, headers, body))
+                status, retry_after = response.status, _retry_after(response.headers)
+                await _read(response)
+        except Exception as failure:
+            # Once there is a status, the rest of the answer does not matter.
+            error = _word(failure) if status is None else None
+        ms = round((time.monotonic() - began) * 1000)
+        return Attempt(at, ms, status, error, retry_after)
+
+    def _connection(self, target: Target) -> httpcore.AsyncHTTPConnection:
+        return httpcore.AsyncHTTPConnection(
+            _url(target).origin,
+            ssl_context=(self._tls or _tls()) if target.scheme == 'https' else None,
+            network_backend=_Network(target, self._rules, self._resolve),
+        )
+
+
+def _url(target: Target) -> httpcore.URL:
+    return httpcore.URL(
+        scheme=target.scheme, host=target.host, port=target.port, target=target.path
+    )
+
+
+def _request(target: Target, headers: Mapping[str, str], body: bytes) -> httpcore.Request:
+    all_headers = {
+        'Host': target.authority,
+        **headers,
+        'Content-Length': str(len(body)),
+        'Connection': 'close',
+    }
+    return httpcore.Request('POST', _url(target), headers=list(all_headers.items()), content=body)
+
+
+async def _read(response: httpcore.Response) -> None:
+    """Let the subscriber say the rest, as far as it fits: a close amid it looks like a failure."""
+    async for _ in response.aiter_stream():
+        pass
+
+
+def _retry_after(headers: Iterable[tuple[bytes, bytes]]) -> float | None:
+    """What the header says, in seconds; None if there is none that can be understood."""
+    for name, value in headers:
+        if name.lower() == b'retry-after':
+            text = value.decode('latin-1').strip()
+            if text.isascii() and text.isdigit():
+                return float(text[:9])
+            with suppress(ValueError, TypeError, OverflowError):
+                until = parsedate_to_datetime(text)
+                return max(0.0, (until - datetime.now(UTC)).total_seconds())
+    return None
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    return ssl.create_default_context()
+
+
+class _AnswerTooLong(Exception):
+    """The answer has more than is read."""
+
+
+class _UnknownHost(Exception):
+    """A name has no address."""
+
+
+# The first that fits, of the failure or of what caused it.
+_WORDS: tuple[tuple[type[BaseException], str], ...] = (
+    (TimeoutError, TIMEOUT),
+    (ForbiddenAddress, FORBIDDEN),
+    (_UnknownHost, UNKNOWN_HOST),
+    (_AnswerTooLong, TOO_LONG),
+    (ssl.SSLError, TLS),
+    (ConnectionRefusedError, REFUSED),
+    (ConnectionError, RESET),
+    (OSError, UNREACHABLE),
+)
+
+
+def _word(failure: BaseException) -> str:
+    cause: BaseException | None = failure
+    while cause is not None:
+        for kind, word in _WORDS:
+            if isinstance(cause, kind):
+                return word
+        cause = cause.__cause__ or cause.__context__
+    if isinstance(failure, httpcore.RemoteProtocolError):
+        return RESET if 'disconnected' in str(failure) else NOT_HTTP
+    raise failure
+
+
+class _Network(httpcore.AsyncNetworkBackend):
+    """Connects to an address of one target that was checked just before."""
+
+    def __init__(self, target: Target, rules: Rules, resolve: Resolve) -> None:
+        self._target = target
+        self._rules = rules
+        self._resolve = resolve
+
+    async def connect_tcp(self, host: str, port: int, *_: Any, **__: Any) -> '_Stream':
+        """Connect to the first address that may be called and accepts.
+
+        :raises ForbiddenAddress: if none may be called
+        """
+        async with asyncio.timeout(CONNECT_TIMEOUT):
+            failure: Exception | None = None
+            for address in await self._addresses():
+                try:
+                    self._rules.check_address(address)
+                    return await _connect(address, port, self._target.scheme == 'https')
+                except (ForbiddenAddress, OSError) as error:
+                    # The last one's is told, but that of an address that could be called first.
+                    if not (failure and isinstance(error, ForbiddenAddress)):
+                        failure = error
+            raise failure or _UnknownHost(host)
+
+    async def _addresses(self) -> Iterable[Address]:
+        if self._target.address is not None:
+            return [self._target.address]
+        return await self._resolve(self._target.host, self._target.port)
+
+
+_resolving = ThreadPoolExecutor(_RESOLVING_THREADS, 'resolving')
+
+
+async def _addresses_of(host: str, port: int) -> list[Address]:
+    """What the system's resolver finds."""
+    loop = asyncio.get_running_loop()
+    try:
+        found = await loop.run_in_executor(
+            _resolving, lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        )
+    except OSError as error:
+        raise _UnknownHost(host) from error
+    # An address of IPv6 may have a zone.
+    return [ip_address(str(place[0])) for *_, place in found]
+
+
+async def _connect(address: Address, port: int, is_tls: bool) -> '_Stream':
+    family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
+    connected = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        connected.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(connected, (str(address), port))
+        stream = _Stream(connected)
+        if not is_tls:
+            await stream.open()
+        return stream
+    except BaseException:
+        connected.close()
+        raise
+
+
+class _Stream(httpcore.AsyncNetworkStream):
+    """A connection, in plain text or in TLS, of which not too much is read."""
+
+    _reader: asyncio.StreamReader
+    _writer: asyncio.StreamWriter | None = None
+
+    def __init__(self, connected: socket.socket) -> None:
+        self._connected = connected
+        self._bytes_left = MOST_OF_AN_ANSWER
+
+    async def open(self, **tls: Any) -> None:
+        """Begin to read and write.
+
+        :param tls: how, if it is to be TLS, as :func:`asyncio.open_connection` takes it
+        """
+        self._reader, self._writer = await asyncio.open_connection(sock=self._connected, **tls)
+
+    async def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,
+    ) -> '_Stream':
+        try:
+            await self.open(ssl=ssl_context, server_hostname=server_hostname)
+        except BaseException:
+            self._connected.close()
+            raise
+        return self
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        if not self._bytes_left:
+            raise _AnswerTooLong
+        data = await self._reader.read(min(max_bytes, self._bytes_left))
+        self._bytes_left -= len(data)
+        return data
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        assert self._writer
+        try:
+            self._writer.write(buffer)
+            await self._writer.drain()
+        except ConnectionError as error:
+            # httpcore then looks for an answer: some refuse a body before they have read it.
+            raise httpcore.WriteError from error
+
+    async def aclose(self) -> None:
+        # What is unsaid is dropped: the other side must not keep us by not reading.
+        if self._writer:
+            self._writer.transport.abort()
+        else:
+            self._connected.close()
+
+    def get_extra_info(self, info: str) -> Any:
+        return None
