@@ -1104,3 +1104,74 @@ SELECT id, result,
             WHEN verdict = 'touch' THEN 'claimed'
             ELSE 'delayed' END
   FROM judged ORDER BY place;
+
+
+-- marconi_verdicts_by_claims: The same with messages of several claims of a queue.
+SELECT FROM claims
+ WHERE queue_id = %(queue_id)s AND id = ANY (%(claim_ids)s::text[]::uuid[]) FOR NO KEY UPDATE;
+SELECT FROM message_states
+ WHERE queue_id = %(queue_id)s AND id = ANY (%(ids)s::bigint[]) FOR UPDATE;
+WITH the_queue AS MATERIALIZED (SELECT floor FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+   AND floor < 9223372036854775807),
+asked AS MATERIALIZED (
+    SELECT * FROM unnest(%(ids)s::bigint[], %(verdicts)s::text[], %(seconds)s::int[],
+                         %(graces)s::int[], %(reasons)s::text[], %(claim_ids)s::text[]::uuid[])
+                  WITH ORDINALITY
+                  AS given (id, verdict, seconds, grace, reason, holder, place)),
+found AS MATERIALIZED (
+    SELECT id, ctid AS place_in_table, claim_id, CASE WHEN held_until IS NULL OR held_until <= now() THEN 'ready'
+            WHEN held_until = 'infinity' THEN 'parked'
+            WHEN claim_id IS NOT NULL THEN 'claimed'
+            ELSE 'delayed' END AS state FROM message_states
+     WHERE queue_id = %(queue_id)s AND id = ANY (%(ids)s::bigint[]) AND expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue)),
+judged AS MATERIALIZED (
+    SELECT asked.*, found.place_in_table, found.state,
+           CASE WHEN found.id IS NULL THEN 'gone'
+                WHEN verdict = 'kick'
+                THEN CASE state WHEN 'parked' THEN 'done' ELSE 'not_parked' END
+                WHEN state = 'claimed'
+                THEN CASE WHEN claim_id = holder THEN 'done' ELSE 'taken' END
+                WHEN %(is_claimless)s AND verdict = 'park' THEN 'done'
+                WHEN claim_id = holder THEN 'expired'
+                ELSE 'not_in_claim' END AS result
+      FROM asked LEFT JOIN found USING (id)),
+deleted AS (
+    DELETE FROM message_states
+     WHERE ctid = ANY (ARRAY(
+           SELECT place_in_table FROM judged WHERE result = 'done' AND verdict = 'delete'))
+ RETURNING id),
+bodies AS (
+    DELETE FROM messages
+     WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM deleted))),
+clock AS MATERIALIZED (
+    SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at),
+changes AS MATERIALIZED (
+    SELECT place_in_table, verdict, reason, grace, seconds, (SELECT at FROM clock) + seconds * interval '1 second' AS until
+      FROM judged WHERE result = 'done' AND verdict <> 'delete'),
+changed AS (
+    UPDATE message_states AS state
+       SET held_until = CASE verdict WHEN 'park' THEN 'infinity' ELSE until END,
+       claim_id = CASE verdict WHEN 'touch' THEN claim_id END,
+       claim_count = CASE verdict WHEN 'kick' THEN 0 ELSE claim_count END,
+       park_reason = reason,
+       ttl = CASE WHEN seconds > 0 AND expires_at < until THEN seconds + grace ELSE ttl END,
+       expires_at = CASE WHEN verdict = 'park' THEN 'infinity'
+                         WHEN verdict = 'kick' THEN until + ttl * interval '1 second'
+                         WHEN seconds > 0 AND expires_at < until
+                         THEN until + grace * interval '1 second'
+                         ELSE expires_at END
+      FROM changes
+     WHERE state.ctid = changes.place_in_table),
+claims_touched AS (
+    UPDATE claims SET expires_at = greatest(expires_at, (SELECT at FROM clock) + held.seconds * interval '1 second')
+      FROM (SELECT holder, max(seconds) AS seconds FROM judged
+             WHERE result = 'done' AND verdict = 'touch' GROUP BY holder) AS held
+     WHERE queue_id = %(queue_id)s AND id = held.holder)
+SELECT id, result,
+       CASE WHEN result <> 'done' THEN coalesce(state, 'gone')
+            WHEN verdict = 'delete' THEN 'gone'
+            WHEN verdict = 'park' THEN 'parked'
+            WHEN seconds = 0 THEN 'ready'
+            WHEN verdict = 'touch' THEN 'claimed'
+            ELSE 'delayed' END
+  FROM judged ORDER BY place;

@@ -161,23 +161,36 @@ class Verdicts:
         :param verdicts: of one message one at most
         """
         holder = None if claim is None else claim_id(claim)
-        ids = [message_id(verdict.message) for verdict in verdicts]
-        given = {
-            'ids': [_NO_MESSAGE if identity is None else identity for identity in ids],
-            'verdicts': [verdict.verdict for verdict in verdicts],
-            'seconds': [verdict.seconds for verdict in verdicts],
-            'graces': [verdict.grace for verdict in verdicts],
-            'reasons': [verdict.reason for verdict in verdicts],
-        }
         # A claim that cannot be is not the same as none.
         is_claimless = claim is None
+        given = _parameters(verdicts)
         parameters = {'claim_id': holder, 'is_claimless': is_claimless, **given}
         rows = self._rows(_GIVE, queue, parameters)
-        outcomes = [
-            Outcome(verdict.message, verdict.verdict, *row[1:])
-            for verdict, row in zip(verdicts, rows, strict=True)
-        ]
-        return self._told(queue, outcomes)
+        return self._told(queue, _outcomes(verdicts, rows))
+
+    def give_across(self, given: Sequence[tuple[QueueKey, str, Verdict]]) -> list[Outcome]:
+        """The same for messages of several queues and claims, one statement a queue.
+
+        What was carried out in a queue stays so, also if a later one then cannot be asked.
+
+        :param given: of each verdict the queue, and the claim that holds the message
+        """
+        places: dict[QueueKey, list[int]] = {}
+        for place, (queue, _, _) in enumerate(given):
+            places.setdefault(queue, []).append(place)
+        outcomes: dict[int, Outcome] = {}
+        for queue, own in places.items():
+            told = self._give_in(queue, [given[place][1:] for place in own])
+            outcomes.update(zip(own, told, strict=True))
+        return [outcomes[place] for place in range(len(given))]
+
+    def _give_in(self, queue: QueueKey, given: Sequence[tuple[str, Verdict]]) -> list[Outcome]:
+        """Carry out the verdicts on messages of several claims of a queue."""
+        holders = [claim_id(claim) for claim, _ in given]
+        verdicts = [verdict for _, verdict in given]
+        parameters = {'claim_ids': holders, 'is_claimless': False, **_parameters(verdicts)}
+        rows = self._rows(_GIVE_BY_CLAIMS, queue, parameters)
+        return self._told(queue, _outcomes(verdicts, rows))
 
     def heartbeat(
         self, queue: QueueKey, claim: str, ttl: int | None, grace: int | None
@@ -261,12 +274,36 @@ class Verdicts:
         return self._database.rows(statement, {**queue.parameters, **parameters})
 
 
+def _parameters(verdicts: Sequence[Verdict]) -> dict[str, list[Any]]:
+    ids = [message_id(verdict.message) for verdict in verdicts]
+    return {
+        'ids': [_NO_MESSAGE if identity is None else identity for identity in ids],
+        'verdicts': [verdict.verdict for verdict in verdicts],
+        'seconds': [verdict.seconds for verdict in verdicts],
+        'graces': [verdict.grace for verdict in verdicts],
+        'reasons': [verdict.reason for verdict in verdicts],
+    }
+
+
+def _outcomes(verdicts: Sequence[Verdict], rows: Sequence[Row]) -> list[Outcome]:
+    return [
+        Outcome(verdict.message, verdict.verdict, *row[1:])
+        for verdict, row in zip(verdicts, rows, strict=True)
+    ]
+
+
 _BATCH_SIZE = 1000
 #: So many parked messages one call changes at most, in about half a second.
 _MOST_AT_ONCE = 10_000
 
 
-def _statement(ids: str, asked: str, and_claim: str) -> str:
+def _statement(
+    ids: str,
+    asked: str,
+    and_claim: str,
+    the_claims: str = 'id = %(claim_id)s::uuid',
+    holder: str = '%(claim_id)s::uuid',
+) -> str:
     """Lock the claim and the messages, judge what is asked, carry out what can be.
 
     In this order, as a renewal and a release do. The messages are locked in the order of their
@@ -276,10 +313,12 @@ def _statement(ids: str, asked: str, and_claim: str) -> str:
     :param ids: those of the messages, as an array
     :param asked: the query that gives id, verdict, seconds, grace, reason and place
     :param and_claim: the part of the statement that changes the claim itself
+    :param the_claims: the condition for the claims that are locked
+    :param holder: the claim that is to hold a message that is asked about
     """
     return f"""
     SELECT FROM claims
-     WHERE queue_id = %(queue_id)s AND id = %(claim_id)s::uuid FOR NO KEY UPDATE;
+     WHERE queue_id = %(queue_id)s AND {the_claims} FOR NO KEY UPDATE;
 
     SELECT FROM message_states
      WHERE queue_id = %(queue_id)s AND id = ANY ({ids}) FOR UPDATE;
@@ -295,9 +334,9 @@ def _statement(ids: str, asked: str, and_claim: str) -> str:
                     WHEN verdict = 'kick'
                     THEN CASE state WHEN 'parked' THEN 'done' ELSE 'not_parked' END
                     WHEN state = 'claimed'
-                    THEN CASE WHEN claim_id = %(claim_id)s::uuid THEN 'done' ELSE 'taken' END
+                    THEN CASE WHEN claim_id = {holder} THEN 'done' ELSE 'taken' END
                     WHEN %(is_claimless)s AND verdict = 'park' THEN 'done'
-                    WHEN claim_id = %(claim_id)s::uuid THEN 'expired'
+                    WHEN claim_id = {holder} THEN 'expired'
                     ELSE 'not_in_claim' END AS result
           FROM asked LEFT JOIN found USING (id)),
     deleted AS (
@@ -343,6 +382,26 @@ _GIVE = Prepared(
          WHERE queue_id = %(queue_id)s AND id = %(claim_id)s::uuid AND held.until IS NOT NULL)""",
     ),
     'verdicts',
+)
+
+_GIVE_BY_CLAIMS = Prepared(
+    _statement(
+        '%(ids)s::bigint[]',
+        """
+        SELECT * FROM unnest(%(ids)s::bigint[], %(verdicts)s::text[], %(seconds)s::int[],
+                             %(graces)s::int[], %(reasons)s::text[], %(claim_ids)s::text[]::uuid[])
+                      WITH ORDINALITY
+                      AS given (id, verdict, seconds, grace, reason, holder, place)""",
+        f""",
+    claims_touched AS (
+        UPDATE claims SET expires_at = greatest(expires_at, {after('held.seconds')})
+          FROM (SELECT holder, max(seconds) AS seconds FROM judged
+                 WHERE result = 'done' AND verdict = 'touch' GROUP BY holder) AS held
+         WHERE queue_id = %(queue_id)s AND id = held.holder)""",
+        the_claims='id = ANY (%(claim_ids)s::text[]::uuid[])',
+        holder='holder',
+    ),
+    'verdicts_by_claims',
 )
 
 _HEARTBEAT = Prepared(

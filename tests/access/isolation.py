@@ -32,7 +32,11 @@ class Row(NamedTuple):
     @property
     def names_a_queue(self) -> bool:
         """Whether it is about one queue or some, which it names."""
-        return '{queue}' in self.path or self.path in ('/v2/claims', '/v2/messages')
+        return '{queue}' in self.path or self.path in (
+            '/v2/claims',
+            '/v2/verdicts',
+            '/v2/messages',
+        )
 
     @property
     def can_be_shared(self) -> bool:
@@ -102,6 +106,7 @@ _V2 = {
     ('POST', f'{_MESSAGE}/kick'): WRITERS,
     ('POST', f'{_QUEUE}/kick'): WRITERS,
     ('POST', '/claims'): CONSUMERS,
+    ('POST', '/verdicts'): CONSUMERS,
     ('GET', '/messages'): READERS,
     ('GET', '/tokens'): ADMINS,
     ('POST', '/tokens'): ADMINS,

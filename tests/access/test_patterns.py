@@ -92,11 +92,17 @@ def test_another_queue_is_refused_whether_or_not_it_is_there(
     )
 
 
+def _verdicts(*queues: str) -> dict[str, Any]:
+    entry = {'claim_id': 'x', 'id': 'y', 'verdict': 'delete'}
+    return {'verdicts': [{**entry, 'queue': queue} for queue in queues]}
+
+
 @pytest.mark.parametrize(
     ('method', 'target', 'body'),
     [
         ('POST', '/v2/claims', {'queues': [{'name': 'jobs-1'}, {'name': 'jobs'}]}),
         ('GET', '/v2/messages?queue=jobs-1&queue=jobs', None),
+        ('POST', '/v2/verdicts', _verdicts('jobs-1', 'jobs')),
         ('PATCH', '/v2/queues/jobs-1', [_add('_dead_letter_queue', 'jobs')]),
         ('PUT', '/v2/queues/jobs-3', {'_dead_letter_queue': 'jobs', '_max_claim_count': 1}),
     ],

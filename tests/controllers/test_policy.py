@@ -118,6 +118,9 @@ def test_each_verdict_is_an_action_of_its_own(roles: Roles, verdict: str) -> Non
     may = roles.that_may('POST', f'{QUEUE}/claims/c/verdicts', body)
 
     assert may == (WRITERS if verdict == 'kick' else CONSUMERS)
+    for entry in body['verdicts']:
+        entry.update(queue='jobs', claim_id='c')
+    assert roles.that_may('POST', '/v2/verdicts', body) == may
 
 
 def test_nothing_is_done_by_verdicts_of_which_one_is_not_allowed(

@@ -59,7 +59,7 @@ def parameters_of(queue):
         **{'claim_id': str(uuid4()), 'ttl': 60, 'grace': 60, 'limit': 10},
         **{'after': -1, 'excluding_client': CLIENT, 'id': 1, 'ids': [1, 2, 3]},
         **{'verdicts': ['touch'], 'seconds': [60], 'graces': [60], 'reasons': [None]},
-        **{'is_claimless': False, 'batch_size': 1000},
+        **{'is_claimless': False, 'batch_size': 1000, 'claim_ids': [str(uuid4())]},
         **{'known': [1] * 3, 'fresh_marks': [0] * 3, 'held_mark_ids': [0] * 3, 'horizons': [0] * 3},
         **{name: ','.join(['-infinity'] * 3) for name in ('held_marks', 'times')},
         'ahead': 1.2,
@@ -178,7 +178,9 @@ def test_a_list_of_parked_messages_walks_those_alone(queue, statistics):
 
 
 @pytest.mark.parametrize(
-    'statement', [VERDICTS._GIVE, VERDICTS._HEARTBEAT], ids=['give', 'heartbeat']
+    'statement',
+    [VERDICTS._GIVE, VERDICTS._GIVE_BY_CLAIMS, VERDICTS._HEARTBEAT],
+    ids=['give', 'give by claims', 'heartbeat'],
 )
 def test_verdicts_find_by_id_and_change_by_place(queue, statistics, statement):
     claim, *messages = statement.split(';')

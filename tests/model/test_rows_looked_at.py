@@ -174,7 +174,7 @@ _LOOKED_AT = ('Actual Rows', 'Rows Removed by Filter', 'Rows Removed by Index Re
 def test_a_statement_looks_at_few_rows_whatever_the_statistics_say(full_queue):
     parameters = {
         **parameters_of(full_queue),
-        **{'claim_id': CLAIM, 'ids': list(range(1, 11)), 'batch_size': 20},
+        **{'claim_id': CLAIM, 'claim_ids': [CLAIM], 'ids': list(range(1, 11)), 'batch_size': 20},
         **{'client_id': CLIENT, 'ttls': [60], 'bodies': ['1'], 'delays': [0]},
         **{
             'metadata': '{}',
@@ -193,7 +193,7 @@ def test_a_statement_looks_at_few_rows_whatever_the_statistics_say(full_queue):
         if name in COUNTS_ALL:
             continue
         given = dict(parameters)
-        if 'uuid[]' in statement:
+        if '%(ids)s::uuid[]' in statement:
             given['ids'] = [str(UUID(int=n)) for n in range(1, 11)]
         if '::uuid)' in statement and name.startswith('janitor'):
             given['id'] = str(UUID(int=0))

@@ -46,6 +46,7 @@ PURPOSES = {
     'stats': 'Counts the messages of a queue.',
     'token': 'What a token says of who shows it, unless a process remembers that.',
     'verdicts': 'Carries out verdicts on messages, one by one.',
+    'verdicts_by_claims': 'The same with messages of several claims of a queue.',
 }
 
 

@@ -7,6 +7,7 @@ no queue, ``{full}`` for a queue that nobody has emptied yet.
 
 import json
 from typing import Any, NamedTuple
+from uuid import uuid4
 
 from marconi_api.controllers.openstack.v2.queues import PATCH_TYPE
 from marconi_api.model import MOST_IN_A_POST
@@ -200,6 +201,19 @@ _V2: Table = {
             '/claims',
             json.dumps({'queues': [{'name': name, 'weight': 1000} for name in _MANY], 'limit': 20}),
         ),
+    ],
+    ('POST', '/v2/verdicts'): [
+        Costly(
+            '/verdicts',
+            json.dumps(
+                {
+                    'verdicts': [
+                        {**verdict, 'queue': _MANY[place % len(_MANY)], 'claim_id': str(uuid4())}
+                        for place, verdict in enumerate(_VERDICTS)
+                    ]
+                }
+            ),
+        )
     ],
     ('GET', '/v2/messages'): [
         Costly(f'/messages?queue={",".join(_MANY)}&limit=20&echo=true&state={state}')

@@ -88,6 +88,7 @@ V2: Mapping[str, Names] = {
     f'POST {_MESSAGE}/kick': ('messages:kick',),
     f'POST {_QUEUE}/kick': ('messages:kick',),
     'POST /claims': ('claims:create',),
+    'POST /verdicts': ('claims:update',),
     'GET /messages': ('messages:get_all',),
     'GET /tokens': ('tokens:get_all',),
     'POST /tokens': ('tokens:create',),

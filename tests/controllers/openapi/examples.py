@@ -259,6 +259,17 @@ V2: Table = {
         400: Example(body={'queues': []}),
         **_under_the_key({'queues': [{'name': 'jobs'}]}),
     },
+    ('POST', '/v2/verdicts'): {
+        200: Example(
+            body={
+                'verdicts': [
+                    {'queue': 'jobs', 'claim_id': '{claim}', 'id': '{held}', 'verdict': 'delete'},
+                    {'queue': 'none', 'claim_id': 'x', 'id': 'y', 'verdict': 'release', 'delay': 5},
+                ]
+            }
+        ),
+        400: Example(body={'verdicts': [{'queue': 'jobs', 'id': 'x', 'verdict': 'delete'}]}),
+    },
     ('GET', '/v2/messages'): {
         200: Example('queue=jobs&queue=none:1&limit=5&echo=true&state=claimed'),
         400: PLAIN,

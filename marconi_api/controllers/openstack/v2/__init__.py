@@ -32,6 +32,7 @@ from marconi_api.controllers.openstack.v2.verdicts import (
     KickAllController,
     KickController,
     MessageVerdictController,
+    VerdictsAcrossQueuesController,
     VerdictsController,
 )
 from marconi_api.wire.doors import Door
@@ -81,6 +82,7 @@ RESOURCES = {
     f'{PREFIX}/queues/{{queue}}/messages/{{message}}/kick': KickController(PREFIX),
     f'{PREFIX}/queues/{{queue}}/kick': KickAllController(PREFIX),
     f'{PREFIX}/claims': ClaimsAcrossQueuesController(PREFIX),
+    f'{PREFIX}/verdicts': VerdictsAcrossQueuesController(PREFIX),
     f'{PREFIX}/messages': MessagesOfQueuesController(PREFIX),
     f'{PREFIX}/tokens': TokensController(PREFIX),
     f'{PREFIX}/tokens/{{token}}': TokenController(PREFIX),

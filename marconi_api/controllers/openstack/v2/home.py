@@ -39,6 +39,7 @@ class HomeController(v1_1.HomeController):
             'rel/message_kick': relation(f'{message}/kick', _MESSAGE, 'POST'),
             'rel/queue_kick': relation(f'{queue}/kick', _QUEUE, 'POST'),
             'rel/claim_across_queues': relation(f'{self.prefix}/claims', {}, 'POST'),
+            'rel/verdicts_across_queues': relation(f'{self.prefix}/verdicts', {}, 'POST'),
             'rel/messages_of_queues': relation(
                 f'{self.prefix}/messages{{?queue,limit,echo,state}}', several, 'GET'
             ),

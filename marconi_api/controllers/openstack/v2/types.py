@@ -119,6 +119,19 @@ class NewVerdicts(Document):
     verdicts = wtypes.wsattr(ListOf(NewVerdict, at_least=1), mandatory=True)
 
 
+class NewVerdictInQueue(NewVerdict):
+    """A verdict that says in which queue its message is, and which claim holds that."""
+
+    queue = wtypes.wsattr(string, mandatory=True)
+    claim_id = wtypes.wsattr(string, mandatory=True)
+
+
+class NewVerdictsAcrossQueues(Document):
+    """Verdicts on messages of several queues and claims, one a message."""
+
+    verdicts = wtypes.wsattr(ListOf(NewVerdictInQueue, at_least=1), mandatory=True)
+
+
 class NewRelease(Document):
     """How a message goes back to the queue: at once, or after ``delay`` seconds."""
 
@@ -168,6 +181,19 @@ class VerdictOutcomes(Document):
     """What became of each verdict, in the order in which they were given."""
 
     verdicts = wtypes.wsattr([VerdictOutcome], mandatory=True)
+
+
+class VerdictOutcomeInQueue(VerdictOutcome):
+    """What became of a verdict, with the queue and the claim that it named."""
+
+    queue = wtypes.wsattr(string, mandatory=True)
+    claim_id = wtypes.wsattr(string, mandatory=True)
+
+
+class VerdictOutcomesAcrossQueues(Document):
+    """What became of each verdict, in the order in which they were given."""
+
+    verdicts = wtypes.wsattr([VerdictOutcomeInQueue], mandatory=True)
 
 
 class Kicked(Document):

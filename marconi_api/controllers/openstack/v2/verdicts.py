@@ -1,9 +1,10 @@
-"""What becomes of the messages of a claim: of many in one request, or of one."""
+"""What becomes of the messages of claims: of many in one request, or of one."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from marconi_api import limits, model, policy
+from marconi_api.controllers.access.queues import queue_named
 from marconi_api.controllers.openstack.v1_1.controller import Controller
 from marconi_api.controllers.openstack.v1_1.types import ClaimRenewal, NewClaim
 from marconi_api.controllers.openstack.v2.types import (
@@ -13,12 +14,15 @@ from marconi_api.controllers.openstack.v2.types import (
     NewRelease,
     NewVerdict,
     NewVerdicts,
+    NewVerdictsAcrossQueues,
     VerdictOutcomes,
+    VerdictOutcomesAcrossQueues,
 )
 from marconi_api.errors import (
     ClaimCannotChange,
     ClaimedCannotChange,
     ClaimNotFound,
+    InvalidQueueName,
     InvalidRequest,
     MarconiError,
     MessageIsNotParked,
@@ -39,17 +43,21 @@ def _verdict(sent: NewVerdict) -> Verdict:
     return verdict
 
 
+def _permit(request: Request, verdicts: Sequence[Verdict]) -> None:
+    """Let those who may give all of the verdicts do so."""
+    policy.permit(request.identity.roles, {f'messages:{verdict.verdict}' for verdict in verdicts})
+
+
 def _document(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    return {'verdicts': [_entry(outcome) for outcome in outcomes]}
+
+
+def _entry(outcome: Outcome) -> dict[str, str]:
     return {
-        'verdicts': [
-            {
-                'id': outcome.message,
-                'verdict': outcome.verdict,
-                'result': outcome.result,
-                'state': outcome.state,
-            }
-            for outcome in outcomes
-        ]
+        'id': outcome.message,
+        'verdict': outcome.verdict,
+        'result': outcome.result,
+        'state': outcome.state,
     }
 
 
@@ -63,10 +71,38 @@ class VerdictsController(Controller):
         if len({sent.id for sent in body.verdicts}) < len(body.verdicts):
             raise InvalidRequest('Each message may have one verdict only: name it once.')
         verdicts = [_verdict(sent) for sent in body.verdicts]
-        policy.permit(
-            request.identity.roles, {f'messages:{verdict.verdict}' for verdict in verdicts}
-        )
+        _permit(request, verdicts)
         return json_reply(_document(model.store.verdicts.give(queue, claim, verdicts)))
+
+
+class VerdictsAcrossQueuesController(Controller):
+    """``/v2/verdicts``."""
+
+    @expose(
+        body=NewVerdictsAcrossQueues,
+        replies={200: Content(VerdictOutcomesAcrossQueues)},
+        raises=(InvalidQueueName,),
+    )
+    def post(self, request: Request, body: NewVerdictsAcrossQueues) -> Reply:
+        """Do the same with messages of several queues and claims, queue by queue."""
+        sent = body.verdicts
+        limits.in_force.verdicts.check('The number of verdicts', len(sent))
+        names = {one.queue for one in sent}
+        limits.in_force.queues_in_request.check('The number of queues', len(names))
+        queues = {name: queue_named(request, name) for name in names}
+        if len({(one.queue, one.id) for one in sent}) < len(sent):
+            raise InvalidRequest('Each message may have one verdict only: name it once.')
+        given = [(queues[one.queue], one.claim_id, _verdict(one)) for one in sent]
+        _permit(request, [verdict for _, _, verdict in given])
+        outcomes = model.store.verdicts.give_across(given)
+        return json_reply(
+            {
+                'verdicts': [
+                    {'queue': one.queue, 'claim_id': one.claim_id, **_entry(outcome)}
+                    for one, outcome in zip(sent, outcomes, strict=True)
+                ]
+            }
+        )
 
 
 class HeartbeatController(Controller):
