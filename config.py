@@ -176,6 +176,22 @@ limits = {
     'max_project_length': 256,
     # Seconds for which a request with an Idempotency-Key is remembered.
     'idempotency_window': 86400,
+    # Subscriptions on a page: if the client names no limit, and at most.
+    'default_subscription_paging': 10,
+    'max_subscriptions_per_page': 20,
+    # The ttl of a subscription in seconds: at least, at most, and if the client sends none.
+    'min_subscription_ttl': 60,
+    'max_subscription_ttl': 1000000000,
+    'default_subscription_ttl': 3600,
+    # Subscriptions to one queue, at most: each is a row more in every post to it.
+    'max_subscriptions_per_queue': 100,
+    # Headers that a subscription may add to what is sent to its webhook, at most, and their bytes.
+    'max_post_headers': 20,
+    'max_post_headers_size': 4096,
+    # Queues that may get copies of one post, at most, over all steps from queue to queue.
+    'max_fan_out': 100,
+    # Seconds for which a delivery that failed for good is kept, so that it can be sent again.
+    'failed_delivery_retention': 1209600,
 }
 
 signed_urls = {

@@ -149,6 +149,40 @@ class ClaimNotFound(NotFound):
         super().__init__(f'Claim {claim} does not exist in queue {queue}{_in_project(project)}.')
 
 
+class SubscriptionNotFound(NotFound):
+    """No such subscription, or no longer."""
+
+    def __init__(self, subscription: str, queue: str, project: str) -> None:
+        super().__init__(
+            f'Subscription {subscription[:80]} does not exist in queue {queue}{_in_project(project)}.'
+        )
+
+
+class SubscriptionExists(MarconiError):
+    """The queue has a subscription of this subscriber; nothing was changed."""
+
+    status = 409
+    title = 'Resource conflict'
+
+    def __init__(self, subscriber: str, queue: str) -> None:
+        super().__init__(
+            f'{subscriber} is subscribed to queue {queue} already: change that subscription, or '
+            'delete it first.'
+        )
+
+
+class SubscriptionCycle(MarconiError):
+    """Copies of a message would return to the queue from which they came."""
+
+    status = 400
+    title = 'Invalid API request'
+
+    def __init__(self, chain: Sequence[str]) -> None:
+        super().__init__(
+            f'The subscriptions would lead in a circle: {" -> ".join(chain)}. Name another queue.'
+        )
+
+
 class TokenNotFound(NotFound):
     """No such token in the project."""
 

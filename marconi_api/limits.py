@@ -90,6 +90,16 @@ class Limits:
     max_queue_name_length: int
     max_project_length: int
     idempotency_window: int
+    default_subscription_paging: int
+    max_subscriptions_per_page: int
+    min_subscription_ttl: int
+    max_subscription_ttl: int
+    default_subscription_ttl: int
+    max_subscriptions_per_queue: int
+    max_post_headers: int
+    max_post_headers_size: int
+    max_fan_out: int
+    failed_delivery_retention: int
 
     @classmethod
     def from_config(cls, section: Mapping[str, int]) -> 'Limits':
@@ -183,6 +193,18 @@ class Limits:
         """Messages that are kicked at once; all if the client does not say."""
         return Range(1, MOST_IN_A_COLUMN)
 
+    @cached_property
+    def subscription_page(self) -> Range:
+        """Subscriptions on a page."""
+        return Range(1, self.max_subscriptions_per_page, self.default_subscription_paging)
+
+    @cached_property
+    def subscription_ttl(self) -> Range:
+        """Seconds that a subscription lives."""
+        return Range(
+            self.min_subscription_ttl, self.max_subscription_ttl, self.default_subscription_ttl
+        )
+
     def check_park_reason(self, reason: str) -> None:
         """A reason is a remark, not a document; PostgreSQL's text holds no NUL."""
         if len(reason) > self.max_park_reason or '\0' in reason:
@@ -215,6 +237,10 @@ class Limits:
     def queues_on_page(self, limit: int | None) -> int:
         """How many queues a page holds, given the client's ``limit`` or none."""
         return self.queue_page.asked_or_default('limit', limit)
+
+    def subscriptions_on_page(self, limit: int | None) -> int:
+        """How many subscriptions a page holds, given the client's ``limit`` or none."""
+        return self.subscription_page.asked_or_default('limit', limit)
 
     def messages_on_page(self, limit: int | None) -> int:
         """How many messages a page holds, given the client's ``limit`` or none."""
@@ -291,6 +317,16 @@ IN_ORDER: tuple[tuple[str | int, ...], ...] = (
     (1, 'max_queue_name_length', MOST_IN_A_NAME),
     (1, 'max_project_length', MOST_IN_A_PROJECT),
     (1, 'idempotency_window', _LONGEST),
+    (1, 'default_subscription_paging', 'max_subscriptions_per_page'),
+    (
+        *(1, 'min_subscription_ttl', 'default_subscription_ttl'),
+        *('max_subscription_ttl', _LONGEST),
+    ),
+    ('max_subscriptions_per_queue',),
+    ('max_post_headers',),
+    ('max_post_headers_size',),
+    ('max_fan_out',),
+    (1, 'failed_delivery_retention', _LONGEST),
 )
 
 

@@ -75,6 +75,7 @@ LONGEST_FIRST = (
 TABLES = (
     *('queues', 'messages', 'message_states', 'claims', 'idempotency_keys'),
     *('tokens', 'project_limits'),
+    *('subscriptions', 'subscription_owners', 'deliveries', 'delivery_attempts'),
 )
 
 TRUNCATE_ALL = f'TRUNCATE {", ".join(TABLES)}'

@@ -34,6 +34,7 @@ from marconi_api.model.queue_filter import QueueFilter
 from marconi_api.model.queues import MessageSummary, Queue, Queues, Stats
 from marconi_api.model.quotas import SETTINGS, Quotas
 from marconi_api.model.readiness import Readiness
+from marconi_api.model.subscriptions import Created, Subscription, Subscriptions
 from marconi_api.model.tokens import Tokens
 from marconi_api.model.verdicts import RESULTS, VERDICTS, Outcome, Verdict, Verdicts
 
@@ -47,6 +48,7 @@ __all__ = [
     'Claim',
     'ClaimSource',
     'ClaimedMessage',
+    'Created',
     'KnownAttributes',
     'Message',
     'MessageSummary',
@@ -61,6 +63,8 @@ __all__ = [
     'RequestKey',
     'Stats',
     'Store',
+    'Subscription',
+    'Subscriptions',
     'Unhealthy',
     'Verdict',
     'init_model',
@@ -84,6 +88,7 @@ class Store:
     claims: Claims
     verdicts: Verdicts
     readiness: Readiness
+    subscriptions: Subscriptions
     tokens: Tokens
     quotas: Quotas
     janitor: Janitor
@@ -93,7 +98,7 @@ class Store:
     def of(cls, config: Any) -> 'Store':
         """A store as it is set up; nothing is connected yet.
 
-        :param config: Pecan's configuration, of which ``database`` and ``janitor`` are used;
+        :param config: Pecan's configuration, of which ``database``, ``janitor`` and others are used;
             ``database.url`` must be set
         """
         database = Database(
@@ -121,6 +126,9 @@ class Store:
             claims=claims,
             verdicts=Verdicts(database, became_ready),
             readiness=Readiness(database, marks),
+            subscriptions=Subscriptions(
+                database, queues, quotas, config.eventing.require_confirmation
+            ),
             tokens=tokens,
             quotas=quotas,
             janitor=janitor,

@@ -15,6 +15,7 @@ from marconi_api.model.flows import DELETED, EXPIRED, LAPSED, flows
 from marconi_api.model.idempotency import REMOVE_EXPIRED
 from marconi_api.model.postgres.database import Database, Row
 from marconi_api.model.postgres.tables import RETIRED
+from marconi_api.model.queues import remove_retired
 from marconi_api.model.quiet_stretches import LONGEST, QuietStretches
 
 log = logging.getLogger(__name__)
@@ -202,7 +203,7 @@ _NEXT_QUEUE = """
     SELECT queue_id FROM queues WHERE queue_id > %(queue_id)s ORDER BY queue_id LIMIT 1"""
 
 # Queues whose deletion was broken off after its first step.
-_REMOVE_QUEUES = f'DELETE FROM queues WHERE floor = {RETIRED} RETURNING queue_id'
+_REMOVE_QUEUES = remove_retired()
 
 _BEFORE_ALL_CLAIMS = '00000000-0000-0000-0000-000000000000'
 

@@ -103,7 +103,7 @@ class Queues:
         return bool(self._database.rows(THE_QUEUE, queue.parameters, repeatable=True))
 
     def delete(self, queue: QueueKey) -> None:
-        """Remove a queue with its messages and claims; none that exists is no error.
+        """Remove a queue with its messages, claims and subscriptions; none that exists is no error.
 
         At once they are out of everybody's sight, also if the queue is made anew;
         The janitor removes their rows afterwards.
@@ -289,9 +289,24 @@ _COLLISION = """
 # makes the queue anew, or by the janitor.
 _RETIRE = f'UPDATE queues SET floor = {RETIRED} WHERE {IS_THE_QUEUE}'
 
-_DELETE_RETIRED = f"""
-    DELETE FROM queues WHERE queue_id = %(queue_id)s AND floor = {RETIRED}
+
+def remove_retired(condition: str = '') -> str:
+    """A statement that removes the rows of queues that are being deleted, and their subscriptions.
+
+    Whoever subscribes holds the row of the queue: so when it is retired, no others will come.
+    """
+    return f"""
+    WITH gone AS (
+        DELETE FROM queues WHERE floor = {RETIRED} {condition} RETURNING queue_id),
+    subscriptions_gone AS (
+        DELETE FROM subscriptions WHERE queue_id = ANY (ARRAY(SELECT queue_id FROM gone))),
+    owners_gone AS (
+        DELETE FROM subscription_owners WHERE queue_id = ANY (ARRAY(SELECT queue_id FROM gone)))
+    SELECT queue_id FROM gone
 """
+
+
+_DELETE_RETIRED = remove_retired('AND queue_id = %(queue_id)s')
 
 _LIST = f"""
     SELECT name, metadata FROM queues

@@ -193,6 +193,21 @@ class Quotas:
             if number >= most:
                 raise exceeded('quota.queues', most)
 
+    def admit_subscription(
+        self, project: str, run: Callable[[str, Mapping[str, Any]], list[Row]]
+    ) -> None:
+        """Let a project make one more subscription.
+
+        :param run: runs a statement in the transaction that makes it
+        :raises QuotaExceeded: if it has as many as it may have
+        """
+        most = self.limit(project, 'quota.subscriptions')
+        if most is not None:
+            given = {'project': project, 'most': most}
+            [(number,)] = run(_COUNT_SUBSCRIPTIONS, given)
+            if number >= most:
+                raise exceeded('quota.subscriptions', most)
+
     def _terms_of(self, project: str) -> _Terms:
         """What a project may do and have, by what was last read of it."""
         if time.monotonic() > self._overrides_until:
@@ -340,6 +355,14 @@ _RESET = 'DELETE FROM project_limits WHERE project = %(project)s AND setting = %
 _COUNT_QUEUES_OF_PROJECT = f"""
     SELECT count(*) FROM (
         SELECT FROM queues WHERE project = %(project)s AND floor < {RETIRED}
+         LIMIT %(most)s) AS counted
+"""
+
+_COUNT_SUBSCRIPTIONS = f"""
+    SELECT count(*) FROM (
+        SELECT FROM queues JOIN subscriptions USING (queue_id)
+         WHERE project = %(project)s AND floor < {RETIRED} AND has_subscribers
+           AND expires_at > now()
          LIMIT %(most)s) AS counted
 """
 

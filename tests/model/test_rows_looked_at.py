@@ -40,6 +40,8 @@ COUNTS_ALL = {
     'queues._COUNT_QUEUES',
     'queues._STATS',
     'queues._VOLUME',
+    # Deliveries, up to 10,000.
+    'subscriptions._LIST',
     # As much as is claimed or delayed.
     'messages._LOCK_CLAIMED',
     'messages._PURGE_UNCLAIMED',
@@ -87,8 +89,18 @@ def _shown(key):
     )
 
 
+#: What the statements about subscriptions take.
+A_SUBSCRIPTION = {
+    **{'subscriber': 'http://a/', 'target_id': 5, 'options': '{}', 'confirmed': True},
+    **{'secret': None, 'new_secret': None, 'confirmation': None, 'last': 2**62, 'most': 10},
+}
+
+
 def fill(sql, queue):
-    """Claimed, delayed, returned, parked and fresh messages, in this order."""
+    """Claimed, delayed, returned, parked and fresh messages, in this order.
+
+    The last ones are still to be delivered to a webhook, and there are other subscriptions.
+    """
     sql(
         f"""
         INSERT INTO queues VALUES (%(id)s, %(project)s, %(name)s, '{{}}', now(), 0);
@@ -107,7 +119,13 @@ def fill(sql, queue):
         INSERT INTO claims
         SELECT %(id)s, CASE n WHEN 0 THEN '{CLAIM}' ELSE lpad(n::text, 32, '0') END::uuid, now(),
                now() + '1 h', 60, ARRAY(SELECT generate_series(n * 10 + 1, n * 10 + 10)::bigint)
-          FROM generate_series(0, 99) AS n""".replace('%(id)s', str(queue.id))
+          FROM generate_series(0, 99) AS n;
+        INSERT INTO subscriptions
+        SELECT %(id)s, n, 'http://a/' || n, NULL, now(), 60, now() + '1 h', '{{}}', true
+          FROM generate_series(1, 5) AS n;
+        INSERT INTO subscription_owners SELECT %(id)s, n FROM generate_series(1, 5) AS n;
+        INSERT INTO deliveries SELECT %(id)s, 3, g, now() + '1 h'
+          FROM generate_series({COUNT - 5000}, {COUNT}) AS g""".replace('%(id)s', str(queue.id))
         .replace('%(project)s', f"'{queue.project}'")
         .replace('%(name)s', f"'{queue.name}'")
     )
@@ -201,6 +219,8 @@ def test_a_statement_looks_at_few_rows_whatever_the_statistics_say(full_queue):
             given['after'] = '-infinity'
         if name.startswith('tokens'):
             given |= A_TOKEN
+        if name.startswith('subscriptions'):
+            given |= A_SUBSCRIPTION
         if name.startswith('quotas'):
             given |= {'most': 10, 'setting': 'quota.bytes', 'value': 1}
         looked, plans = rows_looked_at(statement, given)

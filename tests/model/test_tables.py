@@ -8,6 +8,7 @@ import pytest
 from marconi_api.model.postgres.tables import QueueKey, claim_id, message_id, metadata, public_id
 
 DISTRIBUTED = ('messages', 'message_states', 'claims', 'queues')
+OF_SUBSCRIPTIONS = ('subscriptions', 'subscription_owners', 'deliveries', 'delivery_attempts')
 # Those that look over all queues by design: a project's list, the janitor's walk, and what an
 # administrator asks of all projects.
 OVER_ALL_QUEUES = {
@@ -22,10 +23,13 @@ OVER_ALL_QUEUES = {
     '_NEXT_QUEUE',
     '_LOOK_AT_MESSAGES',
     '_LOOK_AT_CLAIMS',
+    '_REMOVE_QUEUES',
+    '_WIDEST',
     # Over those of a project, and those that are waited for.
     '_COUNT_QUEUES_OF_PROJECT',
     '_COUNT_MESSAGES',
     '_COUNT_BYTES',
+    '_COUNT_SUBSCRIPTIONS',
     '_LOOK',
 }
 
@@ -42,6 +46,7 @@ _MODULES = (
     'quotas',
     'tokens',
     'idempotency',
+    'subscriptions',
 )
 
 
@@ -88,7 +93,7 @@ def test_what_is_no_id_of_a_claim_is_told_apart(text):
     assert claim_id(text) is None
 
 
-@pytest.mark.parametrize('table', DISTRIBUTED)
+@pytest.mark.parametrize('table', DISTRIBUTED + OF_SUBSCRIPTIONS)
 def test_every_key_holds_the_queue(table):
     columns = [column.name for column in metadata.tables[table].primary_key]
 

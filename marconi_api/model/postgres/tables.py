@@ -35,7 +35,7 @@ from sqlalchemy.dialects.postgresql import UUID as PostgresUuid
 metadata = MetaData()
 
 #: The migration that brings the database up to what is written here.
-REVISION = '0007'
+REVISION = '0008'
 
 #: The id of a fresh message, written so that none but the index of fresh ones gives its
 #: order: where all messages were fresh at the last ANALYZE, the planner would else take the
@@ -59,6 +59,8 @@ queues = Table(
     # A message with a lower id was purged, or belongs to a queue of this name that was
     # deleted before. RETIRED: the queue is being deleted.
     Column('floor', BigInteger, nullable=False),
+    # Subscriptions, or remains of some: deliveries, and bodies that were kept for them.
+    Column('has_subscribers', Boolean, nullable=False, server_default=text('false')),
     Index('queues_by_name', 'project', 'name'),
     # Those that are being deleted.
     Index(
@@ -213,6 +215,96 @@ project_limits = Table(
     Column('setting', _text_by_bytes, primary_key=True),
     # Null: as much as it likes.
     Column('value', BigInteger),
+)
+
+subscriptions = Table(
+    'subscriptions',
+    metadata,
+    # Read by each post to the queue: what changes often stands in subscription_owners.
+    Column('queue_id', BigInteger, primary_key=True, autoincrement=False),
+    # Microseconds since 1970 at which it was made.
+    Column('id', BigInteger, primary_key=True, autoincrement=False),
+    # A URL, or queue:NAME.
+    Column('subscriber', _text_by_bytes, nullable=False),
+    # The queue that gets copies; null: a webhook.
+    Column('target_id', BigInteger),
+    Column('created_at', _timestamp, nullable=False),
+    Column('ttl', Integer, nullable=False),
+    Column('expires_at', _timestamp, nullable=False),
+    # A JSON object as the client sent it, without its secret.
+    Column('options', Text, nullable=False, server_default=text("'{}'")),
+    # Else nothing is delivered.
+    Column('confirmed', Boolean, nullable=False),
+    # What signs deliveries; after a rotation both do.
+    Column('secret', Text),
+    Column('previous_secret', Text),
+    Column('rotated_at', _timestamp),
+    # Null: active.
+    Column('paused_at', _timestamp),
+    Column('reason', Text),
+    Index(
+        'subscriptions_targets',
+        'target_id',
+        postgresql_where=text('target_id IS NOT NULL'),
+    ),
+)
+
+subscription_owners = Table(
+    'subscription_owners',
+    metadata,
+    # Of each webhook one row, by the key of its subscription.
+    Column('queue_id', BigInteger, primary_key=True, autoincrement=False),
+    Column('id', BigInteger, primary_key=True, autoincrement=False),
+    # The process that delivers, and until when no other may.
+    Column('owner', PostgresUuid),
+    Column('owned_until', _timestamp, nullable=False, server_default=text("'-infinity'")),
+    Column('delivered', BigInteger, nullable=False, server_default=text('0')),
+    # Null: the last attempt succeeded, or there was none.
+    Column('failing_since', _timestamp),
+    # The Message_Type of a confirmation that is still to be sent.
+    Column('confirmation', Text),
+    Column('confirmation_due_at', _timestamp),
+    Column('confirmation_attempts', SmallInteger, nullable=False, server_default=text('0')),
+    postgresql_with={'fillfactor': 50},
+)
+
+deliveries = Table(
+    'deliveries',
+    metadata,
+    # A message that a webhook has not got yet. The body stays in messages, though the
+    # message may be gone from its queue.
+    Column('queue_id', BigInteger, primary_key=True, autoincrement=False),
+    Column('subscription_id', BigInteger, primary_key=True, autoincrement=False),
+    Column('message_id', BigInteger, primary_key=True, autoincrement=False),
+    # Of the message; of a delivery that failed, the end of the time for which it is kept.
+    Column('expires_at', _timestamp, nullable=False),
+    # Null: never tried. Infinity: failed for good.
+    Column('due_at', _timestamp),
+    Column('attempts', SmallInteger, nullable=False, server_default=text('0')),
+    Index(
+        'deliveries_due',
+        'queue_id',
+        'subscription_id',
+        'due_at',
+        postgresql_where=text('due_at IS NOT NULL'),
+    ),
+    postgresql_with={'autovacuum_vacuum_scale_factor': 0.02},
+)
+
+delivery_attempts = Table(
+    'delivery_attempts',
+    metadata,
+    # An attempt that failed; of each delivery the last ones.
+    Column('queue_id', BigInteger, primary_key=True, autoincrement=False),
+    Column('subscription_id', BigInteger, primary_key=True, autoincrement=False),
+    Column('message_id', BigInteger, primary_key=True, autoincrement=False),
+    Column('attempt', Integer, primary_key=True, autoincrement=False),
+    Column('attempted_at', _timestamp, nullable=False),
+    # Of the answer; null: there was none.
+    Column('status', SmallInteger),
+    # What went wrong, in a word.
+    Column('error', Text),
+    Column('milliseconds', Integer, nullable=False),
 )
 
 
