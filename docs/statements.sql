@@ -809,9 +809,7 @@ WITH the_queue AS MATERIALIZED (SELECT floor FROM queues WHERE queue_id = %(queu
        false)
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1 FOR KEY SHARE),
 numbered AS MATERIALIZED (
-    SELECT (pg_current_xact_id()::text::bigint + %(base)s) << 14 AS first_id,
-           floor
-      FROM the_queue),
+    SELECT (pg_current_xact_id()::text::bigint + %(base)s) << 14 AS first_id, floor FROM the_queue),
 transaction AS MATERIALIZED (
     SELECT first_id FROM numbered WHERE first_id >= floor),
 clock AS MATERIALIZED (
@@ -843,9 +841,7 @@ WITH the_queue AS MATERIALIZED (SELECT floor FROM queues WHERE queue_id = %(queu
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
    AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s FOR KEY SHARE),
 numbered AS MATERIALIZED (
-    SELECT (pg_current_xact_id()::text::bigint + %(base)s) << 14 AS first_id,
-           floor
-      FROM the_queue),
+    SELECT (pg_current_xact_id()::text::bigint + %(base)s) << 14 AS first_id, floor FROM the_queue),
 transaction AS MATERIALIZED (
     SELECT first_id FROM numbered WHERE first_id >= floor),
 clock AS MATERIALIZED (
@@ -876,9 +872,7 @@ WITH the_queue AS MATERIALIZED (SELECT floor FROM queues WHERE queue_id = %(queu
        false)
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1 FOR KEY SHARE),
 numbered AS MATERIALIZED (
-    SELECT (pg_current_xact_id()::text::bigint + %(base)s) << 14 AS first_id,
-           floor
-      FROM the_queue),
+    SELECT (pg_current_xact_id()::text::bigint + %(base)s) << 14 AS first_id, floor FROM the_queue),
 transaction AS MATERIALIZED (
     SELECT first_id FROM numbered WHERE first_id >= floor),
 remembered AS (
@@ -922,9 +916,7 @@ WITH the_queue AS MATERIALIZED (SELECT floor FROM queues WHERE queue_id = %(queu
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
    AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s FOR KEY SHARE),
 numbered AS MATERIALIZED (
-    SELECT (pg_current_xact_id()::text::bigint + %(base)s) << 14 AS first_id,
-           floor
-      FROM the_queue),
+    SELECT (pg_current_xact_id()::text::bigint + %(base)s) << 14 AS first_id, floor FROM the_queue),
 transaction AS MATERIALIZED (
     SELECT first_id FROM numbered WHERE first_id >= floor),
 remembered AS (
@@ -955,6 +947,49 @@ message AS (
     INSERT INTO messages (queue_id, id, created_at, body)
     SELECT %(queue_id)s, id, now(), body FROM posted)
 SELECT first_id, digest = %(key_digest)s::uuid, EXISTS (SELECT FROM mine) FROM remembered;
+
+
+-- marconi_post_one: Stores a message that is ready at once.
+WITH the_queue AS MATERIALIZED (SELECT floor FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+   AND floor < 9223372036854775807
+   AND 1 / EXISTS (
+       SELECT FROM id_epoch
+        WHERE only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
+       false)
+          AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1 FOR KEY SHARE),
+posted AS MATERIALIZED (
+    SELECT (pg_current_xact_id()::text::bigint + %(base)s) << 14 AS id FROM the_queue WHERE (pg_current_xact_id()::text::bigint + %(base)s) << 14 >= floor),
+state AS (
+    INSERT INTO message_states (queue_id, id, expires_at, client_id, ttl)
+    SELECT %(queue_id)s, id, now() + %(ttl)s * interval '1 second', %(client_id)s::uuid, %(ttl)s
+      FROM posted),
+message AS (
+    INSERT INTO messages (queue_id, id, created_at, body)
+    SELECT %(queue_id)s, id, now(), %(body)s FROM posted)
+SELECT id FROM posted;
+
+
+-- marconi_post_one_by_attributes: The same, as long as the metadata is what the process knows.
+WITH the_queue AS MATERIALIZED (SELECT floor FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+   AND floor < 9223372036854775807
+   AND 1 / EXISTS (
+       SELECT FROM id_epoch
+        WHERE only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
+       false)
+          AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
+   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s FOR KEY SHARE),
+posted AS MATERIALIZED (
+    SELECT (pg_current_xact_id()::text::bigint + %(base)s) << 14 AS id FROM the_queue WHERE (pg_current_xact_id()::text::bigint + %(base)s) << 14 >= floor),
+state AS (
+    INSERT INTO message_states (queue_id, id, expires_at, client_id, ttl)
+    SELECT %(queue_id)s, id, now() + %(ttl)s * interval '1 second', %(client_id)s::uuid, %(ttl)s
+      FROM posted),
+message AS (
+    INSERT INTO messages (queue_id, id, created_at, body)
+    SELECT %(queue_id)s, id, now(), %(body)s FROM posted)
+SELECT id FROM posted;
 
 
 -- marconi_release: Gives back what a claim still holds.

@@ -175,7 +175,9 @@ def test_what_a_listener_raises_does_not_reach_the_client(queue, post):
 
 
 _WRITES_HELD_UNTIL = re.compile(
-    r'UPDATE message_states(?:(?!WHERE|FROM).)*?held_until = |INSERT INTO message_states', re.DOTALL
+    r'UPDATE message_states(?:(?!WHERE|FROM).)*?held_until = '
+    r'|INSERT INTO message_states \([^)]*held_until',
+    re.DOTALL,
 )
 
 

@@ -34,6 +34,25 @@ def test_a_post_is_one_round_trip(queue, monkeypatch):
     assert len(statements) == 1
 
 
+def test_a_message_alone_is_stored_like_one_among_others(queue, sql):
+    alone, *_ = model.store.messages.post(queue, CLIENT, new_messages(1, ttl=60))
+    among_others, *_ = model.store.messages.post(queue, CLIENT, new_messages(2, ttl=60))
+
+    rows = sql(
+        """SELECT id, held_until, claim_id, claim_count, park_reason, moved_in, client_id::text, ttl,
+                  expires_at - created_at, body
+             FROM message_states JOIN messages USING (queue_id, id) ORDER BY id LIMIT 2"""
+    )
+    assert [f'{row[0]:016x}' for row in rows] == [alone, among_others]
+    assert rows[0][1:] == rows[1][1:]
+
+
+def test_a_message_alone_may_be_delayed(queue, claim):
+    model.store.messages.post(queue, CLIENT, [NewMessage('1', 60, 30)])
+
+    assert claim() is None
+
+
 def test_posting_to_a_queue_that_does_not_exist_stores_nothing(app, sql):
     with pytest.raises(QueueNotFound):
         model.store.messages.post(QueueKey.of('project', 'missing'), CLIENT, new_messages(ttl=60))

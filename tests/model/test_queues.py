@@ -20,7 +20,7 @@ from marconi_api.errors import (
 from marconi_api.model import QueueFilter, QueueKey
 from tests.model.conftest import CLIENT, ids, new_messages
 
-POST = importlib.import_module('marconi_api.model.messages')._POST
+MESSAGES = importlib.import_module('marconi_api.model.messages')
 QUEUES = importlib.import_module('marconi_api.model.queues')
 
 
@@ -32,6 +32,7 @@ def parameters_of_a_post(queue):
         'ttls': [60],
         'bodies': ['1'],
         'delays': [0],
+        **{'ttl': 60, 'body': '1'},
     }
 
 
@@ -126,10 +127,11 @@ def test_a_queue_made_anew_takes_new_messages(queue, post, claim):
     assert ids(claim()) == posted
 
 
-def test_deleting_waits_for_a_post_that_is_under_way(queue, session):
+@pytest.mark.parametrize('statement', ['_POST', '_POST_ONE'])
+def test_deleting_waits_for_a_post_that_is_under_way(queue, session, statement):
     """So that no message can slip into the queue that is made next."""
     slow = session()
-    slow.execute(POST, parameters_of_a_post(queue))
+    slow.execute(getattr(MESSAGES, statement), parameters_of_a_post(queue))
     deleted = threading.Event()
 
     def delete():
@@ -149,7 +151,7 @@ def test_deleting_waits_for_a_post_that_is_under_way(queue, session):
 def test_deleting_does_not_wait_for_posts_that_come_after_it(queue, session):
     """In a crowd there is always a post under way; a delete must not wait for them all."""
     slow = session()
-    slow.execute(POST, parameters_of_a_post(queue))
+    slow.execute(MESSAGES._POST, parameters_of_a_post(queue))
 
     with ThreadPoolExecutor(1) as pool:
         deleting = pool.submit(model.store.queues.delete, queue)

@@ -38,6 +38,8 @@ PURPOSES = {
     'metadata': "A queue's metadata, from which a process learns the queue's attributes.",
     'pop': 'Takes messages for good.',
     'post': 'Stores messages, all or none.',
+    'post_one': 'Stores a message that is ready at once.',
+    'post_one_by_attributes': 'The same, as long as the metadata is what the process knows.',
     'post_by_attributes': 'The same, as long as the metadata is what the process knows.',
     'post_once': 'Stores messages under an Idempotency-Key, unless they were stored before.',
     'post_once_by_attributes': 'The same, as long as the metadata is what the process knows.',
