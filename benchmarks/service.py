@@ -23,13 +23,18 @@ from marconi_api.processes.embedded.cluster import running_url
 class Service:
     """A running service on a free port, and the PostgreSQL that it started."""
 
-    def __init__(self, data_dir: Path, **environment: str) -> None:
+    def __init__(self, data_dir: Path, checkout: Path | None = None, **environment: str) -> None:
+        """Start it.
+
+        :param checkout: whose service it is, with an environment of its own; else this one's
+        """
         clean = {name: value for name, value in os.environ.items() if 'MARCONI' not in name}
         # What it says at its end is of no interest.
         self._said = tempfile.TemporaryFile('w+')  # noqa: SIM115 - closed by stop
         started = time.monotonic()
         self.process = subprocess.Popen(
-            [sys.executable, '-m', 'marconi_api.commands', 'serve'],
+            [*_program(checkout), 'serve'],
+            cwd=checkout,
             env=clean | {'PORT': '0', 'HOST': '', 'MARCONI_DATA_DIR': str(data_dir)} | environment,
             stdout=subprocess.PIPE,
             stderr=self._said,
@@ -39,7 +44,7 @@ class Service:
         # It says so once it has answered a request.
         ready = self.process.stdout.readline()
         self.start_seconds = time.monotonic() - started
-        url = running_url(data_dir)
+        url = running_url(data_dir) if checkout is None else _running_url_of(checkout, data_dir)
         if url is None:
             self.process.wait()
             self._said.seek(0)
@@ -92,6 +97,31 @@ class Service:
         self.process.terminate()
         self.process.communicate()
         self._said.close()
+
+
+def _program(checkout: Path | None) -> list[str]:
+    if checkout is None:
+        return [sys.executable, '-m', 'marconi_api.commands']
+    return [str(checkout / '.venv' / 'bin' / 'marconi')]
+
+
+# In any commit: the modules in which the code that knows the database of a directory has lived.
+_RUNNING_URL = """
+import importlib, pathlib, sys
+for name in ('processes.embedded.cluster', 'embedded'):
+    try:
+        module = importlib.import_module(f'marconi_api.{name}')
+    except ImportError:
+        continue
+    print(module.running_url(pathlib.Path(sys.argv[1])) or '')
+    break
+"""
+
+
+def _running_url_of(checkout: Path, data_dir: Path) -> str | None:
+    command = [checkout / '.venv' / 'bin' / 'python', '-c', _RUNNING_URL, data_dir]
+    done = subprocess.run(command, cwd=checkout, capture_output=True, text=True, check=True)
+    return done.stdout.strip() or None
 
 
 @contextlib.contextmanager
