@@ -58,10 +58,10 @@ claim AS (
            array_agg(id ORDER BY id)
       FROM taken HAVING count(*) > 0)
 SELECT * FROM (
-    SELECT taken.id AS id, taken.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, taken.claim_count AS claim_count, NULL::bigint[] AS sight FROM taken, LATERAL (SELECT created_at, body FROM messages
+    SELECT taken.id AS id, taken.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, taken.claim_count AS claim_count, message.traceparent AS traceparent, NULL::bigint[] AS sight FROM taken, LATERAL (SELECT created_at, body, traceparent FROM messages
                       WHERE queue_id = %(queue_id)s AND id = taken.id LIMIT 1) AS message
      UNION ALL
-    SELECT NULL, NULL, NULL, NULL, NULL,
+    SELECT NULL, NULL, NULL, NULL, NULL, NULL,
            ARRAY[EXISTS (SELECT FROM the_queue)::int,
            coalesce(
            (SELECT id FROM fresh_ones WHERE is_ready LIMIT 1),
@@ -138,10 +138,10 @@ remembered AS (
            %(claim_id)s::uuid, now() + %(key_window)s * interval '1 second'
       FROM taken HAVING count(*) > 0)
 SELECT * FROM (
-    SELECT taken.id AS id, taken.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, taken.claim_count AS claim_count, NULL::bigint[] AS sight FROM taken, LATERAL (SELECT created_at, body FROM messages
+    SELECT taken.id AS id, taken.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, taken.claim_count AS claim_count, message.traceparent AS traceparent, NULL::bigint[] AS sight FROM taken, LATERAL (SELECT created_at, body, traceparent FROM messages
                       WHERE queue_id = %(queue_id)s AND id = taken.id LIMIT 1) AS message
      UNION ALL
-    SELECT NULL, NULL, NULL, NULL, NULL,
+    SELECT NULL, NULL, NULL, NULL, NULL, NULL,
            ARRAY[EXISTS (SELECT FROM the_queue)::int,
            coalesce(
            (SELECT id FROM fresh_ones WHERE is_ready LIMIT 1),
@@ -229,7 +229,7 @@ gone AS (
 gone_body AS (
     DELETE FROM messages
      WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM gone))
- RETURNING id, created_at, body),
+ RETURNING id, created_at, body, traceparent),
 moved AS (
     INSERT INTO message_states
            (queue_id, id, held_until, expires_at, client_id, ttl, moved_in)
@@ -239,8 +239,8 @@ moved AS (
       FROM gone, move
  RETURNING id),
 moved_body AS (
-    INSERT INTO messages (queue_id, id, created_at, body)
-    SELECT %(target_id)s, id, created_at, body FROM gone_body),
+    INSERT INTO messages (queue_id, id, created_at, body, traceparent)
+    SELECT %(target_id)s, id, created_at, body, traceparent FROM gone_body),
 parked AS (
     UPDATE message_states
        SET held_until = 'infinity', expires_at = 'infinity', claim_id = NULL, park_reason = %(park_reason)s
@@ -269,10 +269,10 @@ remembered AS (
            %(claim_id)s::uuid, now() + %(key_window)s * interval '1 second'
       FROM taken HAVING count(*) > 0)
 SELECT * FROM (
-    SELECT taken.id AS id, taken.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, taken.claim_count AS claim_count, NULL::bigint[] AS sight FROM taken, LATERAL (SELECT created_at, body FROM messages
+    SELECT taken.id AS id, taken.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, taken.claim_count AS claim_count, message.traceparent AS traceparent, NULL::bigint[] AS sight FROM taken, LATERAL (SELECT created_at, body, traceparent FROM messages
                       WHERE queue_id = %(queue_id)s AND id = taken.id LIMIT 1) AS message
      UNION ALL
-    SELECT NULL, NULL, NULL, NULL, NULL,
+    SELECT NULL, NULL, NULL, NULL, NULL, NULL,
            ARRAY[EXISTS (SELECT FROM the_queue)::int,
            coalesce(
            (SELECT id FROM fresh_ones WHERE is_ready LIMIT 1),
@@ -362,7 +362,7 @@ gone AS (
 gone_body AS (
     DELETE FROM messages
      WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM gone))
- RETURNING id, created_at, body),
+ RETURNING id, created_at, body, traceparent),
 moved AS (
     INSERT INTO message_states
            (queue_id, id, held_until, expires_at, client_id, ttl, moved_in)
@@ -372,8 +372,8 @@ moved AS (
       FROM gone, move
  RETURNING id),
 moved_body AS (
-    INSERT INTO messages (queue_id, id, created_at, body)
-    SELECT %(target_id)s, id, created_at, body FROM gone_body),
+    INSERT INTO messages (queue_id, id, created_at, body, traceparent)
+    SELECT %(target_id)s, id, created_at, body, traceparent FROM gone_body),
 parked AS (
     UPDATE message_states
        SET held_until = 'infinity', expires_at = 'infinity', claim_id = NULL, park_reason = %(park_reason)s
@@ -395,10 +395,10 @@ claim AS (
            array_agg(id ORDER BY id)
       FROM taken HAVING count(*) > 0)
 SELECT * FROM (
-    SELECT taken.id AS id, taken.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, taken.claim_count AS claim_count, NULL::bigint[] AS sight FROM taken, LATERAL (SELECT created_at, body FROM messages
+    SELECT taken.id AS id, taken.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, taken.claim_count AS claim_count, message.traceparent AS traceparent, NULL::bigint[] AS sight FROM taken, LATERAL (SELECT created_at, body, traceparent FROM messages
                       WHERE queue_id = %(queue_id)s AND id = taken.id LIMIT 1) AS message
      UNION ALL
-    SELECT NULL, NULL, NULL, NULL, NULL,
+    SELECT NULL, NULL, NULL, NULL, NULL, NULL,
            ARRAY[EXISTS (SELECT FROM the_queue)::int,
            coalesce(
            (SELECT id FROM fresh_ones WHERE is_ready LIMIT 1),
@@ -429,7 +429,7 @@ gone AS (
  RETURNING id),
 body AS (
     DELETE FROM messages
-     WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM gone)))
+     WHERE queue_id = %(queue_id)s AND id = (SELECT id FROM gone))
 SELECT EXISTS (SELECT FROM gone), was_claimed, was_held_by_claim FROM seen;
 
 
@@ -458,7 +458,7 @@ gone AS (
  RETURNING id),
 body AS (
     DELETE FROM messages
-     WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM gone)))
+     WHERE queue_id = %(queue_id)s AND id = (SELECT id FROM gone))
 SELECT EXISTS (SELECT FROM gone), was_claimed, was_held_by_claim FROM seen;
 
 
@@ -472,9 +472,9 @@ held AS MATERIALIZED (SELECT id, ttl, claim_count FROM message_states WHERE
    queue_id = %(queue_id)s AND id = ANY ((SELECT message_ids FROM claim)::bigint[])
    AND claim_id = %(claim_id)s::uuid AND (claim_id IS NOT NULL AND coalesce(held_until > now(), false)) AND expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue))
 SELECT held.id, held.ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint, message.body, held.claim_count,
-       claim.ttl, floor(greatest(0, date_part('epoch', now() - claim.started_at)))::bigint
+       message.traceparent, claim.ttl, floor(greatest(0, date_part('epoch', now() - claim.started_at)))::bigint
   FROM claim, held,
-       LATERAL (SELECT created_at, body FROM messages
+       LATERAL (SELECT created_at, body, traceparent FROM messages
                       WHERE queue_id = %(queue_id)s AND id = held.id LIMIT 1) AS message
  ORDER BY held.id;
 
@@ -487,7 +487,7 @@ page AS MATERIALIZED (
      WHERE queue_id = %(queue_id)s AND id = ANY(%(ids)s::bigint[]) AND expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue))
 SELECT page.id, page.ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint, message.body, page.claim
   FROM page
-       LEFT JOIN LATERAL (SELECT created_at, body FROM messages
+       LEFT JOIN LATERAL (SELECT created_at, body, traceparent FROM messages
                       WHERE queue_id = %(queue_id)s AND id = page.id LIMIT 1) AS message ON true ORDER BY id;
 
 
@@ -647,7 +647,7 @@ SELECT page.id, page.ttl, floor(greatest(0, date_part('epoch', now() - message.c
      UNION ALL
     (SELECT -1, NULL, NULL FROM returned OFFSET 1000 LIMIT 1)
      ORDER BY id LIMIT %(limit)s) AS page
-       LEFT JOIN LATERAL (SELECT created_at, body FROM messages
+       LEFT JOIN LATERAL (SELECT created_at, body, traceparent FROM messages
                       WHERE queue_id = %(queue_id)s AND id = page.id LIMIT 1) AS message ON true;
 
 
@@ -671,7 +671,7 @@ page AS MATERIALIZED (
      LIMIT %(limit)s)
 SELECT page.id, page.ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint, message.body, page.claim
   FROM page
-       LEFT JOIN LATERAL (SELECT created_at, body FROM messages
+       LEFT JOIN LATERAL (SELECT created_at, body, traceparent FROM messages
                       WHERE queue_id = %(queue_id)s AND id = page.id LIMIT 1) AS message ON true;
 
 
@@ -780,11 +780,11 @@ gone AS (
 body AS (
     DELETE FROM messages
      WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM gone))
- RETURNING id, created_at, body)
+ RETURNING id, created_at, body, traceparent)
 SELECT * FROM (
-    SELECT id AS id, gone.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - body.created_at)))::bigint AS age, body.body AS body, gone.claim_count AS claim_count, NULL::bigint[] AS sight FROM gone JOIN body USING (id)
+    SELECT id AS id, gone.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - body.created_at)))::bigint AS age, body.body AS body, gone.claim_count AS claim_count, body.traceparent AS traceparent, NULL::bigint[] AS sight FROM gone JOIN body USING (id)
      UNION ALL
-    SELECT NULL, NULL, NULL, NULL, NULL,
+    SELECT NULL, NULL, NULL, NULL, NULL, NULL,
            ARRAY[EXISTS (SELECT FROM the_queue)::int,
            coalesce(
            (SELECT id FROM fresh_ones WHERE is_ready LIMIT 1),
@@ -825,8 +825,8 @@ state AS (
            %(client_id)s::uuid, ttl
       FROM posted),
 message AS (
-    INSERT INTO messages (queue_id, id, created_at, body)
-    SELECT %(queue_id)s, id, now(), body FROM posted)
+    INSERT INTO messages (queue_id, id, created_at, body, traceparent)
+    SELECT %(queue_id)s, id, now(), body, %(traceparent)s::text FROM posted)
 SELECT first_id FROM transaction;
 
 
@@ -857,8 +857,8 @@ state AS (
            %(client_id)s::uuid, ttl
       FROM posted),
 message AS (
-    INSERT INTO messages (queue_id, id, created_at, body)
-    SELECT %(queue_id)s, id, now(), body FROM posted)
+    INSERT INTO messages (queue_id, id, created_at, body, traceparent)
+    SELECT %(queue_id)s, id, now(), body, %(traceparent)s::text FROM posted)
 SELECT first_id FROM transaction;
 
 
@@ -900,8 +900,8 @@ state AS (
            %(client_id)s::uuid, ttl
       FROM posted),
 message AS (
-    INSERT INTO messages (queue_id, id, created_at, body)
-    SELECT %(queue_id)s, id, now(), body FROM posted)
+    INSERT INTO messages (queue_id, id, created_at, body, traceparent)
+    SELECT %(queue_id)s, id, now(), body, %(traceparent)s::text FROM posted)
 SELECT first_id, digest = %(key_digest)s::uuid, EXISTS (SELECT FROM mine) FROM remembered;
 
 
@@ -944,8 +944,8 @@ state AS (
            %(client_id)s::uuid, ttl
       FROM posted),
 message AS (
-    INSERT INTO messages (queue_id, id, created_at, body)
-    SELECT %(queue_id)s, id, now(), body FROM posted)
+    INSERT INTO messages (queue_id, id, created_at, body, traceparent)
+    SELECT %(queue_id)s, id, now(), body, %(traceparent)s::text FROM posted)
 SELECT first_id, digest = %(key_digest)s::uuid, EXISTS (SELECT FROM mine) FROM remembered;
 
 
@@ -965,8 +965,8 @@ state AS (
     SELECT %(queue_id)s, id, now() + %(ttl)s * interval '1 second', %(client_id)s::uuid, %(ttl)s
       FROM posted),
 message AS (
-    INSERT INTO messages (queue_id, id, created_at, body)
-    SELECT %(queue_id)s, id, now(), %(body)s FROM posted)
+    INSERT INTO messages (queue_id, id, created_at, body, traceparent)
+    SELECT %(queue_id)s, id, now(), %(body)s, %(traceparent)s::text FROM posted)
 SELECT id FROM posted;
 
 
@@ -987,8 +987,8 @@ state AS (
     SELECT %(queue_id)s, id, now() + %(ttl)s * interval '1 second', %(client_id)s::uuid, %(ttl)s
       FROM posted),
 message AS (
-    INSERT INTO messages (queue_id, id, created_at, body)
-    SELECT %(queue_id)s, id, now(), %(body)s FROM posted)
+    INSERT INTO messages (queue_id, id, created_at, body, traceparent)
+    SELECT %(queue_id)s, id, now(), %(body)s, %(traceparent)s::text FROM posted)
 SELECT id FROM posted;
 
 

@@ -303,7 +303,7 @@ class Claims:
         if not identity or not rows:
             raise ClaimNotFound(claim, queue.name, queue.project)
         handled.add(len(rows))
-        ttl, age = rows[0][5:]
+        ttl, age = rows[0][6:]
         return Claim(identity, ttl, age, messages_under(identity, rows))
 
     def renew(self, queue: QueueKey, claim: str, ttl: int | None, grace: int | None) -> None:
@@ -381,6 +381,7 @@ _CLAIMED = {
     'age': AGE_OF.format('message.created_at'),
     'body': 'message.body',
     'claim_count': 'taken.claim_count',
+    'traceparent': 'message.traceparent',
 }
 _TAKEN = f'taken, {body_of("taken")}'
 
@@ -412,7 +413,7 @@ _GET = Prepared(
          WHERE queue_id = %(queue_id)s AND id = %(claim_id)s::uuid AND expires_at > now()),
     held AS MATERIALIZED (SELECT id, ttl, claim_count FROM message_states WHERE {_HELD})
     SELECT held.id, held.ttl, {AGE_OF.format('message.created_at')}, message.body, held.claim_count,
-           claim.ttl, {AGE_OF.format('claim.started_at')}
+           message.traceparent, claim.ttl, {AGE_OF.format('claim.started_at')}
       FROM claim, held,
            {body_of('held')}
      ORDER BY held.id

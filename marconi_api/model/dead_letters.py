@@ -71,7 +71,7 @@ PUT_AWAY = f"""
     gone_body AS (
         DELETE FROM messages
          WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM gone))
-     RETURNING id, created_at, body),
+     RETURNING id, created_at, body, traceparent),
     moved AS (
         INSERT INTO message_states
                (queue_id, id, held_until, expires_at, client_id, ttl, moved_in)
@@ -81,8 +81,8 @@ PUT_AWAY = f"""
           FROM gone, move
      RETURNING id),
     moved_body AS (
-        INSERT INTO messages (queue_id, id, created_at, body)
-        SELECT %(target_id)s, id, created_at, body FROM gone_body),
+        INSERT INTO messages (queue_id, id, created_at, body, traceparent)
+        SELECT %(target_id)s, id, created_at, body, traceparent FROM gone_body),
     parked AS (
         UPDATE message_states
            SET {PARKED}, park_reason = %(park_reason)s

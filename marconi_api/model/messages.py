@@ -77,19 +77,24 @@ class Message(msgspec.Struct, frozen=True):
 
 
 class ClaimedMessage(Message, frozen=True):
-    """A message that a claim holds; ``claim_count``: how often it was handed out, this time too."""
+    """A message that a claim holds; ``claim_count``: how often it was handed out, this time too.
+
+    ``traceparent``: the one with which it was posted, if it was.
+    """
 
     claim_count: int = 1
+    traceparent: str | None = None
 
 
 class PoppedMessage(msgspec.Struct, frozen=True):
-    """A message that is gone from the queue; ``claim_count``: how often it was handed out."""
+    """A message that is gone from the queue; the rest as of :class:`ClaimedMessage`."""
 
     id: str
     ttl: int
     age: int
     body: str
     claim_count: int
+    traceparent: str | None = None
 
 
 class NewMessage(msgspec.Struct, frozen=True):
@@ -142,8 +147,11 @@ READY = frozenset({'ready'})
 
 # As public_id does: ten calls take one microsecond.
 def messages_under(claim: str, rows: Iterable[Row]) -> list[ClaimedMessage]:
-    """The messages in rows that begin with id, ttl, age, body and count, all under one claim."""
-    return [ClaimedMessage(f'{row[0]:016x}', row[1], row[2], row[3], claim, row[4]) for row in rows]
+    """The messages in rows that begin with id, ttl, age, body, count and trace, under one claim."""
+    return [
+        ClaimedMessage(f'{row[0]:016x}', row[1], row[2], row[3], claim, row[4], row[5])
+        for row in rows
+    ]
 
 
 def _messages_in(rows: Iterable[Row]) -> list[Message]:
@@ -159,6 +167,10 @@ def _up_to_the_end(rows: list[Row]) -> tuple[list[Row], int | None]:
         if row[1] is None:
             return rows[:count], row[0]
     return rows, None
+
+
+#: What a post's statement is told of who sends it: ``client_id`` and ``traceparent``.
+Sender = Mapping[str, str | None]
 
 
 class Messages:
@@ -188,6 +200,7 @@ class Messages:
         size: int | None = None,
         create: bool = False,
         key: RequestKey | None = None,
+        traceparent: str | None = None,
     ) -> list[str]:
         """Store messages, all or none, and return their ids in the order given.
 
@@ -196,6 +209,7 @@ class Messages:
         :param create: whether a queue that is not there is made
         :param key: by which the request may be sent again: it is then not done again, and the
             ids are those of the first time
+        :param traceparent: of which trace the post is a part, for those who get the messages
         :raises InvalidRequest: for what the queue, or the service, does not take
         :raises QueueNotFound: if there is no queue, and none is to be made
         :raises QuotaExceeded: if the project would have more than it may have
@@ -203,8 +217,9 @@ class Messages:
         :raises IdempotencyKeyReused: if another request had the key
         :raises IdempotencyKeyInUse: if the first request with the key does not end in time
         """
+        sender = {'client_id': client_id, 'traceparent': traceparent}
         try:
-            return self._post_new(queue, client_id, messages, size, create, key)
+            return self._post_new(queue, sender, messages, size, create, key)
         except (InvalidRequest, QuotaExceeded, RateExceeded):
             # What was posted before is not refused for what holds since then.
             if key and (ids := self._known(queue, len(messages), key)):
@@ -214,7 +229,7 @@ class Messages:
     def _post_new(
         self,
         queue: QueueKey,
-        client_id: str,
+        sender: Sender,
         messages: Sequence[NewMessage],
         size: int | None,
         create: bool,
@@ -223,8 +238,8 @@ class Messages:
         if self._quotas:
             self._quotas.admit_post(queue.project, len(messages), lambda: _bytes_of(messages))
         if size is None and not any(new.ttl is None or new.delay is None for new in messages):
-            return self._post_as_it_is(queue, client_id, messages, create, key)
-        return self._post_by_attributes(queue, client_id, messages, size, create, key)
+            return self._post_as_it_is(queue, sender, messages, create, key)
+        return self._post_by_attributes(queue, sender, messages, size, create, key)
 
     def _known(self, queue: QueueKey, count: int, key: RequestKey) -> list[str]:
         """The ids of so many messages that were posted under the key, if they were."""
@@ -237,7 +252,7 @@ class Messages:
     def _post_as_it_is(
         self,
         queue: QueueKey,
-        client_id: str,
+        sender: Sender,
         messages: Sequence[NewMessage],
         create: bool,
         key: RequestKey | None,
@@ -246,9 +261,9 @@ class Messages:
         batch = _batch(messages, None, NO_ATTRIBUTES)
         for _ in range(_TRIES_TO_POST):
             if ids := (
-                self._post_once(_POST_ONCE, queue, client_id, batch, key)
+                self._post_once(_POST_ONCE, queue, sender, batch, key)
                 if key
-                else self._post((_POST, _POST_ONE), queue, client_id, batch)
+                else self._post((_POST, _POST_ONE), queue, sender, batch)
             ):
                 return ids
             if self._queues.exists(queue):
@@ -260,7 +275,7 @@ class Messages:
     def _post_by_attributes(
         self,
         queue: QueueKey,
-        client_id: str,
+        sender: Sender,
         messages: Sequence[NewMessage],
         size: int | None,
         create: bool,
@@ -285,9 +300,9 @@ class Messages:
                 continue
             batch['digest'] = attributes.digest
             if ids := (
-                self._post_once(_POST_ONCE_AS_KNOWN, queue, client_id, batch, key)
+                self._post_once(_POST_ONCE_AS_KNOWN, queue, sender, batch, key)
                 if key
-                else self._post((_POST_AS_KNOWN, _POST_ONE_AS_KNOWN), queue, client_id, batch)
+                else self._post((_POST_AS_KNOWN, _POST_ONE_AS_KNOWN), queue, sender, batch)
             ):
                 return ids
             before, attributes = attributes, self._attributes.read(queue)
@@ -305,14 +320,14 @@ class Messages:
         self,
         statements: tuple[str, str],
         queue: QueueKey,
-        client_id: str,
+        sender: Sender,
         batch: dict[str, Any],
     ) -> list[str]:
         """Post by a statement; no ids if it found no such queue, or one purged just now.
 
         :param statements: that for any messages, and that for one that is ready at once
         """
-        parameters = {**queue.parameters, 'client_id': client_id, **batch}
+        parameters = {**queue.parameters, **sender, **batch}
         is_one = batch['delays'] == [0]
         if is_one:
             [parameters['ttl']], [parameters['body']] = batch['ttls'], batch['bodies']
@@ -324,12 +339,12 @@ class Messages:
         self,
         statement: str,
         queue: QueueKey,
-        client_id: str,
+        sender: Sender,
         batch: dict[str, Any],
         key: RequestKey,
     ) -> list[str]:
         """The same under a key; the ids of the first time if it was posted before."""
-        parameters = {**queue.parameters, 'client_id': client_id, **batch, **key.parameters}
+        parameters = {**queue.parameters, **sender, **batch, **key.parameters}
         try:
             rows = self._database.rows(statement, parameters, repeatable=True)
         except StorageTooSlow as error:
@@ -481,7 +496,7 @@ class Messages:
         """Delete up to ``limit`` free messages and return them: those that a claim would take."""
         taken = take(self._database, self._marks, queue, _POP, {'limit': limit}) or []
         handled.add(len(taken), CLAIMED, DELETED)
-        return [PoppedMessage(public_id(row[0]), *row[1:5]) for row in taken]
+        return [PoppedMessage(public_id(row[0]), *row[1:6]) for row in taken]
 
     def delete_unclaimed(self, queue: QueueKey) -> None:
         """Delete all messages that are not under a live claim; no such queue is no error.
@@ -574,8 +589,8 @@ def _post_statement(the_queue: str, is_remembered: bool = False) -> str:
                %(client_id)s::uuid, ttl
           FROM posted),
     message AS (
-        INSERT INTO messages (queue_id, id, created_at, body)
-        SELECT %(queue_id)s, id, now(), body FROM posted)
+        INSERT INTO messages (queue_id, id, created_at, body, traceparent)
+        SELECT %(queue_id)s, id, now(), body, %(traceparent)s::text FROM posted)
     {POST_REMEMBERED if is_remembered else 'SELECT first_id FROM transaction'}
     """
 
@@ -592,8 +607,8 @@ def _post_one_statement(the_queue: str) -> str:
         SELECT %(queue_id)s, id, now() + %(ttl)s * interval '1 second', %(client_id)s::uuid, %(ttl)s
           FROM posted),
     message AS (
-        INSERT INTO messages (queue_id, id, created_at, body)
-        SELECT %(queue_id)s, id, now(), %(body)s FROM posted)
+        INSERT INTO messages (queue_id, id, created_at, body, traceparent)
+        SELECT %(queue_id)s, id, now(), %(body)s, %(traceparent)s::text FROM posted)
     SELECT id FROM posted
     """
 
@@ -761,7 +776,7 @@ def _delete_statement(condition: str) -> str:
      RETURNING id),
     body AS (
         DELETE FROM messages
-         WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM gone)))
+         WHERE queue_id = %(queue_id)s AND id = (SELECT id FROM gone))
     SELECT EXISTS (SELECT FROM gone), was_claimed, was_held_by_claim FROM seen"""
 
 
@@ -790,6 +805,7 @@ _POPPED = {
     'age': AGE_OF.format('body.created_at'),
     'body': 'body.body',
     'claim_count': 'gone.claim_count',
+    'traceparent': 'body.traceparent',
 }
 _POP = Prepared(
     f"""{find(THE_NUMBERED_QUEUE)},
@@ -799,7 +815,7 @@ _POP = Prepared(
     body AS (
         DELETE FROM messages
          WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM gone))
-     RETURNING id, created_at, body)
+     RETURNING id, created_at, body, traceparent)
     {report(_POPPED, 'gone JOIN body USING (id)')}""",
     'pop',
 )

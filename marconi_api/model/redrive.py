@@ -112,7 +112,7 @@ _MOVE = f"""
     gone_body AS (
         DELETE FROM messages
          WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM gone))
-     RETURNING id, created_at, body),
+     RETURNING id, created_at, body, traceparent),
     moved AS (
         INSERT INTO message_states
                (queue_id, id, held_until, expires_at, client_id, ttl, moved_in)
@@ -121,8 +121,8 @@ _MOVE = f"""
           FROM gone, move
      RETURNING id),
     moved_body AS (
-        INSERT INTO messages (queue_id, id, created_at, body)
-        SELECT %(target_id)s, id, created_at, body FROM gone_body)
+        INSERT INTO messages (queue_id, id, created_at, body, traceparent)
+        SELECT %(target_id)s, id, created_at, body, traceparent FROM gone_body)
     SELECT (SELECT count(*) FROM moved), count(*), max(id),
            EXISTS (SELECT FROM the_queue), EXISTS (SELECT FROM target)
       FROM looked_at

@@ -21,13 +21,22 @@ Action = TypeVar('Action', bound=Callable[..., 'Reply'])
 class Content:
     """What a reply holds: a document of a type such as ``body``'s, or none; and its headers.
 
+    ``at_times`` names headers that it does not always have.
+
     A tuple of types says that it is a document of one of them; a text names the attribute of
     the controller that has the type, where versions differ in it.
     """
 
-    def __init__(self, document: Any = None, *headers: str, media_type: str = JSON) -> None:
+    def __init__(
+        self,
+        document: Any = None,
+        *headers: str,
+        media_type: str = JSON,
+        at_times: tuple[str, ...] = (),
+    ) -> None:
         self.document = document
         self.headers = headers
+        self.at_times = at_times
         self.media_type = media_type
 
 

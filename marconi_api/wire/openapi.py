@@ -94,6 +94,10 @@ GLOSSARY = {
     'wait': 'For how many seconds the request may wait for messages if there are none.',
     'Prefer': '`wait=SECONDS`: the same; lowered to what is allowed.',
     'Preference-Applied': '`wait=SECONDS`: for how long the request was ready to wait.',
+    'traceparent': 'The trace of which the post is a part, as W3C Trace Context has it. The messages '
+    'keep it; one that is not well formed is ignored.',
+    'Message-Traceparent': 'The traces of those messages in the reply that were posted with one: '
+    '`ID=TRACEPARENT`, separated by commas.',
     'Vary': 'The request headers on which the form of the reply depends.',
     'Retry-After': 'After how many seconds to try again.',
     'WWW-Authenticate': 'How to send a credential.',
@@ -362,8 +366,11 @@ class Operation:
 
     def _reply(self, status: int, content: Content) -> Schema:
         response: Schema = {'description': HTTPStatus(status).phrase}
-        if content.headers:
-            response['headers'] = {name: self._reply_header(name) for name in content.headers}
+        if content.headers or content.at_times:
+            response['headers'] = {
+                **{name: self._reply_header(name) for name in content.headers},
+                **{name: self._reply_header(name, is_required=False) for name in content.at_times},
+            }
         if self._declared.waits:
             applied = self._reply_header('Preference-Applied', is_required=False)
             response.setdefault('headers', {})['Preference-Applied'] = applied

@@ -249,7 +249,12 @@ def test_marks_lose_no_message_in_a_crowd(queue, session, monkeypatch):
             rows = slow_statement(
                 dice,
                 messages._POST,
-                {**queue.parameters, 'base': model.store.database.base, 'client_id': CLIENT}
+                {
+                    **queue.parameters,
+                    'base': model.store.database.base,
+                    'client_id': CLIENT,
+                    'traceparent': None,
+                }
                 | {'ttls': [3600] * 5, 'bodies': ['1'] * 5, 'delays': [0] * 5},
             )
             with lock:
@@ -314,7 +319,12 @@ def test_the_naive_mark_hides_what_commits_late(queue, post, claim, session, mon
     late = session()
     late.execute(
         messages._POST,
-        {**queue.parameters, 'base': model.store.database.base, 'client_id': CLIENT}
+        {
+            **queue.parameters,
+            'base': model.store.database.base,
+            'client_id': CLIENT,
+            'traceparent': None,
+        }
         | {'ttls': [300], 'bodies': ['"late"'], 'delays': [0]},
     )
     post(1)

@@ -387,7 +387,7 @@ def late_post(session, process, queue=QUEUE):
     def finish():
         late.execute(
             statement,
-            {**queue.parameters, 'base': base, 'client_id': CLIENT}
+            {**queue.parameters, 'base': base, 'client_id': CLIENT, 'traceparent': None}
             | {'ttls': [300], 'bodies': ['1'], 'delays': [0]},
         )
         rows = late.fetchall()

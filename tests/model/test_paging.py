@@ -161,6 +161,7 @@ def parameters_of_a_post(queue):
         **queue.parameters,
         'base': model.store.database.base,
         'client_id': CLIENT,
+        'traceparent': None,
         'ttls': [300],
         'bodies': ['1'],
         'delays': [0],

@@ -193,7 +193,14 @@ def test_a_statement_looks_at_few_rows_whatever_the_statistics_say(full_queue):
     parameters = {
         **parameters_of(full_queue),
         **{'claim_id': CLAIM, 'claim_ids': [CLAIM], 'ids': list(range(1, 11)), 'batch_size': 20},
-        **{'client_id': CLIENT, 'ttls': [60], 'bodies': ['1'], 'delays': [0], 'body': '1'},
+        **{
+            'client_id': CLIENT,
+            'ttls': [60],
+            'bodies': ['1'],
+            'delays': [0],
+            'body': '1',
+            'traceparent': None,
+        },
         **{
             'metadata': '{}',
             'marker': '',

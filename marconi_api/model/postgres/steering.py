@@ -36,9 +36,9 @@ rows, both for statistics that know nothing, the wrong thing, or all.
 
 
 def body_of(row: str) -> str:
-    """The body of a message and when it was created, by the name ``message``: a part of FROM.
+    """A message as it was posted, by the name ``message``: a part of FROM.
 
     :param row: what the message's ``id`` is in, by its name
     """
-    return f"""LATERAL (SELECT created_at, body FROM messages
+    return f"""LATERAL (SELECT created_at, body, traceparent FROM messages
                           WHERE queue_id = %(queue_id)s AND id = {row}.id LIMIT 1) AS message"""

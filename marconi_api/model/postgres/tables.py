@@ -35,7 +35,7 @@ from sqlalchemy.dialects.postgresql import UUID as PostgresUuid
 metadata = MetaData()
 
 #: The migration that brings the database up to what is written here.
-REVISION = '0008'
+REVISION = '0009'
 
 #: The id of a fresh message, written so that none but the index of fresh ones gives its
 #: order: where all messages were fresh at the last ANALYZE, the planner would else take the
@@ -79,6 +79,9 @@ messages = Table(
     # Any JSON value, as the text that the client sent; text, since jsonb would reorder
     # members, round numbers and refuse \u0000.
     Column('body', Text, nullable=False),
+    # Of which trace its post was a part, as W3C's header says it. The row has room for a null:
+    # it takes no byte.
+    Column('traceparent', _text_by_bytes),
 )
 
 message_states = Table(

@@ -15,6 +15,7 @@ from marconi_api.model import QueueKey
 from marconi_api.wire.actions import EMPTY, ByHand, Content, expose
 from marconi_api.wire.replies import Reply, content_location, empty_reply, json_reply
 from marconi_api.wire.requests import Request
+from marconi_api.wire.tracing import MESSAGE_TRACES, message_traces
 from marconi_api.wire.values import IntegerParameter
 from marconi_api.wire.waiting import may_wait
 
@@ -27,7 +28,7 @@ class ClaimsController:
         limit=IntegerParameter('claim_size'),
         waits=True,
         by_hand=ByHand(headers=(KEY_HEADER,)),
-        replies={201: Content([Message], 'Location'), 204: EMPTY},
+        replies={201: Content([Message], 'Location', at_times=(MESSAGE_TRACES,)), 204: EMPTY},
         raises=CLAIM_KEY_FAILURES,
     )
     def post(
@@ -43,13 +44,17 @@ class ClaimsController:
         if claim is None:
             return empty_reply()
         documents = message_documents(queue, claim.messages, claim.id)
-        return json_reply(documents, 201, ('Location', f'{queue_href(queue)}/claims/{claim.id}'))
+        location = 'Location', f'{queue_href(queue)}/claims/{claim.id}'
+        return json_reply(documents, 201, location, *message_traces(request, claim.messages))
 
 
 class ClaimController:
     """``/v1/queues/{queue}/claims/{claim}``."""
 
-    @expose(replies={200: Content(Claim, 'Content-Location')}, raises=(ClaimNotFound,))
+    @expose(
+        replies={200: Content(Claim, 'Content-Location', at_times=(MESSAGE_TRACES,))},
+        raises=(ClaimNotFound,),
+    )
     def get(self, request: Request, queue: QueueKey, claim: str) -> Reply:
         """What the claim still holds (docs/protocol-v1.md, 6.2)."""
         held = model.store.claims.get(queue, claim)
@@ -59,7 +64,8 @@ class ClaimController:
             'href': f'{queue_href(queue)}/claims/{held.id}',
             'messages': message_documents(queue, held.messages, held.id),
         }
-        return json_reply(document, 200, content_location(request))
+        traces = message_traces(request, held.messages)
+        return json_reply(document, 200, content_location(request), *traces)
 
     @expose(body=ClaimRenewal, replies={204: EMPTY}, raises=(ClaimNotFound,))
     def patch(self, request: Request, queue: QueueKey, claim: str, body: ClaimRenewal) -> Reply:

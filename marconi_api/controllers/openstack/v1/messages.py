@@ -33,6 +33,7 @@ from marconi_api.wire.replies import (
     next_link,
 )
 from marconi_api.wire.requests import Request
+from marconi_api.wire.tracing import tell_posted, traceparent_of
 from marconi_api.wire.values import (
     IntegerParameter,
     ListOf,
@@ -129,7 +130,8 @@ class MessagesController:
     @expose(
         body=[NewMessage],
         by_hand=ByHand(
-            body=ListOf(NewMessage, at_least=1, at_most=MOST_IN_A_POST), headers=(KEY_HEADER,)
+            body=ListOf(NewMessage, at_least=1, at_most=MOST_IN_A_POST),
+            headers=(KEY_HEADER, 'traceparent'),
         ),
         needs_client_id=True,
         replies={201: Content(types.Posted, 'Location')},
@@ -141,8 +143,13 @@ class MessagesController:
             raise InvalidRequest('At least one message is required.')
         messages = [model.NewMessage(text_of(message.body), message.ttl, 0) for message in body]
         ids = model.store.messages.post(
-            queue, request.require_client_id(), messages, key=request_key(request)
+            queue,
+            request.require_client_id(),
+            messages,
+            key=request_key(request),
+            traceparent=traceparent_of(request),
         )
+        tell_posted(request, ids)
         path = f'{queue_href(queue)}/messages'
         document = {'resources': [f'{path}/{message}' for message in ids], 'partial': False}
         return json_reply(document, 201, ('Location', posted_location(path, ids)))

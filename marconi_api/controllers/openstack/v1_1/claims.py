@@ -20,6 +20,7 @@ from marconi_api.model import QueueKey
 from marconi_api.wire.actions import EMPTY, ByHand, Content, expose
 from marconi_api.wire.replies import Reply, empty_reply, json_reply
 from marconi_api.wire.requests import Request
+from marconi_api.wire.tracing import MESSAGE_TRACES, message_traces
 from marconi_api.wire.values import IntegerParameter
 from marconi_api.wire.waiting import may_wait
 
@@ -33,7 +34,7 @@ class ClaimsController(Controller):
         limit=IntegerParameter('claim_size'),
         waits=True,
         by_hand=ByHand(headers=(KEY_HEADER,)),
-        replies={201: Content(ClaimedMessages, 'Location'), 204: EMPTY},
+        replies={201: Content(ClaimedMessages, 'Location', at_times=(MESSAGE_TRACES,)), 204: EMPTY},
         raises=CLAIM_KEY_FAILURES,
     )
     def post(
@@ -56,13 +57,14 @@ class ClaimsController(Controller):
             return empty_reply()
         href = self.href(queue)
         document = {'messages': message_documents(href, claim.messages)}
-        return json_reply(document, 201, ('Location', f'{href}/claims/{claim.id}'))
+        location = 'Location', f'{href}/claims/{claim.id}'
+        return json_reply(document, 201, location, *message_traces(request, claim.messages))
 
 
 class ClaimController(Controller):
     """``/queues/{queue}/claims/{claim}``."""
 
-    @expose(replies={200: Content(Claim)}, raises=(ClaimNotFound,))
+    @expose(replies={200: Content(Claim, at_times=(MESSAGE_TRACES,))}, raises=(ClaimNotFound,))
     def get(self, request: Request, queue: QueueKey, claim: str) -> Reply:
         """What the claim still holds."""
         held = model.store.claims.get(queue, claim)
@@ -73,7 +75,7 @@ class ClaimController(Controller):
             'href': f'{href}/claims/{held.id}',
             'messages': message_documents(href, held.messages),
         }
-        return json_reply(document)
+        return json_reply(document, 200, *message_traces(request, held.messages))
 
     @expose(body=ClaimRenewal, replies={204: EMPTY}, raises=(ClaimNotFound,))
     def patch(self, request: Request, queue: QueueKey, claim: str, body: ClaimRenewal) -> Reply:

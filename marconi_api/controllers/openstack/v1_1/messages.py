@@ -26,6 +26,7 @@ from marconi_api.wire.actions import EMPTY, ByHand, Content, expose, query_reade
 from marconi_api.wire.documents import text_of
 from marconi_api.wire.replies import Raw, Reply, empty_reply, json_reply, next_link
 from marconi_api.wire.requests import Request
+from marconi_api.wire.tracing import MESSAGE_TRACES, message_traces, tell_posted, traceparent_of
 from marconi_api.wire.values import (
     IntegerParameter,
     ListParameter,
@@ -135,7 +136,7 @@ class MessagesController(Controller):
         return WITH_CLAIMED if query.get('include_claimed') else READY
 
     @expose(
-        by_hand=ByHand(body='posted_type', headers=(KEY_HEADER,)),
+        by_hand=ByHand(body='posted_type', headers=(KEY_HEADER, 'traceparent')),
         replies={201: Content(types.Posted, 'Location')},
         raises=(QueueCollision, QuotaExceeded, *KEY_FAILURES),
     )
@@ -154,7 +155,9 @@ class MessagesController(Controller):
             request.content_size,
             create=True,
             key=request_key(request),
+            traceparent=traceparent_of(request),
         )
+        tell_posted(request, ids)
         path = f'{self.href(queue)}/messages'
         document = {'resources': [f'{path}/{message}' for message in ids]}
         return json_reply(document, 201, ('Location', posted_location(path, ids)))
@@ -167,7 +170,7 @@ class MessagesController(Controller):
         ids=ListParameter('ids'),
         pop=IntegerParameter('pop_size'),
         waits=True,
-        replies={200: Content(types.PoppedMessages), 204: EMPTY},
+        replies={200: Content(types.PoppedMessages, at_times=(MESSAGE_TRACES,)), 204: EMPTY},
     )
     def delete(
         self,
@@ -203,7 +206,7 @@ class MessagesController(Controller):
             }
             for message in popped
         ]
-        return json_reply({'messages': documents})
+        return json_reply({'messages': documents}, 200, *message_traces(request, popped))
 
 
 class MessageController(Controller):

@@ -7,6 +7,7 @@ from marconi_api.model import QueueKey
 from marconi_api.wire.actions import EMPTY, ByHand, Content, expose
 from marconi_api.wire.replies import Reply
 from marconi_api.wire.requests import Request
+from marconi_api.wire.tracing import MESSAGE_TRACES
 from marconi_api.wire.values import IntegerParameter
 from marconi_api.wire.waiting import wait_parameter
 
@@ -21,7 +22,7 @@ class ClaimsController(v1_1.ClaimsController):
         wait=wait_parameter,
         waits=True,
         by_hand=ByHand(headers=(KEY_HEADER,)),
-        replies={201: Content(ClaimedMessages, 'Location'), 204: EMPTY},
+        replies={201: Content(ClaimedMessages, 'Location', at_times=(MESSAGE_TRACES,)), 204: EMPTY},
         raises=CLAIM_KEY_FAILURES,
     )
     def post(

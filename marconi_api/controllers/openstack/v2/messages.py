@@ -16,6 +16,7 @@ from marconi_api.wire.actions import EMPTY, Content, expose
 from marconi_api.wire.documents import text_of
 from marconi_api.wire.replies import Reply
 from marconi_api.wire.requests import Request
+from marconi_api.wire.tracing import MESSAGE_TRACES
 from marconi_api.wire.values import (
     IntegerParameter,
     ListParameter,
@@ -51,7 +52,7 @@ class MessagesController(v1_1.MessagesController):
         pop=IntegerParameter('pop_size'),
         wait=wait_parameter,
         waits=True,
-        replies={200: Content(PoppedMessages), 204: EMPTY},
+        replies={200: Content(PoppedMessages, at_times=(MESSAGE_TRACES,)), 204: EMPTY},
     )
     def delete(
         self,

@@ -27,6 +27,7 @@ from marconi_api.wire.actions import ByHand, Content, expose
 from marconi_api.wire.failures import MissingParameter
 from marconi_api.wire.replies import Reply, json_reply, next_link
 from marconi_api.wire.requests import Request
+from marconi_api.wire.tracing import MESSAGE_TRACES, message_traces
 from marconi_api.wire.values import IntegerParameter, ListParameter, boolean_parameter
 from marconi_api.wire.waiting import may_wait, wait_parameter
 
@@ -48,7 +49,10 @@ class ClaimsAcrossQueuesController(Controller):
         wait=wait_parameter,
         waits=True,
         by_hand=ByHand(headers=(KEY_HEADER,)),
-        replies={200: Content(ClaimedAcrossQueues), 201: Content(ClaimedAcrossQueues)},
+        replies={
+            200: Content(ClaimedAcrossQueues),
+            201: Content(ClaimedAcrossQueues, at_times=(MESSAGE_TRACES,)),
+        },
         raises=(InvalidQueueName, *CLAIM_KEY_FAILURES),
     )
     def post(self, request: Request, body: NewClaimAcrossQueues, wait: int | None = None) -> Reply:
@@ -91,7 +95,8 @@ class ClaimsAcrossQueuesController(Controller):
             ],
             'missing': [queue.name for queue in missing],
         }
-        return json_reply(document, 201 if claims else 200)
+        handed_out = [message for _, claim in claims for message in claim.messages]
+        return json_reply(document, 201 if claims else 200, *message_traces(request, handed_out))
 
 
 def _source(queue: QueueKey, sent: NewClaimSource) -> ClaimSource:

@@ -1,0 +1,64 @@
+"""The trace of which a request is a part, by the header ``traceparent``.
+
+https://www.w3.org/TR/trace-context/ has its form. A message keeps the one with which it was
+posted. Who gets the message is told it in a header of the reply: clients such as
+python-zaqarclient fail at a member of a message that they do not know.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from marconi_api.wire.requests import Request
+
+#: The header of a reply with the traces of the messages in it: ``ID=TRACEPARENT, …``.
+MESSAGE_TRACES = 'Message-Traceparent'
+
+#: The member of a WSGI environment that is a list where somebody wants to know of each message
+#: that was posted or handed out: its id and its traceparent.
+TOLD = 'marconi.told_messages'
+
+#: The member with the traceparent of our own span, for a request that was sent without one.
+OWN = 'marconi.traceparent'
+
+# Of them all a header of 2.4 KB, as proxies take one of 4 KB by default.
+_MOST_IN_HEADER = 32
+
+# What a later version appends is not ours to pass on (4.2 there).
+_TRACEPARENT = re.compile('(?!ff)([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?')
+
+
+def traceparent_in(sent: str) -> str | None:
+    """A header ``traceparent``, as the version 00 of it; None if it is not well formed."""
+    found = _TRACEPARENT.fullmatch(sent.strip(' \t'))
+    if found is None:
+        return None
+    version, trace, span, flags, rest = found.groups()
+    if not (trace.strip('0') and span.strip('0')) or (version == '00' and rest):
+        return None
+    return f'00-{trace}-{span}-{flags}'
+
+
+def traceparent_of(request: Request) -> str | None:
+    """What messages keep that the request posts: what it was sent with, if that is well formed."""
+    sent = request.environ.get('HTTP_TRACEPARENT')
+    return (sent and traceparent_in(sent)) or request.environ.get(OWN)
+
+
+def tell_posted(request: Request, ids: Sequence[str]) -> None:
+    """Tell which messages the request posted, if somebody wants to know."""
+    told = request.environ.get(TOLD)
+    if told is not None:
+        told += [(id, None) for id in ids]
+
+
+def message_traces(request: Request, messages: Sequence[Any]) -> tuple[tuple[str, str], ...]:
+    """The header for the traces of messages that are handed out, if any has one.
+
+    :param messages: each has an ``id`` and a ``traceparent``
+    """
+    told = request.environ.get(TOLD)
+    if told is not None:
+        told += [(message.id, message.traceparent) for message in messages]
+    traces = [f'{message.id}={message.traceparent}' for message in messages if message.traceparent]
+    return ((MESSAGE_TRACES, ', '.join(traces[:_MOST_IN_HEADER])),) if traces else ()
