@@ -118,6 +118,11 @@ class Lines:
         line = self._lines.get(queue_id)
         return [*line.takers.values(), *line.listeners.values()] if line else []
 
+    def is_anyone_trying(self, queue_id: int) -> bool:
+        """Whether a waiter of the queue tries at this moment, be it for another of its queues."""
+        line = self._lines.get(queue_id)
+        return line is not None and line.count > len(line.takers) + len(line.listeners)
+
     # ------------------------------------------------------------ to come and to go
 
     def arrive(self, waiter: Waiter) -> None:

@@ -153,9 +153,12 @@ class Sweeps:
             return
         if sight.exists:
             self._existing[sight.queue_id] = now
-        elif self._existing.get(sight.queue_id, began) < began:
+        elif (heard_of := self._existing.get(sight.queue_id, began)) < began:
             del self._existing[sight.queue_id]
             self._end_queue(sight.queue_id)
+            if self._lines.is_anyone_trying(sight.queue_id):
+                # Who finds nothing waits on: the next sweep tells of the end again.
+                self._existing[sight.queue_id] = heard_of
         if sight.is_ready:
             self.fallbacks += self._lines.find_ready(sight.queue_id, now)
         if sight.is_more:
