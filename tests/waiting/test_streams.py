@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -42,8 +43,11 @@ class Follower:
                 found['data'] += f'\n{value}'
             elif name:
                 found[name] = value
-            elif found:
+            elif 'data' in found:
                 return found
+            else:
+                # An id alone is kept by a browser, and is no event.
+                found = {}
         return None
 
     def bodies(self, count: int) -> list[Any]:
@@ -201,20 +205,47 @@ def test_a_marker_that_is_no_id_is_refused(told: Service) -> None:
     assert ask(told, 'GET', path, Accept='text/event-stream').status == 400
 
 
-@pytest.mark.skipif(shutil.which('curl') is None, reason='there is no curl')
+with_curl = pytest.mark.skipif(shutil.which('curl') is None, reason='there is no curl')
+
+
+@contextlib.contextmanager
+def curl(service: Service, queue: str, query: str, *headers: str) -> Iterator[Any]:
+    """What `curl -N` writes of a stream, while it runs."""
+    sent = ['Accept: text/event-stream', f'Client-ID: {uuid4()}', 'X-Project-Id: acme', *headers]
+    url = f'http://127.0.0.1:{service.port}/v2/queues/{queue}/messages?echo=true{query}'
+    command = ['curl', '-sN', *(part for header in sent for part in ('-H', header)), url]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        yield process.stdout
+        process.terminate()
+
+
+@with_curl
 def test_curl_shows_it(told: Service, queue: str) -> None:
-    command = ['curl', '-sN', '-H', 'Accept: text/event-stream', '-H', f'Client-ID: {uuid4()}']
-    command += ['-H', 'X-Project-Id: acme']
-    url = f'http://127.0.0.1:{told.port}/v2/queues/{queue}/messages?echo=true&marker='
     post(told, queue, 'a')
-    with subprocess.Popen([*command, url], stdout=subprocess.PIPE, text=True) as curl:
-        assert curl.stdout
-        lines = [curl.stdout.readline() for _ in range(5)]
-        curl.terminate()
+    with curl(told, queue, '&marker=') as written:
+        lines = [written.readline() for _ in range(5)]
     assert lines[:2] == ['retry: 1000\n', '\n']
     assert lines[2].startswith('id: ')
     assert lines[3] == 'event: message\n'
     assert '"body":"a"' in lines[4]
+
+
+@with_curl
+@pytest.mark.slow
+def test_curl_that_was_cut_off_goes_on_after_the_last_id(told: Service, queue: str) -> None:
+    with curl(told, queue, '') as written:
+        wait_until(lambda: counters(told).waiting == 1)
+        os.kill(room_of(told), signal.SIGKILL)
+        # It ends, as nothing more comes.
+        start = written.read()
+    post(told, queue, 'a', 'b')
+    ids = re.findall('^id: (.*)$', start, flags=re.MULTILINE)
+    events = ''
+    while 'event' not in events:
+        # It ends at once as long as there is no room.
+        with curl(told, queue, '', f'Last-Event-ID: {ids[-1]}') as written:
+            events = ''.join(written.readline() for _ in range(10))
+    assert re.findall('"body":"(.)"', events) == ['a', 'b']
 
 
 def test_it_ends_at_a_stop_and_at_its_time(tmp_path_factory: pytest.TempPathFactory) -> None:

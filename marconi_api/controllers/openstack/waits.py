@@ -73,9 +73,8 @@ def _most_waiters(request: Request) -> int | None:
     return model.store.quotas.limit(request.project, WAITERS)
 
 
-# The milliseconds after which a browser connects anew. It is all that is sent where there is nobody
-# who goes on with the stream.
-_RETRY = b'retry: 1000\n\n'
+# The milliseconds after which a browser connects anew.
+_RETRY = 1000
 
 
 def begin_stream(request: Request, queue: QueueKey, states: Set[str]) -> Reply:
@@ -101,11 +100,15 @@ def begin_stream(request: Request, queue: QueueKey, states: Set[str]) -> Reply:
         is_untold=not states >= READY,
         most_waiters=_most_waiters(request),
     )
+    # All that is sent where there is nobody who goes on with the stream. A browser keeps the id without
+    # an event, so that it goes on without a gap if it is cut off before the first message.
+    place = f'id: {marker}\n' if marker else ''
+    start = f'retry: {_RETRY}\n{place}\n'.encode()
     headers = (
         ('Content-Type', f'{EVENT_STREAM}; charset=utf-8'),
-        ('Content-Length', str(len(_RETRY))),
+        ('Content-Length', str(len(start))),
         ('Cache-Control', 'no-store'),
         # nginx holds nothing back then.
         ('X-Accel-Buffering', 'no'),
     )
-    return Reply(200, _RETRY, headers)
+    return Reply(200, start, headers)

@@ -56,9 +56,9 @@ class Stream:
     @property
     def head(self) -> bytes:
         """What is sent first. The end of the connection is the end of the stream."""
-        status, headers, retry = self._parked.otherwise
+        status, headers, start = self._parked.otherwise
         kept = [header for header in headers if header[0] not in ('Content-Length', 'Connection')]
-        return head_of(status, [*kept, ('Connection', 'close')]) + retry
+        return head_of(status, [*kept, ('Connection', 'close')]) + start
 
     def ask(self, application: Application) -> Reply:
         """Look at the next page."""

@@ -1,0 +1,89 @@
+"""Debian's Chromium without a window, driven by its chromedriver as W3C's WebDriver says."""
+
+import contextlib
+import http.client
+import json
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.running_service import DEADLINE, wait_until
+
+with_chromium = pytest.mark.skipif(
+    shutil.which('chromedriver') is None or shutil.which('chromium') is None,
+    reason='chromium and chromedriver are not there',
+)
+
+# Root may not use the browser's sandbox, and containers have a small /dev/shm.
+_OPTIONS = ['--headless=new', '--no-sandbox', '--disable-dev-shm-usage', '--disable-gpu']
+
+
+class Browser:
+    """A window of a browser.
+
+    :param port: of its chromedriver
+    """
+
+    def __init__(self, port: int, profile: Path) -> None:
+        self._port = port
+        options = {'args': [*_OPTIONS, f'--user-data-dir={profile}']}
+        wanted = {'capabilities': {'alwaysMatch': {'goog:chromeOptions': options}}}
+        self._path = f'/session/{self._command("/session", wanted)["sessionId"]}'
+
+    def open(self, url: str) -> None:
+        """Show a page."""
+        self._command(f'{self._path}/url', {'url': url})
+
+    def run(self, script: str, *arguments: Any) -> Any:
+        """What a script in the page returns."""
+        body = {'script': script, 'args': arguments}
+        return self._command(f'{self._path}/execute/sync', body)
+
+    def close(self) -> None:
+        """End the browser."""
+        self._command(self._path, {}, method='DELETE')
+
+    def _command(self, path: str, body: Any, method: str = 'POST') -> Any:
+        connection = http.client.HTTPConnection('127.0.0.1', self._port, timeout=DEADLINE)
+        with contextlib.closing(connection):
+            connection.request(method, path, json.dumps(body))
+            response = connection.getresponse()
+            answer = json.load(response)
+        assert response.status == 200, answer
+        return answer['value']
+
+
+@contextlib.contextmanager
+def chromium(directory: Path) -> Iterator[Browser]:
+    """Run it.
+
+    :param directory: an empty one
+    """
+    with socket.create_server(('127.0.0.1', 0)) as listener:
+        port = listener.getsockname()[1]
+    process = subprocess.Popen(
+        ['chromedriver', f'--port={port}', '--log-level=OFF'],
+        env=os.environ | {'HOME': str(directory), 'TMPDIR': str(directory)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+    def is_up() -> bool:
+        assert process.poll() is None
+        with contextlib.suppress(OSError), socket.create_connection(('127.0.0.1', port)):
+            return True
+        return False
+
+    try:
+        wait_until(is_up)
+        with contextlib.closing(Browser(port, directory / 'profile')) as browser:
+            yield browser
+    finally:
+        process.terminate()
+        process.wait()
