@@ -14,31 +14,22 @@ guesser learns nothing of why a token is wrong if they are alike. No token is re
 """
 
 import contextlib
-import io
-import statistics
-import time
-from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
-from typing import Any
 
 import psycopg2
 from pecan.configuration import conf_from_file
 
-from benchmarks.in_process import environ
 from benchmarks.operations import PROJECT, Queue
 from benchmarks.plan import Plan
 from benchmarks.report import Answer, Table
 from benchmarks.service import running_service
+from benchmarks.turns import Contender, Took, in_turns
 from marconi_api import model
 from marconi_api.app import setup_app
 from marconi_api.processes.installation import OPERATOR_FILES
 
 #: What nobody reaches here.
 ENOUGH = 10**9
-
-#: Calls before those that count.
-WARM_UP = 200
 
 
 class Mode:
@@ -62,50 +53,23 @@ class Mode:
                 *(('rate', name) for name in ('requests', 'messages')),
             ):
                 config[section][setting] = ENOUGH
-        self._app = setup_app(config)
-        self._store = model.store
-        [(pid,)] = self._store.database.rows('SELECT pg_backend_pid()', {})
-        # The first number is the time in which the backend ran, in nanoseconds.
-        self._backend = Path(f'/proc/{pid}/schedstat')
-        self._header = {'HTTP_AUTHORIZATION': f'Bearer {token}'} if token else {}
+        header = {'HTTP_AUTHORIZATION': f'Bearer {token}'} if token else {}
+        self._contender = Contender(setup_app(config), header)
         self._queue = Queue('v2', f'access-{name}')
 
-    def timed(self, kind: str) -> tuple[float, float]:
-        """The seconds of CPU time that a request takes: of this process, and of the backend, too."""
-        request = self._queue.claim(10) if kind == 'claim 10' else self._queue.post(1)
-        if kind == 'claim 10':
-            self._call(self._queue.post(10))
-        return self._call(request)
+    def post(self) -> Took:
+        """Post a message."""
+        return self._contender.call(self._queue.post(1))
 
-    def refused(self, token: str) -> float:
-        """The seconds that it takes to refuse a request with a wrong token."""
-        model.store = self._store
-        given = environ(self._queue.post(1)) | {'HTTP_AUTHORIZATION': f'Bearer {token}'}
-        statuses: list[str] = []
-        started = time.perf_counter()
-        b''.join(self._app(given, lambda status, *_: statuses.append(status)))
-        took = time.perf_counter() - started
-        if not statuses[0].startswith('401'):
-            raise SystemExit(f'a wrong token: {statuses[0]}')
-        return took
+    def claim(self) -> Took:
+        """Claim ten, which are posted before."""
+        self._contender.call(self._queue.post(10))
+        return self._contender.call(self._queue.claim(10))
 
-    def _backend_seconds(self) -> float:
-        return int(self._backend.read_text().split()[0]) / 1e9
-
-    def _call(self, request: Any) -> tuple[float, float]:
-        # Actions use the store of the process; there is one for each mode.
-        model.store = self._store
-        content = request.body.encode()
-        given = {**environ(request), **self._header, 'wsgi.input': io.BytesIO(content)}
-        statuses: list[str] = []
-        backend = self._backend_seconds()
-        started = time.thread_time()
-        b''.join(self._app(given, lambda status, *_: statuses.append(status)))
-        own = time.thread_time() - started
-        both = own + self._backend_seconds() - backend
-        if not statuses[0].startswith('2'):
-            raise SystemExit(f'{request.path}: {statuses[0]}')
-        return own, both
+    def refused(self, token: str) -> Took:
+        """Post with a wrong token."""
+        given = {'HTTP_AUTHORIZATION': f'Bearer {token}'}
+        return self._contender.call(self._queue.post(1), '401', **given)
 
 
 def ask(plan: Plan) -> Answer:
@@ -131,17 +95,23 @@ def ask(plan: Plan) -> Answer:
             Mode(service.url, 'token', token),
             Mode(service.url, 'limits', token, limits=True),
         ]
-        for kind in ('post 1', 'claim 10'):
-            times = _in_turns([mode.timed for mode in modes], kind, rounds)
-            for place, whose in enumerate(('Marconi', 'Marconi and PostgreSQL')):
-                trusted_time, token_time, limited_time = (found[place] for found in times)
+        for kind, calls in (
+            ('post 1', [mode.post for mode in modes]),
+            ('claim 10', [mode.claim for mode in modes]),
+        ):
+            found = in_turns(calls, rounds)
+            for whose, times in (
+                ('Marconi', [took.own for took in found]),
+                ('Marconi and PostgreSQL', [took.with_backend for took in found]),
+            ):
+                in_trust, by_token, limited = times
                 table.rows.append(
                     [
                         kind,
                         whose,
-                        *(f'{found[place] * 1e6:.0f}' for found in times),
-                        f'{trusted_time / token_time:.3f}',
-                        f'{token_time / limited_time:.3f}',
+                        *(f'{seconds * 1e6:.0f}' for seconds in times),
+                        f'{in_trust / by_token:.3f}',
+                        f'{by_token / limited:.3f}',
                     ]
                 )
         refusals = _refusals(service.url, rounds)
@@ -152,17 +122,12 @@ def ask(plan: Plan) -> Answer:
 def _refusals(url: str, rounds: int) -> Table:
     forgetful = Mode(url, 'wrong', 'none', cache_seconds=0, failures_before_delay=0)
     tokens = _wrong_tokens(url)
-    calls = [partial(_refused, forgetful, token) for token in tokens.values()]
-    times = _in_turns(calls, 'wrong token', rounds)
+    found = in_turns([partial(forgetful.refused, token) for token in tokens.values()], rounds)
     table = Table(['wrong token', 'time', 'time/unknown'])
-    [of_an_unknown] = times[0]
-    for name, [seconds] in zip(tokens, times, strict=True):
-        table.rows.append([name, f'{seconds * 1e6:.0f}', f'{seconds / of_an_unknown:.3f}'])
+    for name, took in zip(tokens, found, strict=True):
+        ratio = took.elapsed / found[0].elapsed
+        table.rows.append([name, f'{took.elapsed * 1e6:.0f}', f'{ratio:.3f}'])
     return table
-
-
-def _refused(mode: Mode, token: str, _kind: str) -> tuple[float]:
-    return (mode.refused(token),)
 
 
 def _wrong_tokens(url: str) -> dict[str, str]:
@@ -192,17 +157,3 @@ def _wrong_tokens(url: str) -> dict[str, str]:
         'with a typing error': valid.text[:-1] + ('a' if valid.text[-1] != 'a' else 'b'),
         'malformed': 'secret',
     }
-
-
-def _in_turns(
-    calls: Sequence[Callable[[str], tuple[float, ...]]], kind: str, rounds: int
-) -> list[list[float]]:
-    """The median times of each, once all are warm; who begins changes with each round."""
-    times: list[list[tuple[float, ...]]] = [[] for _ in calls]
-    for number in range(-WARM_UP, rounds):
-        for place in range(len(calls)):
-            which = (number + place) % len(calls)
-            took = calls[which](kind)
-            if number >= 0:
-                times[which].append(took)
-    return [[*map(statistics.median, zip(*found, strict=True))] for found in times]

@@ -115,7 +115,7 @@ def _checkout_of(commit: str) -> Iterator[Path]:
 @contextlib.contextmanager
 def _contender(checkout: Path | None) -> Iterator[_Contender]:
     with data_directory() as directory:
-        service = Service(directory, checkout)
+        service = Service(directory, checkout=checkout)
         try:
             with contextlib.closing(connect(service.url)) as connection:
                 yield _Contender(service, connection)

@@ -12,9 +12,6 @@ not what both wait for the disk (`synchronous_commit` is off).
 """
 
 import contextlib
-import io
-import statistics
-import time
 from collections.abc import Iterator
 from typing import Any
 from unittest import mock
@@ -22,16 +19,14 @@ from unittest import mock
 from sqlalchemy import URL, make_url
 
 from benchmarks.filling import make_queues
-from benchmarks.in_process import application, environ
-from benchmarks.operations import PROJECT, Queue, Request
+from benchmarks.in_process import application
+from benchmarks.operations import PROJECT, Queue
 from benchmarks.plan import Plan
 from benchmarks.report import Answer, Table
 from benchmarks.service import connect, running_service
-from marconi_api import model
+from benchmarks.turns import Contender, Took, in_turns
 from marconi_api.model.postgres.prepared import Prepared
 from marconi_api.processes import schema
-
-WARM_UP = 200
 
 _QUEUE = Queue('v2', 'locked')
 
@@ -60,21 +55,22 @@ class Database:
         # For the disk both wait as long.
         options = f'-c synchronous_commit=off {options}'
         self._prefix = prefix
-        self._app = application(_text(url.update_query_dict({'options': options})))
-        self._store = model.store
+        url = url.update_query_dict({'options': options})
+        self._contender = Contender(application(_text(url)))
 
-    def timed(self, kind: str) -> float:
-        """The seconds that a request takes."""
+    def post(self) -> Took:
+        """Post a message."""
         with self._in_force():
-            if kind == 'claim 10':
-                self._call(_QUEUE.post(10))
-                return self._call(_QUEUE.claim(10))
-            return self._call(_QUEUE.post(1))
+            return self._contender.call(_QUEUE.post(1))
+
+    def claim(self) -> Took:
+        """Claim ten, which are posted before."""
+        with self._in_force():
+            self._contender.call(_QUEUE.post(10))
+            return self._contender.call(_QUEUE.claim(10))
 
     @contextlib.contextmanager
     def _in_force(self) -> Iterator[None]:
-        # Actions use the store of the process; there is one for each database.
-        model.store = self._store
         if not self._prefix:
             yield
             return
@@ -85,16 +81,6 @@ class Database:
 
         with mock.patch.object(Prepared, 'execution', prefixed):
             yield
-
-    def _call(self, request: Request) -> float:
-        given = {**environ(request), 'wsgi.input': io.BytesIO(request.body.encode())}
-        statuses: list[str] = []
-        started = time.perf_counter()
-        b''.join(self._app(given, lambda status, *_: statuses.append(status)))
-        took = time.perf_counter() - started
-        if not statuses[0].startswith('2'):
-            raise SystemExit(f'{request.path}: {statuses[0]}')
-        return took
 
 
 def ask(plan: Plan) -> Answer:
@@ -111,8 +97,11 @@ def ask(plan: Plan) -> Answer:
                 f"SELECT set_config('marconi.project', '{PROJECT}', true); ",
             ),
         ]
-        for kind in ('post 1', 'claim 10'):
-            plain, locked = _in_turns(databases, kind, rounds)
+        for kind, calls in (
+            ('post 1', [database.post for database in databases]),
+            ('claim 10', [database.claim for database in databases]),
+        ):
+            plain, locked = (took.elapsed for took in in_turns(calls, rounds))
             table.rows.append(
                 [kind, f'{plain * 1e6:.0f}', f'{locked * 1e6:.0f}', f'{plain / locked:.3f}']
             )
@@ -140,15 +129,3 @@ def _made(url: str, name: str, policies: str) -> URL:
 
 def _text(url: URL) -> str:
     return url.render_as_string(hide_password=False)
-
-
-def _in_turns(databases: list[Database], kind: str, rounds: int) -> list[float]:
-    """The median time of each, once all are warm; who begins changes with each round."""
-    times: list[list[float]] = [[] for _ in databases]
-    for number in range(-WARM_UP, rounds):
-        for place in range(len(databases)):
-            which = (number + place) % len(databases)
-            took = databases[which].timed(kind)
-            if number >= 0:
-                times[which].append(took)
-    return [statistics.median(found) for found in times]

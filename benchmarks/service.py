@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import psycopg2
@@ -23,9 +23,15 @@ from marconi_api.processes.embedded.cluster import running_url
 class Service:
     """A running service on a free port, and the PostgreSQL that it started."""
 
-    def __init__(self, data_dir: Path, checkout: Path | None = None, **environment: str) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        environment: Mapping[str, str] | None = None,
+        checkout: Path | None = None,
+    ) -> None:
         """Start it.
 
+        :param environment: variables with its settings
         :param checkout: whose service it is, with an environment of its own; else this one's
         """
         clean = {name: value for name, value in os.environ.items() if 'MARCONI' not in name}
@@ -35,7 +41,9 @@ class Service:
         self.process = subprocess.Popen(
             [*_program(checkout), 'serve'],
             cwd=checkout,
-            env=clean | {'PORT': '0', 'HOST': '', 'MARCONI_DATA_DIR': str(data_dir)} | environment,
+            env=clean
+            | {'PORT': '0', 'HOST': '', 'MARCONI_DATA_DIR': str(data_dir)}
+            | dict(environment or {}),
             stdout=subprocess.PIPE,
             stderr=self._said,
             text=True,
@@ -119,7 +127,8 @@ for name in ('processes.embedded.cluster', 'embedded'):
 
 
 def _running_url_of(checkout: Path, data_dir: Path) -> str | None:
-    command = [checkout / '.venv' / 'bin' / 'python', '-c', _RUNNING_URL, data_dir]
+    python = checkout / '.venv' / 'bin' / 'python'
+    command = [str(python), '-c', _RUNNING_URL, str(data_dir)]
     done = subprocess.run(command, cwd=checkout, capture_output=True, text=True, check=True)
     return done.stdout.strip() or None
 
@@ -131,7 +140,7 @@ def running_service(**environment: str) -> Iterator[Service]:
     :param environment: variables with its settings
     """
     with data_directory() as directory:
-        service = Service(directory, **environment)
+        service = Service(directory, environment)
         try:
             yield service
         finally:
