@@ -21,7 +21,8 @@ Action = TypeVar('Action', bound=Callable[..., 'Reply'])
 class Content:
     """What a reply holds: a document of a type such as ``body``'s, or none; and its headers.
 
-    ``at_times`` names headers that it does not always have.
+    ``at_times`` names headers that it does not always have; ``or_stream`` says that a client may
+    ask for server-sent events instead of the document.
 
     A tuple of types says that it is a document of one of them; a text names the attribute of
     the controller that has the type, where versions differ in it.
@@ -33,11 +34,13 @@ class Content:
         *headers: str,
         media_type: str = JSON,
         at_times: tuple[str, ...] = (),
+        or_stream: bool = False,
     ) -> None:
         self.document = document
         self.headers = headers
         self.at_times = at_times
         self.media_type = media_type
+        self.or_stream = or_stream
 
 
 #: A reply with neither.

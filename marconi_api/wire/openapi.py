@@ -58,6 +58,7 @@ from marconi_api.wire.values import (
     TextParameter,
     WordParameter,
 )
+from marconi_api.wire.waiting import EVENT_STREAM
 
 #: What is meant by a name in paths, queries and headers.
 GLOSSARY = {
@@ -91,6 +92,8 @@ GLOSSARY = {
     'Location': 'The path of what was made or changed.',
     'Content-Location': 'The path and query that the reply was read from.',
     'Cache-Control': 'How long the reply may be kept.',
+    'Last-Event-ID': 'The message after which a stream begins, instead of `marker`.',
+    'X-Accel-Buffering': '`no`, in the head of a stream: nginx passes on each event at once.',
     'wait': 'For how many seconds the request may wait for messages if there are none.',
     'Prefer': '`wait=SECONDS`: the same; lowered to what is allowed.',
     'Preference-Applied': '`wait=SECONDS`: for how long the request was ready to wait.',
@@ -379,6 +382,8 @@ class Operation:
                 self._own(content.document), is_sent=False, within=self._limits
             )
             response['content'] = {content.media_type: {'schema': schema}}
+            if content.or_stream:
+                response['content'][EVENT_STREAM] = {'schema': _STREAM}
         return response
 
     def _failures(self) -> Iterable['Failure']:
@@ -438,7 +443,8 @@ class Operation:
             'required': is_required,
             'schema': {'type': 'string'},
         }
-        return self._components.refer('headers', name, header)
+        kind = '' if is_required else 'optional-'
+        return self._components.refer('headers', f'{kind}{name}', header)
 
 
 def _headers_of(status: int) -> dict[str, bool]:
@@ -461,6 +467,12 @@ _BEARER: Schema = {
     'type': 'http',
     'scheme': 'bearer',
     'description': 'A token that has one of these roles; where headers are believed, see `X-Roles`.',
+}
+
+_STREAM: Schema = {
+    'type': 'string',
+    'description': 'With `Accept: text/event-stream`: server-sent events as in the HTML standard, one for '
+    "each message; `id` is the message's id, `event` is `message`, `data` is the message as in a page.",
 }
 
 _ERROR: Schema = {

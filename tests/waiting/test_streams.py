@@ -14,8 +14,13 @@ from uuid import uuid4
 import psycopg2
 import pytest
 
+from tests.controllers.openapi.document import OPERATIONS, resolved, validate
 from tests.running_service import Service, services, wait_until
 from tests.waiting.waiters import PROJECT, Reached, ask, claim, counters, post, room_of, unused
+
+PAGE = OPERATIONS['GET', '/v2/queues/{queue}/messages']['responses']['200']['content']
+#: What a page shows of a message, as a schema.
+MESSAGE = resolved(PAGE['application/json']['schema'])['properties']['messages']['items']
 
 
 class Follower:
@@ -58,6 +63,7 @@ class Follower:
             assert event is not None
             assert event['event'] == 'message'
             message = json.loads(event['data'])
+            validate(MESSAGE, message)
             assert message['id'] == event['id']
             found.append(message['body'])
         return found

@@ -15,6 +15,7 @@ from marconi_api.model import QueueKey, RequestKey
 from marconi_api.policy import ROLES, roles_that_may
 from marconi_api.processes.embedded.cluster import EmbeddedPostgres
 from marconi_api.wire.doors import alternatives
+from marconi_api.wire.waiting import EVENT_STREAM
 
 from ..client import CLIENT_ID, OTHER_CLIENT_ID, PROJECT, Api, LaterApi, id_of
 from .document import DOCUMENT, METHODS, OPERATIONS, RESOURCES, check_reply, resolved, validate
@@ -165,6 +166,18 @@ def test_a_reply_is_as_documented(
     check_reply(method, path, response)
     if status < 300:
         check_request(method, path, example)
+
+
+def test_a_stream_is_as_documented(api: Api, usual: dict[str, str]) -> None:
+    path, example = (
+        '/v2/queues/{queue}/messages',
+        Example('marker=', headers={'Accept': EVENT_STREAM}),
+    )
+
+    response = send(api, 'GET', path, example, usual)
+
+    assert response.content_type == EVENT_STREAM
+    check_reply('GET', path, response)
 
 
 def check_request(method: str, path: str, example: Example) -> None:

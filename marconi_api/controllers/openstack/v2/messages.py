@@ -11,8 +11,9 @@ from marconi_api.controllers.openstack.v1_1 import messages as v1_1
 from marconi_api.controllers.openstack.v1_1.types import PoppedMessages
 from marconi_api.controllers.openstack.v2.types import FoundMessages, NewMessages
 from marconi_api.controllers.openstack.waits import begin_stream
+from marconi_api.errors import NoneOfThemFound
 from marconi_api.model import READY, STATES, NewMessage, Page, PeekedMessage, QueueKey
-from marconi_api.wire.actions import EMPTY, Content, expose
+from marconi_api.wire.actions import EMPTY, ByHand, Content, expose
 from marconi_api.wire.documents import text_of
 from marconi_api.wire.replies import Reply
 from marconi_api.wire.requests import Request
@@ -46,6 +47,21 @@ class MessagesController(v1_1.MessagesController):
         'state': state_parameter,
         'wait': wait_parameter,
     }
+
+    @expose(
+        ids=ListParameter('ids'),
+        by_hand=ByHand(query='page_parameters', headers=('Last-Event-ID',)),
+        waits=True,
+        replies={
+            200: Content(
+                'found_type', at_times=('Cache-Control', 'X-Accel-Buffering'), or_stream=True
+            )
+        },
+        raises=(NoneOfThemFound,),
+    )
+    def get(self, request: Request, queue: QueueKey, ids: list[str] | None = None) -> Reply:
+        """The messages that ``ids`` names, or a page of the queue; or all that follow, as a stream."""
+        return super().get(request, queue, ids)
 
     @expose(
         ids=ListParameter('ids'),
