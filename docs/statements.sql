@@ -462,6 +462,77 @@ body AS (
 SELECT EXISTS (SELECT FROM gone), was_claimed, was_held_by_claim FROM seen;
 
 
+-- marconi_deliveries_done: Removes deliveries that are over, and counts them.
+WITH done AS MATERIALIZED (
+    SELECT * FROM unnest(%(queue_ids)s::bigint[], %(ids)s::bigint[],
+                         %(message_ids)s::bigint[], %(delivered)s::boolean[])
+                  AS done (queue_id, id, message_id, has_delivered)),
+gone AS (
+    DELETE FROM deliveries AS delivery USING done
+     WHERE delivery.queue_id = done.queue_id AND delivery.subscription_id = done.id
+       AND delivery.message_id = done.message_id
+ RETURNING delivery.*, has_delivered),
+remembered AS (
+    DELETE FROM delivery_attempts AS attempt USING gone
+     WHERE attempt.queue_id = gone.queue_id AND attempt.subscription_id = gone.subscription_id
+       AND attempt.message_id = gone.message_id),
+counted AS (
+    SELECT queue_id, subscription_id AS id, count(*) AS deliveries FROM gone
+     WHERE has_delivered GROUP BY queue_id, subscription_id)
+UPDATE subscription_owners AS owner
+   SET delivered = delivered + deliveries, failing_since = NULL
+  FROM counted WHERE owner.queue_id = counted.queue_id AND owner.id = counted.id;
+
+
+-- marconi_deliveries_failed: Remembers attempts that failed, and when the next are due.
+WITH failed AS MATERIALIZED (
+       SELECT * FROM json_to_recordset(%(failures)s::json)
+                     AS failed (queue_id bigint, id bigint, message_id bigint, attempts integer,
+                                delay float, at timestamptz, milliseconds integer,
+                                status integer, error text, is_attempt boolean)),
+   marked AS (
+       UPDATE deliveries AS delivery
+          SET attempts = failed.attempts + 1,
+              due_at = coalesce(now() + delay * interval '1 second', 'infinity'),
+              expires_at = CASE WHEN delay IS NULL THEN now() + %(kept)s * interval '1 second'
+                                ELSE delivery.expires_at END
+         FROM failed
+        WHERE delivery.queue_id = failed.queue_id AND delivery.subscription_id = failed.id
+          AND delivery.message_id = failed.message_id AND delivery.attempts = failed.attempts
+          AND delivery.due_at IS DISTINCT FROM 'infinity'
+    RETURNING failed.*),
+   numbered AS MATERIALIZED (
+       SELECT marked.*, coalesce(last.attempt, 0) + 1 AS attempt
+         FROM marked
+              LEFT JOIN LATERAL (
+                  SELECT attempt FROM delivery_attempts AS before
+                   WHERE before.queue_id = marked.queue_id AND before.subscription_id = marked.id
+                     AND before.message_id = marked.message_id
+                   ORDER BY attempt DESC LIMIT 1) AS last ON true),
+   remembered AS (
+       INSERT INTO delivery_attempts (queue_id, subscription_id, message_id, attempt,
+                                      attempted_at, status, error, milliseconds)
+       SELECT queue_id, id, message_id, attempt, at, status, error, milliseconds FROM numbered),
+   forgotten AS (
+       DELETE FROM delivery_attempts AS old USING numbered
+        WHERE old.queue_id = numbered.queue_id AND old.subscription_id = numbered.id
+          AND old.message_id = numbered.message_id
+          AND old.attempt <= numbered.attempt - 20),
+   failing AS (
+       UPDATE subscription_owners AS owner
+          SET failing_since = coalesce(failing_since, now())
+         FROM (SELECT DISTINCT queue_id, id FROM marked WHERE is_attempt) AS webhook
+        WHERE owner.queue_id = webhook.queue_id AND owner.id = webhook.id
+    RETURNING owner.queue_id, owner.id, failing_since)
+   UPDATE subscriptions AS subscription
+      SET paused_at = now(),
+          reason = 'Every delivery has failed for 24 hours.'
+     FROM failing
+    WHERE subscription.queue_id = failing.queue_id AND subscription.id = failing.id
+      AND failing_since <= now() - interval '24 hours' AND paused_at IS NULL
+RETURNING subscription.queue_id, subscription.id;
+
+
 -- marconi_get_claim: A claim, and what it still holds.
 WITH the_queue AS MATERIALIZED (SELECT floor FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807),
@@ -992,6 +1063,34 @@ message AS (
 SELECT id FROM posted;
 
 
+-- marconi_read_deliveries: What a webhook is to get now: what is due again, and what is new.
+WITH the_queue AS MATERIALIZED (
+    SELECT floor FROM queues
+     WHERE queue_id = %(queue_id)s AND floor < 9223372036854775807 AND 1 / EXISTS (
+       SELECT FROM id_epoch
+        WHERE only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
+       false))::int = 1),
+due AS MATERIALIZED (
+    SELECT message_id, attempts, expires_at, false AS is_fresh FROM deliveries
+     WHERE queue_id = %(queue_id)s AND subscription_id = %(id)s AND due_at <= now()
+       AND message_id >= (SELECT floor FROM the_queue)
+       AND message_id <> ALL (%(taken)s::bigint[])
+     ORDER BY due_at LIMIT %(due)s),
+fresh AS MATERIALIZED (
+    SELECT message_id, attempts, expires_at, true AS is_fresh FROM deliveries
+     WHERE queue_id = %(queue_id)s AND subscription_id = %(id)s AND due_at IS NULL
+       AND message_id > greatest(%(after)s, (SELECT floor FROM the_queue) - 1)
+       AND message_id <> ALL (%(taken)s::bigint[])
+     ORDER BY message_id LIMIT %(fresh)s),
+found AS (SELECT * FROM due UNION ALL SELECT * FROM fresh)
+SELECT ((pg_snapshot_xmin(pg_current_snapshot())::text::bigint + %(base)s) << 14), found.message_id, attempts, is_fresh, expires_at <= now(),
+       round(date_part('epoch', expires_at - message.created_at))::bigint, body, traceparent
+  FROM the_queue LEFT JOIN found ON true
+       LEFT JOIN LATERAL (SELECT created_at, body, traceparent FROM messages
+                      WHERE queue_id = %(queue_id)s AND id = found.message_id LIMIT 1) AS message ON true;
+
+
 -- marconi_release: Gives back what a claim still holds.
 WITH the_queue AS MATERIALIZED (SELECT floor FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
       AND floor < 9223372036854775807),
@@ -1006,6 +1105,22 @@ WITH the_queue AS MATERIALIZED (SELECT floor FROM queues WHERE queue_id = %(queu
       queue_id = %(queue_id)s AND id = ANY ((SELECT message_ids FROM claim)::bigint[])
       AND claim_id = %(claim_id)s::uuid AND (claim_id IS NOT NULL AND coalesce(held_until > now(), false)) AND expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue)
 RETURNING id;
+
+
+-- marconi_remove_unneeded_bodies: Removes bodies whose message is gone and that nobody waits for.
+DELETE FROM messages
+ WHERE ctid = ANY (ARRAY(
+       SELECT ctid FROM messages AS body
+        WHERE queue_id = %(queue_id)s AND id = ANY (%(ids)s::bigint[])
+          AND NOT EXISTS (SELECT FROM message_states AS state
+                           WHERE state.queue_id = %(queue_id)s AND state.id = body.id)
+          AND NOT EXISTS (
+       SELECT FROM subscriptions AS subscription,
+              LATERAL (SELECT FROM deliveries AS delivery
+                        WHERE delivery.queue_id = subscription.queue_id
+                          AND delivery.subscription_id = subscription.id
+                          AND delivery.message_id = body.id LIMIT 1) AS waiting
+        WHERE subscription.queue_id = %(queue_id)s)));
 
 
 -- marconi_renew: Starts a claim anew.
@@ -1061,6 +1176,41 @@ SELECT counts.total - counts.claimed - counts.parked, counts.claimed, counts.par
              ORDER BY id DESC LIMIT 1) AS state
       JOIN messages USING (id)
      WHERE queue_id = %(queue_id)s) AS newest ON true;
+
+
+-- marconi_take_subscriptions: Owns the subscriptions that have something to deliver.
+WITH known AS MATERIALIZED (
+    SELECT * FROM unnest(%(queue_ids)s::bigint[], %(ids)s::bigint[], %(afters)s::bigint[])
+                  AS known (queue_id, id, after)),
+busy AS MATERIALIZED (
+    SELECT owner.ctid
+      FROM subscription_owners AS owner
+           JOIN subscriptions AS subscription
+             ON subscription.queue_id = owner.queue_id AND subscription.id = owner.id
+           LEFT JOIN known ON known.queue_id = owner.queue_id AND known.id = owner.id
+     WHERE (%(queues)s::bigint[] IS NULL OR owner.queue_id = ANY (%(queues)s::bigint[]))
+       AND (owner.owned_until < clock_timestamp() OR owner.owner = %(owner)s::uuid)
+       AND subscription.expires_at > now()
+       AND (coalesce(owner.confirmation_due_at <= now() AND confirmation IS NOT NULL, false) OR (subscription.confirmed AND subscription.paused_at IS NULL AND (EXISTS (
+          SELECT FROM deliveries AS delivery
+           WHERE delivery.queue_id = owner.queue_id AND delivery.subscription_id = owner.id
+             AND delivery.due_at <= now()) OR EXISTS (
+          SELECT FROM deliveries AS delivery
+           WHERE delivery.queue_id = owner.queue_id AND delivery.subscription_id = owner.id
+             AND delivery.message_id > coalesce(known.after, -1) AND due_at IS NULL))))
+       FOR NO KEY UPDATE OF owner SKIP LOCKED),
+taken AS (
+    UPDATE subscription_owners
+       SET owner = %(owner)s::uuid,
+           owned_until = clock_timestamp() + %(lease)s * interval '1 second'
+     WHERE ctid = ANY (ARRAY(SELECT ctid FROM busy))
+ RETURNING *)
+SELECT queue_id, id, project, name, metadata, options, subscriber, secret, previous_secret,
+       CASE WHEN coalesce(confirmation_due_at <= now() AND confirmation IS NOT NULL, false) THEN confirmation END,
+       confirmation_attempts, confirmed AND paused_at IS NULL,
+       ceil(date_part('epoch', expires_at - now()))::bigint
+  FROM taken JOIN subscriptions USING (queue_id, id) JOIN queues USING (queue_id)
+ WHERE floor < 9223372036854775807;
 
 
 -- marconi_token: What a token says of who shows it, unless a process remembers that.

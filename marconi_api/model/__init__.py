@@ -14,6 +14,7 @@ from marconi_api.model.attributes import Attributes, KnownAttributes
 from marconi_api.model.became_ready import ReadyListeners
 from marconi_api.model.claim_sources import ClaimSource
 from marconi_api.model.claims import Claim, Claims
+from marconi_api.model.deliveries import Deliveries
 from marconi_api.model.health import Unhealthy, check_schema, explained
 from marconi_api.model.idempotency import RequestKey
 from marconi_api.model.janitor import Janitor
@@ -89,6 +90,7 @@ class Store:
     verdicts: Verdicts
     readiness: Readiness
     subscriptions: Subscriptions
+    deliveries: Deliveries
     tokens: Tokens
     quotas: Quotas
     janitor: Janitor
@@ -129,6 +131,7 @@ class Store:
             subscriptions=Subscriptions(
                 database, queues, quotas, config.eventing.require_confirmation
             ),
+            deliveries=Deliveries(database),
             tokens=tokens,
             quotas=quotas,
             janitor=janitor,

@@ -13,6 +13,12 @@ EXPIRED = 'expired'
 DEAD_LETTERED = 'dead_lettered'
 LAPSED = 'lapsed'
 
+#: What becomes of deliveries to webhooks: those that were answered with 2xx, attempts that failed, and
+#: deliveries that are not tried any more.
+DELIVERED = 'delivered'
+DELIVERY_ATTEMPTS_FAILED = 'delivery_attempts_failed'
+DELIVERIES_FAILED = 'deliveries_failed'
+
 #: What is asked of PostgreSQL: statements that were sent and waited for, those that failed, and
 #: connections that took the place of others.
 ROUND_TRIPS = 'round_trips'

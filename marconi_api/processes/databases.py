@@ -6,6 +6,7 @@ from typing import Any
 
 from marconi_api.processes import schema
 from marconi_api.processes.children import Restarts
+from marconi_api.processes.delivery import THREADS
 from marconi_api.processes.embedded.cluster import EmbeddedPostgres, default_state_dir
 from marconi_api.processes.embedded.server_user import ServerUser
 from marconi_api.processes.failures import EmbeddedPostgresError
@@ -14,8 +15,9 @@ from marconi_api.processes.signals import StopRequest
 
 log = logging.getLogger(__name__)
 
-# Connections to an embedded PostgreSQL beside those of the workers: the janitor, the waiting room
-# (four), alembic, pecan shell, psql, and the three that PostgreSQL keeps for its superuser.
+# Connections to an embedded PostgreSQL beside those of the workers and of the processes that deliver:
+# the janitor, the waiting room (four), alembic, pecan shell, psql, and the three that PostgreSQL
+# keeps for its superuser.
 SPARE_CONNECTIONS = 25
 
 
@@ -53,10 +55,11 @@ class KeptPostgres:
     def __init__(self, settings: Any) -> None:
         """Take the data for ours, before anything is done to a server that runs on them."""
         workers = settings.server.processes * settings.server.threads
+        couriers = settings.eventing.processes * THREADS
         self._server = EmbeddedPostgres(
             state_dir_of(settings),
             programs_dir=settings.database.programs_dir,
-            options=[f'max_connections={workers + SPARE_CONNECTIONS}'],
+            options=[f'max_connections={workers + couriers + SPARE_CONNECTIONS}'],
             user=settings.server.user,
         )
         self._server.own()

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
+from uuid import uuid4
 
 import psycopg2
 
@@ -22,6 +23,7 @@ from marconi_api.controllers.openstack import signed_urls
 from marconi_api.processes import schema, tls
 from marconi_api.processes.children import Companion, name_process
 from marconi_api.processes.databases import KeptPostgres, NamedPostgres, database_of, state_dir_of
+from marconi_api.processes.delivery import bell
 from marconi_api.processes.embedded.server_user import ServerUser
 from marconi_api.processes.failures import ServiceError
 from marconi_api.processes.installation import config_file
@@ -44,6 +46,9 @@ COMPANIONS = {
     'janitor': [sys.executable, '-m', 'marconi_api.commands', 'expire', '--forever'],
     'waiting room': [sys.executable, '-m', 'marconi_api.processes.waiting'],
 }
+
+# Those that call webhooks: as many as the settings say.
+DELIVERY = [sys.executable, '-m', 'marconi_api.processes.delivery']
 
 # The one that runs only if metrics are wanted.
 EXPORTER = [sys.executable, '-m', 'marconi_api.processes.metrics']
@@ -112,6 +117,7 @@ def _answer_requests(
     parts: list[Part] = [database]
     sockets = started.enter_context(_private_directory(user))
     environment[DIRECTORY] = str(sockets)
+    environment[bell.PROCESSES] = str(settings.eventing.processes)
     _make_map(sockets / MAP, user)
     if for_metrics:
         parts.append(_export(for_metrics, sockets / 'metrics', environment, user, started))
@@ -120,6 +126,12 @@ def _answer_requests(
         companions[name] = companion = Companion(name, command, environment, user)
         started.callback(companion.stop)
         parts.append(companion)
+    for place in range(settings.eventing.processes):
+        # Whoever takes the place of one that was killed owns what that did.
+        own = {bell.PLACE: str(place), bell.OWNER: str(uuid4())}
+        courier = Companion('delivery', DELIVERY, environment | own, user)
+        started.callback(courier.stop)
+        parts.append(courier)
     uwsgi = Uwsgi(settings, listener, sockets, environment, user)
     started.callback(uwsgi.stop)
     for name in _END_FIRST:

@@ -7,6 +7,7 @@ and no proxy is asked.
 """
 
 import asyncio
+import logging
 import socket
 import ssl
 import time
@@ -24,6 +25,8 @@ import httpcore
 
 from marconi_api.webhooks.addresses import Address
 from marconi_api.webhooks.rules import ForbiddenAddress, Rules, Target
+
+log = logging.getLogger(__name__)
 
 #: Seconds to find the address, and to connect.
 CONNECT_TIMEOUT = 5.0
@@ -43,6 +46,7 @@ UNKNOWN_HOST = 'unknown host'
 UNREACHABLE = 'unreachable'
 NOT_HTTP = 'not http'
 TOO_LONG = 'answer too long'
+FAILED = 'failed'
 
 Resolve = Callable[[str, int], Awaitable[Iterable[Address]]]
 
@@ -58,10 +62,19 @@ class Attempt:
     #: Seconds after which the subscriber wants to be called again.
     retry_after: float | None = None
 
+    @classmethod
+    def now(cls, error: str | None) -> 'Attempt':
+        """One that failed before anything was called."""
+        return cls(datetime.now(UTC), 0, None, error)
+
     @property
     def has_delivered(self) -> bool:
         """Whether the subscriber has it."""
         return self.status is not None and 200 <= self.status < 300
+
+
+class TooLate(Exception):
+    """When all was ready to be sent, it was not to be sent any more."""
 
 
 class Caller:
@@ -79,32 +92,43 @@ class Caller:
         self._tls = tls
 
     async def call(
-        self, target: Target, headers: Mapping[str, str], body: bytes, seconds: float
+        self,
+        target: Target,
+        headers: Mapping[str, str],
+        body: bytes,
+        seconds: float,
+        may_send: Callable[[], bool] = lambda: True,
     ) -> Attempt:
         """POST ``body`` once; what went wrong is in the attempt, and not raised.
 
         :param headers: beside Host and Content-Length
         :param seconds: for all of it, however the answer comes
+        :param may_send: asked once there is a connection: a process may have been stopped meanwhile
+        :raises TooLate: if it says no; nothing was sent
         """
         at, began = datetime.now(UTC), time.monotonic()
         status: int | None = None
         retry_after = error = None
         try:
-            async with asyncio.timeout(seconds), self._connection(target) as connection:
+            async with asyncio.timeout(seconds), self._connection(target, may_send) as connection:
                 response = await connection.handle_async_request(_request(target, headers, body))
                 status, retry_after = response.status, _retry_after(response.headers)
                 await _read(response)
+        except TooLate:
+            raise
         except Exception as failure:
             # Once there is a status, the rest of the answer does not matter.
             error = _word(failure) if status is None else None
         ms = round((time.monotonic() - began) * 1000)
         return Attempt(at, ms, status, error, retry_after)
 
-    def _connection(self, target: Target) -> httpcore.AsyncHTTPConnection:
+    def _connection(
+        self, target: Target, may_send: Callable[[], bool]
+    ) -> httpcore.AsyncHTTPConnection:
         return httpcore.AsyncHTTPConnection(
             _url(target).origin,
             ssl_context=(self._tls or _tls()) if target.scheme == 'https' else None,
-            network_backend=_Network(target, self._rules, self._resolve),
+            network_backend=_Network(target, self._rules, self._resolve, may_send),
         )
 
 
@@ -178,16 +202,20 @@ def _word(failure: BaseException) -> str:
         cause = cause.__cause__ or cause.__context__
     if isinstance(failure, httpcore.RemoteProtocolError):
         return RESET if 'disconnected' in str(failure) else NOT_HTTP
-    raise failure
+    log.error('a call failed in a way that was not foreseen', exc_info=failure)
+    return FAILED
 
 
 class _Network(httpcore.AsyncNetworkBackend):
     """Connects to an address of one target that was checked just before."""
 
-    def __init__(self, target: Target, rules: Rules, resolve: Resolve) -> None:
+    def __init__(
+        self, target: Target, rules: Rules, resolve: Resolve, may_send: Callable[[], bool]
+    ) -> None:
         self._target = target
         self._rules = rules
         self._resolve = resolve
+        self._may_send = may_send
 
     async def connect_tcp(self, host: str, port: int, *_: Any, **__: Any) -> '_Stream':
         """Connect to the first address that may be called and accepts.
@@ -199,12 +227,26 @@ class _Network(httpcore.AsyncNetworkBackend):
             for address in await self._addresses():
                 try:
                     self._rules.check_address(address)
-                    return await _connect(address, port, self._target.scheme == 'https')
+                    return await self._connect(address, port)
                 except (ForbiddenAddress, OSError) as error:
                     # The last one's is told, but that of an address that could be called first.
                     if not (failure and isinstance(error, ForbiddenAddress)):
                         failure = error
             raise failure or _UnknownHost(host)
+
+    async def _connect(self, address: Address, port: int) -> '_Stream':
+        family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
+        connected = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            connected.setblocking(False)
+            await asyncio.get_running_loop().sock_connect(connected, (str(address), port))
+            stream = _Stream(connected, self._may_send)
+            if self._target.scheme != 'https':
+                await stream.open()
+            return stream
+        except BaseException:
+            connected.close()
+            raise
 
     async def _addresses(self) -> Iterable[Address]:
         if self._target.address is not None:
@@ -228,29 +270,15 @@ async def _addresses_of(host: str, port: int) -> list[Address]:
     return [ip_address(str(place[0])) for *_, place in found]
 
 
-async def _connect(address: Address, port: int, is_tls: bool) -> '_Stream':
-    family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
-    connected = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        connected.setblocking(False)
-        await asyncio.get_running_loop().sock_connect(connected, (str(address), port))
-        stream = _Stream(connected)
-        if not is_tls:
-            await stream.open()
-        return stream
-    except BaseException:
-        connected.close()
-        raise
-
-
 class _Stream(httpcore.AsyncNetworkStream):
     """A connection, in plain text or in TLS, of which not too much is read."""
 
     _reader: asyncio.StreamReader
     _writer: asyncio.StreamWriter | None = None
 
-    def __init__(self, connected: socket.socket) -> None:
+    def __init__(self, connected: socket.socket, may_send: Callable[[], bool]) -> None:
         self._connected = connected
+        self._may_send = may_send
         self._bytes_left = MOST_OF_AN_ANSWER
 
     async def open(self, **tls: Any) -> None:
@@ -282,6 +310,8 @@ class _Stream(httpcore.AsyncNetworkStream):
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
         assert self._writer
+        if not self._may_send():
+            raise TooLate
         try:
             self._writer.write(buffer)
             await self._writer.drain()

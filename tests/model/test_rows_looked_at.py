@@ -7,6 +7,7 @@ its rows.
 """
 
 import importlib
+import json
 import pkgutil
 import re
 from uuid import UUID
@@ -94,6 +95,21 @@ A_SUBSCRIPTION = {
     **{'subscriber': 'http://a/', 'target_id': 5, 'options': '{}', 'confirmed': True},
     **{'secret': None, 'new_secret': None, 'confirmation': None, 'last': 2**62, 'most': 10},
 }
+
+
+#: What the statements about deliveries take.
+A_DELIVERY = {
+    **{'owner': CLAIM, 'lease': 5, 'queues': None, 'taken': [], 'due': 20, 'fresh': 20, 'kept': 60},
+    **{'kind': '', 'attempts': 1, 'delay': 1.5, 'id': 3, 'ids': [3] * 10, 'afters': [-1] * 10},
+    **{'message_ids': list(range(COUNT - 9, COUNT + 1)), 'delivered': [True] * 10},
+}
+
+
+def a_delivery(queue):
+    failure = {'queue_id': queue.id, 'id': 3, 'attempts': 0, 'delay': 5, 'is_attempt': True}
+    failure |= {'milliseconds': 1}
+    failures = [failure | {'message_id': n, 'at': '2026-01-01'} for n in A_DELIVERY['message_ids']]
+    return A_DELIVERY | {'queue_ids': [queue.id] * 10, 'failures': json.dumps(failures)}
 
 
 def fill(sql, queue):
@@ -228,6 +244,8 @@ def test_a_statement_looks_at_few_rows_whatever_the_statistics_say(full_queue):
             given |= A_TOKEN
         if name.startswith('subscriptions'):
             given |= A_SUBSCRIPTION
+        if name.startswith('deliveries'):
+            given |= a_delivery(full_queue)
         if name.startswith('quotas'):
             given |= {'most': 10, 'setting': 'quota.bytes', 'value': 1}
         looked, plans = rows_looked_at(statement, given)

@@ -133,3 +133,13 @@ def _read(connection: socket.socket) -> Call | None:
     while len(body) < int(headers.get('content-length', 0)):
         body += connection.recv(65536)
     return Call(line, headers, body)
+
+
+def one_after_the_other(*answers: Answer) -> Answer:
+    """Answers so, the last way for ever."""
+    left = list(answers)
+
+    def answer(connection: socket.socket) -> None:
+        (left.pop(0) if len(left) > 1 else left[0])(connection)
+
+    return answer

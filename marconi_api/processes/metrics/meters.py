@@ -48,6 +48,15 @@ COUNTERS = {
         'Messages that a claim let lapse, each counted when it is handed out again, put away as a '
         'dead letter, or removed since it has expired.',
     ),
+    flows.DELIVERED: ('deliveries', 'Messages that a webhook has taken.'),
+    flows.DELIVERY_ATTEMPTS_FAILED: (
+        'delivery_attempts_failed',
+        'Calls of webhooks that failed; most are repeated.',
+    ),
+    flows.DELIVERIES_FAILED: (
+        'deliveries_failed',
+        'Messages for a webhook that are not sent any more, as all attempts failed or they expired.',
+    ),
     flows.ROUND_TRIPS: ('database_round_trips', 'Statements that were sent to PostgreSQL.'),
     flows.ERRORS: ('database_errors', 'Statements and connects that failed for good.'),
     flows.RECONNECTS: ('database_reconnects', 'Connections to PostgreSQL that replaced others.'),

@@ -1,0 +1,88 @@
+"""How a process that stores messages tells those that deliver: by a datagram with the queue's id.
+
+It is an economy: what is not heard is found by the next look at all subscriptions.
+"""
+
+import contextlib
+import os
+import socket
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+
+from marconi_api.model import QueueKey
+
+#: Variables of the environment: how many processes of the service deliver; and of such a process
+#: which one it is, and by which UUID it owns subscriptions.
+PROCESSES = 'MARCONI_DELIVERY_PROCESSES'
+PLACE = 'MARCONI_DELIVERY_PLACE'
+OWNER = 'MARCONI_DELIVERY_OWNER'
+
+_MESSAGE = struct.Struct('<q')
+
+
+def path_of(directory: Path, place: int) -> Path:
+    """Where the process of that place listens."""
+    return directory / f'delivery-{place}.sock'
+
+
+class Bell:
+    """Rings at the processes of this service that deliver.
+
+    :param directory: that of the waiting room
+    :param count: how many such processes there are
+    """
+
+    def __init__(self, directory: Path, count: int) -> None:
+        self._paths = [str(path_of(directory, place)) for place in range(count)]
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.setblocking(False)
+
+    def ring(self, queue: QueueKey, _: int) -> None:
+        """Tell that there is something to deliver: a listener for ``became_deliverable``.
+
+        A queue has one process that is told, which so comes to own its subscriptions.
+        """
+        # It may have ended, or have heard more than it has read.
+        with contextlib.suppress(OSError):
+            path = self._paths[queue.id % len(self._paths)]
+            self._socket.sendto(_MESSAGE.pack(queue.id), path)
+
+    def close(self) -> None:
+        """Ring no more."""
+        self._socket.close()
+
+
+def bell_of(environment: Mapping[str, str], directory: str | None) -> Bell | None:
+    """The bell of the service; None where nobody delivers."""
+    count = int(environment.get(PROCESSES) or 0)
+    return Bell(Path(directory), count) if directory and count else None
+
+
+class Ear:
+    """Hears what is rung.
+
+    :param path: see :func:`path_of`
+    """
+
+    def __init__(self, path: Path) -> None:
+        path.unlink(missing_ok=True)
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.setblocking(False)
+        self._socket.bind(str(path))
+
+    def fileno(self) -> int:
+        """Can be read when something was rung."""
+        return self._socket.fileno()
+
+    def heard(self) -> set[int]:
+        """The ids of queues since it was last asked."""
+        queues = set()
+        with contextlib.suppress(BlockingIOError):
+            while message := os.read(self._socket.fileno(), _MESSAGE.size):
+                queues.add(_MESSAGE.unpack(message)[0])
+        return queues
+
+    def close(self) -> None:
+        """Hear no more."""
+        self._socket.close()
