@@ -192,6 +192,8 @@ limits = {
     'max_fan_out': 100,
     # Seconds for which a delivery that failed for good is kept, so that it can be sent again.
     'failed_delivery_retention': 1209600,
+    # Seconds for which a reply can be read once it was given (docs/eventing.md).
+    'reply_ttl': 300,
 }
 
 signed_urls = {

@@ -226,6 +226,9 @@ gone AS (
     DELETE FROM message_states
      WHERE ctid = ANY (ARRAY(SELECT place FROM dead WHERE EXISTS (SELECT FROM move)))
  RETURNING id, expires_at, client_id, ttl),
+followed AS (
+    UPDATE requests SET lies_in = %(target_id)s
+     WHERE message_id = ANY (ARRAY(SELECT id FROM gone)) AND lies_in = %(queue_id)s),
 gone_body AS (
     DELETE FROM messages
      WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM gone))
@@ -359,6 +362,9 @@ gone AS (
     DELETE FROM message_states
      WHERE ctid = ANY (ARRAY(SELECT place FROM dead WHERE EXISTS (SELECT FROM move)))
  RETURNING id, expires_at, client_id, ttl),
+followed AS (
+    UPDATE requests SET lies_in = %(target_id)s
+     WHERE message_id = ANY (ARRAY(SELECT id FROM gone)) AND lies_in = %(queue_id)s),
 gone_body AS (
     DELETE FROM messages
      WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM gone))
@@ -531,6 +537,27 @@ WITH failed AS MATERIALIZED (
     WHERE subscription.queue_id = failing.queue_id AND subscription.id = failing.id
       AND failing_since <= now() - interval '24 hours' AND paused_at IS NULL
 RETURNING subscription.queue_id, subscription.id;
+
+
+-- marconi_find_reply: What became of a message that asks for a reply.
+SELECT reply, floor(greatest(0, date_part('epoch', now() - ended_at)))::bigint, CASE WHEN request.reply IS NOT NULL THEN NULL
+        WHEN request.reason IS NOT NULL THEN request.reason
+        WHEN state.id IS NULL THEN 'deleted'
+        WHEN coalesce(coalesce(state.moved_in, state.id) < queue.floor, true) THEN 'purged'
+        WHEN state.expires_at <= now() THEN 'expired' END, CASE WHEN held_until IS NULL OR held_until <= now() THEN 'ready'
+            WHEN held_until = 'infinity' THEN 'parked'
+            WHEN claim_id IS NOT NULL THEN 'claimed'
+            ELSE 'delayed' END
+  FROM requests AS request
+   LEFT JOIN LATERAL (
+       SELECT floor FROM queues WHERE queue_id = request.lies_in AND floor < 9223372036854775807 LIMIT 1)
+       AS queue ON true
+   LEFT JOIN LATERAL (
+       SELECT id, moved_in, held_until, claim_id, expires_at FROM message_states
+        WHERE queue_id = request.lies_in AND id = request.message_id LIMIT 1)
+       AS state ON true
+ WHERE message_id = %(id)s AND request.queue_id = %(queue_id)s AND project = %(project)s
+   AND (ended_at IS NULL OR kept_until > now());
 
 
 -- marconi_get_claim: A claim, and what it still holds.
@@ -744,6 +771,32 @@ SELECT page.id, page.ttl, floor(greatest(0, date_part('epoch', now() - message.c
   FROM page
        LEFT JOIN LATERAL (SELECT created_at, body, traceparent FROM messages
                       WHERE queue_id = %(queue_id)s AND id = page.id LIMIT 1) AS message ON true;
+
+
+-- marconi_look_for_replies: Which messages ended, of those to which a reply is awaited.
+WITH looked_at AS MATERIALIZED (
+    SELECT asked.id AS message_id,
+           request.message_id IS NULL OR request.reply IS NOT NULL
+               OR CASE WHEN request.reply IS NOT NULL THEN NULL
+        WHEN request.reason IS NOT NULL THEN request.reason
+        WHEN state.id IS NULL THEN 'deleted'
+        WHEN coalesce(coalesce(state.moved_in, state.id) < queue.floor, true) THEN 'purged'
+        WHEN state.expires_at <= now() THEN 'expired' END IS NOT NULL AS is_over,
+           CASE WHEN state.expires_at < 'infinity'
+                THEN date_part('epoch', state.expires_at - now()) END AS due_in
+      FROM unnest(%(ids)s::bigint[]) AS asked (id)
+           LEFT JOIN LATERAL (
+               SELECT message_id, lies_in, reply, reason FROM requests
+                WHERE message_id = asked.id LIMIT 1) AS request ON true
+   LEFT JOIN LATERAL (
+       SELECT floor FROM queues WHERE queue_id = request.lies_in AND floor < 9223372036854775807 LIMIT 1)
+       AS queue ON true
+   LEFT JOIN LATERAL (
+       SELECT id, moved_in, held_until, claim_id, expires_at FROM message_states
+        WHERE queue_id = request.lies_in AND id = request.message_id LIMIT 1)
+       AS state ON true)
+SELECT message_id, is_over, CASE WHEN NOT is_over THEN due_in END FROM looked_at
+ WHERE is_over OR due_in <= %(ahead)s;
 
 
 -- marconi_look_for_waiting: Whether queues that are waited for have something; with each sweep.
@@ -1063,6 +1116,92 @@ message AS (
 SELECT id FROM posted;
 
 
+-- marconi_post_requests: The same for messages of which some ask for a reply.
+WITH the_queue AS MATERIALIZED (SELECT floor FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+   AND floor < 9223372036854775807
+   AND 1 / EXISTS (
+       SELECT FROM id_epoch
+        WHERE only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
+       false)
+          AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
+   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s FOR KEY SHARE),
+numbered AS MATERIALIZED (
+    SELECT (pg_current_xact_id()::text::bigint + %(base)s) << 14 AS first_id, floor FROM the_queue),
+transaction AS MATERIALIZED (
+    SELECT first_id FROM numbered WHERE first_id >= floor),
+clock AS MATERIALIZED (
+    SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at),
+posted AS MATERIALIZED (
+    SELECT first_id + place - 1 AS id, ttl, body, CASE WHEN delay > 0 THEN (SELECT at FROM clock) + delay * interval '1 second' END AS held_until, asks
+      FROM transaction,
+           unnest(%(ttls)s::int[], %(bodies)s::text[], %(delays)s::int[], %(asking)s::int[]) WITH ORDINALITY
+               AS given (ttl, body, delay, asks, place)),
+request AS (
+    INSERT INTO requests (message_id, queue_id, lies_in, project, kept_until)
+    SELECT id, %(queue_id)s, %(queue_id)s, %(project)s,
+           now() + ttl * interval '1 second' + %(reply_ttl)s * interval '1 second'
+      FROM posted WHERE asks = 1),
+state AS (
+    INSERT INTO message_states (queue_id, id, held_until, expires_at, client_id, ttl)
+    SELECT %(queue_id)s, id, held_until, now() + ttl * interval '1 second',
+           %(client_id)s::uuid, ttl
+      FROM posted),
+message AS (
+    INSERT INTO messages (queue_id, id, created_at, body, traceparent)
+    SELECT %(queue_id)s, id, now(), body, %(traceparent)s::text FROM posted)
+SELECT first_id FROM transaction;
+
+
+-- marconi_post_requests_once: The same under an Idempotency-Key.
+WITH the_queue AS MATERIALIZED (SELECT floor FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+   AND floor < 9223372036854775807
+   AND 1 / EXISTS (
+       SELECT FROM id_epoch
+        WHERE only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
+       false)
+          AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
+   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s FOR KEY SHARE),
+numbered AS MATERIALIZED (
+    SELECT (pg_current_xact_id()::text::bigint + %(base)s) << 14 AS first_id, floor FROM the_queue),
+transaction AS MATERIALIZED (
+    SELECT first_id FROM numbered WHERE first_id >= floor),
+remembered AS (
+    INSERT INTO idempotency_keys AS known
+           (queue_id, operation, key, digest, first_id, expires_at)
+    SELECT %(queue_id)s, 0, %(key)s::uuid, %(key_digest)s::uuid, first_id,
+           now() + %(key_window)s * interval '1 second'
+      FROM transaction
+        ON CONFLICT (queue_id, operation, key) DO UPDATE
+       SET digest = CASE WHEN (known.expires_at <= now() OR known.first_id < (SELECT floor FROM the_queue)) THEN excluded.digest ELSE known.digest END,
+           first_id = CASE WHEN (known.expires_at <= now() OR known.first_id < (SELECT floor FROM the_queue)) THEN excluded.first_id ELSE known.first_id END,
+           expires_at = CASE WHEN (known.expires_at <= now() OR known.first_id < (SELECT floor FROM the_queue)) THEN excluded.expires_at ELSE known.expires_at END
+ RETURNING first_id, digest),
+mine AS MATERIALIZED (SELECT first_id FROM transaction JOIN remembered USING (first_id)),
+clock AS MATERIALIZED (
+    SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at),
+posted AS MATERIALIZED (
+    SELECT first_id + place - 1 AS id, ttl, body, CASE WHEN delay > 0 THEN (SELECT at FROM clock) + delay * interval '1 second' END AS held_until, asks
+      FROM mine,
+           unnest(%(ttls)s::int[], %(bodies)s::text[], %(delays)s::int[], %(asking)s::int[]) WITH ORDINALITY
+               AS given (ttl, body, delay, asks, place)),
+request AS (
+    INSERT INTO requests (message_id, queue_id, lies_in, project, kept_until)
+    SELECT id, %(queue_id)s, %(queue_id)s, %(project)s,
+           now() + ttl * interval '1 second' + %(reply_ttl)s * interval '1 second'
+      FROM posted WHERE asks = 1),
+state AS (
+    INSERT INTO message_states (queue_id, id, held_until, expires_at, client_id, ttl)
+    SELECT %(queue_id)s, id, held_until, now() + ttl * interval '1 second',
+           %(client_id)s::uuid, ttl
+      FROM posted),
+message AS (
+    INSERT INTO messages (queue_id, id, created_at, body, traceparent)
+    SELECT %(queue_id)s, id, now(), body, %(traceparent)s::text FROM posted)
+SELECT first_id, digest = %(key_digest)s::uuid, EXISTS (SELECT FROM mine) FROM remembered;
+
+
 -- marconi_read_deliveries: What a webhook is to get now: what is due again, and what is new.
 WITH the_queue AS MATERIALIZED (
     SELECT floor FROM queues
@@ -1232,7 +1371,8 @@ WITH the_queue AS MATERIALIZED (SELECT floor FROM queues WHERE queue_id = %(queu
 asked AS MATERIALIZED (
     SELECT * FROM unnest(%(ids)s::bigint[], %(verdicts)s::text[], %(seconds)s::int[],
                          %(graces)s::int[], %(reasons)s::text[])
-                  WITH ORDINALITY AS given (id, verdict, seconds, grace, reason, place)),
+                  WITH ORDINALITY
+                  AS given (id, verdict, seconds, grace, reason, place)),
 found AS MATERIALIZED (
     SELECT id, ctid AS place_in_table, claim_id, CASE WHEN held_until IS NULL OR held_until <= now() THEN 'ready'
             WHEN held_until = 'infinity' THEN 'parked'
@@ -1352,6 +1492,161 @@ claims_touched AS (
       FROM (SELECT holder, max(seconds) AS seconds FROM judged
              WHERE result = 'done' AND verdict = 'touch' GROUP BY holder) AS held
      WHERE queue_id = %(queue_id)s AND id = held.holder)
+SELECT id, result,
+       CASE WHEN result <> 'done' THEN coalesce(state, 'gone')
+            WHEN verdict = 'delete' THEN 'gone'
+            WHEN verdict = 'park' THEN 'parked'
+            WHEN seconds = 0 THEN 'ready'
+            WHEN verdict = 'touch' THEN 'claimed'
+            ELSE 'delayed' END
+  FROM judged ORDER BY place;
+
+
+-- marconi_verdicts_by_claims_with_replies: The same, with replies to some of them.
+SELECT FROM claims
+ WHERE queue_id = %(queue_id)s AND id = ANY (%(claim_ids)s::text[]::uuid[]) FOR NO KEY UPDATE;
+SELECT FROM message_states
+ WHERE queue_id = %(queue_id)s AND id = ANY (%(ids)s::bigint[]) FOR UPDATE;
+WITH the_queue AS MATERIALIZED (SELECT floor FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+   AND floor < 9223372036854775807),
+asked AS MATERIALIZED (
+    SELECT * FROM unnest(%(ids)s::bigint[], %(verdicts)s::text[], %(seconds)s::int[],
+                         %(graces)s::int[], %(reasons)s::text[], %(claim_ids)s::text[]::uuid[], %(replies)s::text[])
+                  WITH ORDINALITY
+                  AS given (id, verdict, seconds, grace, reason, holder, reply, place)),
+found AS MATERIALIZED (
+    SELECT id, ctid AS place_in_table, claim_id, CASE WHEN held_until IS NULL OR held_until <= now() THEN 'ready'
+            WHEN held_until = 'infinity' THEN 'parked'
+            WHEN claim_id IS NOT NULL THEN 'claimed'
+            ELSE 'delayed' END AS state FROM message_states
+     WHERE queue_id = %(queue_id)s AND id = ANY (%(ids)s::bigint[]) AND expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue)),
+judged AS MATERIALIZED (
+    SELECT asked.*, found.place_in_table, found.state,
+           CASE WHEN found.id IS NULL THEN 'gone'
+                WHEN verdict = 'kick'
+                THEN CASE state WHEN 'parked' THEN 'done' ELSE 'not_parked' END
+                WHEN state = 'claimed'
+                THEN CASE WHEN claim_id = holder THEN 'done' ELSE 'taken' END
+                WHEN %(is_claimless)s AND verdict = 'park' THEN 'done'
+                WHEN claim_id = holder THEN 'expired'
+                ELSE 'not_in_claim' END AS result
+      FROM asked LEFT JOIN found USING (id)),
+deleted AS (
+    DELETE FROM message_states
+     WHERE ctid = ANY (ARRAY(
+           SELECT place_in_table FROM judged WHERE result = 'done' AND verdict = 'delete'))
+ RETURNING id),
+bodies AS (
+    DELETE FROM messages
+     WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM deleted))),
+replied AS (
+    UPDATE requests
+       SET reply = given.reply, ended_at = now(),
+           kept_until = now() + %(reply_ttl)s * interval '1 second'
+      FROM (SELECT id, asked.reply FROM deleted JOIN asked USING (id)
+             WHERE asked.reply IS NOT NULL) AS given
+     WHERE message_id = given.id AND lies_in = %(queue_id)s AND ended_at IS NULL),
+clock AS MATERIALIZED (
+    SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at),
+changes AS MATERIALIZED (
+    SELECT place_in_table, verdict, reason, grace, seconds, (SELECT at FROM clock) + seconds * interval '1 second' AS until
+      FROM judged WHERE result = 'done' AND verdict <> 'delete'),
+changed AS (
+    UPDATE message_states AS state
+       SET held_until = CASE verdict WHEN 'park' THEN 'infinity' ELSE until END,
+       claim_id = CASE verdict WHEN 'touch' THEN claim_id END,
+       claim_count = CASE verdict WHEN 'kick' THEN 0 ELSE claim_count END,
+       park_reason = reason,
+       ttl = CASE WHEN seconds > 0 AND expires_at < until THEN seconds + grace ELSE ttl END,
+       expires_at = CASE WHEN verdict = 'park' THEN 'infinity'
+                         WHEN verdict = 'kick' THEN until + ttl * interval '1 second'
+                         WHEN seconds > 0 AND expires_at < until
+                         THEN until + grace * interval '1 second'
+                         ELSE expires_at END
+      FROM changes
+     WHERE state.ctid = changes.place_in_table),
+claims_touched AS (
+    UPDATE claims SET expires_at = greatest(expires_at, (SELECT at FROM clock) + held.seconds * interval '1 second')
+      FROM (SELECT holder, max(seconds) AS seconds FROM judged
+             WHERE result = 'done' AND verdict = 'touch' GROUP BY holder) AS held
+     WHERE queue_id = %(queue_id)s AND id = held.holder)
+SELECT id, result,
+       CASE WHEN result <> 'done' THEN coalesce(state, 'gone')
+            WHEN verdict = 'delete' THEN 'gone'
+            WHEN verdict = 'park' THEN 'parked'
+            WHEN seconds = 0 THEN 'ready'
+            WHEN verdict = 'touch' THEN 'claimed'
+            ELSE 'delayed' END
+  FROM judged ORDER BY place;
+
+
+-- marconi_verdicts_with_replies: Carries out verdicts, and stores replies to messages that it deletes.
+SELECT FROM claims
+ WHERE queue_id = %(queue_id)s AND id = %(claim_id)s::uuid FOR NO KEY UPDATE;
+SELECT FROM message_states
+ WHERE queue_id = %(queue_id)s AND id = ANY (%(ids)s::bigint[]) FOR UPDATE;
+WITH the_queue AS MATERIALIZED (SELECT floor FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+   AND floor < 9223372036854775807),
+asked AS MATERIALIZED (
+    SELECT * FROM unnest(%(ids)s::bigint[], %(verdicts)s::text[], %(seconds)s::int[],
+                         %(graces)s::int[], %(reasons)s::text[], %(replies)s::text[])
+                  WITH ORDINALITY
+                  AS given (id, verdict, seconds, grace, reason, reply, place)),
+found AS MATERIALIZED (
+    SELECT id, ctid AS place_in_table, claim_id, CASE WHEN held_until IS NULL OR held_until <= now() THEN 'ready'
+            WHEN held_until = 'infinity' THEN 'parked'
+            WHEN claim_id IS NOT NULL THEN 'claimed'
+            ELSE 'delayed' END AS state FROM message_states
+     WHERE queue_id = %(queue_id)s AND id = ANY (%(ids)s::bigint[]) AND expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue)),
+judged AS MATERIALIZED (
+    SELECT asked.*, found.place_in_table, found.state,
+           CASE WHEN found.id IS NULL THEN 'gone'
+                WHEN verdict = 'kick'
+                THEN CASE state WHEN 'parked' THEN 'done' ELSE 'not_parked' END
+                WHEN state = 'claimed'
+                THEN CASE WHEN claim_id = %(claim_id)s::uuid THEN 'done' ELSE 'taken' END
+                WHEN %(is_claimless)s AND verdict = 'park' THEN 'done'
+                WHEN claim_id = %(claim_id)s::uuid THEN 'expired'
+                ELSE 'not_in_claim' END AS result
+      FROM asked LEFT JOIN found USING (id)),
+deleted AS (
+    DELETE FROM message_states
+     WHERE ctid = ANY (ARRAY(
+           SELECT place_in_table FROM judged WHERE result = 'done' AND verdict = 'delete'))
+ RETURNING id),
+bodies AS (
+    DELETE FROM messages
+     WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM deleted))),
+replied AS (
+    UPDATE requests
+       SET reply = given.reply, ended_at = now(),
+           kept_until = now() + %(reply_ttl)s * interval '1 second'
+      FROM (SELECT id, asked.reply FROM deleted JOIN asked USING (id)
+             WHERE asked.reply IS NOT NULL) AS given
+     WHERE message_id = given.id AND lies_in = %(queue_id)s AND ended_at IS NULL),
+clock AS MATERIALIZED (
+    SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at),
+changes AS MATERIALIZED (
+    SELECT place_in_table, verdict, reason, grace, seconds, (SELECT at FROM clock) + seconds * interval '1 second' AS until
+      FROM judged WHERE result = 'done' AND verdict <> 'delete'),
+changed AS (
+    UPDATE message_states AS state
+       SET held_until = CASE verdict WHEN 'park' THEN 'infinity' ELSE until END,
+       claim_id = CASE verdict WHEN 'touch' THEN claim_id END,
+       claim_count = CASE verdict WHEN 'kick' THEN 0 ELSE claim_count END,
+       park_reason = reason,
+       ttl = CASE WHEN seconds > 0 AND expires_at < until THEN seconds + grace ELSE ttl END,
+       expires_at = CASE WHEN verdict = 'park' THEN 'infinity'
+                         WHEN verdict = 'kick' THEN until + ttl * interval '1 second'
+                         WHEN seconds > 0 AND expires_at < until
+                         THEN until + grace * interval '1 second'
+                         ELSE expires_at END
+      FROM changes
+     WHERE state.ctid = changes.place_in_table),
+claim_touched AS (
+    UPDATE claims SET expires_at = greatest(expires_at, held.until)
+      FROM (SELECT max(until) AS until FROM changes WHERE verdict = 'touch') AS held
+     WHERE queue_id = %(queue_id)s AND id = %(claim_id)s::uuid AND held.until IS NOT NULL)
 SELECT id, result,
        CASE WHEN result <> 'done' THEN coalesce(state, 'gone')
             WHEN verdict = 'delete' THEN 'gone'

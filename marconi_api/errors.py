@@ -135,6 +135,16 @@ class MessageNotFound(NotFound):
         )
 
 
+class RequestNotFound(NotFound):
+    """No message that asks for a reply was posted under this id, or it was long ago."""
+
+    def __init__(self, message: str, queue: str, project: str) -> None:
+        super().__init__(
+            f'Message {message} of queue {queue}{_in_project(project)} does not exist, asks for no '
+            'reply, or ended so long ago that it is forgotten.'
+        )
+
+
 class NoneOfThemFound(NotFound):
     """None of the messages that a request names exists."""
 

@@ -100,6 +100,7 @@ class Limits:
     max_post_headers_size: int
     max_fan_out: int
     failed_delivery_retention: int
+    reply_ttl: int
 
     @classmethod
     def from_config(cls, section: Mapping[str, int]) -> 'Limits':
@@ -327,6 +328,7 @@ IN_ORDER: tuple[tuple[str | int, ...], ...] = (
     ('max_post_headers_size',),
     ('max_fan_out',),
     (1, 'failed_delivery_retention', _LONGEST),
+    (1, 'reply_ttl', _LONGEST),
 )
 
 

@@ -75,8 +75,8 @@ LONGEST_FIRST = (
 
 TABLES = (
     *('queues', 'messages', 'message_states', 'claims', 'idempotency_keys'),
-    *('tokens', 'project_limits'),
     *('subscriptions', 'subscription_owners', 'deliveries', 'delivery_attempts'),
+    *('requests', 'tokens', 'project_limits'),
 )
 
 TRUNCATE_ALL = f'TRUNCATE {", ".join(TABLES)}'
@@ -215,6 +215,7 @@ def age(sql: Any) -> Any:
             f'UPDATE message_states SET held_until = held_until - {by},'
             f' expires_at = expires_at - {by}'
         )
+        sql(f'UPDATE requests SET ended_at = ended_at - {by}, kept_until = kept_until - {by}')
         sql(f'UPDATE claims SET started_at = started_at - {by}, expires_at = expires_at - {by}')
         # Rows that move back in time pass below the marks, as real rows never do.
         model.store.low_water_marks.forget()

@@ -15,6 +15,7 @@ from marconi_api.model.became_ready import ReadyListeners
 from marconi_api.model.claim_sources import ClaimSource
 from marconi_api.model.claims import Claim, Claims
 from marconi_api.model.deliveries import Deliveries
+from marconi_api.model.ended import EndListeners
 from marconi_api.model.health import Unhealthy, check_schema, explained
 from marconi_api.model.idempotency import RequestKey
 from marconi_api.model.janitor import Janitor
@@ -35,6 +36,7 @@ from marconi_api.model.queue_filter import QueueFilter
 from marconi_api.model.queues import MessageSummary, Queue, Queues, Stats
 from marconi_api.model.quotas import SETTINGS, Quotas
 from marconi_api.model.readiness import Readiness
+from marconi_api.model.replies import REASONS, Asked, Replies
 from marconi_api.model.subscriptions import Created, Subscription, Subscriptions
 from marconi_api.model.tokens import Tokens
 from marconi_api.model.verdicts import RESULTS, VERDICTS, Outcome, Verdict, Verdicts
@@ -42,14 +44,17 @@ from marconi_api.model.verdicts import RESULTS, VERDICTS, Outcome, Verdict, Verd
 __all__ = [
     'MOST_IN_A_POST',
     'READY',
+    'REASONS',
     'RESULTS',
     'STATES',
     'VERDICTS',
+    'Asked',
     'Attributes',
     'Claim',
     'ClaimSource',
     'ClaimedMessage',
     'Created',
+    'EndListeners',
     'KnownAttributes',
     'Message',
     'MessageSummary',
@@ -61,6 +66,7 @@ __all__ = [
     'QueueFilter',
     'QueueKey',
     'ReadyListeners',
+    'Replies',
     'RequestKey',
     'Stats',
     'Store',
@@ -84,10 +90,12 @@ class Store:
     database: Database
     low_water_marks: LowWaterMarks
     became_ready: ReadyListeners
+    ended: EndListeners
     queues: Queues
     messages: Messages
     claims: Claims
     verdicts: Verdicts
+    replies: Replies
     readiness: Readiness
     subscriptions: Subscriptions
     deliveries: Deliveries
@@ -113,9 +121,10 @@ class Store:
         database.on_connect.append(marks.forget)
         attributes = KnownAttributes(database)
         became_ready = ReadyListeners()
+        ended = EndListeners()
         quotas = _quotas(database, config)
         queues = Queues(database, quotas)
-        messages = Messages(database, marks, queues, attributes, became_ready, quotas)
+        messages = Messages(database, marks, queues, attributes, became_ready, quotas, ended)
         claims = Claims(database, marks, attributes, became_ready)
         tokens = Tokens(database)
         janitor = Janitor(database, config.janitor.interval, config.janitor.batch_size)
@@ -123,10 +132,12 @@ class Store:
             database=database,
             low_water_marks=marks,
             became_ready=became_ready,
+            ended=ended,
             queues=queues,
             messages=messages,
             claims=claims,
-            verdicts=Verdicts(database, became_ready),
+            verdicts=Verdicts(database, attributes, became_ready, ended),
+            replies=Replies(database),
             readiness=Readiness(database, marks),
             subscriptions=Subscriptions(
                 database, queues, quotas, config.eventing.require_confirmation

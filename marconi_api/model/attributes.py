@@ -40,6 +40,8 @@ class Attributes:
     dead_letter_queue: str | None
     #: How long they live there; else as long as they would have.
     dead_letter_queue_messages_ttl: int | None
+    #: Whether a message asks for a reply that does not say so.
+    default_reply: bool
 
     @classmethod
     def of(cls, metadata: str) -> 'Attributes':
@@ -67,6 +69,7 @@ class Attributes:
             positive('_max_claim_count'),
             dead_letter_queue if _is_queue_name(dead_letter_queue) else None,
             positive('_dead_letter_queue_messages_ttl'),
+            members.get('_default_reply') is True,
         )
 
 
@@ -88,6 +91,9 @@ DEFAULTS: dict[str, Callable[[], Any]] = {
     '_max_claim_count': lambda: None,
     '_enable_encrypt_messages': lambda: False,
 }
+
+#: Those that Zaqar does not have: ``GET`` shows them only where they are set.
+BEYOND_ZAQAR = ('_default_reply',)
 
 #: Integers among them, and their ranges.
 _RANGES: dict[str, Callable[[], tuple[float, float]]] = {
@@ -123,6 +129,8 @@ def check(metadata: str) -> None:
             '_dead_letter_queue must be null or the name of a queue: '
             f'{limits.in_force.form_of_names}.'
         )
+    if not isinstance(members.get('_default_reply'), bool | None):
+        raise InvalidRequest('_default_reply must be true or false.')
     encrypt = members.get('_enable_encrypt_messages')
     if not (encrypt is None or isinstance(encrypt, bool)):
         raise InvalidRequest('_enable_encrypt_messages must be true or false.')
@@ -146,7 +154,8 @@ def values_not_set(metadata: str) -> dict[str, Any]:
 def _reserved(metadata: str) -> dict[str, Any]:
     """The values of the attributes that metadata has."""
     members = _parse_object(metadata)
-    return {name: json.loads(bytes(members[name])) for name in DEFAULTS if name in members}
+    names = (*DEFAULTS, *BEYOND_ZAQAR)
+    return {name: json.loads(bytes(members[name])) for name in names if name in members}
 
 
 _parse_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -163,6 +172,7 @@ def schema() -> dict[str, Any]:
         'pattern': f'^[A-Za-z0-9_.-]{{0,{limits.in_force.max_queue_name_length}}}$',
     }
     properties['_enable_encrypt_messages'] = {'enum': [False, None]}
+    properties['_default_reply'] = {'type': ['boolean', 'null']}
     return {'type': 'object', 'properties': properties}
 
 

@@ -19,6 +19,7 @@ from marconi_api.model.postgres.dequeue import (
 )
 from marconi_api.model.postgres.tables import IS_ALIVE, POSITION_BITS, RETIRED, QueueKey
 from marconi_api.model.postgres.transitions import NOW, PARKED
+from marconi_api.model.replies import FOLLOW
 
 #: The condition for a returned message that may be handed out once more. (Fresh ones may.)
 MAY_BE_CLAIMED = 'claim_count < %(max_claim_count)s'
@@ -67,7 +68,7 @@ PUT_AWAY = f"""
     gone AS (
         DELETE FROM message_states
          WHERE ctid = ANY (ARRAY(SELECT place FROM dead WHERE EXISTS (SELECT FROM move)))
-     RETURNING id, expires_at, client_id, ttl),
+     RETURNING id, expires_at, client_id, ttl),{FOLLOW}
     gone_body AS (
         DELETE FROM messages
          WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM gone))

@@ -17,6 +17,7 @@ from marconi_api.model.postgres.database import Database, Row
 from marconi_api.model.postgres.tables import RETIRED
 from marconi_api.model.queues import remove_retired
 from marconi_api.model.quiet_stretches import LONGEST, QuietStretches
+from marconi_api.model.replies import NOTE_ENDS, remove_old, reply_parameters
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +25,7 @@ _BEFORE_ALL = -(2**63)
 
 
 class Janitor:
-    """Removes dead messages, claims and keys of requests, a small batch at a time.
+    """Removes dead messages, claims, keys of requests and replies, a small batch at a time.
 
     :param interval: seconds between two rounds
     :param batch_size: rows that one statement looks at, and at most removes
@@ -87,7 +88,14 @@ class Janitor:
                 if look.dead:
                     self._remove(_REMOVE_CLAIMS, {'queue_id': look.queue_id, 'ids': look.dead})
         self._remove_keys()
+        self._remove_requests()
         return removed
+
+    def _remove_requests(self) -> None:
+        try:
+            remove_old(self._database, self._batch_size)
+        except StorageUnavailable:
+            log.warning('could not remove the replies whose time is over')
 
     def _remove_keys(self) -> None:
         """Remove the keys of requests whose time is over, batch after batch.
@@ -117,7 +125,8 @@ class Janitor:
 
     def _remove_messages(self, queue_id: int, ids: list[Any]) -> int:
         """How many dead messages were removed, and tell what they had died of."""
-        gone = self._remove(_REMOVE_MESSAGES, {'queue_id': queue_id, 'ids': ids})
+        parameters = {'queue_id': queue_id, 'ids': ids, **reply_parameters()}
+        gone = self._remove(_REMOVE_MESSAGES, parameters)
         expired = sum(has_expired for has_expired, _ in gone)
         flows.tell(EXPIRED, expired)
         # A message outlives its claim.
@@ -238,7 +247,7 @@ _REMOVE_MESSAGES = f"""
      RETURNING id, expires_at <= now() AS has_expired, claim_id IS NOT NULL AS was_claimed),
     bodies AS (
         DELETE FROM messages
-         WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM gone)))
+         WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM gone))),{NOTE_ENDS}
     SELECT has_expired, was_claimed FROM gone
 """
 

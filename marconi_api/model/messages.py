@@ -22,6 +22,7 @@ from marconi_api.errors import (
 )
 from marconi_api.model.attributes import NO_ATTRIBUTES, Attributes, KnownAttributes
 from marconi_api.model.became_ready import ReadyListeners
+from marconi_api.model.ended import EndListeners
 from marconi_api.model.flows import CLAIMED, DELETED, POSTED
 from marconi_api.model.handled import handled
 from marconi_api.model.idempotency import KNOWN_POST, POST_REMEMBERED, REMEMBER_POST, RequestKey
@@ -60,6 +61,7 @@ from marconi_api.model.postgres.tables import (
 from marconi_api.model.postgres.transitions import CLOCK, due_after
 from marconi_api.model.queues import Queues
 from marconi_api.model.quotas import Quotas
+from marconi_api.model.replies import NOTE_REQUESTS, reply_parameters
 
 
 # Structs: frozen dataclasses take two and a half times as long to make.
@@ -100,12 +102,13 @@ class PoppedMessage(msgspec.Struct, frozen=True):
 class NewMessage(msgspec.Struct, frozen=True):
     """A message to post: its JSON text, and seconds for which it lives, and for which it waits.
 
-    None: as the attributes of its queue say.
+    None: as the attributes of its queue say. ``reply``: whether it asks for one.
     """
 
     body: str
     ttl: int | None = None
     delay: int | None = None
+    reply: bool | None = False
 
 
 class PeekedMessage(Message, frozen=True):
@@ -184,6 +187,7 @@ class Messages:
         attributes: KnownAttributes,
         became_ready: ReadyListeners,
         quotas: Quotas | None = None,
+        ended: EndListeners | None = None,
     ) -> None:
         self._quotas = quotas if quotas and quotas.is_on else None
         self._database = database
@@ -191,6 +195,7 @@ class Messages:
         self._queues = queues
         self._attributes = attributes
         self._became_ready = became_ready
+        self._ended = EndListeners() if ended is None else ended
 
     def post(
         self,
@@ -237,7 +242,9 @@ class Messages:
     ) -> list[str]:
         if self._quotas:
             self._quotas.admit_post(queue.project, len(messages), lambda: _bytes_of(messages))
-        if size is None and not any(new.ttl is None or new.delay is None for new in messages):
+        if size is None and not any(
+            new.ttl is None or new.delay is None or new.reply is not False for new in messages
+        ):
             return self._post_as_it_is(queue, sender, messages, create, key)
         return self._post_by_attributes(queue, sender, messages, size, create, key)
 
@@ -299,10 +306,11 @@ class Messages:
                 self._make(queue, create)
                 continue
             batch['digest'] = attributes.digest
+            asks = 'asking' in batch
             if ids := (
-                self._post_once(_POST_ONCE_AS_KNOWN, queue, sender, batch, key)
+                self._post_once(_POST_ONCE_BY_ASKING[asks], queue, sender, batch, key)
                 if key
-                else self._post((_POST_AS_KNOWN, _POST_ONE_AS_KNOWN), queue, sender, batch)
+                else self._post(_POST_BY_ASKING[asks], queue, sender, batch)
             ):
                 return ids
             before, attributes = attributes, self._attributes.read(queue)
@@ -484,6 +492,7 @@ class Messages:
             [(is_deleted, was_claimed, was_held_by_claim)] = rows
             if is_deleted:
                 handled.add(1, DELETED)
+                self._ended.tell((identity,))
                 return
             if claim is not None and (holder is None or not was_claimed):
                 raise NotHeldByThisClaim(message, claim)
@@ -496,6 +505,8 @@ class Messages:
         """Delete up to ``limit`` free messages and return them: those that a claim would take."""
         taken = take(self._database, self._marks, queue, _POP, {'limit': limit}) or []
         handled.add(len(taken), CLAIMED, DELETED)
+        if self._ended:
+            self._ended.tell([row[0] for row in taken])
         return [PoppedMessage(public_id(row[0]), *row[1:6]) for row in taken]
 
     def delete_unclaimed(self, queue: QueueKey) -> None:
@@ -513,9 +524,11 @@ class Messages:
 
     def delete_many(self, queue: QueueKey, messages: Sequence[str]) -> int:
         """Delete those of the messages that there are, claimed or not; how many those were."""
-        parameters = {**queue.parameters, 'ids': _known(messages)}
+        ids = _known(messages)
+        parameters = {**queue.parameters, 'ids': ids}
         count = len(self._database.rows(_DELETE_MANY, parameters, repeatable=True))
         handled.add(count, DELETED)
+        self._ended.tell(ids)
         return count
 
 
@@ -561,7 +574,16 @@ def _batch(
             raise InvalidRequest(
                 f'A message with ttl {ttl} and delay {delay} would end before it is due.'
             )
-    return {'ttls': ttls, 'bodies': [new.body for new in messages], 'delays': delays}
+    batch: dict[str, Any] = {
+        'ttls': ttls,
+        'bodies': [new.body for new in messages],
+        'delays': delays,
+    }
+    default = attributes.default_reply
+    if default or any([new.reply for new in messages]):
+        asking = [int(default if new.reply is None else new.reply) for new in messages]
+        batch |= {'asking': asking, **reply_parameters()}
+    return batch
 
 
 # The id of the first message of a post.
@@ -570,7 +592,8 @@ _FIRST_ID = f'(pg_current_xact_id()::text::bigint + %(base)s) << {POSITION_BITS}
 
 # Locking the queue's row holds off its deletion until the post is over, and finds that it
 # exists. Posts do not hinder each other. Below the floor a message would not exist.
-def _post_statement(the_queue: str, is_remembered: bool = False) -> str:
+def _post_statement(the_queue: str, is_remembered: bool = False, asks: bool = False) -> str:
+    column, given = (', asks', ', %(asking)s::int[]') if asks else ('', '')
     return f"""
     WITH the_queue AS MATERIALIZED ({the_queue} FOR KEY SHARE),
     numbered AS MATERIALIZED (
@@ -579,10 +602,10 @@ def _post_statement(the_queue: str, is_remembered: bool = False) -> str:
         SELECT first_id FROM numbered WHERE first_id >= floor),{REMEMBER_POST if is_remembered else ''}
     {CLOCK},
     posted AS MATERIALIZED (
-        SELECT first_id + place - 1 AS id, ttl, body, {due_after('delay')} AS held_until
+        SELECT first_id + place - 1 AS id, ttl, body, {due_after('delay')} AS held_until{column}
           FROM {'mine' if is_remembered else 'transaction'},
-               unnest(%(ttls)s::int[], %(bodies)s::text[], %(delays)s::int[]) WITH ORDINALITY
-                   AS given (ttl, body, delay, place)),
+               unnest(%(ttls)s::int[], %(bodies)s::text[], %(delays)s::int[]{given}) WITH ORDINALITY
+                   AS given (ttl, body, delay{column}, place)),{NOTE_REQUESTS if asks else ''}
     state AS (
         INSERT INTO message_states (queue_id, id, held_until, expires_at, client_id, ttl)
         SELECT %(queue_id)s, id, held_until, now() + ttl * interval '1 second',
@@ -623,6 +646,21 @@ _POST_ONCE = Prepared(_post_statement(THE_NUMBERING_QUEUE, is_remembered=True), 
 _POST_ONCE_AS_KNOWN = Prepared(
     _post_statement(THE_NUMBERING_QUEUE + AS_KNOWN, is_remembered=True), 'post_once_by_attributes'
 )
+_POST_REQUESTS = Prepared(
+    _post_statement(THE_NUMBERING_QUEUE + AS_KNOWN, asks=True), 'post_requests'
+)
+#: By whether a message asks for a reply: those for any messages, and for one.
+_POST_BY_ASKING = {
+    False: (_POST_AS_KNOWN, _POST_ONE_AS_KNOWN),
+    True: (_POST_REQUESTS, _POST_REQUESTS),
+}
+_POST_ONCE_BY_ASKING = {
+    False: _POST_ONCE_AS_KNOWN,
+    True: Prepared(
+        _post_statement(THE_NUMBERING_QUEUE + AS_KNOWN, is_remembered=True, asks=True),
+        'post_requests_once',
+    ),
+}
 
 # A floor is set no higher than the transactions that its statement knew of. A statement that
 # sees such a floor knows of those, too.

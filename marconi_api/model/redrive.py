@@ -24,6 +24,7 @@ from marconi_api.model.postgres.tables import (
     QueueKey,
 )
 from marconi_api.model.postgres.transitions import CLOCK, NOW, after
+from marconi_api.model.replies import FOLLOW
 
 #: Messages in a batch. Of the largest that a request can post, 256 KB, that many take 25 MB.
 BATCH_SIZE = 100
@@ -108,7 +109,7 @@ _MOVE = f"""
     gone AS (
         DELETE FROM message_states
          WHERE ctid = ANY (ARRAY(SELECT place FROM locked WHERE EXISTS (SELECT FROM move)))
-     RETURNING id, client_id, ttl),
+     RETURNING id, client_id, ttl),{FOLLOW}
     gone_body AS (
         DELETE FROM messages
          WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM gone))

@@ -11,8 +11,10 @@ from typing import Any, NamedTuple
 
 from marconi_api import limits
 from marconi_api.errors import ClaimNotFound, InvalidRequest, NotFinished
+from marconi_api.model.attributes import NO_ATTRIBUTES, Attributes, KnownAttributes
 from marconi_api.model.became_ready import ReadyListeners
 from marconi_api.model.claims import terms
+from marconi_api.model.ended import EndListeners
 from marconi_api.model.flows import DELETED, PARKED, RELEASED, TOUCHED, flows
 from marconi_api.model.handled import handled
 from marconi_api.model.postgres.database import Database, Row
@@ -27,6 +29,7 @@ from marconi_api.model.postgres.tables import (
     public_id,
 )
 from marconi_api.model.postgres.transitions import AS_JUDGED, CLOCK, NOW, STARTED_ANEW, after
+from marconi_api.model.replies import GIVE_REPLIES, reply_parameters
 
 #: What can be said of a message. All but ``kick`` need the claim that holds it; a message
 #: that no claim holds can be parked without one.
@@ -43,7 +46,7 @@ _NO_MESSAGE = -1
 class Verdict:
     """What is to become of a message.
 
-    delete    it is done
+    delete    it is done; ``reply``, JSON text, goes to whoever asked for one
     release   back to the queue, after ``seconds``
     touch     the claim holds it for ``seconds`` from now, the others as long as before
     park      out of circulation until it is kicked, for a ``reason`` if there is one
@@ -58,12 +61,13 @@ class Verdict:
     seconds: int = 0
     grace: int = 0
     reason: str | None = None
+    reply: str | None = None
 
     @classmethod
     def of(cls, message: str, verdict: str, **terms: Any) -> 'Verdict':
         """The verdict of that name; of its terms, those that are None are left to us.
 
-        :param terms: ``delay``, ``ttl``, ``grace`` or ``reason``
+        :param terms: ``delay``, ``ttl``, ``grace``, ``reason`` or ``reply``
         :raises InvalidRequest: if there is no such verdict, or a term does not go with it
         """
         if verdict not in VERDICTS:
@@ -78,6 +82,11 @@ class Verdict:
             return cls(message, verdict)
         made: Verdict = getattr(cls, verdict)(message, **named)
         return made
+
+    @classmethod
+    def delete(cls, message: str, reply: str | None = None) -> 'Verdict':
+        """Done; a reply to a message that asks for none is dropped."""
+        return cls(message, 'delete', reply=reply)
 
     @classmethod
     def release(cls, message: str, delay: int | None = None) -> 'Verdict':
@@ -108,7 +117,7 @@ _FLOWS: dict[str, tuple[str, ...]] = {
 
 #: What can be said with each verdict; one that has terms has a method above.
 _TERMS: dict[str, tuple[str, ...]] = {
-    'delete': (),
+    'delete': ('reply',),
     'release': ('delay',),
     'touch': ('ttl', 'grace'),
     'park': ('reason',),
@@ -148,9 +157,17 @@ class Kicked(NamedTuple):
 class Verdicts:
     """Verdicts on the messages of all queues."""
 
-    def __init__(self, database: Database, became_ready: ReadyListeners) -> None:
+    def __init__(
+        self,
+        database: Database,
+        attributes: KnownAttributes,
+        became_ready: ReadyListeners,
+        ended: EndListeners,
+    ) -> None:
         self._database = database
+        self._attributes = attributes
         self._became_ready = became_ready
+        self._ended = ended
 
     def give(
         self, queue: QueueKey, claim: str | None, verdicts: Sequence[Verdict]
@@ -159,14 +176,27 @@ class Verdicts:
 
         :param claim: the claim that holds the messages; None if there is none
         :param verdicts: of one message one at most
+        :raises InvalidRequest: if a reply is longer than a message of the queue may be
         """
+        self._check_replies(queue, verdicts)
         holder = None if claim is None else claim_id(claim)
         # A claim that cannot be is not the same as none.
         is_claimless = claim is None
         given = _parameters(verdicts)
         parameters = {'claim_id': holder, 'is_claimless': is_claimless, **given}
-        rows = self._rows(_GIVE, queue, parameters)
+        rows = self._rows(_GIVE['replies' in given], queue, parameters)
+        self._tell_ends(rows, verdicts)
         return self._told(queue, _outcomes(verdicts, rows))
+
+    def _tell_ends(self, rows: Sequence[Row], verdicts: Sequence[Verdict]) -> None:
+        if self._ended:
+            self._ended.tell(
+                [
+                    row[0]
+                    for row, verdict in zip(rows, verdicts, strict=True)
+                    if verdict.verdict == 'delete' and row[1] == 'done'
+                ]
+            )
 
     def give_across(self, given: Sequence[tuple[QueueKey, str, Verdict]]) -> list[Outcome]:
         """The same for messages of several queues and claims, one statement a queue.
@@ -174,7 +204,10 @@ class Verdicts:
         What was carried out in a queue stays so, also if a later one then cannot be asked.
 
         :param given: of each verdict the queue, and the claim that holds the message
+        :raises InvalidRequest: for a reply that is too long, before anything is done
         """
+        for queue, _, verdict in given:
+            self._check_replies(queue, [verdict])
         places: dict[QueueKey, list[int]] = {}
         for place, (queue, _, _) in enumerate(given):
             places.setdefault(queue, []).append(place)
@@ -184,12 +217,28 @@ class Verdicts:
             outcomes.update(zip(own, told, strict=True))
         return [outcomes[place] for place in range(len(given))]
 
+    def _check_replies(self, queue: QueueKey, verdicts: Sequence[Verdict]) -> None:
+        for verdict in verdicts:
+            if verdict.reply is not None:
+                self._check_reply(queue, len(verdict.reply.encode()))
+
+    def _check_reply(self, queue: QueueKey, size: int) -> None:
+        """Refuse a reply that is longer than the body of a post to the queue may be."""
+        known = self._attributes.recall(queue)
+        if known and size <= _longest_reply(known):
+            return
+        # What is remembered may be older than the queue's limit.
+        most = _longest_reply(self._attributes.read(queue) or NO_ATTRIBUTES)
+        if size > most:
+            raise InvalidRequest(f'A reply must not exceed {most} bytes; this one has {size}.')
+
     def _give_in(self, queue: QueueKey, given: Sequence[tuple[str, Verdict]]) -> list[Outcome]:
         """Carry out the verdicts on messages of several claims of a queue."""
         holders = [claim_id(claim) for claim, _ in given]
         verdicts = [verdict for _, verdict in given]
         parameters = {'claim_ids': holders, 'is_claimless': False, **_parameters(verdicts)}
-        rows = self._rows(_GIVE_BY_CLAIMS, queue, parameters)
+        rows = self._rows(_GIVE_BY_CLAIMS['replies' in parameters], queue, parameters)
+        self._tell_ends(rows, verdicts)
         return self._told(queue, _outcomes(verdicts, rows))
 
     def heartbeat(
@@ -274,15 +323,24 @@ class Verdicts:
         return self._database.rows(statement, {**queue.parameters, **parameters})
 
 
-def _parameters(verdicts: Sequence[Verdict]) -> dict[str, list[Any]]:
+def _longest_reply(attributes: Attributes) -> int:
+    most = limits.in_force.max_messages_post_size
+    return min(most, attributes.max_messages_post_size or most)
+
+
+def _parameters(verdicts: Sequence[Verdict]) -> dict[str, Any]:
     ids = [message_id(verdict.message) for verdict in verdicts]
-    return {
+    given: dict[str, Any] = {
         'ids': [_NO_MESSAGE if identity is None else identity for identity in ids],
         'verdicts': [verdict.verdict for verdict in verdicts],
         'seconds': [verdict.seconds for verdict in verdicts],
         'graces': [verdict.grace for verdict in verdicts],
         'reasons': [verdict.reason for verdict in verdicts],
     }
+    replies = [verdict.reply for verdict in verdicts]
+    if any(replies):
+        given |= {'replies': replies, **reply_parameters()}
+    return given
 
 
 def _outcomes(verdicts: Sequence[Verdict], rows: Sequence[Row]) -> list[Outcome]:
@@ -303,6 +361,7 @@ def _statement(
     and_claim: str,
     the_claims: str = 'id = %(claim_id)s::uuid',
     holder: str = '%(claim_id)s::uuid',
+    replies: bool = False,
 ) -> str:
     """Lock the claim and the messages, judge what is asked, carry out what can be.
 
@@ -315,6 +374,7 @@ def _statement(
     :param and_claim: the part of the statement that changes the claim itself
     :param the_claims: the condition for the claims that are locked
     :param holder: the claim that is to hold a message that is asked about
+    :param replies: whether ``asked`` has replies to messages that are deleted
     """
     return f"""
     SELECT FROM claims
@@ -346,7 +406,7 @@ def _statement(
      RETURNING id),
     bodies AS (
         DELETE FROM messages
-         WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM deleted))),
+         WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM deleted))),{GIVE_REPLIES if replies else ''}
     {CLOCK},
     changes AS MATERIALIZED (
         SELECT place_in_table, verdict, reason, grace, seconds, {after('seconds')} AS until
@@ -367,31 +427,38 @@ def _statement(
     """
 
 
-# As long as a claim holds anything, it is there.
-_GIVE = Prepared(
-    _statement(
-        '%(ids)s::bigint[]',
-        """
+def _given(more: str = '', names: str = '', replies: bool = False) -> str:
+    """The query that gives what is asked, from lists.
+
+    :param more: and ``names``: further ones
+    """
+    more += ', %(replies)s::text[]' if replies else ''
+    names += ', reply' if replies else ''
+    return f"""
         SELECT * FROM unnest(%(ids)s::bigint[], %(verdicts)s::text[], %(seconds)s::int[],
-                             %(graces)s::int[], %(reasons)s::text[])
-                      WITH ORDINALITY AS given (id, verdict, seconds, grace, reason, place)""",
+                             %(graces)s::int[], %(reasons)s::text[]{more})
+                      WITH ORDINALITY
+                      AS given (id, verdict, seconds, grace, reason{names}, place)"""
+
+
+def _give(replies: bool) -> str:
+    # As long as a claim holds anything, it is there.
+    return _statement(
+        '%(ids)s::bigint[]',
+        _given(replies=replies),
         """,
     claim_touched AS (
         UPDATE claims SET expires_at = greatest(expires_at, held.until)
           FROM (SELECT max(until) AS until FROM changes WHERE verdict = 'touch') AS held
          WHERE queue_id = %(queue_id)s AND id = %(claim_id)s::uuid AND held.until IS NOT NULL)""",
-    ),
-    'verdicts',
-)
+        replies=replies,
+    )
 
-_GIVE_BY_CLAIMS = Prepared(
-    _statement(
+
+def _give_by_claims(replies: bool) -> str:
+    return _statement(
         '%(ids)s::bigint[]',
-        """
-        SELECT * FROM unnest(%(ids)s::bigint[], %(verdicts)s::text[], %(seconds)s::int[],
-                             %(graces)s::int[], %(reasons)s::text[], %(claim_ids)s::text[]::uuid[])
-                      WITH ORDINALITY
-                      AS given (id, verdict, seconds, grace, reason, holder, place)""",
+        _given(', %(claim_ids)s::text[]::uuid[]', ', holder', replies),
         f""",
     claims_touched AS (
         UPDATE claims SET expires_at = greatest(expires_at, {after('held.seconds')})
@@ -400,9 +467,19 @@ _GIVE_BY_CLAIMS = Prepared(
          WHERE queue_id = %(queue_id)s AND id = held.holder)""",
         the_claims='id = ANY (%(claim_ids)s::text[]::uuid[])',
         holder='holder',
-    ),
-    'verdicts_by_claims',
-)
+        replies=replies,
+    )
+
+
+#: By whether there are replies.
+_GIVE = {
+    False: Prepared(_give(replies=False), 'verdicts'),
+    True: Prepared(_give(replies=True), 'verdicts_with_replies'),
+}
+_GIVE_BY_CLAIMS = {
+    False: Prepared(_give_by_claims(replies=False), 'verdicts_by_claims'),
+    True: Prepared(_give_by_claims(replies=True), 'verdicts_by_claims_with_replies'),
+}
 
 _HEARTBEAT = Prepared(
     _statement(

@@ -69,6 +69,7 @@ def parameters_of(queue):
         **{'after': -1, 'excluding_client': CLIENT, 'id': 1, 'ids': [1, 2, 3]},
         **{'verdicts': ['touch'], 'seconds': [60], 'graces': [60], 'reasons': [None]},
         **{'is_claimless': False, 'batch_size': 1000, 'claim_ids': [str(uuid4())]},
+        **{'replies': ['1'], 'reply_ttl': 300},
         **{'known': [1] * 3, 'fresh_marks': [0] * 3, 'held_mark_ids': [0] * 3, 'horizons': [0] * 3},
         **{name: ','.join(['-infinity'] * 3) for name in ('held_marks', 'times')},
         'ahead': 1.2,
@@ -188,8 +189,8 @@ def test_a_list_of_parked_messages_walks_those_alone(queue, statistics):
 
 @pytest.mark.parametrize(
     'statement',
-    [VERDICTS._GIVE, VERDICTS._GIVE_BY_CLAIMS, VERDICTS._HEARTBEAT],
-    ids=['give', 'give by claims', 'heartbeat'],
+    [*VERDICTS._GIVE.values(), *VERDICTS._GIVE_BY_CLAIMS.values(), VERDICTS._HEARTBEAT],
+    ids=['give', 'give replies', 'give by claims', 'give replies by claims', 'heartbeat'],
 )
 def test_verdicts_find_by_id_and_change_by_place(queue, statistics, statement):
     claim, *messages = statement.split(';')
@@ -270,7 +271,7 @@ def test_a_queue_that_was_filled_since_the_last_analyze_is_not_walked(queue, pos
     assert removed_by(MESSAGES._DELETE_MANY, ids=ids) < 100
     sql('UPDATE message_states SET expires_at = now() WHERE id < %s', ids[-1] + 500)
     expired = [ids[-1] + place for place in range(1, 400)]
-    assert removed_by(EXPIRY._REMOVE_MESSAGES, ids=expired) < 1000
+    assert removed_by(EXPIRY._REMOVE_MESSAGES, ids=expired, reply_ttl=300) < 1000
 
 
 PAST = "now() - interval '1 hour' + g * interval '1 ms'"

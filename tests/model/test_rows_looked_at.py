@@ -85,6 +85,8 @@ _STATEMENT = re.compile(r'\s*(BEGIN|DELETE|INSERT|SELECT|UPDATE|WITH)\s')
 
 
 def _shown(key):
+    if not isinstance(key, tuple):
+        return str(key)
     return ', '.join(
         ','.join(sorted(part)) if isinstance(part, frozenset) else str(part) for part in key
     )
@@ -141,7 +143,10 @@ def fill(sql, queue):
           FROM generate_series(1, 5) AS n;
         INSERT INTO subscription_owners SELECT %(id)s, n FROM generate_series(1, 5) AS n;
         INSERT INTO deliveries SELECT %(id)s, 3, g, now() + '1 h'
-          FROM generate_series({COUNT - 5000}, {COUNT}) AS g""".replace('%(id)s', str(queue.id))
+          FROM generate_series({COUNT - 5000}, {COUNT}) AS g;
+        INSERT INTO requests (message_id, queue_id, lies_in, project, kept_until)
+        SELECT g, %(id)s, %(id)s, %(project)s, now() + '1 h'
+          FROM generate_series(1, {COUNT}) AS g""".replace('%(id)s', str(queue.id))
         .replace('%(project)s', f"'{queue.project}'")
         .replace('%(name)s', f"'{queue.name}'")
     )
@@ -159,11 +164,11 @@ def full_queue(request, app, sql):
             INSERT INTO claims SELECT g, gen_random_uuid(), now(), now() + '1 h', 60, ARRAY[g]
               FROM generate_series(1, 5000) g""")
     if request.param != 'of all':
-        sql('VACUUM ANALYZE queues, messages, message_states, claims')
+        sql('VACUUM ANALYZE queues, messages, message_states, claims, requests')
     queue = QueueKey.of('project', 'jobs')
     fill(sql, queue)
     if request.param == 'of all':
-        sql('VACUUM ANALYZE queues, messages, message_states, claims')
+        sql('VACUUM ANALYZE queues, messages, message_states, claims, requests')
     return queue
 
 
@@ -216,6 +221,7 @@ def test_a_statement_looks_at_few_rows_whatever_the_statistics_say(full_queue):
             'delays': [0],
             'body': '1',
             'traceparent': None,
+            'asking': [1],
         },
         **{
             'metadata': '{}',

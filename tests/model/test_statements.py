@@ -27,6 +27,7 @@ PURPOSES = {
     'delete_unclaimed': 'Deletes a message that no claim holds.',
     'deliveries_done': 'Removes deliveries that are over, and counts them.',
     'deliveries_failed': 'Remembers attempts that failed, and when the next are due.',
+    'find_reply': 'What became of a message that asks for a reply.',
     'get_claim': 'A claim, and what it still holds.',
     'get_messages': 'The messages that are named.',
     'heartbeat': 'Renews a claim, and tells of each message whether it still holds that.',
@@ -36,6 +37,7 @@ PURPOSES = {
     'known_post': 'The same of a post, for one that would be refused by now.',
     'list': 'A page of the messages that can be claimed now.',
     'look_for_waiting': 'Whether queues that are waited for have something; with each sweep.',
+    'look_for_replies': 'Which messages ended, of those to which a reply is awaited.',
     'list_by_state': 'A page of the messages in the states that are asked for.',
     'metadata': "A queue's metadata, from which a process learns the queue's attributes.",
     'pop': 'Takes messages for good.',
@@ -46,6 +48,8 @@ PURPOSES = {
     'post_once': 'Stores messages under an Idempotency-Key, unless they were stored before.',
     'post_once_by_attributes': 'The same, as long as the metadata is what the process knows.',
     'read_deliveries': 'What a webhook is to get now: what is due again, and what is new.',
+    'post_requests': 'The same for messages of which some ask for a reply.',
+    'post_requests_once': 'The same under an Idempotency-Key.',
     'release': 'Gives back what a claim still holds.',
     'remove_unneeded_bodies': 'Removes bodies whose message is gone and that nobody waits for.',
     'renew': 'Starts a claim anew.',
@@ -54,6 +58,8 @@ PURPOSES = {
     'token': 'What a token says of who shows it, unless a process remembers that.',
     'verdicts': 'Carries out verdicts on messages, one by one.',
     'verdicts_by_claims': 'The same with messages of several claims of a queue.',
+    'verdicts_by_claims_with_replies': 'The same, with replies to some of them.',
+    'verdicts_with_replies': 'Carries out verdicts, and stores replies to messages that it deletes.',
 }
 
 

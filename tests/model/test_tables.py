@@ -31,6 +31,9 @@ OVER_ALL_QUEUES = {
     '_COUNT_BYTES',
     '_COUNT_SUBSCRIPTIONS',
     '_LOOK',
+    # Over the queue in which a message lies by now.
+    '_FIND',
+    '_KEEP_OTHERS',
 }
 
 
@@ -39,6 +42,7 @@ _MODULES = (
     'messages',
     'claims',
     'verdicts',
+    'replies',
     'janitor',
     'admin',
     'redrive',

@@ -35,7 +35,7 @@ from sqlalchemy.dialects.postgresql import UUID as PostgresUuid
 metadata = MetaData()
 
 #: The migration that brings the database up to what is written here.
-REVISION = '0009'
+REVISION = '0010'
 
 #: The id of a fresh message, written so that none but the index of fresh ones gives its
 #: order: where all messages were fresh at the last ANALYZE, the planner would else take the
@@ -152,6 +152,26 @@ idempotency_keys = Table(
     Column('claim_id', PostgresUuid),
     Column('expires_at', _timestamp, nullable=False),
     Index('idempotency_keys_expiry', 'expires_at'),
+)
+
+requests = Table(
+    'requests',
+    metadata,
+    # A message that asks for a reply, and the queue to which it was posted.
+    Column('message_id', BigInteger, primary_key=True, autoincrement=False),
+    Column('queue_id', BigInteger, primary_key=True, autoincrement=False),
+    # The queue in which the message lies by now, of the same project.
+    Column('lies_in', BigInteger, nullable=False),
+    Column('project', _text_by_bytes, nullable=False),
+    # JSON text, as the worker sent it; null: there is none.
+    Column('reply', Text),
+    # Why there is none, where that is known.
+    Column('reason', Text),
+    # When the reply was given, or it was found that there will be none.
+    Column('ended_at', _timestamp),
+    # Then the janitor looks at it; what has ended is seen by nobody after that.
+    Column('kept_until', _timestamp, nullable=False),
+    Index('requests_kept', 'kept_until'),
 )
 
 id_epoch = Table(
