@@ -50,6 +50,8 @@ ALLOWED: Mapping[str, tuple[str, ...] | None] = {
     # Looks at what one has the name of.
     'messages:get': (CONSUMER, READER, WRITER, ADMIN),
     'claims:get': (CONSUMER, READER, WRITER, ADMIN),
+    # The reply to a message, whose id its producer has.
+    'replies:get': (PRODUCER, READER, WRITER, ADMIN),
     # What a producer does.
     'queues:create': (PRODUCER, WRITER, ADMIN),
     'messages:create': (PRODUCER, WRITER, ADMIN),
@@ -62,6 +64,7 @@ ALLOWED: Mapping[str, tuple[str, ...] | None] = {
     'messages:release': (CONSUMER, WRITER, ADMIN),
     'messages:touch': (CONSUMER, WRITER, ADMIN),
     'messages:park': (CONSUMER, WRITER, ADMIN),
+    'replies:create': (CONSUMER, WRITER, ADMIN),
     # The same with what no claim holds, or whatever holds it.
     'messages:delete_without_claim': (WRITER, ADMIN),
     'messages:park_without_claim': (WRITER, ADMIN),

@@ -50,7 +50,7 @@ class JsonObject:
 
 
 def read_document(datatype: Any, text: str) -> Any:
-    """The JSON ``text`` as what ``datatype`` says: a WSME type, [a WSME type] or JsonObject.
+    """The JSON ``text`` as what ``datatype`` says: a WSME type, [a WSME type], a value or JsonObject.
 
     Of a WSME type comes an object with its attributes: what was sent, else the default, else
     ``Unset``. Members that the type does not name are ignored (docs/protocol-v1.md, 5.3, 6.1).
@@ -59,6 +59,8 @@ def read_document(datatype: Any, text: str) -> Any:
         return JsonObject(text)
     if isinstance(datatype, list):
         return _parse(_parser_of_list(datatype[0]), text)
+    if isinstance(datatype, wtypes.UserType):
+        return _parse(_parser_of_value(datatype), text)
     return _parse(_parser_of(datatype), text)
 
 
@@ -79,6 +81,11 @@ def _parser_of(datatype: Any) -> Callable[[str], Any]:
 @cache
 def _parser_of_list(element: Any) -> Callable[[str], Any]:
     return msgspec.json.Decoder(list[struct_of(element)]).decode  # type: ignore[misc]
+
+
+@cache
+def _parser_of_value(datatype: Any) -> Callable[[str], Any]:
+    return msgspec.json.Decoder(datatype.parsed).decode
 
 
 @cache

@@ -50,6 +50,7 @@ from marconi_api.wire.values import (
     ListOf,
     ListParameter,
     Natural,
+    NullableBoolean,
     NullableInteger,
     NullableString,
     OtherParameters,
@@ -508,6 +509,11 @@ def _(datatype: NullableInteger, within: limits.Limits) -> Schema:
 @schema_of.register
 def _(datatype: Natural, within: limits.Limits) -> Schema:
     return {'type': 'integer', 'minimum': 0}
+
+
+@schema_of.register
+def _(datatype: NullableBoolean, within: limits.Limits) -> Schema:
+    return {'type': ['boolean', 'null']}
 
 
 @schema_of.register

@@ -44,6 +44,14 @@ class NullableInteger(Integer):
     parsed = int | None
 
 
+class NullableBoolean(Value):
+    """true, false or null."""
+
+    basetype = bool
+    name = 'boolean or null'
+    parsed = bool | None
+
+
 class String(Value):
     """A JSON string.
 
@@ -97,6 +105,7 @@ class Texts(Json):
 natural = Natural()
 string = String()
 nullable_string = NullableString()
+nullable_boolean = NullableBoolean()
 any_json = Json()
 any_object = Json({'type': 'object'})
 

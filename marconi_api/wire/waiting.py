@@ -23,6 +23,10 @@ LOOKED = 'marconi.looked'
 #: The member that says that a request asks for a stream, and after which message it begins.
 STREAM = 'marconi.stream'
 
+#: The member that a request has which is run again, and did something before it waited: the id of
+#: the message that it posted. No client can set it.
+POSTED = 'marconi.posted'
+
 #: The media type of a stream.
 EVENT_STREAM = 'text/event-stream'
 
@@ -55,6 +59,8 @@ class Looked(NamedTuple):
     give_back: Callable[[], object] | None
     #: How many requests of its project may wait; None for as many as the service lets wait.
     most_waiters: int | None
+    #: The message to which it awaits a reply: then it waits at a place of that message's own.
+    awaited: int | None
 
 
 def wants_stream(request: Request) -> bool:
@@ -62,24 +68,26 @@ def wants_stream(request: Request) -> bool:
     return EVENT_STREAM in request.environ.get('HTTP_ACCEPT', '').lower()
 
 
-def may_wait(request: Request, asked: int | None = None) -> None:
+def may_wait(request: Request, asked: int | None = None, keeps_body: bool = True) -> None:
     """Note for how long the request may wait: what its query says, else its header Prefer.
 
     A preference is lowered to what is allowed, or passed over (RFC 7240).
 
     :param asked: the parameter ``wait`` of its query
+    :param keeps_body: whether its body is needed when it is run again
     :raises InvalidRequest: if the query asks for more than is allowed
     """
+    is_long = keeps_body and request.content_size > LONGEST_BODY
     seconds = asked
     if seconds is not None:
         limits.in_force.wait.check('wait', seconds)
-        if request.content_size > LONGEST_BODY:
+        if is_long:
             raise InvalidRequest(
                 f'A request that waits has a body of {LONGEST_BODY} bytes at most.'
             )
     elif (preferred := request.environ.get('HTTP_PREFER')) is not None:
         found = _PREFERRED.search(preferred)
-        if found and request.content_size <= LONGEST_BODY:
+        if found and not is_long:
             seconds = min(int(found[2]), limits.in_force.max_wait)
     if seconds is not None:
         request.environ[WAIT] = seconds
@@ -94,8 +102,13 @@ def tell(
     is_untold: bool = False,
     give_back: Callable[[], object] | None = None,
     most_waiters: int | None = None,
+    awaited: int | None = None,
+    body: bytes | None = None,
 ) -> None:
-    """Tell what came of a request that may wait; see :class:`Looked`."""
+    """Tell what came of a request that may wait; see :class:`Looked`.
+
+    :param body: with which it is run again, if not with its own
+    """
     if WAIT in request.environ:
         request.environ[LOOKED] = Looked(
             tuple(queues),
@@ -104,7 +117,8 @@ def tell(
             takes,
             is_untold,
             request.project,
-            request.content,
+            request.content if body is None else body,
             give_back,
             most_waiters,
+            awaited,
         )

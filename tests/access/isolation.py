@@ -13,6 +13,7 @@ from tests.controllers.openapi.examples import EXAMPLES, Example
 EVERYBODY = 'everybody, with a credential or without'
 ANY_ROLE = ('producer', 'consumer', 'reader', 'writer', 'admin')
 WHO_HAS_THE_ID = ('consumer', 'reader', 'writer', 'admin')
+WHO_ASKS = ('producer', 'reader', 'writer', 'admin')
 READERS = ('reader', 'writer', 'admin')
 PRODUCERS = ('producer', 'writer', 'admin')
 CONSUMERS = ('consumer', 'writer', 'admin')
@@ -104,6 +105,9 @@ _V2 = {
     ('POST', f'{_MESSAGE}/release'): CONSUMERS,
     ('POST', f'{_MESSAGE}/park'): CONSUMERS,
     ('POST', f'{_MESSAGE}/kick'): WRITERS,
+    ('GET', f'{_MESSAGE}/reply'): WHO_ASKS,
+    ('POST', f'{_MESSAGE}/reply'): CONSUMERS,
+    ('POST', f'{_QUEUE}/requests'): PRODUCERS,
     ('POST', f'{_QUEUE}/kick'): WRITERS,
     ('POST', '/claims'): CONSUMERS,
     ('POST', '/verdicts'): CONSUMERS,
@@ -131,6 +135,7 @@ FORMS: tuple[tuple[str, str, int, Example, Any], ...] = (
 )
 _FORMS_OF_1_1 = (('PUT', _QUEUE, 201, Example(named={'queue': 'none'}), PRODUCERS),)
 _FORMS_OF_2 = (
+    ('POST', f'{_QUEUE}/requests', 202, Example(body={'body': 1}), PRODUCERS),
     ('POST', f'{_MESSAGE}/park', 204, Example(body={'reason': 'odd'}), WRITERS),
     (
         'POST',
@@ -144,6 +149,13 @@ _FORMS_OF_2 = (
         f'{_CLAIM}/verdicts',
         200,
         Example(body={'verdicts': [{'id': '{held}', 'verdict': 'delete'}]}),
+        CONSUMERS,
+    ),
+    (
+        'POST',
+        f'{_CLAIM}/verdicts',
+        200,
+        Example(body={'verdicts': [{'id': '{held}', 'verdict': 'delete', 'reply': 1}]}),
         CONSUMERS,
     ),
 )

@@ -29,12 +29,13 @@ from tests.controllers.client import (
     LaterApi,
     id_of,
 )
+from tests.controllers.openapi.asked import ASKED, make_asked
 from tests.controllers.openapi.document import METHODS, OPERATIONS, RESOURCES
 
 ACME = 'acme'
 OTHER = 'other'
 
-_TABLES = ('queues', 'messages', 'message_states', 'claims')
+_TABLES = ('queues', 'messages', 'message_states', 'claims', 'requests', 'idempotency_keys')
 
 #: What no statement changes but the one that made it.
 _PRINT = ' UNION ALL '.join(
@@ -91,7 +92,9 @@ class World:
             'claim': claim.id,
             'token': model.store.tokens.create(ACME, 'producer', queues='jobs').token.id,
         }
-        if given:
+        if given in ASKED:
+            make_asked(self._sql, given)
+        elif given:
             assert given == 'all messages are parked'
             self._sql("UPDATE message_states SET held_until = 'infinity', expires_at = 'infinity'")
 

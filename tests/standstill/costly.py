@@ -187,6 +187,15 @@ _V2: Table = {
         Costly(f'{_HELD}/park?claim_id={{claim}}', json.dumps({'reason': 'x' * 1000}))
     ],
     ('POST', f'{_MESSAGE}/kick'): [Costly(f'{_HELD}/kick')],
+    ('GET', f'{_MESSAGE}/reply'): [Costly(f'{_HELD}/reply')],
+    ('POST', f'{_MESSAGE}/reply'): [
+        Costly(f'{_HELD}/reply?claim_id={{claim}}', json.dumps('x' * 262_000)),
+        Costly(f'{_HELD}/reply?claim_id={{claim}}', '[' * 490 + ']' * 490),
+    ],
+    ('POST', f'{_QUEUE}/requests'): [
+        Costly('/queues/small-000000/requests', json.dumps({'ttl': 60, 'body': 'x' * 262_000})),
+        Costly('/queues/small-000000/requests', '{"ttl": 60, "body": 1}'),
+    ],
     ('POST', f'{_QUEUE}/kick'): [
         Costly('/queues/{full}/kick', refilled='parked'),
         Costly('/queues/{full}/kick', '{"limit": 2147483647}', refilled='parked'),

@@ -86,6 +86,9 @@ V2: Mapping[str, Names] = {
         _sends('claim_id'), ('messages:park',), ('messages:park', 'messages:park_without_claim')
     ),
     f'POST {_MESSAGE}/kick': ('messages:kick',),
+    f'GET {_MESSAGE}/reply': ('replies:get',),
+    f'POST {_MESSAGE}/reply': ('messages:delete', 'replies:create'),
+    f'POST {_QUEUE}/requests': ('messages:create', 'replies:get'),
     f'POST {_QUEUE}/kick': ('messages:kick',),
     'POST /claims': ('claims:create',),
     'POST /verdicts': ('claims:update',),

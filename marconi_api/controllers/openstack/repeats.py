@@ -11,11 +11,15 @@ KEY_FAILURES = (InvalidIdempotencyKey, IdempotencyKeyReused, IdempotencyKeyInUse
 CLAIM_KEY_FAILURES = (*KEY_FAILURES, IdempotentClaimEnded)
 
 
-def request_key(request: Request, *parameters: object) -> RequestKey | None:
+def request_key(request: Request, *parameters: object, operation: str = '') -> RequestKey | None:
     """The key of a request whose body has been read; None if the client names none.
 
     :param parameters: what else it asks for
+    :param operation: keeps its keys apart from those of other requests that the model does alike
     """
     name = request.idempotency_key
+    if name is not None and operation:
+        # A key has no space.
+        name = f'{operation} {name}'
     asked = b''.join(b'%r\n' % (value,) for value in parameters)
     return None if name is None else RequestKey.of(name, asked + request.content)

@@ -7,9 +7,10 @@ from urllib.parse import parse_qs
 
 from marconi_api import limits, model
 from marconi_api.errors import InvalidRequest
-from marconi_api.model import READY, Claim, Page, QueueKey, RequestKey
+from marconi_api.model import READY, Asked, Claim, Page, QueueKey, RequestKey
 from marconi_api.model.postgres.tables import message_id
 from marconi_api.model.quotas import WAITERS
+from marconi_api.model.replies import place_of
 from marconi_api.wire.replies import Reply
 from marconi_api.wire.requests import Request
 from marconi_api.wire.waiting import EVENT_STREAM, STREAM, WAIT, tell
@@ -66,6 +67,26 @@ def tell_pages(request: Request, pages: Mapping[QueueKey, Page[Any]], states: Se
         takes=False,
         is_untold=not states >= READY,
         most_waiters=_most_waiters(request),
+    )
+
+
+def tell_reply(request: Request, message: str, asked: Asked, body: bytes | None = None) -> None:
+    """Tell whether there is a reply to a message, or there will never be one.
+
+    :param body: with which the request is run again, if not with its own
+    """
+    awaited = message_id(message)
+    if WAIT not in request.environ or awaited is None:
+        return
+    place = place_of(awaited)
+    tell(
+        request,
+        [place],
+        {} if asked.is_open else {place: 1},
+        takes=False,
+        most_waiters=_most_waiters(request),
+        awaited=awaited,
+        body=body,
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from marconi_api.controllers.openstack.v2.queues import PATCH_TYPE
 
 from ..client import NO_CLAIM, NO_MESSAGE
+from .asked import ASKED, FORGOTTEN
 
 
 class Example(NamedTuple):
@@ -32,6 +33,8 @@ CIRCUMSTANCES = (
     'all messages are parked',
     'the key of another request',
     'the key of a request under way',
+    *ASKED,
+    FORGOTTEN,
 )
 
 PLAIN = Example()
@@ -242,6 +245,28 @@ V2: Table = {
         204: Example(given='all messages are parked'),
         404: UNKNOWN,
         409: PLAIN,
+    },
+    ('GET', f'{_QUEUE}/messages/{{message}}/reply'): {
+        200: Example(given='a reply'),
+        202: Example(given='all messages ask for a reply'),
+        404: UNKNOWN,
+        410: Example(given='a request that ended'),
+        400: Example('wait=31'),
+    },
+    ('POST', f'{_QUEUE}/messages/{{message}}/reply'): {
+        204: Example('claim_id={claim}', body={'a': None}, named=HELD),
+        400: Example('claim_id={claim}', body={'a': None}),
+        403: Example(f'claim_id={NO_CLAIM}', body=1, named=HELD),
+        404: Example('claim_id={claim}', body=1, named={'message': NO_MESSAGE}),
+    },
+    ('POST', f'{_QUEUE}/requests'): {
+        200: Example(body={'body': 1}, headers=_KEY, given='a reply'),
+        202: Example(body={'body': {'a': 1}, 'ttl': 60, 'delay': 5, 'reply': True}),
+        400: Example(body={'body': 1, 'reply': False}),
+        404: Example(body={'body': 1}, headers=_KEY, given='a request that was forgotten'),
+        410: Example(body={'body': 1}, headers=_KEY, given='a request that ended'),
+        500: Example(body={'body': 1}, given='a name whose hash is taken'),
+        **_under_the_key({'body': 1}),
     },
     ('POST', f'{_QUEUE}/kick'): {
         200: Example(body={'limit': 5}, given='all messages are parked'),

@@ -18,6 +18,7 @@ from marconi_api.wire.doors import alternatives
 from marconi_api.wire.waiting import EVENT_STREAM
 
 from ..client import CLIENT_ID, OTHER_CLIENT_ID, PROJECT, Api, LaterApi, id_of
+from .asked import ASKED, FORGOTTEN, make_asked
 from .document import DOCUMENT, METHODS, OPERATIONS, RESOURCES, check_reply, resolved, validate
 from .examples import (
     CIRCUMSTANCES,
@@ -109,18 +110,23 @@ def circumstances(request: pytest.FixtureRequest, usual: dict[str, str], sql: An
         sql(_REMEMBER_KEY, *_key_parameters())
     if given == 'the key of a request under way':
         request.getfixturevalue('under_way')
+    if given in ASKED or given == FORGOTTEN:
+        make_asked(sql, given)
     client = request.getfixturevalue('api')
     return client
 
 
 _REMEMBER_KEY = """
     INSERT INTO idempotency_keys (queue_id, operation, key, digest, first_id, claim_id, expires_at)
-    SELECT %s, operation, %s, %s, 9223372036854775807, gen_random_uuid(), now() + interval '1 hour'
-      FROM generate_series(0, 2) AS operation"""
+    SELECT %s, operation, key::uuid, %s, 9223372036854775807, gen_random_uuid(), now() + interval '1 hour'
+      FROM generate_series(0, 2) AS operation, unnest(%s) AS key"""
 
 
 def _key_parameters() -> tuple[Any, ...]:
-    return (QueueKey.of(PROJECT, 'jobs').id, *RequestKey.of('key', b'another'))
+    # Requests for a reply have keys of their own.
+    keys = [RequestKey.of(name, b'another') for name in ('key', 'request key')]
+    names = [key.name for key in keys]
+    return (QueueKey.of(PROJECT, 'jobs').id, keys[0].digest, names)
 
 
 @pytest.fixture

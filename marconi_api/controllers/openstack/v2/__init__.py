@@ -21,6 +21,7 @@ from marconi_api.controllers.openstack.v2.queues import (
     QueuesController,
     StatsController,
 )
+from marconi_api.controllers.openstack.v2.replies import ReplyController, RequestsController
 from marconi_api.controllers.openstack.v2.several import (
     ClaimsAcrossQueuesController,
     MessagesOfQueuesController,
@@ -80,6 +81,8 @@ RESOURCES = {
         PREFIX, 'park'
     ),
     f'{PREFIX}/queues/{{queue}}/messages/{{message}}/kick': KickController(PREFIX),
+    f'{PREFIX}/queues/{{queue}}/messages/{{message}}/reply': ReplyController(PREFIX),
+    f'{PREFIX}/queues/{{queue}}/requests': RequestsController(PREFIX),
     f'{PREFIX}/queues/{{queue}}/kick': KickAllController(PREFIX),
     f'{PREFIX}/claims': ClaimsAcrossQueuesController(PREFIX),
     f'{PREFIX}/verdicts': VerdictsAcrossQueuesController(PREFIX),

@@ -37,6 +37,12 @@ class HomeController(v1_1.HomeController):
             'rel/message_release': relation(f'{message}/release{{?claim_id}}', held, 'POST'),
             'rel/message_park': relation(f'{message}/park{{?claim_id}}', held, 'POST'),
             'rel/message_kick': relation(f'{message}/kick', _MESSAGE, 'POST'),
+            'rel/message_reply': relation(
+                f'{message}/reply{{?claim_id,wait}}', {**held, 'wait': 'param/wait'}, 'GET', 'POST'
+            ),
+            'rel/queue_requests': relation(
+                f'{queue}/requests{{?wait}}', {**_QUEUE, 'wait': 'param/wait'}, 'POST'
+            ),
             'rel/queue_kick': relation(f'{queue}/kick', _QUEUE, 'POST'),
             'rel/claim_across_queues': relation(f'{self.prefix}/claims', {}, 'POST'),
             'rel/verdicts_across_queues': relation(f'{self.prefix}/verdicts', {}, 'POST'),

@@ -115,4 +115,9 @@ class MessagesController(v1_1.MessagesController):
 
     def new_messages(self, sent: list[Any]) -> list[NewMessage]:
         """What is to be posted, each message with its own delay or the queue's."""
-        return [NewMessage(text_of(message.body), message.ttl, message.delay) for message in sent]
+        return [new_message(message) for message in sent]
+
+
+def new_message(sent: Any) -> NewMessage:
+    """What is to be posted, by a document of version 2."""
+    return NewMessage(text_of(sent.body), sent.ttl, sent.delay, sent.reply)

@@ -4,7 +4,7 @@ from wsme import types as wtypes
 
 from marconi_api.controllers.openstack import documents
 from marconi_api.controllers.openstack.v1_1 import types
-from marconi_api.model import MOST_IN_A_POST, RESULTS, STATES, VERDICTS
+from marconi_api.model import MOST_IN_A_POST, REASONS, RESULTS, STATES, VERDICTS
 from marconi_api.policy import ROLES
 from marconi_api.wire.documents import Document
 from marconi_api.wire.values import (
@@ -15,17 +15,25 @@ from marconi_api.wire.values import (
     Texts,
     any_json,
     natural,
+    nullable_boolean,
     nullable_string,
     string,
 )
+
+#: Waiting is what a message is that can be claimed.
+_STATE_OF_REQUEST = String({'enum': ['waiting', *sorted(STATES.keys() - {'ready'})]})
 
 _SHAREABLE = {'enum': ['messages', 'claims', 'subscriptions']}
 
 
 class NewMessage(types.NewMessage):
-    """A message to post; without a ``delay`` (seconds) it gets the queue's."""
+    """A message to post; without a ``delay`` (seconds) it gets the queue's.
+
+    ``reply``: whether it asks for a reply; without it as the queue says.
+    """
 
     delay = wtypes.wsattr(NullableInteger('message_delay'), default=None)
+    reply = wtypes.wsattr(nullable_boolean, default=None)
 
 
 class NewMessages(types.NewMessages):
@@ -103,7 +111,10 @@ class Statistics(documents.Statistics):
 
 
 class NewVerdict(Document):
-    """What is to become of a message; ``delay`` goes with release, ``reason`` with park."""
+    """What is to become of a message.
+
+    ``delay`` goes with release, ``reason`` with park, ``reply`` with delete.
+    """
 
     id = wtypes.wsattr(string, mandatory=True)
     verdict = wtypes.wsattr(String({'enum': list(VERDICTS)}), mandatory=True)
@@ -111,6 +122,7 @@ class NewVerdict(Document):
     ttl = wtypes.wsattr(NullableInteger('claim_ttl'), default=None)
     grace = wtypes.wsattr(NullableInteger('claim_grace'), default=None)
     reason = wtypes.wsattr(nullable_string, default=None)
+    reply = wtypes.wsattr(any_json)
 
 
 class NewVerdicts(Document):
@@ -242,6 +254,41 @@ class PeekedMessages(Document):
     messages = wtypes.wsattr([PeekedMessage], mandatory=True)
     links = wtypes.wsattr([documents.Link], mandatory=True)
     missing = wtypes.wsattr([string], mandatory=True)
+
+
+class GivenReply(Document):
+    """A reply, and how many seconds ago it was given."""
+
+    reply = wtypes.wsattr(any_json, mandatory=True)
+    age = wtypes.wsattr(natural, mandatory=True)
+
+
+class OpenRequest(Document):
+    """There is no reply yet: where the message is."""
+
+    state = wtypes.wsattr(_STATE_OF_REQUEST, mandatory=True)
+
+
+class EndedRequest(Document):
+    """There will be no reply: why the message ended without one."""
+
+    title = wtypes.wsattr(string, mandatory=True)
+    description = wtypes.wsattr(string, mandatory=True)
+    reason = wtypes.wsattr(String({'enum': list(REASONS)}), mandatory=True)
+
+
+class AnsweredRequest(Document):
+    """The id of a message that was posted, and the reply to it."""
+
+    id = wtypes.wsattr(string, mandatory=True)
+    reply = wtypes.wsattr(any_json, mandatory=True)
+
+
+class PostedRequest(Document):
+    """The id of a message that was posted, to which there is no reply yet."""
+
+    id = wtypes.wsattr(string, mandatory=True)
+    state = wtypes.wsattr(_STATE_OF_REQUEST, mandatory=True)
 
 
 class NewToken(Document):

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from wsme.types import Unset
+
 from marconi_api import limits, model, policy
 from marconi_api.controllers.access.queues import queue_named
 from marconi_api.controllers.openstack.v1_1.controller import Controller
@@ -30,6 +32,7 @@ from marconi_api.errors import (
 )
 from marconi_api.model import Outcome, QueueKey, Verdict
 from marconi_api.wire.actions import EMPTY, Action, Content, expose
+from marconi_api.wire.documents import text_of
 from marconi_api.wire.failures import MissingParameter
 from marconi_api.wire.replies import Reply, empty_reply, json_reply
 from marconi_api.wire.requests import Request
@@ -38,6 +41,7 @@ from marconi_api.wire.values import text_parameter
 
 def _verdict(sent: NewVerdict) -> Verdict:
     terms = {name: getattr(sent, name) for name in ('delay', 'ttl', 'grace', 'reason')}
+    terms['reply'] = None if sent.reply is Unset else text_of(sent.reply)
     verdict = Verdict.of(sent.id, sent.verdict, **terms)
     limits.in_force.check_claim(sent.ttl, sent.grace)
     return verdict
@@ -45,7 +49,10 @@ def _verdict(sent: NewVerdict) -> Verdict:
 
 def _permit(request: Request, verdicts: Sequence[Verdict]) -> None:
     """Let those who may give all of the verdicts do so."""
-    policy.permit(request.identity.roles, {f'messages:{verdict.verdict}' for verdict in verdicts})
+    actions = {f'messages:{verdict.verdict}' for verdict in verdicts}
+    if any(verdict.reply is not None for verdict in verdicts):
+        actions.add('replies:create')
+    policy.permit(request.identity.roles, actions)
 
 
 def _document(outcomes: Sequence[Outcome]) -> dict[str, Any]:
@@ -124,7 +131,7 @@ class HeartbeatController(Controller):
         return json_reply(_document(outcomes))
 
 
-def _carry_out(queue: QueueKey, claim: str | None, verdict: Verdict) -> Reply:
+def carry_out(queue: QueueKey, claim: str | None, verdict: Verdict) -> Reply:
     """One verdict: done, or an error, as when a message is deleted (docs/protocol-v1.md, 6.6)."""
     [outcome] = model.store.verdicts.give(queue, claim, [verdict])
     # Who parks again what is parked may not have heard that it was done.
@@ -139,7 +146,8 @@ def _carry_out(queue: QueueKey, claim: str | None, verdict: Verdict) -> Reply:
     raise ClaimCannotChange(verdict.message, claim or '')
 
 
-def _required(claim_id: str | None) -> str:
+def required(claim_id: str | None) -> str:
+    """The parameter ``claim_id``, where there is no verdict without one."""
     if not claim_id:
         raise MissingParameter('Name the claim that holds the message, ?claim_id=ID')
     return claim_id
@@ -179,7 +187,7 @@ class MessageVerdictController(Controller):
         terms = body or NewClaim()
         limits.in_force.check_claim(terms.ttl, terms.grace)
         verdict = Verdict.touch(message, terms.ttl, terms.grace)
-        return _carry_out(queue, _required(claim_id), verdict)
+        return carry_out(queue, required(claim_id), verdict)
 
     @_on_one_message(NewRelease, MissingParameter)
     def release(
@@ -192,7 +200,7 @@ class MessageVerdictController(Controller):
     ) -> Reply:
         """Give this one message of a claim back, at once or after a ``delay``."""
         verdict = Verdict.release(message, body.delay if body else None)
-        return _carry_out(queue, _required(claim_id), verdict)
+        return carry_out(queue, required(claim_id), verdict)
 
     @_on_one_message(NewParking)
     def park(
@@ -204,7 +212,7 @@ class MessageVerdictController(Controller):
         claim_id: str | None = None,
     ) -> Reply:
         """Take a message out of circulation; a claimed one by its claim."""
-        return _carry_out(queue, claim_id, Verdict.park(message, body.reason if body else None))
+        return carry_out(queue, claim_id, Verdict.park(message, body.reason if body else None))
 
 
 class KickController(Controller):
@@ -213,7 +221,7 @@ class KickController(Controller):
     @expose(replies={204: EMPTY}, raises=(MessageNotFound, MessageIsNotParked))
     def post(self, request: Request, queue: QueueKey, message: str) -> Reply:
         """Put a parked message back into the queue."""
-        return _carry_out(queue, None, Verdict(message, 'kick'))
+        return carry_out(queue, None, Verdict(message, 'kick'))
 
 
 class KickAllController(Controller):
