@@ -22,6 +22,10 @@ class Answer(NamedTuple):
         """What is sent."""
         return head_of(self.status, self.headers) + self.body
 
+    def without(self, header: str) -> 'Answer':
+        """The same without a header."""
+        return self._replace(headers=[pair for pair in self.headers if pair[0] != header])
+
 
 def head_of(status: str, headers: Headers) -> bytes:
     """The head of an answer in our own words: uwsgi starts it with those of the client."""

@@ -150,6 +150,7 @@ class BehindRouters:
                 seconds=seconds,
                 tried_at=began,
                 stream=environ.get(STREAM),
+                awaited=looked.awaited,
             )
             if self._room.park(parked, uwsgi.connection_fd()):
                 return []
@@ -310,6 +311,7 @@ _application = load_app(_settings.to_dict())
 _room = connection_of(os.environ) if uwsgi else None
 if _room is not None:
     model.store.became_ready.append(_room.wake)
+    model.store.ended.append(_room.wake_askers)
 application = BehindRouters(
     _application,
     threads=int(uwsgi.opt.get('threads', 1)) if uwsgi else 1,

@@ -32,8 +32,10 @@ def main() -> None:
     host, _, port = os.environ[ADDRESS].rpartition(' ')
     settings = read_settings()
     application = load_app(settings.to_dict())
-    # What a request that is run here makes ready is told as by any worker.
-    model.store.became_ready.append(RoomConnection(directory).wake)
+    # What a request that is run here makes ready, or deletes, is told as by any worker.
+    connection = RoomConnection(directory)
+    model.store.became_ready.append(connection.wake)
+    model.store.ended.append(connection.wake_askers)
     url = normalise_url(settings.waiting.notifications_url or database_url(settings) or '')
     neighbours = Neighbours(
         lambda: Notifications(
@@ -44,6 +46,7 @@ def main() -> None:
         directory,
         application,
         model.store.readiness.look,
+        model.store.replies.look,
         neighbours,
         Clients(host, int(port)),
         limits.in_force,

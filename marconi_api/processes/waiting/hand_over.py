@@ -10,11 +10,12 @@ import os
 import socket
 import struct
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from marconi_api.model import QueueKey
+from marconi_api.model.replies import place_of
 from marconi_api.processes.answers import Answer
 from marconi_api.processes.waiting.wake_map import WakeMap
 
@@ -58,6 +59,8 @@ class Parked(NamedTuple):
     tried_at: float
     #: It asks for a stream, which begins after this message; None: for one answer.
     stream: str | None
+    #: The message to which it awaits a reply; None: it waits for messages of its queues.
+    awaited: int | None
 
 
 class RoomConnection:
@@ -78,8 +81,16 @@ class RoomConnection:
 
         It does not wait for the room: what it cannot tell the room finds by itself.
         """
-        if self._map.is_waited_for(queue.id):
-            message = _WAKE.pack(_IS_WAKE, queue.id, min(count, 2**32 - 1))
+        self._wake(queue.id, count)
+
+    def wake_askers(self, messages: Collection[int]) -> None:
+        """Tell the same of messages that are gone, if anybody may await a reply to them."""
+        for message in messages:
+            self._wake(place_of(message), 1)
+
+    def _wake(self, place: int, count: int) -> None:
+        if self._map.is_waited_for(place):
+            message = _WAKE.pack(_IS_WAKE, place, min(count, 2**32 - 1))
             self._send(message, (), socket.MSG_DONTWAIT)
 
     def park(self, parked: Parked, descriptor: int) -> bool:

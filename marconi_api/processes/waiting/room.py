@@ -17,7 +17,7 @@ from marconi_api.controllers.openstack.documents import error_reply
 from marconi_api.errors import MarconiError
 from marconi_api.limits import Limits
 from marconi_api.model.quotas import WAITERS, exceeded
-from marconi_api.model.readiness import Look, View
+from marconi_api.model.readiness import Look, Sight, View
 from marconi_api.processes.answers import Answer
 from marconi_api.processes.observers import Observers
 from marconi_api.processes.waiting.asking import Application, Reply, Threads, ask
@@ -39,6 +39,7 @@ from marconi_api.processes.waiting.timers import Timers
 from marconi_api.processes.waiting.wake_map import WakeMap, slot_of
 from marconi_api.processes.waiting.writing import Writer
 from marconi_api.wire.failures import TooManyWaiters
+from marconi_api.wire.waiting import POSTED
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +66,7 @@ class Room:
     :param directory: holds the map, and gets the socket
     :param application: runs requests
     :param look: looks at queues: :meth:`Readiness.look`
+    :param look_at_requests: looks at requests: :meth:`Replies.look`
     :param sweep_intervals: seconds between sweeps, with notifications and without
     :param observers: told of each request that is answered
     """
@@ -74,6 +76,7 @@ class Room:
         directory: Path,
         application: Application,
         look: Callable[[Sequence[int], Mapping[int, View], Container[int], float], list[Look]],
+        look_at_requests: Callable[[Mapping[int, int], float], list[Sight]],
         neighbours: Neighbours,
         clients: Clients,
         limits: Limits,
@@ -104,6 +107,7 @@ class Room:
             self._lines,
             self._timers,
             look,
+            look_at_requests,
             lambda: sweep_intervals[0] if neighbours.hears else min(sweep_intervals),
             self._end_queue,
         )
@@ -247,6 +251,8 @@ class Room:
             self._by_descriptor[descriptor] = guest
             self._by_project[parked.project] += 1
             self._count()
+            if parked.awaited is not None:
+                self._sweeps.await_reply(parked.queues[0], parked.awaited)
             self._lines.arrive(guest.waiter)
             self._timers.at(until, self._end_time, number)
             if guest.stream:
@@ -274,8 +280,12 @@ class Room:
     def _refuse(self, guest: Guest, refusal: MarconiError) -> None:
         self._refused += 1
         self._count()
-        reply = error_reply(refusal)
-        answer = Answer(reply.status, list(reply.headerlist), b''.join(reply.app_iter))
+        if POSTED in guest.parked.environ:
+            # Its message is there: to send it again would be to post another one.
+            answer = guest.parked.otherwise.without('Preference-Applied')
+        else:
+            reply = error_reply(refusal)
+            answer = Answer(reply.status, list(reply.headerlist), b''.join(reply.app_iter))
         self._observers.end_noted(guest.parked.environ, answer.status, guest.parked.tried_at, 0)
         self._writer.send(guest.descriptor, answer.content)
 

@@ -1,10 +1,11 @@
 """Looks at queues for those who wait: at all of them again and again, and at some at once.
 
-What a look finds, and what wakes a queue, goes to its line.
+What a look finds, and what wakes a queue, goes to its line. A message to which a reply is awaited
+has a line, too, and is looked at in the same way.
 """
 
 import time
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from functools import partial
 
 from marconi_api.model.readiness import Look, Sight, View
@@ -26,6 +27,7 @@ class Sweeps:
     """Looks for what nobody told, in a thread of its own.
 
     :param look: looks at queues: :meth:`Readiness.look`
+    :param look_at_requests: looks at messages that ask for replies: :meth:`Replies.look`
     :param interval: tells the seconds between two sweeps
     :param end_queue: called with a queue that was deleted
     """
@@ -35,17 +37,21 @@ class Sweeps:
         lines: Lines,
         timers: Timers,
         look: Callable[[Sequence[int], Mapping[int, View], Container[int], float], list[Look]],
+        look_at_requests: Callable[[Mapping[int, int], float], list[Sight]],
         interval: Callable[[], float],
         end_queue: Callable[[int], None],
     ) -> None:
         self._lines = lines
         self._timers = timers
         self._look = look
+        self._look_at_requests = look_at_requests
         self._interval = interval
         self._end_queue = end_queue
         #: Queues in which a look found messages of which nobody had told.
         self.fallbacks = 0
         self._thread = Threads(1)
+        # Messages to which replies are awaited, by their lines.
+        self._awaited: dict[int, int] = {}
         self._views: dict[int, View] = {}
         # When it was last known that there are these queues.
         self._existing: dict[int, float] = {}
@@ -65,8 +71,13 @@ class Sweeps:
         """Whether the queue was there when it was last heard of."""
         return queue_id in self._existing
 
+    def await_reply(self, place: int, message: int) -> None:
+        """Somebody waits in this line for a reply to a message."""
+        self._awaited[place] = message
+
     def forget(self, queue_id: int) -> None:
         """Nobody waits for the queue any more."""
+        self._awaited.pop(queue_id, None)
         self._views.pop(queue_id, None)
         self._existing.pop(queue_id, None)
         self._to_check.discard(queue_id)
@@ -75,6 +86,8 @@ class Sweeps:
         """So many messages became ready in a queue; None: some."""
         now = time.monotonic()
         if not self._lines.wake(queue_id, count, now):
+            return
+        if queue_id in self._awaited:
             return
         self._existing[queue_id] = now
         line = self._lines.line(queue_id)
@@ -123,21 +136,37 @@ class Sweeps:
             if queue_ids:
                 self._start_look(queue_ids)
 
-    def _start_look(self, queue_ids: list[int]) -> None:
+    def _start_look(self, places: list[int]) -> None:
+        awaited = {place: self._awaited[place] for place in places if place in self._awaited}
+        queue_ids = [place for place in places if place not in awaited]
         views = {
             queue_id: self._views[queue_id] for queue_id in queue_ids if queue_id in self._views
         }
+        existing = set(self._existing)
         ahead = self._interval() + LOOKS_BEYOND
-        self._thread.do(
-            partial(self._look, queue_ids, views, set(self._existing), ahead),
-            partial(self._note_looks, time.monotonic()),
-        )
 
-    def _note_looks(self, began: float, looks: 'list[Look] | Exception') -> None:
-        if isinstance(looks, Exception):
+        def look() -> tuple[list[Look], list[Sight]]:
+            looks = self._look(queue_ids, views, existing, ahead)
+            return looks, self._look_at_requests(awaited, ahead)
+
+        self._thread.do(look, partial(self._note_looks, time.monotonic(), awaited))
+
+    def _note_looks(
+        self,
+        began: float,
+        awaited: Collection[int],
+        found: 'tuple[list[Look], list[Sight]] | Exception',
+    ) -> None:
+        if isinstance(found, Exception):
             # The log has it; the next sweep looks again.
             return
+        looks, sights = found
         now = time.monotonic()
+        for place in awaited:
+            if line := self._lines.line(place):
+                line.looked_at = now
+        for sight in sights:
+            self._note_sight(sight, began, now)
         for look in looks:
             for queue_id in look.queue_ids:
                 if line := self._lines.line(queue_id):
