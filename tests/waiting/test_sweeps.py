@@ -28,7 +28,9 @@ def look_at_nothing(
 def test_a_waiter_that_tries_while_its_queue_is_deleted_is_told_by_the_next_look() -> None:
     ended: list[int] = []
     lines = Lines(on_warm=lambda queue_id: 0.0, on_left=lambda queue_id: None)
-    sweeps = Sweeps(lines, Timers(), look_at_nothing, lambda: 1.0, ended.append)
+    sweeps = Sweeps(
+        lines, Timers(), look_at_nothing, lambda awaited, ahead: [], lambda: 1.0, ended.append
+    )
     lines.arrive(Waiter(1, (QUEUE,), takes=False, tried_at=1.0))
 
     def look() -> list[int]:

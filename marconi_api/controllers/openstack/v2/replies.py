@@ -34,6 +34,7 @@ from marconi_api.wire.documents import text_of
 from marconi_api.wire.failures import MissingParameter
 from marconi_api.wire.replies import Raw, Reply, json_reply
 from marconi_api.wire.requests import Request
+from marconi_api.wire.tracing import tell_posted, traceparent_of
 from marconi_api.wire.values import any_json, text_parameter
 from marconi_api.wire.waiting import POSTED, may_wait, wait_parameter
 
@@ -103,7 +104,7 @@ class RequestsController(Controller):
         needs_client_id=True,
         wait=wait_parameter,
         waits=True,
-        by_hand=ByHand(headers=(KEY_HEADER,)),
+        by_hand=ByHand(headers=(KEY_HEADER, 'traceparent')),
         replies={
             200: Content(AnsweredRequest),
             202: Content(PostedRequest, 'Location'),
@@ -136,5 +137,7 @@ class RequestsController(Controller):
             request.content_size,
             create=True,
             key=request_key(request, operation='request'),
+            traceparent=traceparent_of(request),
         )
+        tell_posted(request, [message])
         return message
