@@ -4,8 +4,13 @@
 -- %(name)s. Made by `python -m tests.model.test_statements`.
 
 
+-- marconi_attributes: What a process knows of a queue: its metadata, and if it has subscribers.
+SELECT metadata, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+       AND floor < 9223372036854775807;
+
+
 -- marconi_claim: Reserves messages: finds, locks and marks them, and stores the claim.
-WITH the_queue AS MATERIALIZED (SELECT floor FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
        SELECT FROM id_epoch
@@ -77,7 +82,7 @@ SELECT * FROM (
 
 
 -- marconi_claim_once: Reserves messages under an Idempotency-Key; fails if that has a claim already.
-WITH the_queue AS MATERIALIZED (SELECT floor FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
        SELECT FROM id_epoch
@@ -157,7 +162,7 @@ SELECT * FROM (
 
 
 -- marconi_claim_once_within_limit: The same in a queue with _max_claim_count.
-WITH the_queue AS MATERIALIZED (SELECT floor FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
        SELECT FROM id_epoch
@@ -232,7 +237,14 @@ followed AS (
 gone_body AS (
     DELETE FROM messages
      WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM gone))
- RETURNING id, created_at, body, traceparent),
+       AND (NOT coalesce((SELECT has_subscribers FROM the_queue), false)
+            OR NOT EXISTS (
+       SELECT FROM subscriptions AS subscription,
+              LATERAL (SELECT FROM deliveries AS delivery
+                        WHERE delivery.queue_id = subscription.queue_id
+                          AND delivery.subscription_id = subscription.id
+                          AND delivery.message_id = messages.id LIMIT 1) AS waiting
+        WHERE subscription.queue_id = %(queue_id)s))),
 moved AS (
     INSERT INTO message_states
            (queue_id, id, held_until, expires_at, client_id, ttl, moved_in)
@@ -243,7 +255,9 @@ moved AS (
  RETURNING id),
 moved_body AS (
     INSERT INTO messages (queue_id, id, created_at, body, traceparent)
-    SELECT %(target_id)s, id, created_at, body, traceparent FROM gone_body),
+    SELECT %(target_id)s, gone.id, created_at, body, traceparent FROM gone, LATERAL (SELECT created_at, body, traceparent FROM messages
+                      WHERE queue_id = %(queue_id)s AND id = gone.id LIMIT 1) AS message
+        ON CONFLICT (queue_id, id) DO UPDATE SET created_at = excluded.created_at),
 parked AS (
     UPDATE message_states
        SET held_until = 'infinity', expires_at = 'infinity', claim_id = NULL, park_reason = %(park_reason)s
@@ -294,7 +308,7 @@ SELECT * FROM (
 
 
 -- marconi_claim_within_limit: The same in a queue with _max_claim_count: puts dead letters away, too.
-WITH the_queue AS MATERIALIZED (SELECT floor FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
        SELECT FROM id_epoch
@@ -368,7 +382,14 @@ followed AS (
 gone_body AS (
     DELETE FROM messages
      WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM gone))
- RETURNING id, created_at, body, traceparent),
+       AND (NOT coalesce((SELECT has_subscribers FROM the_queue), false)
+            OR NOT EXISTS (
+       SELECT FROM subscriptions AS subscription,
+              LATERAL (SELECT FROM deliveries AS delivery
+                        WHERE delivery.queue_id = subscription.queue_id
+                          AND delivery.subscription_id = subscription.id
+                          AND delivery.message_id = messages.id LIMIT 1) AS waiting
+        WHERE subscription.queue_id = %(queue_id)s))),
 moved AS (
     INSERT INTO message_states
            (queue_id, id, held_until, expires_at, client_id, ttl, moved_in)
@@ -379,7 +400,9 @@ moved AS (
  RETURNING id),
 moved_body AS (
     INSERT INTO messages (queue_id, id, created_at, body, traceparent)
-    SELECT %(target_id)s, id, created_at, body, traceparent FROM gone_body),
+    SELECT %(target_id)s, gone.id, created_at, body, traceparent FROM gone, LATERAL (SELECT created_at, body, traceparent FROM messages
+                      WHERE queue_id = %(queue_id)s AND id = gone.id LIMIT 1) AS message
+        ON CONFLICT (queue_id, id) DO UPDATE SET created_at = excluded.created_at),
 parked AS (
     UPDATE message_states
        SET held_until = 'infinity', expires_at = 'infinity', claim_id = NULL, park_reason = %(park_reason)s
@@ -423,7 +446,7 @@ SELECT * FROM (
 
 
 -- marconi_delete_claimed: Deletes a message by the claim that holds it.
-WITH the_queue AS MATERIALIZED (SELECT floor FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807),
 seen AS MATERIALIZED (
     SELECT (claim_id IS NOT NULL AND coalesce(held_until > now(), false)) AS was_claimed, claim_id = %(claim_id)s::uuid AS was_held_by_claim
@@ -435,24 +458,41 @@ gone AS (
  RETURNING id),
 body AS (
     DELETE FROM messages
-     WHERE queue_id = %(queue_id)s AND id = (SELECT id FROM gone))
+     WHERE queue_id = %(queue_id)s AND id = (SELECT id FROM gone)
+       AND (NOT coalesce((SELECT has_subscribers FROM the_queue), false)
+            OR NOT EXISTS (
+       SELECT FROM subscriptions AS subscription,
+              LATERAL (SELECT FROM deliveries AS delivery
+                        WHERE delivery.queue_id = subscription.queue_id
+                          AND delivery.subscription_id = subscription.id
+                          AND delivery.message_id = messages.id LIMIT 1) AS waiting
+        WHERE subscription.queue_id = %(queue_id)s)))
 SELECT EXISTS (SELECT FROM gone), was_claimed, was_held_by_claim FROM seen;
 
 
 -- marconi_delete_many: Deletes the messages that are named, claimed or not.
-WITH the_queue AS MATERIALIZED (SELECT floor FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
-      AND floor < 9223372036854775807),
-   gone AS (
-       DELETE FROM message_states
-        WHERE queue_id = %(queue_id)s AND id = ANY(%(ids)s::bigint[]) AND expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue)
-    RETURNING id)
-   DELETE FROM messages
-    WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM gone))
-RETURNING 1;
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+   AND floor < 9223372036854775807),
+gone AS (
+    DELETE FROM message_states
+     WHERE queue_id = %(queue_id)s AND id = ANY(%(ids)s::bigint[]) AND expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue)
+ RETURNING id),
+body AS (
+    DELETE FROM messages
+     WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM gone))
+       AND (NOT coalesce((SELECT has_subscribers FROM the_queue), false)
+            OR NOT EXISTS (
+       SELECT FROM subscriptions AS subscription,
+              LATERAL (SELECT FROM deliveries AS delivery
+                        WHERE delivery.queue_id = subscription.queue_id
+                          AND delivery.subscription_id = subscription.id
+                          AND delivery.message_id = messages.id LIMIT 1) AS waiting
+        WHERE subscription.queue_id = %(queue_id)s)))
+SELECT 1 FROM gone;
 
 
 -- marconi_delete_unclaimed: Deletes a message that no claim holds.
-WITH the_queue AS MATERIALIZED (SELECT floor FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807),
 seen AS MATERIALIZED (
     SELECT (claim_id IS NOT NULL AND coalesce(held_until > now(), false)) AS was_claimed, claim_id = %(claim_id)s::uuid AS was_held_by_claim
@@ -464,7 +504,15 @@ gone AS (
  RETURNING id),
 body AS (
     DELETE FROM messages
-     WHERE queue_id = %(queue_id)s AND id = (SELECT id FROM gone))
+     WHERE queue_id = %(queue_id)s AND id = (SELECT id FROM gone)
+       AND (NOT coalesce((SELECT has_subscribers FROM the_queue), false)
+            OR NOT EXISTS (
+       SELECT FROM subscriptions AS subscription,
+              LATERAL (SELECT FROM deliveries AS delivery
+                        WHERE delivery.queue_id = subscription.queue_id
+                          AND delivery.subscription_id = subscription.id
+                          AND delivery.message_id = messages.id LIMIT 1) AS waiting
+        WHERE subscription.queue_id = %(queue_id)s)))
 SELECT EXISTS (SELECT FROM gone), was_claimed, was_held_by_claim FROM seen;
 
 
@@ -561,7 +609,7 @@ SELECT reply, floor(greatest(0, date_part('epoch', now() - ended_at)))::bigint, 
 
 
 -- marconi_get_claim: A claim, and what it still holds.
-WITH the_queue AS MATERIALIZED (SELECT floor FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807),
 claim AS MATERIALIZED (
     SELECT ttl, started_at, message_ids FROM claims
@@ -578,7 +626,7 @@ SELECT held.id, held.ttl, floor(greatest(0, date_part('epoch', now() - message.c
 
 
 -- marconi_get_messages: The messages that are named.
-WITH the_queue AS MATERIALIZED (SELECT floor FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807),
 page AS MATERIALIZED (
     SELECT id, ttl, CASE WHEN (claim_id IS NOT NULL AND coalesce(held_until > now(), false)) THEN claim_id::text END AS claim FROM message_states
@@ -596,7 +644,7 @@ SELECT FROM message_states
  WHERE queue_id = %(queue_id)s AND id = ANY ((
        SELECT message_ids FROM claims
         WHERE queue_id = %(queue_id)s AND id = %(claim_id)s::uuid)::bigint[]) FOR UPDATE;
-WITH the_queue AS MATERIALIZED (SELECT floor FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807),
 asked AS MATERIALIZED (
     SELECT taken.id, 'touch' AS verdict, %(ttl)s::int AS seconds, %(grace)s::int AS grace,
@@ -629,7 +677,15 @@ deleted AS (
  RETURNING id),
 bodies AS (
     DELETE FROM messages
-     WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM deleted))),
+     WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM deleted))
+       AND (NOT coalesce((SELECT has_subscribers FROM the_queue), false)
+            OR NOT EXISTS (
+       SELECT FROM subscriptions AS subscription,
+              LATERAL (SELECT FROM deliveries AS delivery
+                        WHERE delivery.queue_id = subscription.queue_id
+                          AND delivery.subscription_id = subscription.id
+                          AND delivery.message_id = messages.id LIMIT 1) AS waiting
+        WHERE subscription.queue_id = %(queue_id)s))),
 clock AS MATERIALIZED (
     SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at),
 changes AS MATERIALIZED (
@@ -665,7 +721,7 @@ SELECT id, result,
 
 
 -- marconi_kick: Puts parked messages back into the queue, a batch at a time.
-WITH the_queue AS MATERIALIZED (SELECT floor FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
       AND floor < 9223372036854775807),
    batch AS MATERIALIZED (
        SELECT ctid FROM message_states
@@ -686,7 +742,7 @@ RETURNING id;
 
 
 -- marconi_known_claim: The claim that a request with an Idempotency-Key made, if there was one.
-WITH the_queue AS MATERIALIZED (SELECT floor FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807)
 SELECT claim_id::text, digest = %(key_digest)s::uuid
   FROM the_queue, idempotency_keys AS known
@@ -704,7 +760,7 @@ SELECT known.queue_id, claim_id::text, digest = %(key_digest)s::uuid
 
 
 -- marconi_known_post: The same of a post, for one that would be refused by now.
-WITH the_queue AS MATERIALIZED (SELECT floor FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807)
 SELECT first_id, digest = %(key_digest)s::uuid FROM the_queue, idempotency_keys AS known
  WHERE known.queue_id = %(queue_id)s AND operation = 0 AND key = %(key)s::uuid
@@ -712,7 +768,7 @@ SELECT first_id, digest = %(key_digest)s::uuid FROM the_queue, idempotency_keys 
 
 
 -- marconi_list: A page of the messages that can be claimed now.
-WITH the_queue AS MATERIALIZED (SELECT floor FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
        SELECT FROM id_epoch
@@ -750,7 +806,7 @@ SELECT page.id, page.ttl, floor(greatest(0, date_part('epoch', now() - message.c
 
 
 -- marconi_list_by_state: A page of the messages in the states that are asked for.
-WITH the_queue AS MATERIALIZED (SELECT floor FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
        SELECT FROM id_epoch
@@ -858,13 +914,13 @@ SELECT asked.queue_id, the_queue.floor IS NOT NULL, fresh.id, held.held_until, h
        false))::int = 1;
 
 
--- marconi_metadata: A queue's metadata, from which a process learns the queue's attributes.
+-- marconi_metadata: A queue's metadata.
 SELECT metadata FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
        AND floor < 9223372036854775807;
 
 
 -- marconi_pop: Takes messages for good.
-WITH the_queue AS MATERIALIZED (SELECT floor FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
        SELECT FROM id_epoch
@@ -901,12 +957,20 @@ fresh AS MATERIALIZED (
 gone AS (
     DELETE FROM message_states WHERE ctid = ANY (ARRAY(SELECT place FROM returned UNION ALL SELECT place FROM fresh))
  RETURNING id, ttl, claim_count),
-body AS (
+body_gone AS (
     DELETE FROM messages
      WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM gone))
- RETURNING id, created_at, body, traceparent)
+       AND (NOT coalesce((SELECT has_subscribers FROM the_queue), false)
+            OR NOT EXISTS (
+       SELECT FROM subscriptions AS subscription,
+              LATERAL (SELECT FROM deliveries AS delivery
+                        WHERE delivery.queue_id = subscription.queue_id
+                          AND delivery.subscription_id = subscription.id
+                          AND delivery.message_id = messages.id LIMIT 1) AS waiting
+        WHERE subscription.queue_id = %(queue_id)s)))
 SELECT * FROM (
-    SELECT id AS id, gone.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - body.created_at)))::bigint AS age, body.body AS body, gone.claim_count AS claim_count, body.traceparent AS traceparent, NULL::bigint[] AS sight FROM gone JOIN body USING (id)
+    SELECT gone.id AS id, gone.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, gone.claim_count AS claim_count, message.traceparent AS traceparent, NULL::bigint[] AS sight FROM gone, LATERAL (SELECT created_at, body, traceparent FROM messages
+                      WHERE queue_id = %(queue_id)s AND id = gone.id LIMIT 1) AS message
      UNION ALL
     SELECT NULL, NULL, NULL, NULL, NULL, NULL,
            ARRAY[EXISTS (SELECT FROM the_queue)::int,
@@ -924,14 +988,15 @@ SELECT * FROM (
 
 
 -- marconi_post: Stores messages, all or none.
-WITH the_queue AS MATERIALIZED (SELECT floor FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
        SELECT FROM id_epoch
         WHERE only_row AND base = %(base)s AND coalesce(
        server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
        false)
-          AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1 FOR KEY SHARE),
+          AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
+   AND NOT has_subscribers FOR KEY SHARE),
 numbered AS MATERIALIZED (
     SELECT (pg_current_xact_id()::text::bigint + %(base)s) << 14 AS first_id, floor FROM the_queue),
 transaction AS MATERIALIZED (
@@ -955,7 +1020,7 @@ SELECT first_id FROM transaction;
 
 
 -- marconi_post_by_attributes: The same, as long as the metadata is what the process knows.
-WITH the_queue AS MATERIALIZED (SELECT floor FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
        SELECT FROM id_epoch
@@ -963,7 +1028,8 @@ WITH the_queue AS MATERIALIZED (SELECT floor FROM queues WHERE queue_id = %(queu
        server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
        false)
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
-   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s FOR KEY SHARE),
+   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
+   AND NOT has_subscribers FOR KEY SHARE),
 numbered AS MATERIALIZED (
     SELECT (pg_current_xact_id()::text::bigint + %(base)s) << 14 AS first_id, floor FROM the_queue),
 transaction AS MATERIALIZED (
@@ -986,15 +1052,86 @@ message AS (
 SELECT first_id FROM transaction;
 
 
--- marconi_post_once: Stores messages under an Idempotency-Key, unless they were stored before.
-WITH the_queue AS MATERIALIZED (SELECT floor FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+-- marconi_post_by_attributes_to_subscribers: The same, as long as the metadata is what is known.
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
        SELECT FROM id_epoch
         WHERE only_row AND base = %(base)s AND coalesce(
        server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
        false)
-          AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1 FOR KEY SHARE),
+          AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
+   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
+   AND has_subscribers FOR KEY SHARE),
+numbered AS MATERIALIZED (
+    SELECT (pg_current_xact_id()::text::bigint + %(base)s) << 14 AS first_id, floor FROM the_queue),
+begun AS MATERIALIZED (
+    SELECT first_id FROM numbered WHERE first_id >= floor),
+reach AS MATERIALIZED (
+    WITH RECURSIVE reach (queue_id) AS (
+        SELECT %(queue_id)s::bigint FROM begun
+         UNION
+        SELECT copy.target_id
+          FROM reach,
+               LATERAL (SELECT target_id FROM subscriptions
+                         WHERE queue_id = reach.queue_id AND target_id IS NOT NULL
+                           AND confirmed AND expires_at > now()) AS copy)
+    SELECT queue_id FROM reach WHERE queue_id <> %(queue_id)s::bigint),
+targets AS MATERIALIZED (
+    SELECT target.queue_id, target.name
+      FROM reach, begun,
+           LATERAL (SELECT queue_id, name FROM queues
+                     WHERE queue_id = reach.queue_id AND project = %(project)s
+                       AND floor <= begun.first_id
+                     LIMIT 1 FOR KEY SHARE) AS target),
+places AS MATERIALIZED (
+    SELECT %(queue_id)s::bigint AS queue_id, %(name)s::text AS name, 0 AS ids_before
+      FROM begun
+     UNION ALL
+    SELECT queue_id, name, row_number() OVER () * cardinality(%(delays)s::int[]) FROM targets),
+transaction AS MATERIALIZED (SELECT first_id FROM begun WHERE (SELECT count(*) FROM places) * cardinality(%(delays)s::int[]) <= 16384),
+clock AS MATERIALIZED (
+    SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at),
+posted AS MATERIALIZED (
+    SELECT first_id + place - 1 AS id, ttl, body, CASE WHEN delay > 0 THEN (SELECT at FROM clock) + delay * interval '1 second' END AS held_until
+      FROM transaction,
+           unnest(%(ttls)s::int[], %(bodies)s::text[], %(delays)s::int[]) WITH ORDINALITY
+               AS given (ttl, body, delay, place)),
+state AS (
+    INSERT INTO message_states (queue_id, id, held_until, expires_at, client_id, ttl)
+    SELECT queue_id, id + ids_before, held_until, now() + ttl * interval '1 second',
+           %(client_id)s::uuid, ttl
+      FROM posted, places),
+message AS (
+    INSERT INTO messages (queue_id, id, created_at, body, traceparent)
+    SELECT queue_id, id + ids_before, now(), body, %(traceparent)s::text FROM posted, places),
+webhooks AS MATERIALIZED (
+    SELECT places.queue_id, name, ids_before, webhook.id
+      FROM places,
+           LATERAL (SELECT id FROM subscriptions
+                     WHERE queue_id = places.queue_id AND target_id IS NULL
+                       AND confirmed AND expires_at > now()) AS webhook),
+delivery AS (
+    INSERT INTO deliveries (queue_id, subscription_id, message_id, expires_at)
+    SELECT queue_id, webhooks.id, posted.id + ids_before, now() + ttl * interval '1 second'
+      FROM webhooks, posted)
+SELECT first_id, ARRAY(SELECT name FROM places WHERE ids_before > 0),
+       ARRAY(SELECT DISTINCT name FROM webhooks) FROM transaction
+ UNION ALL
+SELECT -count(*), ARRAY[]::text[], ARRAY[]::text[] FROM places
+HAVING NOT (SELECT count(*) FROM places) * cardinality(%(delays)s::int[]) <= 16384;
+
+
+-- marconi_post_once: Stores messages under an Idempotency-Key, unless they were stored before.
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+   AND floor < 9223372036854775807
+   AND 1 / EXISTS (
+       SELECT FROM id_epoch
+        WHERE only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
+       false)
+          AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
+   AND NOT has_subscribers FOR KEY SHARE),
 numbered AS MATERIALIZED (
     SELECT (pg_current_xact_id()::text::bigint + %(base)s) << 14 AS first_id, floor FROM the_queue),
 transaction AS MATERIALIZED (
@@ -1030,7 +1167,7 @@ SELECT first_id, digest = %(key_digest)s::uuid, EXISTS (SELECT FROM mine) FROM r
 
 
 -- marconi_post_once_by_attributes: The same, as long as the metadata is what the process knows.
-WITH the_queue AS MATERIALIZED (SELECT floor FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
        SELECT FROM id_epoch
@@ -1038,7 +1175,8 @@ WITH the_queue AS MATERIALIZED (SELECT floor FROM queues WHERE queue_id = %(queu
        server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
        false)
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
-   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s FOR KEY SHARE),
+   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
+   AND NOT has_subscribers FOR KEY SHARE),
 numbered AS MATERIALIZED (
     SELECT (pg_current_xact_id()::text::bigint + %(base)s) << 14 AS first_id, floor FROM the_queue),
 transaction AS MATERIALIZED (
@@ -1073,15 +1211,179 @@ message AS (
 SELECT first_id, digest = %(key_digest)s::uuid, EXISTS (SELECT FROM mine) FROM remembered;
 
 
--- marconi_post_one: Stores a message that is ready at once.
-WITH the_queue AS MATERIALIZED (SELECT floor FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+-- marconi_post_once_by_attributes_to_subscribers: The same, as long as the metadata is known.
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
        SELECT FROM id_epoch
         WHERE only_row AND base = %(base)s AND coalesce(
        server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
        false)
-          AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1 FOR KEY SHARE),
+          AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
+   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
+   AND has_subscribers FOR KEY SHARE),
+numbered AS MATERIALIZED (
+    SELECT (pg_current_xact_id()::text::bigint + %(base)s) << 14 AS first_id, floor FROM the_queue),
+begun AS MATERIALIZED (
+    SELECT first_id FROM numbered WHERE first_id >= floor),
+reach AS MATERIALIZED (
+    WITH RECURSIVE reach (queue_id) AS (
+        SELECT %(queue_id)s::bigint FROM begun
+         UNION
+        SELECT copy.target_id
+          FROM reach,
+               LATERAL (SELECT target_id FROM subscriptions
+                         WHERE queue_id = reach.queue_id AND target_id IS NOT NULL
+                           AND confirmed AND expires_at > now()) AS copy)
+    SELECT queue_id FROM reach WHERE queue_id <> %(queue_id)s::bigint),
+targets AS MATERIALIZED (
+    SELECT target.queue_id, target.name
+      FROM reach, begun,
+           LATERAL (SELECT queue_id, name FROM queues
+                     WHERE queue_id = reach.queue_id AND project = %(project)s
+                       AND floor <= begun.first_id
+                     LIMIT 1 FOR KEY SHARE) AS target),
+places AS MATERIALIZED (
+    SELECT %(queue_id)s::bigint AS queue_id, %(name)s::text AS name, 0 AS ids_before
+      FROM begun
+     UNION ALL
+    SELECT queue_id, name, row_number() OVER () * cardinality(%(delays)s::int[]) FROM targets),
+transaction AS MATERIALIZED (SELECT first_id FROM begun WHERE (SELECT count(*) FROM places) * cardinality(%(delays)s::int[]) <= 16384),
+remembered AS (
+    INSERT INTO idempotency_keys AS known
+           (queue_id, operation, key, digest, first_id, expires_at)
+    SELECT %(queue_id)s, 0, %(key)s::uuid, %(key_digest)s::uuid, first_id,
+           now() + %(key_window)s * interval '1 second'
+      FROM transaction
+        ON CONFLICT (queue_id, operation, key) DO UPDATE
+       SET digest = CASE WHEN (known.expires_at <= now() OR known.first_id < (SELECT floor FROM the_queue)) THEN excluded.digest ELSE known.digest END,
+           first_id = CASE WHEN (known.expires_at <= now() OR known.first_id < (SELECT floor FROM the_queue)) THEN excluded.first_id ELSE known.first_id END,
+           expires_at = CASE WHEN (known.expires_at <= now() OR known.first_id < (SELECT floor FROM the_queue)) THEN excluded.expires_at ELSE known.expires_at END
+ RETURNING first_id, digest),
+mine AS MATERIALIZED (SELECT first_id FROM transaction JOIN remembered USING (first_id)),
+clock AS MATERIALIZED (
+    SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at),
+posted AS MATERIALIZED (
+    SELECT first_id + place - 1 AS id, ttl, body, CASE WHEN delay > 0 THEN (SELECT at FROM clock) + delay * interval '1 second' END AS held_until
+      FROM mine,
+           unnest(%(ttls)s::int[], %(bodies)s::text[], %(delays)s::int[]) WITH ORDINALITY
+               AS given (ttl, body, delay, place)),
+state AS (
+    INSERT INTO message_states (queue_id, id, held_until, expires_at, client_id, ttl)
+    SELECT queue_id, id + ids_before, held_until, now() + ttl * interval '1 second',
+           %(client_id)s::uuid, ttl
+      FROM posted, places),
+message AS (
+    INSERT INTO messages (queue_id, id, created_at, body, traceparent)
+    SELECT queue_id, id + ids_before, now(), body, %(traceparent)s::text FROM posted, places),
+webhooks AS MATERIALIZED (
+    SELECT places.queue_id, name, ids_before, webhook.id
+      FROM places,
+           LATERAL (SELECT id FROM subscriptions
+                     WHERE queue_id = places.queue_id AND target_id IS NULL
+                       AND confirmed AND expires_at > now()) AS webhook),
+delivery AS (
+    INSERT INTO deliveries (queue_id, subscription_id, message_id, expires_at)
+    SELECT queue_id, webhooks.id, posted.id + ids_before, now() + ttl * interval '1 second'
+      FROM webhooks, posted)
+SELECT first_id, digest = %(key_digest)s::uuid, EXISTS (SELECT FROM mine), ARRAY(SELECT name FROM places WHERE ids_before > 0),
+       ARRAY(SELECT DISTINCT name FROM webhooks) FROM remembered
+ UNION ALL
+SELECT -count(*), true, false, ARRAY[]::text[], ARRAY[]::text[] FROM places
+HAVING NOT (SELECT count(*) FROM places) * cardinality(%(delays)s::int[]) <= 16384;
+
+
+-- marconi_post_once_to_subscribers: The same under an Idempotency-Key.
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+   AND floor < 9223372036854775807
+   AND 1 / EXISTS (
+       SELECT FROM id_epoch
+        WHERE only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
+       false)
+          AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
+   AND has_subscribers FOR KEY SHARE),
+numbered AS MATERIALIZED (
+    SELECT (pg_current_xact_id()::text::bigint + %(base)s) << 14 AS first_id, floor FROM the_queue),
+begun AS MATERIALIZED (
+    SELECT first_id FROM numbered WHERE first_id >= floor),
+reach AS MATERIALIZED (
+    WITH RECURSIVE reach (queue_id) AS (
+        SELECT %(queue_id)s::bigint FROM begun
+         UNION
+        SELECT copy.target_id
+          FROM reach,
+               LATERAL (SELECT target_id FROM subscriptions
+                         WHERE queue_id = reach.queue_id AND target_id IS NOT NULL
+                           AND confirmed AND expires_at > now()) AS copy)
+    SELECT queue_id FROM reach WHERE queue_id <> %(queue_id)s::bigint),
+targets AS MATERIALIZED (
+    SELECT target.queue_id, target.name
+      FROM reach, begun,
+           LATERAL (SELECT queue_id, name FROM queues
+                     WHERE queue_id = reach.queue_id AND project = %(project)s
+                       AND floor <= begun.first_id
+                     LIMIT 1 FOR KEY SHARE) AS target),
+places AS MATERIALIZED (
+    SELECT %(queue_id)s::bigint AS queue_id, %(name)s::text AS name, 0 AS ids_before
+      FROM begun
+     UNION ALL
+    SELECT queue_id, name, row_number() OVER () * cardinality(%(delays)s::int[]) FROM targets),
+transaction AS MATERIALIZED (SELECT first_id FROM begun WHERE (SELECT count(*) FROM places) * cardinality(%(delays)s::int[]) <= 16384),
+remembered AS (
+    INSERT INTO idempotency_keys AS known
+           (queue_id, operation, key, digest, first_id, expires_at)
+    SELECT %(queue_id)s, 0, %(key)s::uuid, %(key_digest)s::uuid, first_id,
+           now() + %(key_window)s * interval '1 second'
+      FROM transaction
+        ON CONFLICT (queue_id, operation, key) DO UPDATE
+       SET digest = CASE WHEN (known.expires_at <= now() OR known.first_id < (SELECT floor FROM the_queue)) THEN excluded.digest ELSE known.digest END,
+           first_id = CASE WHEN (known.expires_at <= now() OR known.first_id < (SELECT floor FROM the_queue)) THEN excluded.first_id ELSE known.first_id END,
+           expires_at = CASE WHEN (known.expires_at <= now() OR known.first_id < (SELECT floor FROM the_queue)) THEN excluded.expires_at ELSE known.expires_at END
+ RETURNING first_id, digest),
+mine AS MATERIALIZED (SELECT first_id FROM transaction JOIN remembered USING (first_id)),
+clock AS MATERIALIZED (
+    SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at),
+posted AS MATERIALIZED (
+    SELECT first_id + place - 1 AS id, ttl, body, CASE WHEN delay > 0 THEN (SELECT at FROM clock) + delay * interval '1 second' END AS held_until
+      FROM mine,
+           unnest(%(ttls)s::int[], %(bodies)s::text[], %(delays)s::int[]) WITH ORDINALITY
+               AS given (ttl, body, delay, place)),
+state AS (
+    INSERT INTO message_states (queue_id, id, held_until, expires_at, client_id, ttl)
+    SELECT queue_id, id + ids_before, held_until, now() + ttl * interval '1 second',
+           %(client_id)s::uuid, ttl
+      FROM posted, places),
+message AS (
+    INSERT INTO messages (queue_id, id, created_at, body, traceparent)
+    SELECT queue_id, id + ids_before, now(), body, %(traceparent)s::text FROM posted, places),
+webhooks AS MATERIALIZED (
+    SELECT places.queue_id, name, ids_before, webhook.id
+      FROM places,
+           LATERAL (SELECT id FROM subscriptions
+                     WHERE queue_id = places.queue_id AND target_id IS NULL
+                       AND confirmed AND expires_at > now()) AS webhook),
+delivery AS (
+    INSERT INTO deliveries (queue_id, subscription_id, message_id, expires_at)
+    SELECT queue_id, webhooks.id, posted.id + ids_before, now() + ttl * interval '1 second'
+      FROM webhooks, posted)
+SELECT first_id, digest = %(key_digest)s::uuid, EXISTS (SELECT FROM mine), ARRAY(SELECT name FROM places WHERE ids_before > 0),
+       ARRAY(SELECT DISTINCT name FROM webhooks) FROM remembered
+ UNION ALL
+SELECT -count(*), true, false, ARRAY[]::text[], ARRAY[]::text[] FROM places
+HAVING NOT (SELECT count(*) FROM places) * cardinality(%(delays)s::int[]) <= 16384;
+
+
+-- marconi_post_one: Stores a message that is ready at once.
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+   AND floor < 9223372036854775807
+   AND 1 / EXISTS (
+       SELECT FROM id_epoch
+        WHERE only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
+       false)
+          AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
+   AND NOT has_subscribers FOR KEY SHARE),
 posted AS MATERIALIZED (
     SELECT (pg_current_xact_id()::text::bigint + %(base)s) << 14 AS id FROM the_queue WHERE (pg_current_xact_id()::text::bigint + %(base)s) << 14 >= floor),
 state AS (
@@ -1095,7 +1397,7 @@ SELECT id FROM posted;
 
 
 -- marconi_post_one_by_attributes: The same, as long as the metadata is what the process knows.
-WITH the_queue AS MATERIALIZED (SELECT floor FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
        SELECT FROM id_epoch
@@ -1103,7 +1405,8 @@ WITH the_queue AS MATERIALIZED (SELECT floor FROM queues WHERE queue_id = %(queu
        server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
        false)
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
-   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s FOR KEY SHARE),
+   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
+   AND NOT has_subscribers FOR KEY SHARE),
 posted AS MATERIALIZED (
     SELECT (pg_current_xact_id()::text::bigint + %(base)s) << 14 AS id FROM the_queue WHERE (pg_current_xact_id()::text::bigint + %(base)s) << 14 >= floor),
 state AS (
@@ -1117,7 +1420,7 @@ SELECT id FROM posted;
 
 
 -- marconi_post_requests: The same for messages of which some ask for a reply.
-WITH the_queue AS MATERIALIZED (SELECT floor FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
        SELECT FROM id_epoch
@@ -1125,7 +1428,8 @@ WITH the_queue AS MATERIALIZED (SELECT floor FROM queues WHERE queue_id = %(queu
        server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
        false)
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
-   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s FOR KEY SHARE),
+   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
+   AND NOT has_subscribers FOR KEY SHARE),
 numbered AS MATERIALIZED (
     SELECT (pg_current_xact_id()::text::bigint + %(base)s) << 14 AS first_id, floor FROM the_queue),
 transaction AS MATERIALIZED (
@@ -1154,7 +1458,7 @@ SELECT first_id FROM transaction;
 
 
 -- marconi_post_requests_once: The same under an Idempotency-Key.
-WITH the_queue AS MATERIALIZED (SELECT floor FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
        SELECT FROM id_epoch
@@ -1162,7 +1466,8 @@ WITH the_queue AS MATERIALIZED (SELECT floor FROM queues WHERE queue_id = %(queu
        server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
        false)
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
-   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s FOR KEY SHARE),
+   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
+   AND NOT has_subscribers FOR KEY SHARE),
 numbered AS MATERIALIZED (
     SELECT (pg_current_xact_id()::text::bigint + %(base)s) << 14 AS first_id, floor FROM the_queue),
 transaction AS MATERIALIZED (
@@ -1202,6 +1507,237 @@ message AS (
 SELECT first_id, digest = %(key_digest)s::uuid, EXISTS (SELECT FROM mine) FROM remembered;
 
 
+-- marconi_post_requests_once_to_subscribers: The same in a queue with subscribers.
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+   AND floor < 9223372036854775807
+   AND 1 / EXISTS (
+       SELECT FROM id_epoch
+        WHERE only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
+       false)
+          AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
+   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
+   AND has_subscribers FOR KEY SHARE),
+numbered AS MATERIALIZED (
+    SELECT (pg_current_xact_id()::text::bigint + %(base)s) << 14 AS first_id, floor FROM the_queue),
+begun AS MATERIALIZED (
+    SELECT first_id FROM numbered WHERE first_id >= floor),
+reach AS MATERIALIZED (
+    WITH RECURSIVE reach (queue_id) AS (
+        SELECT %(queue_id)s::bigint FROM begun
+         UNION
+        SELECT copy.target_id
+          FROM reach,
+               LATERAL (SELECT target_id FROM subscriptions
+                         WHERE queue_id = reach.queue_id AND target_id IS NOT NULL
+                           AND confirmed AND expires_at > now()) AS copy)
+    SELECT queue_id FROM reach WHERE queue_id <> %(queue_id)s::bigint),
+targets AS MATERIALIZED (
+    SELECT target.queue_id, target.name
+      FROM reach, begun,
+           LATERAL (SELECT queue_id, name FROM queues
+                     WHERE queue_id = reach.queue_id AND project = %(project)s
+                       AND floor <= begun.first_id
+                     LIMIT 1 FOR KEY SHARE) AS target),
+places AS MATERIALIZED (
+    SELECT %(queue_id)s::bigint AS queue_id, %(name)s::text AS name, 0 AS ids_before
+      FROM begun
+     UNION ALL
+    SELECT queue_id, name, row_number() OVER () * cardinality(%(delays)s::int[]) FROM targets),
+transaction AS MATERIALIZED (SELECT first_id FROM begun WHERE (SELECT count(*) FROM places) * cardinality(%(delays)s::int[]) <= 16384),
+remembered AS (
+    INSERT INTO idempotency_keys AS known
+           (queue_id, operation, key, digest, first_id, expires_at)
+    SELECT %(queue_id)s, 0, %(key)s::uuid, %(key_digest)s::uuid, first_id,
+           now() + %(key_window)s * interval '1 second'
+      FROM transaction
+        ON CONFLICT (queue_id, operation, key) DO UPDATE
+       SET digest = CASE WHEN (known.expires_at <= now() OR known.first_id < (SELECT floor FROM the_queue)) THEN excluded.digest ELSE known.digest END,
+           first_id = CASE WHEN (known.expires_at <= now() OR known.first_id < (SELECT floor FROM the_queue)) THEN excluded.first_id ELSE known.first_id END,
+           expires_at = CASE WHEN (known.expires_at <= now() OR known.first_id < (SELECT floor FROM the_queue)) THEN excluded.expires_at ELSE known.expires_at END
+ RETURNING first_id, digest),
+mine AS MATERIALIZED (SELECT first_id FROM transaction JOIN remembered USING (first_id)),
+clock AS MATERIALIZED (
+    SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at),
+posted AS MATERIALIZED (
+    SELECT first_id + place - 1 AS id, ttl, body, CASE WHEN delay > 0 THEN (SELECT at FROM clock) + delay * interval '1 second' END AS held_until, asks
+      FROM mine,
+           unnest(%(ttls)s::int[], %(bodies)s::text[], %(delays)s::int[], %(asking)s::int[]) WITH ORDINALITY
+               AS given (ttl, body, delay, asks, place)),
+request AS (
+    INSERT INTO requests (message_id, queue_id, lies_in, project, kept_until)
+    SELECT id, %(queue_id)s, %(queue_id)s, %(project)s,
+           now() + ttl * interval '1 second' + %(reply_ttl)s * interval '1 second'
+      FROM posted WHERE asks = 1),
+state AS (
+    INSERT INTO message_states (queue_id, id, held_until, expires_at, client_id, ttl)
+    SELECT queue_id, id + ids_before, held_until, now() + ttl * interval '1 second',
+           %(client_id)s::uuid, ttl
+      FROM posted, places),
+message AS (
+    INSERT INTO messages (queue_id, id, created_at, body, traceparent)
+    SELECT queue_id, id + ids_before, now(), body, %(traceparent)s::text FROM posted, places),
+webhooks AS MATERIALIZED (
+    SELECT places.queue_id, name, ids_before, webhook.id
+      FROM places,
+           LATERAL (SELECT id FROM subscriptions
+                     WHERE queue_id = places.queue_id AND target_id IS NULL
+                       AND confirmed AND expires_at > now()) AS webhook),
+delivery AS (
+    INSERT INTO deliveries (queue_id, subscription_id, message_id, expires_at)
+    SELECT queue_id, webhooks.id, posted.id + ids_before, now() + ttl * interval '1 second'
+      FROM webhooks, posted)
+SELECT first_id, digest = %(key_digest)s::uuid, EXISTS (SELECT FROM mine), ARRAY(SELECT name FROM places WHERE ids_before > 0),
+       ARRAY(SELECT DISTINCT name FROM webhooks) FROM remembered
+ UNION ALL
+SELECT -count(*), true, false, ARRAY[]::text[], ARRAY[]::text[] FROM places
+HAVING NOT (SELECT count(*) FROM places) * cardinality(%(delays)s::int[]) <= 16384;
+
+
+-- marconi_post_requests_to_subscribers: The same in a queue with subscribers.
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+   AND floor < 9223372036854775807
+   AND 1 / EXISTS (
+       SELECT FROM id_epoch
+        WHERE only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
+       false)
+          AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
+   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
+   AND has_subscribers FOR KEY SHARE),
+numbered AS MATERIALIZED (
+    SELECT (pg_current_xact_id()::text::bigint + %(base)s) << 14 AS first_id, floor FROM the_queue),
+begun AS MATERIALIZED (
+    SELECT first_id FROM numbered WHERE first_id >= floor),
+reach AS MATERIALIZED (
+    WITH RECURSIVE reach (queue_id) AS (
+        SELECT %(queue_id)s::bigint FROM begun
+         UNION
+        SELECT copy.target_id
+          FROM reach,
+               LATERAL (SELECT target_id FROM subscriptions
+                         WHERE queue_id = reach.queue_id AND target_id IS NOT NULL
+                           AND confirmed AND expires_at > now()) AS copy)
+    SELECT queue_id FROM reach WHERE queue_id <> %(queue_id)s::bigint),
+targets AS MATERIALIZED (
+    SELECT target.queue_id, target.name
+      FROM reach, begun,
+           LATERAL (SELECT queue_id, name FROM queues
+                     WHERE queue_id = reach.queue_id AND project = %(project)s
+                       AND floor <= begun.first_id
+                     LIMIT 1 FOR KEY SHARE) AS target),
+places AS MATERIALIZED (
+    SELECT %(queue_id)s::bigint AS queue_id, %(name)s::text AS name, 0 AS ids_before
+      FROM begun
+     UNION ALL
+    SELECT queue_id, name, row_number() OVER () * cardinality(%(delays)s::int[]) FROM targets),
+transaction AS MATERIALIZED (SELECT first_id FROM begun WHERE (SELECT count(*) FROM places) * cardinality(%(delays)s::int[]) <= 16384),
+clock AS MATERIALIZED (
+    SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at),
+posted AS MATERIALIZED (
+    SELECT first_id + place - 1 AS id, ttl, body, CASE WHEN delay > 0 THEN (SELECT at FROM clock) + delay * interval '1 second' END AS held_until, asks
+      FROM transaction,
+           unnest(%(ttls)s::int[], %(bodies)s::text[], %(delays)s::int[], %(asking)s::int[]) WITH ORDINALITY
+               AS given (ttl, body, delay, asks, place)),
+request AS (
+    INSERT INTO requests (message_id, queue_id, lies_in, project, kept_until)
+    SELECT id, %(queue_id)s, %(queue_id)s, %(project)s,
+           now() + ttl * interval '1 second' + %(reply_ttl)s * interval '1 second'
+      FROM posted WHERE asks = 1),
+state AS (
+    INSERT INTO message_states (queue_id, id, held_until, expires_at, client_id, ttl)
+    SELECT queue_id, id + ids_before, held_until, now() + ttl * interval '1 second',
+           %(client_id)s::uuid, ttl
+      FROM posted, places),
+message AS (
+    INSERT INTO messages (queue_id, id, created_at, body, traceparent)
+    SELECT queue_id, id + ids_before, now(), body, %(traceparent)s::text FROM posted, places),
+webhooks AS MATERIALIZED (
+    SELECT places.queue_id, name, ids_before, webhook.id
+      FROM places,
+           LATERAL (SELECT id FROM subscriptions
+                     WHERE queue_id = places.queue_id AND target_id IS NULL
+                       AND confirmed AND expires_at > now()) AS webhook),
+delivery AS (
+    INSERT INTO deliveries (queue_id, subscription_id, message_id, expires_at)
+    SELECT queue_id, webhooks.id, posted.id + ids_before, now() + ttl * interval '1 second'
+      FROM webhooks, posted)
+SELECT first_id, ARRAY(SELECT name FROM places WHERE ids_before > 0),
+       ARRAY(SELECT DISTINCT name FROM webhooks) FROM transaction
+ UNION ALL
+SELECT -count(*), ARRAY[]::text[], ARRAY[]::text[] FROM places
+HAVING NOT (SELECT count(*) FROM places) * cardinality(%(delays)s::int[]) <= 16384;
+
+
+-- marconi_post_to_subscribers: Stores messages, copies for queues, and what webhooks are to get.
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+   AND floor < 9223372036854775807
+   AND 1 / EXISTS (
+       SELECT FROM id_epoch
+        WHERE only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
+       false)
+          AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
+   AND has_subscribers FOR KEY SHARE),
+numbered AS MATERIALIZED (
+    SELECT (pg_current_xact_id()::text::bigint + %(base)s) << 14 AS first_id, floor FROM the_queue),
+begun AS MATERIALIZED (
+    SELECT first_id FROM numbered WHERE first_id >= floor),
+reach AS MATERIALIZED (
+    WITH RECURSIVE reach (queue_id) AS (
+        SELECT %(queue_id)s::bigint FROM begun
+         UNION
+        SELECT copy.target_id
+          FROM reach,
+               LATERAL (SELECT target_id FROM subscriptions
+                         WHERE queue_id = reach.queue_id AND target_id IS NOT NULL
+                           AND confirmed AND expires_at > now()) AS copy)
+    SELECT queue_id FROM reach WHERE queue_id <> %(queue_id)s::bigint),
+targets AS MATERIALIZED (
+    SELECT target.queue_id, target.name
+      FROM reach, begun,
+           LATERAL (SELECT queue_id, name FROM queues
+                     WHERE queue_id = reach.queue_id AND project = %(project)s
+                       AND floor <= begun.first_id
+                     LIMIT 1 FOR KEY SHARE) AS target),
+places AS MATERIALIZED (
+    SELECT %(queue_id)s::bigint AS queue_id, %(name)s::text AS name, 0 AS ids_before
+      FROM begun
+     UNION ALL
+    SELECT queue_id, name, row_number() OVER () * cardinality(%(delays)s::int[]) FROM targets),
+transaction AS MATERIALIZED (SELECT first_id FROM begun WHERE (SELECT count(*) FROM places) * cardinality(%(delays)s::int[]) <= 16384),
+clock AS MATERIALIZED (
+    SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at),
+posted AS MATERIALIZED (
+    SELECT first_id + place - 1 AS id, ttl, body, CASE WHEN delay > 0 THEN (SELECT at FROM clock) + delay * interval '1 second' END AS held_until
+      FROM transaction,
+           unnest(%(ttls)s::int[], %(bodies)s::text[], %(delays)s::int[]) WITH ORDINALITY
+               AS given (ttl, body, delay, place)),
+state AS (
+    INSERT INTO message_states (queue_id, id, held_until, expires_at, client_id, ttl)
+    SELECT queue_id, id + ids_before, held_until, now() + ttl * interval '1 second',
+           %(client_id)s::uuid, ttl
+      FROM posted, places),
+message AS (
+    INSERT INTO messages (queue_id, id, created_at, body, traceparent)
+    SELECT queue_id, id + ids_before, now(), body, %(traceparent)s::text FROM posted, places),
+webhooks AS MATERIALIZED (
+    SELECT places.queue_id, name, ids_before, webhook.id
+      FROM places,
+           LATERAL (SELECT id FROM subscriptions
+                     WHERE queue_id = places.queue_id AND target_id IS NULL
+                       AND confirmed AND expires_at > now()) AS webhook),
+delivery AS (
+    INSERT INTO deliveries (queue_id, subscription_id, message_id, expires_at)
+    SELECT queue_id, webhooks.id, posted.id + ids_before, now() + ttl * interval '1 second'
+      FROM webhooks, posted)
+SELECT first_id, ARRAY(SELECT name FROM places WHERE ids_before > 0),
+       ARRAY(SELECT DISTINCT name FROM webhooks) FROM transaction
+ UNION ALL
+SELECT -count(*), ARRAY[]::text[], ARRAY[]::text[] FROM places
+HAVING NOT (SELECT count(*) FROM places) * cardinality(%(delays)s::int[]) <= 16384;
+
+
 -- marconi_read_deliveries: What a webhook is to get now: what is due again, and what is new.
 WITH the_queue AS MATERIALIZED (
     SELECT floor FROM queues
@@ -1231,7 +1767,7 @@ SELECT ((pg_snapshot_xmin(pg_current_snapshot())::text::bigint + %(base)s) << 14
 
 
 -- marconi_release: Gives back what a claim still holds.
-WITH the_queue AS MATERIALIZED (SELECT floor FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
       AND floor < 9223372036854775807),
    claim AS (
        DELETE FROM claims
@@ -1251,8 +1787,8 @@ DELETE FROM messages
  WHERE ctid = ANY (ARRAY(
        SELECT ctid FROM messages AS body
         WHERE queue_id = %(queue_id)s AND id = ANY (%(ids)s::bigint[])
-          AND NOT EXISTS (SELECT FROM message_states AS state
-                           WHERE state.queue_id = %(queue_id)s AND state.id = body.id)
+          AND (SELECT true FROM message_states AS state
+                WHERE state.queue_id = %(queue_id)s AND state.id = body.id LIMIT 1) IS NULL
           AND NOT EXISTS (
        SELECT FROM subscriptions AS subscription,
               LATERAL (SELECT FROM deliveries AS delivery
@@ -1263,7 +1799,7 @@ DELETE FROM messages
 
 
 -- marconi_renew: Starts a claim anew.
-WITH the_queue AS MATERIALIZED (SELECT floor FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807),
 claim AS MATERIALIZED (
     SELECT message_ids FROM claims
@@ -1289,7 +1825,7 @@ SELECT id FROM renewed;
 
 
 -- marconi_stats: Counts the messages of a queue.
-WITH the_queue AS MATERIALIZED (SELECT floor FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807)
 SELECT counts.total - counts.claimed - counts.parked, counts.claimed, counts.parked,
        oldest.*, newest.*
@@ -1366,7 +1902,7 @@ SELECT FROM claims
  WHERE queue_id = %(queue_id)s AND id = %(claim_id)s::uuid FOR NO KEY UPDATE;
 SELECT FROM message_states
  WHERE queue_id = %(queue_id)s AND id = ANY (%(ids)s::bigint[]) FOR UPDATE;
-WITH the_queue AS MATERIALIZED (SELECT floor FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807),
 asked AS MATERIALIZED (
     SELECT * FROM unnest(%(ids)s::bigint[], %(verdicts)s::text[], %(seconds)s::int[],
@@ -1397,7 +1933,15 @@ deleted AS (
  RETURNING id),
 bodies AS (
     DELETE FROM messages
-     WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM deleted))),
+     WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM deleted))
+       AND (NOT coalesce((SELECT has_subscribers FROM the_queue), false)
+            OR NOT EXISTS (
+       SELECT FROM subscriptions AS subscription,
+              LATERAL (SELECT FROM deliveries AS delivery
+                        WHERE delivery.queue_id = subscription.queue_id
+                          AND delivery.subscription_id = subscription.id
+                          AND delivery.message_id = messages.id LIMIT 1) AS waiting
+        WHERE subscription.queue_id = %(queue_id)s))),
 clock AS MATERIALIZED (
     SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at),
 changes AS MATERIALIZED (
@@ -1436,7 +1980,7 @@ SELECT FROM claims
  WHERE queue_id = %(queue_id)s AND id = ANY (%(claim_ids)s::text[]::uuid[]) FOR NO KEY UPDATE;
 SELECT FROM message_states
  WHERE queue_id = %(queue_id)s AND id = ANY (%(ids)s::bigint[]) FOR UPDATE;
-WITH the_queue AS MATERIALIZED (SELECT floor FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807),
 asked AS MATERIALIZED (
     SELECT * FROM unnest(%(ids)s::bigint[], %(verdicts)s::text[], %(seconds)s::int[],
@@ -1467,7 +2011,15 @@ deleted AS (
  RETURNING id),
 bodies AS (
     DELETE FROM messages
-     WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM deleted))),
+     WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM deleted))
+       AND (NOT coalesce((SELECT has_subscribers FROM the_queue), false)
+            OR NOT EXISTS (
+       SELECT FROM subscriptions AS subscription,
+              LATERAL (SELECT FROM deliveries AS delivery
+                        WHERE delivery.queue_id = subscription.queue_id
+                          AND delivery.subscription_id = subscription.id
+                          AND delivery.message_id = messages.id LIMIT 1) AS waiting
+        WHERE subscription.queue_id = %(queue_id)s))),
 clock AS MATERIALIZED (
     SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at),
 changes AS MATERIALIZED (
@@ -1507,7 +2059,7 @@ SELECT FROM claims
  WHERE queue_id = %(queue_id)s AND id = ANY (%(claim_ids)s::text[]::uuid[]) FOR NO KEY UPDATE;
 SELECT FROM message_states
  WHERE queue_id = %(queue_id)s AND id = ANY (%(ids)s::bigint[]) FOR UPDATE;
-WITH the_queue AS MATERIALIZED (SELECT floor FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807),
 asked AS MATERIALIZED (
     SELECT * FROM unnest(%(ids)s::bigint[], %(verdicts)s::text[], %(seconds)s::int[],
@@ -1538,7 +2090,15 @@ deleted AS (
  RETURNING id),
 bodies AS (
     DELETE FROM messages
-     WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM deleted))),
+     WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM deleted))
+       AND (NOT coalesce((SELECT has_subscribers FROM the_queue), false)
+            OR NOT EXISTS (
+       SELECT FROM subscriptions AS subscription,
+              LATERAL (SELECT FROM deliveries AS delivery
+                        WHERE delivery.queue_id = subscription.queue_id
+                          AND delivery.subscription_id = subscription.id
+                          AND delivery.message_id = messages.id LIMIT 1) AS waiting
+        WHERE subscription.queue_id = %(queue_id)s))),
 replied AS (
     UPDATE requests
        SET reply = given.reply, ended_at = now(),
@@ -1585,7 +2145,7 @@ SELECT FROM claims
  WHERE queue_id = %(queue_id)s AND id = %(claim_id)s::uuid FOR NO KEY UPDATE;
 SELECT FROM message_states
  WHERE queue_id = %(queue_id)s AND id = ANY (%(ids)s::bigint[]) FOR UPDATE;
-WITH the_queue AS MATERIALIZED (SELECT floor FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807),
 asked AS MATERIALIZED (
     SELECT * FROM unnest(%(ids)s::bigint[], %(verdicts)s::text[], %(seconds)s::int[],
@@ -1616,7 +2176,15 @@ deleted AS (
  RETURNING id),
 bodies AS (
     DELETE FROM messages
-     WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM deleted))),
+     WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM deleted))
+       AND (NOT coalesce((SELECT has_subscribers FROM the_queue), false)
+            OR NOT EXISTS (
+       SELECT FROM subscriptions AS subscription,
+              LATERAL (SELECT FROM deliveries AS delivery
+                        WHERE delivery.queue_id = subscription.queue_id
+                          AND delivery.subscription_id = subscription.id
+                          AND delivery.message_id = messages.id LIMIT 1) AS waiting
+        WHERE subscription.queue_id = %(queue_id)s))),
 replied AS (
     UPDATE requests
        SET reply = given.reply, ended_at = now(),

@@ -216,6 +216,8 @@ def age(sql: Any) -> Any:
             f' expires_at = expires_at - {by}'
         )
         sql(f'UPDATE requests SET ended_at = ended_at - {by}, kept_until = kept_until - {by}')
+        sql(f'UPDATE subscriptions SET expires_at = expires_at - {by}')
+        sql(f'UPDATE deliveries SET expires_at = expires_at - {by}, due_at = due_at - {by}')
         sql(f'UPDATE claims SET started_at = started_at - {by}, expires_at = expires_at - {by}')
         # Rows that move back in time pass below the marks, as real rows never do.
         model.store.low_water_marks.forget()

@@ -84,13 +84,15 @@ class Store:
     """All that is kept, on one database: a repository for each noun.
 
     ``janitor`` removes what is dead; ``admin`` is for those who type in `pecan shell`. Who wants to
-    know of messages that became ready adds a function to ``became_ready``.
+    know of messages that became ready adds a function to ``became_ready``; who wants to know of
+    deliveries to webhooks adds one to ``became_deliverable``.
     """
 
     database: Database
     low_water_marks: LowWaterMarks
     became_ready: ReadyListeners
     ended: EndListeners
+    became_deliverable: ReadyListeners
     queues: Queues
     messages: Messages
     claims: Claims
@@ -122,9 +124,12 @@ class Store:
         attributes = KnownAttributes(database)
         became_ready = ReadyListeners()
         ended = EndListeners()
+        became_deliverable = ReadyListeners()
         quotas = _quotas(database, config)
         queues = Queues(database, quotas)
-        messages = Messages(database, marks, queues, attributes, became_ready, quotas, ended)
+        messages = Messages(
+            *(database, marks, queues, attributes, became_ready, became_deliverable, quotas, ended)
+        )
         claims = Claims(database, marks, attributes, became_ready)
         tokens = Tokens(database)
         janitor = Janitor(database, config.janitor.interval, config.janitor.batch_size)
@@ -133,6 +138,7 @@ class Store:
             low_water_marks=marks,
             became_ready=became_ready,
             ended=ended,
+            became_deliverable=became_deliverable,
             queues=queues,
             messages=messages,
             claims=claims,

@@ -42,9 +42,11 @@ class Attributes:
     dead_letter_queue_messages_ttl: int | None
     #: Whether a message asks for a reply that does not say so.
     default_reply: bool
+    #: Whether anybody is subscribed, or has been; not from the metadata.
+    has_subscribers: bool = False
 
     @classmethod
-    def of(cls, metadata: str) -> 'Attributes':
+    def of(cls, metadata: str, has_subscribers: bool = False) -> 'Attributes':
         """The attributes in ``metadata``, the text of a JSON object.
 
         What is not of the type that is due counts as not set, as do zero and less, and a
@@ -70,6 +72,7 @@ class Attributes:
             dead_letter_queue if _is_queue_name(dead_letter_queue) else None,
             positive('_dead_letter_queue_messages_ttl'),
             members.get('_default_reply') is True,
+            has_subscribers,
         )
 
 
@@ -198,15 +201,20 @@ class KnownAttributes:
 
     def read(self, queue: QueueKey) -> Attributes | None:
         """The attributes as they are now; None if there is no such queue."""
-        rows = self._database.rows(METADATA, queue.parameters, repeatable=True)
+        rows = self._database.rows(_ATTRIBUTES, queue.parameters, repeatable=True)
         if not rows:
             self._known.pop(queue.id, None)
             return None
         if len(self._known) >= _MOST_QUEUES:
             self._known.clear()
-        attributes = self._known[queue.id] = Attributes.of(rows[0][0])
+        attributes = self._known[queue.id] = Attributes.of(*rows[0])
         return attributes
 
 
 #: The metadata of a queue: no row if there is none.
 METADATA = Prepared(f'SELECT metadata FROM queues WHERE {IS_THE_QUEUE}', 'metadata')
+
+# The same, with what else statements are made for.
+_ATTRIBUTES = Prepared(
+    f'SELECT metadata, has_subscribers FROM queues WHERE {IS_THE_QUEUE}', 'attributes'
+)

@@ -9,6 +9,7 @@ a floor would hide it, so ``moved_in`` stands for its id there.
 from typing import Any
 
 from marconi_api.model.attributes import Attributes
+from marconi_api.model.postgres.bodies import BODY_IS_THERE, NOBODY_WAITS
 from marconi_api.model.postgres.dequeue import (
     HAS_LAPSED,
     HOW_MANY_LAPSED,
@@ -17,6 +18,7 @@ from marconi_api.model.postgres.dequeue import (
     lock,
     look_at_returned,
 )
+from marconi_api.model.postgres.steering import body_of
 from marconi_api.model.postgres.tables import IS_ALIVE, POSITION_BITS, RETIRED, QueueKey
 from marconi_api.model.postgres.transitions import NOW, PARKED
 from marconi_api.model.replies import FOLLOW
@@ -71,8 +73,7 @@ PUT_AWAY = f"""
      RETURNING id, expires_at, client_id, ttl),{FOLLOW}
     gone_body AS (
         DELETE FROM messages
-         WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM gone))
-     RETURNING id, created_at, body, traceparent),
+         WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM gone)){NOBODY_WAITS}),
     moved AS (
         INSERT INTO message_states
                (queue_id, id, held_until, expires_at, client_id, ttl, moved_in)
@@ -83,7 +84,7 @@ PUT_AWAY = f"""
      RETURNING id),
     moved_body AS (
         INSERT INTO messages (queue_id, id, created_at, body, traceparent)
-        SELECT %(target_id)s, id, created_at, body, traceparent FROM gone_body),
+        SELECT %(target_id)s, gone.id, created_at, body, traceparent FROM gone, {body_of('gone')}{BODY_IS_THERE}),
     parked AS (
         UPDATE message_states
            SET {PARKED}, park_reason = %(park_reason)s

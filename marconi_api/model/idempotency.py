@@ -88,10 +88,9 @@ REMEMBER_POST = f"""
      RETURNING first_id, digest),
     mine AS MATERIALIZED (SELECT first_id FROM transaction JOIN remembered USING (first_id)),"""
 
-#: The row of such a statement: the first message's id, whether the request was the same, and
+#: The columns of such a statement, from ``remembered``: the first message's id, whether the request was the same, and
 #: whether it was done just now.
-POST_REMEMBERED = """
-    SELECT first_id, digest = %(key_digest)s::uuid, EXISTS (SELECT FROM mine) FROM remembered"""
+POST_REMEMBERED = 'first_id, digest = %(key_digest)s::uuid, EXISTS (SELECT FROM mine)'
 
 #: The first post's first id, and whether it was the same request: for one that is refused otherwise.
 KNOWN_POST = Prepared(

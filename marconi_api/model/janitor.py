@@ -7,12 +7,15 @@ everybody's sight at once. So it may come late, run many times at once, or be ki
 import logging
 import threading
 from collections.abc import Iterator
+from itertools import count
 from typing import Any, NamedTuple
 from uuid import uuid4
 
 from marconi_api.errors import StorageUnavailable
 from marconi_api.model.flows import DELETED, EXPIRED, LAPSED, flows
 from marconi_api.model.idempotency import REMOVE_EXPIRED
+from marconi_api.model.left_behind import LeftBehind
+from marconi_api.model.postgres.bodies import NOBODY_WAITS
 from marconi_api.model.postgres.database import Database, Row
 from marconi_api.model.postgres.tables import RETIRED
 from marconi_api.model.queues import remove_retired
@@ -25,7 +28,7 @@ _BEFORE_ALL = -(2**63)
 
 
 class Janitor:
-    """Removes dead messages, claims, keys of requests and replies, a small batch at a time.
+    """Removes dead messages, claims, keys of requests, replies and subscriptions, batch by batch.
 
     :param interval: seconds between two rounds
     :param batch_size: rows that one statement looks at, and at most removes
@@ -35,13 +38,14 @@ class Janitor:
         self._database = database
         self._interval = interval
         self._batch_size = batch_size
+        self._left_behind = LeftBehind(database, batch_size)
         self._quiet = QuietStretches()
         self._name = str(uuid4())
 
     def run_once(self) -> int:
         """Walk all queues once; return how many messages were removed."""
         self._quiet.forget()
-        return self._run_round()
+        return self._run_round(sweeps=True)
 
     def run_forever(self, stop: threading.Event | None = None) -> None:
         """Walk all queues every ``interval`` seconds, until ``stop`` is set.
@@ -50,9 +54,12 @@ class Janitor:
         stretches of long queues in which nothing can have died since it was there.
         """
         stop = stop or threading.Event()
+        rounds = count()
         while not stop.is_set():
             try:
-                removed = self._run_round() if self._is_our_turn() else 0
+                removed = (
+                    self._run_round(next(rounds) % _SWEEPS_EVERY == 0) if self._is_our_turn() else 0
+                )
                 if removed:
                     log.info('removed %d expired messages', removed)
             except StorageUnavailable:
@@ -68,7 +75,7 @@ class Janitor:
         parameters = {'me': self._name, 'patience': _ROUNDS_MISSED * self._interval}
         return bool(self._database.rows(_TAKE_TURN, parameters))
 
-    def _run_round(self) -> int:
+    def _run_round(self, sweeps: bool = False) -> int:
         self._remove(_REMOVE_QUEUES, {})
         floors = self._database.rows(_FLOORS, {'ids': self._quiet.queues}, repeatable=True)
         self._quiet.keep({queue_id: floor for queue_id, floor in floors})
@@ -89,6 +96,7 @@ class Janitor:
                     self._remove(_REMOVE_CLAIMS, {'queue_id': look.queue_id, 'ids': look.dead})
         self._remove_keys()
         self._remove_requests()
+        self._remove_left_behind(sweeps)
         return removed
 
     def _remove_requests(self) -> None:
@@ -96,6 +104,12 @@ class Janitor:
             remove_old(self._database, self._batch_size)
         except StorageUnavailable:
             log.warning('could not remove the replies whose time is over')
+
+    def _remove_left_behind(self, sweeps: bool) -> None:
+        try:
+            self._left_behind.remove(sweeps)
+        except StorageUnavailable:
+            log.warning('could not remove what subscriptions left behind')
 
     def _remove_keys(self) -> None:
         """Remove the keys of requests whose time is over, batch after batch.
@@ -193,6 +207,9 @@ class _Look(NamedTuple):
     seconds_to_next_death: float = 0
 
 
+# Rounds between two sweeps for bodies that nobody needs.
+_SWEEPS_EVERY = 20
+
 # If whoever did the last round does not come for so many, another does it.
 _ROUNDS_MISSED = 3
 
@@ -234,7 +251,9 @@ _LOOK_AT_MESSAGES = f"""
 """
 
 _REMOVE_MESSAGES = f"""
-    WITH gone AS (
+    WITH the_queue AS MATERIALIZED (
+        SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s),
+    gone AS (
         DELETE FROM message_states
          WHERE queue_id = %(queue_id)s
            AND id = ANY (ARRAY(
@@ -242,12 +261,12 @@ _REMOVE_MESSAGES = f"""
                 WHERE queue_id = %(queue_id)s AND id = ANY (%(ids)s::bigint[])
                   AND (expires_at <= now()
                        OR coalesce(moved_in, id) < coalesce(
-                           (SELECT floor FROM queues WHERE queue_id = %(queue_id)s), {RETIRED}))
+                           (SELECT floor FROM the_queue), {RETIRED}))
                   FOR UPDATE SKIP LOCKED))
      RETURNING id, expires_at <= now() AS has_expired, claim_id IS NOT NULL AS was_claimed),
     bodies AS (
         DELETE FROM messages
-         WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM gone))),{NOTE_ENDS}
+         WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM gone)){NOBODY_WAITS}),{NOTE_ENDS}
     SELECT has_expired, was_claimed FROM gone
 """
 

@@ -23,9 +23,19 @@ from marconi_api.errors import (
 from marconi_api.model.attributes import NO_ATTRIBUTES, Attributes, KnownAttributes
 from marconi_api.model.became_ready import ReadyListeners
 from marconi_api.model.ended import EndListeners
-from marconi_api.model.flows import CLAIMED, DELETED, POSTED
+from marconi_api.model.fan_out import (
+    DELIVER,
+    NOBODY,
+    PLACES,
+    REPORT,
+    SOMEBODY,
+    TOO_MANY,
+    refuse_too_many,
+)
+from marconi_api.model.flows import CLAIMED, DELETED, POSTED, flows
 from marconi_api.model.handled import handled
 from marconi_api.model.idempotency import KNOWN_POST, POST_REMEMBERED, REMEMBER_POST, RequestKey
+from marconi_api.model.postgres.bodies import NOBODY_WAITS
 from marconi_api.model.postgres.database import Database, Row
 from marconi_api.model.postgres.dequeue import FOUND, FRESH, find, look_at_returned, report, take
 from marconi_api.model.postgres.low_water_marks import LowWaterMarks
@@ -186,9 +196,11 @@ class Messages:
         queues: Queues,
         attributes: KnownAttributes,
         became_ready: ReadyListeners,
+        became_deliverable: ReadyListeners,
         quotas: Quotas | None = None,
         ended: EndListeners | None = None,
     ) -> None:
+        self._became_deliverable = became_deliverable
         self._quotas = quotas if quotas and quotas.is_on else None
         self._database = database
         self._marks = marks
@@ -266,17 +278,16 @@ class Messages:
     ) -> list[str]:
         """Post messages that lack nothing, whatever the queue's attributes are."""
         batch = _batch(messages, None, NO_ATTRIBUTES)
+        attributes = self._attributes.recall(queue)
         for _ in range(_TRIES_TO_POST):
-            if ids := (
-                self._post_once(_POST_ONCE, queue, sender, batch, key)
-                if key
-                else self._post((_POST, _POST_ONE), queue, sender, batch)
-            ):
+            has_subscribers = attributes is not None and attributes.has_subscribers
+            if ids := self._post(queue, sender, batch, key, has_subscribers):
                 return ids
-            if self._queues.exists(queue):
-                self._see_to_floor(queue)
-            else:
+            attributes = self._attributes.read(queue)
+            if attributes is None:
                 self._make(queue, create)
+            elif attributes.has_subscribers == has_subscribers:
+                self._see_to_floor(queue)
         raise StorageUnavailable
 
     def _post_by_attributes(
@@ -306,12 +317,7 @@ class Messages:
                 self._make(queue, create)
                 continue
             batch['digest'] = attributes.digest
-            asks = 'asking' in batch
-            if ids := (
-                self._post_once(_POST_ONCE_BY_ASKING[asks], queue, sender, batch, key)
-                if key
-                else self._post(_POST_BY_ASKING[asks], queue, sender, batch)
-            ):
+            if ids := self._post(queue, sender, batch, key, attributes.has_subscribers):
                 return ids
             before, attributes = attributes, self._attributes.read(queue)
             is_current = True
@@ -326,52 +332,75 @@ class Messages:
 
     def _post(
         self,
-        statements: tuple[str, str],
         queue: QueueKey,
         sender: Sender,
         batch: dict[str, Any],
+        key: RequestKey | None,
+        has_subscribers: bool,
     ) -> list[str]:
-        """Post by a statement; no ids if it found no such queue, or one purged just now.
+        """Post a batch; the ids of the first time if that was posted before under the key.
 
-        :param statements: that for any messages, and that for one that is ready at once
+        There are no ids if the queue is not there, was purged just now, or is not as the batch
+        and we suppose.
         """
+        by_attributes = 'digest' in batch
+        asks = 'asking' in batch
+        statement = _POSTS[by_attributes, key is not None, has_subscribers, asks]
         parameters = {**queue.parameters, **sender, **batch}
-        is_one = batch['delays'] == [0]
-        if is_one:
-            [parameters['ttl']], [parameters['body']] = batch['ttls'], batch['bodies']
-        for (first_id,) in self._database.rows(statements[is_one], parameters):
-            return self._posted(queue, batch, first_id, is_new=True)
-        return []
-
-    def _post_once(
-        self,
-        statement: str,
-        queue: QueueKey,
-        sender: Sender,
-        batch: dict[str, Any],
-        key: RequestKey,
-    ) -> list[str]:
-        """The same under a key; the ids of the first time if it was posted before."""
-        parameters = {**queue.parameters, **sender, **batch, **key.parameters}
+        if key is None:
+            if batch['delays'] == [0] and not (has_subscribers or asks):
+                statement = _POST_ONE_AS_KNOWN if by_attributes else _POST_ONE
+                [parameters['ttl']], [parameters['body']] = batch['ttls'], batch['bodies']
+            for first_id, *fanned_out in self._database.rows(statement, parameters):
+                return self._posted(queue, batch, first_id, fanned_out)
+            return []
+        parameters |= key.parameters
         try:
             rows = self._database.rows(statement, parameters, repeatable=True)
         except StorageTooSlow as error:
             raise IdempotencyKeyInUse from error
-        for first_id, is_the_same, is_new in rows:
+        for first_id, is_the_same, is_new, *fanned_out in rows:
             if not is_the_same:
                 raise IdempotencyKeyReused
-            return self._posted(queue, batch, first_id, is_new)
+            return self._posted(queue, batch, first_id, fanned_out, is_new)
         return []
 
     def _posted(
-        self, queue: QueueKey, batch: dict[str, Any], first_id: int, is_new: bool
+        self,
+        queue: QueueKey,
+        batch: dict[str, Any],
+        first_id: int,
+        fanned_out: list[list[str]],
+        is_new: bool = True,
     ) -> list[str]:
-        """The ids of the messages, once it is told that they became ready."""
-        if is_new and self._became_ready:
-            self._became_ready.tell(queue, batch['delays'].count(0))
+        """The ids of the messages, once it is told that they became ready.
+
+        :param fanned_out: of a queue with subscribers, what REPORT says
+        """
+        count = len(batch['bodies'])
+        if first_id < 0:
+            refuse_too_many(count, -first_id)
         if is_new:
-            handled.add(len(batch['bodies']), POSTED)
-        return [public_id(first_id + position) for position in range(len(batch['bodies']))]
+            handled.add(count, POSTED)
+            if self._became_ready:
+                self._became_ready.tell(queue, batch['delays'].count(0))
+            if fanned_out:
+                self._tell_subscribers(queue, batch, *fanned_out)
+        return [public_id(first_id + position) for position in range(count)]
+
+    def _tell_subscribers(
+        self,
+        queue: QueueKey,
+        batch: dict[str, Any],
+        copied_to: list[str],
+        delivered_from: list[str],
+    ) -> None:
+        count = len(batch['bodies'])
+        flows.tell(POSTED, count * len(copied_to))
+        for name in copied_to:
+            self._became_ready.tell(QueueKey.of(queue.project, name), batch['delays'].count(0))
+        for name in delivered_from:
+            self._became_deliverable.tell(QueueKey.of(queue.project, name), count)
 
     def _see_to_floor(self, queue: QueueKey) -> None:
         # A post that fails though its queue is there met a purge, or a queue that was made
@@ -592,14 +621,19 @@ _FIRST_ID = f'(pg_current_xact_id()::text::bigint + %(base)s) << {POSITION_BITS}
 
 # Locking the queue's row holds off its deletion until the post is over, and finds that it
 # exists. Posts do not hinder each other. Below the floor a message would not exist.
-def _post_statement(the_queue: str, is_remembered: bool = False, asks: bool = False) -> str:
+def _post_statement(
+    the_queue: str, is_remembered: bool, has_subscribers: bool, asks: bool = False
+) -> str:
     column, given = (', asks', ', %(asking)s::int[]') if asks else ('', '')
+    first, of_place, places = 'transaction', '%(queue_id)s, id', ''
+    if has_subscribers:
+        first, of_place, places = 'begun', 'queue_id, id + ids_before', ', places'
     return f"""
-    WITH the_queue AS MATERIALIZED ({the_queue} FOR KEY SHARE),
+    WITH the_queue AS MATERIALIZED ({the_queue}{SOMEBODY if has_subscribers else NOBODY} FOR KEY SHARE),
     numbered AS MATERIALIZED (
         SELECT {_FIRST_ID} AS first_id, floor FROM the_queue),
-    transaction AS MATERIALIZED (
-        SELECT first_id FROM numbered WHERE first_id >= floor),{REMEMBER_POST if is_remembered else ''}
+    {first} AS MATERIALIZED (
+        SELECT first_id FROM numbered WHERE first_id >= floor),{PLACES if has_subscribers else ''}{REMEMBER_POST if is_remembered else ''}
     {CLOCK},
     posted AS MATERIALIZED (
         SELECT first_id + place - 1 AS id, ttl, body, {due_after('delay')} AS held_until{column}
@@ -608,21 +642,31 @@ def _post_statement(the_queue: str, is_remembered: bool = False, asks: bool = Fa
                    AS given (ttl, body, delay{column}, place)),{NOTE_REQUESTS if asks else ''}
     state AS (
         INSERT INTO message_states (queue_id, id, held_until, expires_at, client_id, ttl)
-        SELECT %(queue_id)s, id, held_until, now() + ttl * interval '1 second',
+        SELECT {of_place}, held_until, now() + ttl * interval '1 second',
                %(client_id)s::uuid, ttl
-          FROM posted),
+          FROM posted{places}),
     message AS (
         INSERT INTO messages (queue_id, id, created_at, body, traceparent)
-        SELECT %(queue_id)s, id, now(), body, %(traceparent)s::text FROM posted)
-    {POST_REMEMBERED if is_remembered else 'SELECT first_id FROM transaction'}
+        SELECT {of_place}, now(), body, %(traceparent)s::text FROM posted{places}){DELIVER if has_subscribers else ''}
+    {_post_report(is_remembered, has_subscribers)}
     """
+
+
+def _post_report(is_remembered: bool, has_subscribers: bool) -> str:
+    """The row of the statement: what :meth:`Messages._post` reads."""
+    columns, source, nothing = 'first_id', 'transaction', ''
+    if is_remembered:
+        columns, source, nothing = POST_REMEMBERED, 'remembered', 'true, false, '
+    if not has_subscribers:
+        return f'SELECT {columns} FROM {source}'
+    return f'SELECT {columns}, {REPORT} FROM {source}{TOO_MANY.format(nothing=nothing)}'
 
 
 # PostgreSQL takes a quarter more for one message that comes in arrays.
 def _post_one_statement(the_queue: str) -> str:
     """The same for one message that is ready at once."""
     return f"""
-    WITH the_queue AS MATERIALIZED ({the_queue} FOR KEY SHARE),
+    WITH the_queue AS MATERIALIZED ({the_queue}{NOBODY} FOR KEY SHARE),
     posted AS MATERIALIZED (
         SELECT {_FIRST_ID} AS id FROM the_queue WHERE {_FIRST_ID} >= floor),
     state AS (
@@ -636,31 +680,32 @@ def _post_one_statement(the_queue: str) -> str:
     """
 
 
-_POST = Prepared(_post_statement(THE_NUMBERING_QUEUE), 'post')
+def _post_prepared(
+    by_attributes: bool, is_remembered: bool, has_subscribers: bool, asks: bool
+) -> Prepared:
+    the_queue = THE_NUMBERING_QUEUE + (AS_KNOWN if by_attributes else '')
+    name = 'post_requests' if asks else 'post'
+    name += '_once' if is_remembered else ''
+    # Whether a message asks for a reply is an attribute, too.
+    name += '_by_attributes' if by_attributes and not asks else ''
+    name += '_to_subscribers' if has_subscribers else ''
+    return Prepared(_post_statement(the_queue, is_remembered, has_subscribers, asks), name)
+
+
+#: By whether the attributes matter, whether the request has a key, whether the queue has
+#: subscribers, and whether a message asks for a reply.
+_POSTS = {
+    choice: _post_prepared(*choice)
+    for choice in product((False, True), repeat=4)
+    if choice[0] or not choice[3]
+}
+_POST = _POSTS[False, False, False, False]
+_POST_AS_KNOWN = _POSTS[True, False, False, False]
 _POST_ONE = Prepared(_post_one_statement(THE_NUMBERING_QUEUE), 'post_one')
-_POST_AS_KNOWN = Prepared(_post_statement(THE_NUMBERING_QUEUE + AS_KNOWN), 'post_by_attributes')
 _POST_ONE_AS_KNOWN = Prepared(
     _post_one_statement(THE_NUMBERING_QUEUE + AS_KNOWN), 'post_one_by_attributes'
 )
-_POST_ONCE = Prepared(_post_statement(THE_NUMBERING_QUEUE, is_remembered=True), 'post_once')
-_POST_ONCE_AS_KNOWN = Prepared(
-    _post_statement(THE_NUMBERING_QUEUE + AS_KNOWN, is_remembered=True), 'post_once_by_attributes'
-)
-_POST_REQUESTS = Prepared(
-    _post_statement(THE_NUMBERING_QUEUE + AS_KNOWN, asks=True), 'post_requests'
-)
-#: By whether a message asks for a reply: those for any messages, and for one.
-_POST_BY_ASKING = {
-    False: (_POST_AS_KNOWN, _POST_ONE_AS_KNOWN),
-    True: (_POST_REQUESTS, _POST_REQUESTS),
-}
-_POST_ONCE_BY_ASKING = {
-    False: _POST_ONCE_AS_KNOWN,
-    True: Prepared(
-        _post_statement(THE_NUMBERING_QUEUE + AS_KNOWN, is_remembered=True, asks=True),
-        'post_requests_once',
-    ),
-}
+
 
 # A floor is set no higher than the transactions that its statement knew of. A statement that
 # sees such a floor knows of those, too.
@@ -814,7 +859,7 @@ def _delete_statement(condition: str) -> str:
      RETURNING id),
     body AS (
         DELETE FROM messages
-         WHERE queue_id = %(queue_id)s AND id = (SELECT id FROM gone))
+         WHERE queue_id = %(queue_id)s AND id = (SELECT id FROM gone){NOBODY_WAITS})
     SELECT EXISTS (SELECT FROM gone), was_claimed, was_held_by_claim FROM seen"""
 
 
@@ -829,32 +874,32 @@ _DELETE_MANY = Prepared(
     gone AS (
         DELETE FROM message_states
          WHERE queue_id = %(queue_id)s AND id = ANY(%(ids)s::bigint[]) AND {IS_ALIVE}
-     RETURNING id)
-    DELETE FROM messages
-     WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM gone))
- RETURNING 1""",
+     RETURNING id),
+    body AS (
+        DELETE FROM messages
+         WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM gone)){NOBODY_WAITS})
+    SELECT 1 FROM gone""",
     'delete_many',
 )
 
 
 _POPPED = {
-    'id': 'id',
+    'id': 'gone.id',
     'ttl': 'gone.ttl',
-    'age': AGE_OF.format('body.created_at'),
-    'body': 'body.body',
+    'age': AGE_OF.format('message.created_at'),
+    'body': 'message.body',
     'claim_count': 'gone.claim_count',
-    'traceparent': 'body.traceparent',
+    'traceparent': 'message.traceparent',
 }
 _POP = Prepared(
     f"""{find(THE_NUMBERED_QUEUE)},
     gone AS (
         DELETE FROM message_states WHERE {FOUND}
      RETURNING id, ttl, claim_count),
-    body AS (
+    body_gone AS (
         DELETE FROM messages
-         WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM gone))
-     RETURNING id, created_at, body, traceparent)
-    {report(_POPPED, 'gone JOIN body USING (id)')}""",
+         WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM gone)){NOBODY_WAITS})
+    {report(_POPPED, f'gone, {body_of("gone")}')}""",
     'pop',
 )
 

@@ -199,7 +199,7 @@ class Queues:
 
         So the figures of many messages may be those of a short time ago.
         """
-        for (floor,) in self._database.rows(THE_QUEUE, queue.parameters, repeatable=True):
+        for floor, _ in self._database.rows(THE_QUEUE, queue.parameters, repeatable=True):
             # A queue that is made anew has another floor.
             return self._counts.of((queue, floor), lambda: self._count(queue))
         raise QueueNotFound(queue.name, queue.project)

@@ -13,8 +13,10 @@ from typing import NamedTuple
 
 from marconi_api.errors import InvalidRequest, QueueNotFound
 from marconi_api.model.became_ready import ReadyListeners
+from marconi_api.model.postgres.bodies import BODY_IS_THERE, NOBODY_WAITS
 from marconi_api.model.postgres.database import Database
 from marconi_api.model.postgres.dequeue import lock
+from marconi_api.model.postgres.steering import body_of
 from marconi_api.model.postgres.tables import (
     IS_ALIVE,
     IS_READY,
@@ -112,8 +114,7 @@ _MOVE = f"""
      RETURNING id, client_id, ttl),{FOLLOW}
     gone_body AS (
         DELETE FROM messages
-         WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM gone))
-     RETURNING id, created_at, body, traceparent),
+         WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM gone)){NOBODY_WAITS}),
     moved AS (
         INSERT INTO message_states
                (queue_id, id, held_until, expires_at, client_id, ttl, moved_in)
@@ -123,7 +124,7 @@ _MOVE = f"""
      RETURNING id),
     moved_body AS (
         INSERT INTO messages (queue_id, id, created_at, body, traceparent)
-        SELECT %(target_id)s, id, created_at, body, traceparent FROM gone_body)
+        SELECT %(target_id)s, gone.id, created_at, body, traceparent FROM gone, {body_of('gone')}{BODY_IS_THERE})
     SELECT (SELECT count(*) FROM moved), count(*), max(id),
            EXISTS (SELECT FROM the_queue), EXISTS (SELECT FROM target)
       FROM looked_at

@@ -17,6 +17,7 @@ from marconi_api.model.claims import terms
 from marconi_api.model.ended import EndListeners
 from marconi_api.model.flows import DELETED, PARKED, RELEASED, TOUCHED, flows
 from marconi_api.model.handled import handled
+from marconi_api.model.postgres.bodies import NOBODY_WAITS
 from marconi_api.model.postgres.database import Database, Row
 from marconi_api.model.postgres.prepared import Prepared
 from marconi_api.model.postgres.tables import (
@@ -406,7 +407,7 @@ def _statement(
      RETURNING id),
     bodies AS (
         DELETE FROM messages
-         WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM deleted))),{GIVE_REPLIES if replies else ''}
+         WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM deleted)){NOBODY_WAITS}),{GIVE_REPLIES if replies else ''}
     {CLOCK},
     changes AS MATERIALIZED (
         SELECT place_in_table, verdict, reason, grace, seconds, {after('seconds')} AS until
@@ -534,8 +535,9 @@ _KICK = Prepared(
 _DELETE_PARKED = f"""{_BATCH},
     gone AS (
         DELETE FROM message_states WHERE ctid = ANY (ARRAY(SELECT ctid FROM batch))
-     RETURNING id)
-    DELETE FROM messages
-     WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM gone))
- RETURNING id
+     RETURNING id),
+    bodies AS (
+        DELETE FROM messages
+         WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM gone)){NOBODY_WAITS})
+    SELECT id FROM gone
 """

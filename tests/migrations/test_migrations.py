@@ -85,6 +85,7 @@ def store_something(url):
         queues,
         model.KnownAttributes(database),
         model.ReadyListeners(),
+        model.ReadyListeners(),
     )
     message = model.NewMessage('1', ttl=60, delay=0)
     assert messages.post(queue, '3381af92-2b9e-11e3-b191-71861300734c', [message])

@@ -42,7 +42,7 @@ def process(postgres):
         return SimpleNamespace(
             database=database,
             queues=queues,
-            messages=model.Messages(database, marks, queues, known, listeners),
+            messages=model.Messages(database, marks, queues, known, listeners, listeners),
             claims=model.Claims(database, marks, known, listeners),
         )
 

@@ -96,6 +96,7 @@ def _shown(key):
 A_SUBSCRIPTION = {
     **{'subscriber': 'http://a/', 'target_id': 5, 'options': '{}', 'confirmed': True},
     **{'secret': None, 'new_secret': None, 'confirmation': None, 'last': 2**62, 'most': 10},
+    **{'subscription_id': 3, 'message_id': COUNT - 5000, 'retention': 60},
 }
 
 
@@ -248,7 +249,7 @@ def test_a_statement_looks_at_few_rows_whatever_the_statistics_say(full_queue):
             given['after'] = '-infinity'
         if name.startswith('tokens'):
             given |= A_TOKEN
-        if name.startswith('subscriptions'):
+        if name.startswith(('subscriptions', 'left_behind')):
             given |= A_SUBSCRIPTION
         if name.startswith('deliveries'):
             given |= a_delivery(full_queue)

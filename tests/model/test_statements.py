@@ -18,6 +18,7 @@ PAGE = CHECKOUT / 'docs' / 'statements.sql'
 
 #: What each does, by its name.
 PURPOSES = {
+    'attributes': 'What a process knows of a queue: its metadata, and if it has subscribers.',
     'claim': 'Reserves messages: finds, locks and marks them, and stores the claim.',
     'claim_within_limit': 'The same in a queue with _max_claim_count: puts dead letters away, too.',
     'claim_once': 'Reserves messages under an Idempotency-Key; fails if that has a claim already.',
@@ -39,7 +40,7 @@ PURPOSES = {
     'look_for_waiting': 'Whether queues that are waited for have something; with each sweep.',
     'look_for_replies': 'Which messages ended, of those to which a reply is awaited.',
     'list_by_state': 'A page of the messages in the states that are asked for.',
-    'metadata': "A queue's metadata, from which a process learns the queue's attributes.",
+    'metadata': "A queue's metadata.",
     'pop': 'Takes messages for good.',
     'post': 'Stores messages, all or none.',
     'post_one': 'Stores a message that is ready at once.',
@@ -47,9 +48,15 @@ PURPOSES = {
     'post_by_attributes': 'The same, as long as the metadata is what the process knows.',
     'post_once': 'Stores messages under an Idempotency-Key, unless they were stored before.',
     'post_once_by_attributes': 'The same, as long as the metadata is what the process knows.',
+    'post_to_subscribers': 'Stores messages, copies for queues, and what webhooks are to get.',
+    'post_by_attributes_to_subscribers': 'The same, as long as the metadata is what is known.',
+    'post_once_to_subscribers': 'The same under an Idempotency-Key.',
+    'post_once_by_attributes_to_subscribers': 'The same, as long as the metadata is known.',
     'read_deliveries': 'What a webhook is to get now: what is due again, and what is new.',
     'post_requests': 'The same for messages of which some ask for a reply.',
     'post_requests_once': 'The same under an Idempotency-Key.',
+    'post_requests_to_subscribers': 'The same in a queue with subscribers.',
+    'post_requests_once_to_subscribers': 'The same in a queue with subscribers.',
     'release': 'Gives back what a claim still holds.',
     'remove_unneeded_bodies': 'Removes bodies whose message is gone and that nobody waits for.',
     'renew': 'Starts a claim anew.',

@@ -111,13 +111,14 @@ def test_every_statement_names_its_queue_wherever_it_names_a_table(name, stateme
     """Each scan of a table that is distributed by queue is bound to one.
 
     Or goes by place (ctid), which a part of the same statement found for one queue. A claim
-    that finds dead letters is bound to two: theirs, and the one that they are moved to.
+    that finds dead letters is bound to two: theirs, and the one that they are moved to; a post
+    with copies to those that get them.
     """
     if name in OVER_ALL_QUEUES:
         return
     scans = re.findall(
         rf'(?:FROM|UPDATE|JOIN)\s+(?:{"|".join(DISTRIBUTED)})\b'
-        r'.*?\b(?:queue_id = (?:%\(queue_id\)s|batch.queue_id|%\(target_id\)s)|ctid = (?:ANY|\w+\.(?:at|place)))',
+        r'.*?\b(?:queue_id = (?:%\(queue_id\)s|batch.queue_id|reach.queue_id|%\(target_id\)s)|ctid = (?:ANY|\w+\.(?:at|place)))',
         statement,
         re.DOTALL,
     )

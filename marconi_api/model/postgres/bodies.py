@@ -35,7 +35,7 @@ REMOVE_UNNEEDED = f"""
      WHERE ctid = ANY (ARRAY(
            SELECT ctid FROM messages AS body
             WHERE queue_id = %(queue_id)s AND id = ANY (%(ids)s::bigint[])
-              AND NOT EXISTS (SELECT FROM message_states AS state
-                               WHERE state.queue_id = %(queue_id)s AND state.id = body.id)
+              AND (SELECT true FROM message_states AS state
+                    WHERE state.queue_id = %(queue_id)s AND state.id = body.id LIMIT 1) IS NULL
               AND NOT {_WAITING.format(message='body.id')}))
 """

@@ -61,8 +61,8 @@ _ABOVE_ALL_STORED = f"""(
     SELECT (coalesce(max(greatest(CASE WHEN floor < {RETIRED} THEN floor END, newest.id)), 0)
             >> {POSITION_BITS}) + 1
       FROM queues,
-           LATERAL (SELECT max(id) AS id FROM message_states
-                     WHERE message_states.queue_id = queues.queue_id) AS newest)"""
+           LATERAL (SELECT max(id) AS id FROM messages
+                     WHERE messages.queue_id = queues.queue_id) AS newest)"""
 
 #: The base of the current epoch: no row if it is still to begin.
 BASE = f'SELECT base FROM id_epoch WHERE {IS_EPOCH_OF_THIS_SERVER}'

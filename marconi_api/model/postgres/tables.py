@@ -62,6 +62,11 @@ queues = Table(
     # Subscriptions, or remains of some: deliveries, and bodies that were kept for them.
     Column('has_subscribers', Boolean, nullable=False, server_default=text('false')),
     Index('queues_by_name', 'project', 'name'),
+    Index(
+        'queues_with_subscribers',
+        'queue_id',
+        postgresql_where=text('has_subscribers'),
+    ),
     # Those that are being deleted.
     Index(
         'queues_retired',
@@ -398,7 +403,7 @@ IS_THE_QUEUE = f"""queue_id = %(queue_id)s AND project = %(project)s AND name = 
        AND floor < {RETIRED}"""
 
 #: The queue that a statement is about: one row if it exists, none else.
-THE_QUEUE = f'SELECT floor FROM queues WHERE {IS_THE_QUEUE}'
+THE_QUEUE = f'SELECT floor, has_subscribers FROM queues WHERE {IS_THE_QUEUE}'
 
 # Transactions that may take a number while one statement runs.
 _MARGIN = 2**15

@@ -1,0 +1,90 @@
+"""What a post to a queue with subscribers does besides: copies for queues, deliveries for webhooks.
+
+It is done by the statement of the post: so all have the message, or none has. The queues are found
+in there, step by step, as copies may be copied on. (A closure that was stored could be wrong.)
+
+A copy has an id of its own, from the numbers of the post's transaction: those of one queue come
+behind those of the other. So copies of a message can meet in one queue, as dead letters of two. The
+queues and the messages of a post together are bounded by that.
+
+Queues without subscribers have statements without all this. Which one is right is compared with
+the queue's row, as the attributes are (attributes.py).
+"""
+
+from typing import NoReturn
+
+from marconi_api.errors import InvalidRequest
+from marconi_api.model.postgres.tables import MOST_IN_A_POST
+
+#: To follow the queue of a post's statement: there are no subscribers, and nothing to do.
+NOBODY = """
+       AND NOT has_subscribers"""
+
+#: There are, or have been.
+SOMEBODY = """
+       AND has_subscribers"""
+
+_COUNT = 'cardinality(%(delays)s::int[])'
+_FITS = f'(SELECT count(*) FROM places) * {_COUNT} <= {MOST_IN_A_POST}'
+
+#: Parts of a post's statement between ``begun``, its transaction, and ``transaction``, which is the
+#: same if there are ids for all copies. ``places`` has the queues, this one first. As that of a
+#: post, the row of a queue is locked. One that was purged or made at this very moment may have a floor
+#: above this transaction: then it gets nothing.
+PLACES = f"""
+    reach AS MATERIALIZED (
+        WITH RECURSIVE reach (queue_id) AS (
+            SELECT %(queue_id)s::bigint FROM begun
+             UNION
+            SELECT copy.target_id
+              FROM reach,
+                   LATERAL (SELECT target_id FROM subscriptions
+                             WHERE queue_id = reach.queue_id AND target_id IS NOT NULL
+                               AND confirmed AND expires_at > now()) AS copy)
+        SELECT queue_id FROM reach WHERE queue_id <> %(queue_id)s::bigint),
+    targets AS MATERIALIZED (
+        SELECT target.queue_id, target.name
+          FROM reach, begun,
+               LATERAL (SELECT queue_id, name FROM queues
+                         WHERE queue_id = reach.queue_id AND project = %(project)s
+                           AND floor <= begun.first_id
+                         LIMIT 1 FOR KEY SHARE) AS target),
+    places AS MATERIALIZED (
+        SELECT %(queue_id)s::bigint AS queue_id, %(name)s::text AS name, 0 AS ids_before
+          FROM begun
+         UNION ALL
+        SELECT queue_id, name, row_number() OVER () * {_COUNT} FROM targets),
+    transaction AS MATERIALIZED (SELECT first_id FROM begun WHERE {_FITS}),"""
+
+#: What is written, for all places: message_states and messages have the same columns as in a
+#: post without copies.
+DELIVER = """,
+    webhooks AS MATERIALIZED (
+        SELECT places.queue_id, name, ids_before, webhook.id
+          FROM places,
+               LATERAL (SELECT id FROM subscriptions
+                         WHERE queue_id = places.queue_id AND target_id IS NULL
+                           AND confirmed AND expires_at > now()) AS webhook),
+    delivery AS (
+        INSERT INTO deliveries (queue_id, subscription_id, message_id, expires_at)
+        SELECT queue_id, webhooks.id, posted.id + ids_before, now() + ttl * interval '1 second'
+          FROM webhooks, posted)"""
+
+#: The last columns of the statement's row: the names of queues with copies, and of those with
+#: deliveries.
+REPORT = """ARRAY(SELECT name FROM places WHERE ids_before > 0),
+           ARRAY(SELECT DISTINCT name FROM webhooks)"""
+
+#: To follow the statement: a row with the number of the queues, below zero, if they are too many.
+TOO_MANY = f"""
+     UNION ALL
+    SELECT -count(*), {{nothing}}ARRAY[]::text[], ARRAY[]::text[] FROM places
+    HAVING NOT {_FITS}"""
+
+
+def refuse_too_many(messages: int, places: int) -> NoReturn:
+    """Say that a post is too large for the number of queues to which it is copied."""
+    raise InvalidRequest(
+        f'A post to this queue is copied to {places - 1} queues, and can have '
+        f'{MOST_IN_A_POST // places} messages at most, not {messages}: send them in several requests.'
+    )
