@@ -12,6 +12,7 @@ from marconi_api.controllers.access.keystone import KeystoneAsks
 from marconi_api.controllers.access.policy_file import rules_of
 from marconi_api.controllers.access.tokens import TokenAsks, looked_up
 from marconi_api.controllers.access.trusted import Asks, believing
+from marconi_api.controllers.console.sessions import init_gate
 from marconi_api.controllers.openstack import signed_urls
 from marconi_api.controllers.openstack.documents import error_reply
 from marconi_api.controllers.openstack.hooks import SignedUrlHook
@@ -35,6 +36,8 @@ def setup_app(config: Any) -> Marconi:
         complete(config)
         prepare(config)
         asks = _asks(config)
+        keys = [key for key in config.signed_urls.secret_keys.split(',') if key]
+        init_gate(modes.mode_of(config, config.server.host) or modes.TRUSTED, asks, keys)
     except (SettingsError, ServiceError) as error:
         raise SystemExit(str(error)) from None
     shell.furnish()

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from marconi_api import policy
+from marconi_api.controllers import console
 from marconi_api.controllers.openstack import v1, v1_1, v2
 from marconi_api.controllers.openstack.documents import Versions, error_reply
 from marconi_api.controllers.service.description import DescriptionController
@@ -13,8 +14,8 @@ from marconi_api.wire.replies import Reply, json_reply
 from marconi_api.wire.requests import Request
 from marconi_api.wire.routes import Routes
 
-#: The protocols that are served, each with its own table, hooks, errors and limits.
-DOORS = (v1.DOOR, v1_1.DOOR, v2.DOOR)
+#: The protocols that are served, each with its own table, hooks, errors and limits; and pages.
+DOORS = (v1.DOOR, v1_1.DOOR, v2.DOOR, console.DOOR)
 
 
 class RootController:

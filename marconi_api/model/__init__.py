@@ -16,6 +16,7 @@ from marconi_api.model.claim_sources import ClaimSource
 from marconi_api.model.claims import Claim, Claims
 from marconi_api.model.deliveries import Deliveries
 from marconi_api.model.ended import EndListeners
+from marconi_api.model.figures import Figures
 from marconi_api.model.health import Unhealthy, check_schema, explained
 from marconi_api.model.idempotency import RequestKey
 from marconi_api.model.janitor import Janitor
@@ -83,9 +84,9 @@ __all__ = [
 class Store:
     """All that is kept, on one database: a repository for each noun.
 
-    ``janitor`` removes what is dead; ``admin`` is for those who type in `pecan shell`. Who wants to
-    know of messages that became ready adds a function to ``became_ready``; who wants to know of
-    deliveries to webhooks adds one to ``became_deliverable``.
+    ``janitor`` removes what is dead; ``admin`` is for those who type in `pecan shell`, ``figures`` for
+    those who look on. Who wants to know of messages that became ready adds a function to
+    ``became_ready``; who wants to know of deliveries to webhooks adds one to ``became_deliverable``.
     """
 
     database: Database
@@ -105,6 +106,7 @@ class Store:
     quotas: Quotas
     janitor: Janitor
     admin: Admin
+    figures: Figures
 
     @classmethod
     def of(cls, config: Any) -> 'Store':
@@ -133,6 +135,7 @@ class Store:
         claims = Claims(database, marks, attributes, became_ready)
         tokens = Tokens(database)
         janitor = Janitor(database, config.janitor.interval, config.janitor.batch_size)
+        admin = Admin(database, queues, messages, claims, tokens, quotas, janitor, became_ready)
         return cls(
             database=database,
             low_water_marks=marks,
@@ -152,7 +155,8 @@ class Store:
             tokens=tokens,
             quotas=quotas,
             janitor=janitor,
-            admin=Admin(database, queues, messages, claims, tokens, quotas, janitor, became_ready),
+            admin=admin,
+            figures=Figures(database, admin),
         )
 
     def is_healthy(self) -> bool:

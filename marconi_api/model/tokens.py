@@ -182,6 +182,13 @@ class Tokens:
         project, roles, *others = rest
         return Valid(token_id, project, frozenset(roles), *others)
 
+    def find_valid(self, token_id: str) -> Valid | None:
+        """What a token says whose text was shown before; None if it is not valid any more."""
+        for row in self._rows(_FIND_VALID, token_id, None):
+            project, roles, *others = row
+            return Valid(token_id, project, frozenset(roles), *others)
+        return None
+
     def note_use(self, token_id: str) -> None:
         """Write down that it was used in this minute."""
         self._database.rows(_NOTE_USE, {'id': token_id}, repeatable=True)
@@ -325,6 +332,13 @@ _LOOK_UP = Prepared(
     """,
     'token',
 )
+
+_FIND_VALID = """
+    SELECT project, roles, queues, date_part('epoch', expires_at - now()),
+           coalesce(last_used_at >= date_trunc('minute', now()), false)
+      FROM tokens
+     WHERE id = %(id)s AND revoked_at IS NULL AND coalesce(expires_at > now(), true)
+"""
 
 _NOTE_USE = """
     UPDATE tokens SET last_used_at = date_trunc('minute', now())

@@ -104,6 +104,7 @@ class Door:
     :param hooks: what looks at each request before its action, in this order
     :param placeholders: those that are more than a text, by their names in paths
     :param limits: how much its requests may ask for
+    :param is_described: whether it is for programs, and so part of ``/openapi.json``
     """
 
     error_reply: Callable[[MarconiError], Reply]
@@ -116,6 +117,7 @@ class Door:
     hooks: Sequence[Hook] = ()
     placeholders: Mapping[str, Placeholder] = field(default_factory=dict)
     limits: Callable[[], Limits] = lambda: limits.in_force
+    is_described: bool = True
 
 
 class ErrorHook(PecanHook):

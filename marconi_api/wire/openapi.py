@@ -125,6 +125,8 @@ def describe(resources: Mapping[str, Resource], version: str) -> Schema:
     components = Components()
     paths: dict[str, Schema] = defaultdict(dict)
     for path, resource in resources.items():
+        if not resource.door.is_described:
+            continue
         for method, action in resource.actions.items():
             if action.declaration.replies is not None:
                 operation = Operation(path, method, resource, components)

@@ -13,13 +13,20 @@ PROBES = frozenset(('/livez', '/readyz'))
 #: What anybody may ask: which versions there are, and whether the service works.
 OPEN = PROBES | {'/', '/v1/health', '/v1.1/ping', '/v2/ping'}
 _OPEN_METHODS = ('GET', 'HEAD', 'OPTIONS')
+_CONSOLE = '/console'
 
 
 def is_open(environ: dict[str, Any]) -> bool:
     """Whether a request is one that anybody may make."""
     if environ['REQUEST_METHOD'] not in _OPEN_METHODS:
-        return False
-    return (framing.path_as_sent(environ).rstrip('/') or '/') in OPEN
+        return _is_of_console(framing.path_as_sent(environ))
+    path = framing.path_as_sent(environ).rstrip('/') or '/'
+    return path in OPEN or _is_of_console(path)
+
+
+def _is_of_console(path: str) -> bool:
+    """Whether a page is asked for: the console's door lets people in by itself."""
+    return path.startswith(_CONSOLE) and path[len(_CONSOLE) :][:1] in ('', '/')
 
 
 def named_project(header: str) -> str:

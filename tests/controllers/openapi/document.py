@@ -21,7 +21,9 @@ _UNSAID = {'Content-Type', 'Content-Length'}
 
 def _table() -> dict[str, Resource]:
     limits.init_limits(conf_from_file(str(installation.OPERATOR_FILES / 'config.py')).limits)
-    return RootController()._routes.resources
+    resources = RootController()._routes.resources
+    # The others are pages, for people.
+    return {path: one for path, one in resources.items() if one.door.is_described}
 
 
 RESOURCES = _table()

@@ -1,0 +1,33 @@
+"""The console: pages for people who look at queues, and mend them (docs/console.md)."""
+
+from marconi_api import policy
+from marconi_api.controllers.access.queues import PLACEHOLDERS
+from marconi_api.controllers.console.overview import OverviewController
+from marconi_api.controllers.console.pages import error_reply
+from marconi_api.controllers.console.sessions import PREFIX, ConsoleHook
+from marconi_api.controllers.console.sign_in import SignInController, SignOutController
+from marconi_api.controllers.console.static import StaticController
+from marconi_api.wire.doors import Door
+
+DOOR = Door(
+    prefix=PREFIX,
+    resources={
+        f'{PREFIX}': OverviewController(),
+        f'{PREFIX}/sign-in': SignInController(),
+        f'{PREFIX}/sign-out': SignOutController(),
+        f'{PREFIX}/static/{{file}}': StaticController(),
+    },
+    # What one sees or does here is what one may do over the API.
+    actions={
+        'GET': ('queues:get_all', 'queues:stats'),
+        'GET /sign-in': ('ping:get',),
+        'POST /sign-in': ('ping:get',),
+        'POST /sign-out': ('ping:get',),
+        'GET /static/{file}': ('ping:get',),
+    },
+    policy=policy,
+    hooks=(ConsoleHook(),),
+    placeholders=PLACEHOLDERS,
+    error_reply=error_reply,
+    is_described=False,
+)

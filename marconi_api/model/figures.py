@@ -1,0 +1,199 @@
+"""Figures for people who look on: of a few seconds ago, counted by threads of their own.
+
+Whoever asks waits a fifth of a second at most, and else gets the figures of before. Nothing is
+counted unless somebody asks; what was counted is used again for ten times as long as it took. So
+to look costs at most a tenth of the time of one session of PostgreSQL in each process, however
+many look.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar, cast
+
+from marconi_api.errors import MarconiError
+from marconi_api.model.admin import Admin, ClaimView
+from marconi_api.model.depths import DepthWalk
+from marconi_api.model.postgres.database import Database
+from marconi_api.model.postgres.tables import RETIRED, QueueKey
+
+#: Queues that an overview holds, at most: those with the first names.
+MOST_QUEUES = 100_000
+
+#: Claims that are shown of a queue, those that end first.
+MOST_CLAIMS = 50
+
+# Seconds for which a request waits for figures that are being counted.
+_PATIENCE = 0.2
+
+# What was counted is good for so many seconds, or so many times as long as it took.
+_GOOD_FOR = 2.0
+_TIMES_AS_LONG = 10
+
+# Counts at once; and seconds after which figures that nobody asks for are dropped.
+_MOST_COUNTS = 2
+_KEPT_FOR = 300.0
+
+Result = TypeVar('Result')
+
+
+@dataclass(frozen=True, slots=True)
+class QueueLine:
+    """A queue of an overview; ``age`` is that of its oldest message, None where it has none.
+
+    A parked message does not count as the oldest.
+    """
+
+    project: str
+    name: str
+    ready: int = 0
+    claimed: int = 0
+    delayed: int = 0
+    parked: int = 0
+    age: int | None = None
+
+    @property
+    def messages(self) -> int:
+        """All of its messages."""
+        return self.ready + self.claimed + self.delayed + self.parked
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """All queues by project and name; ``has_all`` is false where there are more than it holds."""
+
+    queues: list[QueueLine]
+    has_all: bool
+
+
+@dataclass(frozen=True, slots=True)
+class QueueFigures:
+    """How many messages of a queue are in each state; its live claims, the first to end first."""
+
+    counts: dict[str, int]
+    claims: list[ClaimView]
+
+
+@dataclass(frozen=True, slots=True)
+class Seen(Generic[Result]):
+    """Figures, and how many seconds ago they were counted."""
+
+    figures: Result
+    age: float
+
+
+@dataclass
+class _Count(Generic[Result]):
+    """What is known of one thing that is counted."""
+
+    figures: Result | None = None
+    counted_at: float = 0.0
+    good_until: float = 0.0
+    is_running: bool = False
+    ended: threading.Event = field(default_factory=threading.Event)
+
+
+class Figures:
+    """Figures of all queues, and of single ones."""
+
+    def __init__(self, database: Database, admin: Admin) -> None:
+        self._database = database
+        self._admin = admin
+        self._lock = threading.Lock()
+        self._counts: dict[Hashable, _Count[Any]] = {}
+        self._running = 0
+
+    def overview(self) -> Seen[Overview] | None:
+        """All queues of all projects; None while they are counted for the first time."""
+        return self._of('overview', self._count_all)
+
+    def queue(self, queue: QueueKey) -> Seen[QueueFigures] | None:
+        """One queue; None while it is counted for the first time."""
+        return self._of(queue, lambda: self._count_queue(queue))
+
+    def forget(self) -> None:
+        """Count anew whatever is asked for next, as after a change that was made by hand."""
+        with self._lock:
+            self._counts = {what: count for what, count in self._counts.items() if count.is_running}
+            for count in self._counts.values():
+                count.good_until = 0.0
+
+    def _count_all(self) -> Overview:
+        walk = DepthWalk(self._database, MOST_QUEUES)
+        is_over = False
+        while not is_over:
+            started = time.monotonic()
+            is_over = walk.step()
+            # Others want to use PostgreSQL, too.
+            time.sleep(0 if is_over else time.monotonic() - started)
+        depths = {(one.project, one.name): one for one in walk.depths.queues} if walk.depths else {}
+        rows = self._database.rows(_NAMES, {'limit': MOST_QUEUES + 1}, repeatable=True)
+        queues = []
+        for project, name in rows[:MOST_QUEUES]:
+            line = QueueLine(project, name)
+            if depth := depths.get((project, name)):
+                line = QueueLine(project, name, **depth.messages, age=depth.age)
+            queues.append(line)
+        return Overview(queues, len(rows) <= MOST_QUEUES)
+
+    def _count_queue(self, queue: QueueKey) -> QueueFigures:
+        one = self._admin.queue(queue.name, queue.project)
+        return QueueFigures(one.stats(), one.claims(MOST_CLAIMS))
+
+    def _of(self, what: Hashable, count: Callable[[], Result]) -> Seen[Result] | None:
+        known = self._begun(what, count)
+        if known.is_running:
+            known.ended.wait(_PATIENCE)
+        if known.figures is None:
+            return None
+        return Seen(known.figures, time.monotonic() - known.counted_at)
+
+    def _begun(self, what: Hashable, count: Callable[[], Result]) -> _Count[Result]:
+        """What is known, and is being counted anew where that is due."""
+        now = time.monotonic()
+        with self._lock:
+            if what not in self._counts:
+                self._drop_old(now)
+                self._counts[what] = _Count()
+            known = cast(_Count[Result], self._counts[what])
+            if not known.is_running and now >= known.good_until and self._running < _MOST_COUNTS:
+                self._running += 1
+                known.is_running = True
+                known.ended.clear()
+                threading.Thread(
+                    target=self._run, args=(known, count), name='figures', daemon=True
+                ).start()
+        return known
+
+    def _drop_old(self, now: float) -> None:
+        self._counts = {
+            what: count
+            for what, count in self._counts.items()
+            if count.is_running or now < count.good_until + _KEPT_FOR
+        }
+
+    def _run(self, known: _Count[Result], count: Callable[[], Result]) -> None:
+        started = time.monotonic()
+        figures = None
+        try:
+            figures = count()
+        except MarconiError:
+            # PostgreSQL cannot be asked, or the queue is gone: who asks is told so elsewhere.
+            pass
+        finally:
+            self._database.close()
+            ended = time.monotonic()
+            with self._lock:
+                if figures is not None:
+                    known.figures, known.counted_at = figures, ended
+                known.good_until = ended + max(_GOOD_FOR, _TIMES_AS_LONG * (ended - started))
+                known.is_running = False
+                self._running -= 1
+            known.ended.set()
+
+
+_NAMES = f"""
+    SELECT project, name FROM queues WHERE floor < {RETIRED}
+     ORDER BY project, name LIMIT %(limit)s
+"""
