@@ -168,6 +168,16 @@ class SubscriptionNotFound(NotFound):
         )
 
 
+class DeliveryNotFound(NotFound):
+    """No such delivery, or the webhook has taken it."""
+
+    def __init__(self, delivery: str, subscription: str) -> None:
+        super().__init__(
+            f'Subscription {subscription[:80]} has no delivery {delivery[:80]} that is pending or '
+            'failed.'
+        )
+
+
 class SubscriptionExists(MarconiError):
     """The queue has a subscription of this subscriber; nothing was changed."""
 

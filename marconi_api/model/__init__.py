@@ -41,6 +41,7 @@ from marconi_api.model.replies import REASONS, Asked, Replies
 from marconi_api.model.subscriptions import Created, Subscription, Subscriptions
 from marconi_api.model.tokens import Tokens
 from marconi_api.model.verdicts import RESULTS, VERDICTS, Outcome, Verdict, Verdicts
+from marconi_api.model.webhooks import Webhooks
 
 __all__ = [
     'MOST_IN_A_POST',
@@ -102,6 +103,7 @@ class Store:
     readiness: Readiness
     subscriptions: Subscriptions
     deliveries: Deliveries
+    webhooks: Webhooks
     tokens: Tokens
     quotas: Quotas
     janitor: Janitor
@@ -152,6 +154,7 @@ class Store:
                 database, queues, quotas, config.eventing.require_confirmation
             ),
             deliveries=Deliveries(database),
+            webhooks=Webhooks(database, became_deliverable),
             tokens=tokens,
             quotas=quotas,
             janitor=janitor,

@@ -22,6 +22,7 @@ from marconi_api import model
 from marconi_api.controllers.service.probes import DRAINING
 from marconi_api.processes.answers import Answer, Headers, applied, finished, head_of
 from marconi_api.processes.children import name_process
+from marconi_api.processes.delivery.bell import bell_of
 from marconi_api.processes.metrics.meters import meters_of
 from marconi_api.processes.observers import Observers
 from marconi_api.processes.settings import read_settings
@@ -312,6 +313,8 @@ _room = connection_of(os.environ) if uwsgi else None
 if _room is not None:
     model.store.became_ready.append(_room.wake)
     model.store.ended.append(_room.wake_askers)
+if _bell := bell_of(os.environ) if uwsgi else None:
+    model.store.became_deliverable.append(_bell.ring)
 application = BehindRouters(
     _application,
     threads=int(uwsgi.opt.get('threads', 1)) if uwsgi else 1,

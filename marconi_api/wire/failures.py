@@ -259,6 +259,16 @@ class TooManyWaiters(MarconiError):
         super().__init__('Too many requests are waiting for messages: please try again.')
 
 
+class TooManyTests(MarconiError):
+    """As many webhooks are being tested as may be; none was called."""
+
+    status = 503
+    title = 'Service temporarily unavailable'
+
+    def __init__(self) -> None:
+        super().__init__('Another webhook is being tested at the moment: please try again.')
+
+
 class TooManySlowBodies(MarconiError):
     """As many bodies in chunks are being waited for as may be; nothing was done."""
 

@@ -87,19 +87,12 @@ def subscribe(app: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
 
 
 @pytest.fixture
-def post(sql: Any, ring: Any) -> Callable[..., list[str]]:
+def post(ring: Any) -> Callable[..., list[str]]:
     """Posts messages with these bodies, and returns their ids."""
 
     def post(*bodies: str, ttl: int = 600) -> list[str]:
-        ids = model.store.messages.post(
-            QUEUE, CLIENT, [NewMessage(body, ttl, 0) for body in bodies]
-        )
-        sql(
-            """INSERT INTO deliveries (queue_id, subscription_id, message_id, expires_at)
-               SELECT s.queue_id, s.id, m.id, m.expires_at FROM subscriptions s JOIN message_states m USING (queue_id)
-                WHERE m.id = ANY(%s) ON CONFLICT DO NOTHING""",
-            [int(i, 16) for i in ids],
-        )
+        messages = [NewMessage(body, ttl, 0) for body in bodies]
+        ids = model.store.messages.post(QUEUE, CLIENT, messages)
         ring()
         return ids
 

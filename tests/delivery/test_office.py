@@ -115,6 +115,20 @@ def test_what_was_delivered_is_gone_and_counted(
     assert len(model.store.messages.page(QUEUE, None, 10)) == 3
 
 
+def test_a_message_that_a_worker_deleted_is_delivered_all_the_same(
+    subscribe: Any, post: Any, sql: Any, tmp_path: Path
+) -> None:
+    with receiver() as receiving:
+        subscribe(receiving.url)
+        ids = post('"deleted"')
+        model.store.messages.delete_many(QUEUE, ids)
+        with an_office(tmp_path):
+            wait_until(lambda: receiving.calls and not deliveries(sql))
+
+    assert json.loads(receiving.calls[0].body)['body'] == 'deleted'
+    assert sql('SELECT count(*) FROM messages') == [(0,)]
+
+
 @pytest.mark.parametrize('failing', [status(500), status(404), status(429), status(302), resets])
 def test_what_failed_is_sent_again_under_the_same_id(
     office: Any, subscribe: Any, post: Any, sql: Any, failing: Any

@@ -27,7 +27,12 @@ COUNT = 20_000
 CLAIM = '11111111-1111-1111-1111-111111111111'
 
 #: Parts of statements that begin as a statement does.
-PARTS = {'verdicts._BATCH', 'idempotency.POST_REMEMBERED', 'messages.POST_REMEMBERED'}
+PARTS = {
+    'verdicts._BATCH',
+    'idempotency.POST_REMEMBERED',
+    'messages.POST_REMEMBERED',
+    'webhooks._THE_SUBSCRIPTION',
+}
 
 #: Statements whose work is to look at a whole queue, or at all queues.
 COUNTS_ALL = {
@@ -55,7 +60,7 @@ A_TOKEN = {
 }
 
 #: Pages and claims pass over what lies in the way: at most 5,000 messages of two kinds.
-WALKS = ('claims._CREATE', 'messages._LIST', 'messages._PEEK')
+WALKS = ('claims._CREATE', 'messages._LIST', 'messages._PEEK', 'webhooks._PAGE')
 MOST_ROWS_OF_A_WALK = 2 * 5000 + MOST_ROWS
 
 
@@ -106,6 +111,10 @@ A_DELIVERY = {
     **{'kind': '', 'attempts': 1, 'delay': 1.5, 'id': 3, 'ids': [3] * 10, 'afters': [-1] * 10},
     **{'message_ids': list(range(COUNT - 9, COUNT + 1)), 'delivered': [True] * 10},
 }
+
+
+#: What the statements about webhooks take.
+A_WEBHOOK = {'id': 3, 'message_id': COUNT, 'state': 'failed', 'secret': '', 'after': -1}
 
 
 def a_delivery(queue):
@@ -253,6 +262,8 @@ def test_a_statement_looks_at_few_rows_whatever_the_statistics_say(full_queue):
             given |= A_SUBSCRIPTION
         if name.startswith('deliveries'):
             given |= a_delivery(full_queue)
+        if name.startswith('webhooks'):
+            given |= A_WEBHOOK
         if name.startswith('quotas'):
             given |= {'most': 10, 'setting': 'quota.bytes', 'value': 1}
         looked, plans = rows_looked_at(statement, given)

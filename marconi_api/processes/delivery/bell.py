@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from marconi_api.model import QueueKey
+from marconi_api.processes.waiting.hand_over import DIRECTORY
 
 #: Variables of the environment: how many processes of the service deliver; and of such a process
 #: which one it is, and by which UUID it owns subscriptions.
@@ -53,9 +54,9 @@ class Bell:
         self._socket.close()
 
 
-def bell_of(environment: Mapping[str, str], directory: str | None) -> Bell | None:
+def bell_of(environment: Mapping[str, str]) -> Bell | None:
     """The bell of the service; None where nobody delivers."""
-    count = int(environment.get(PROCESSES) or 0)
+    directory, count = environment.get(DIRECTORY), int(environment.get(PROCESSES) or 0)
     return Bell(Path(directory), count) if directory and count else None
 
 

@@ -9,6 +9,7 @@ from pecan import load_app
 from marconi_api import limits, model
 from marconi_api.model.postgres.notifications import Notifications
 from marconi_api.processes.children import name_process
+from marconi_api.processes.delivery.bell import bell_of
 from marconi_api.processes.installation import database_url, normalise_url
 from marconi_api.processes.metrics.meters import meters_of
 from marconi_api.processes.observers import Observers
@@ -36,6 +37,8 @@ def main() -> None:
     connection = RoomConnection(directory)
     model.store.became_ready.append(connection.wake)
     model.store.ended.append(connection.wake_askers)
+    if bell := bell_of(os.environ):
+        model.store.became_deliverable.append(bell.ring)
     url = normalise_url(settings.waiting.notifications_url or database_url(settings) or '')
     neighbours = Neighbours(
         lambda: Notifications(
