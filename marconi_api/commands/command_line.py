@@ -42,6 +42,7 @@ _COMMANDS = (
     'doctor',
     'token',
     'quota',
+    'webhooks',
     'expire',
     'paths',
     'completion',

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -16,6 +17,7 @@ from marconi_api.model.became_ready import ReadyListeners
 from marconi_api.model.postgres.database import Database, Row
 from marconi_api.model.postgres.tables import (
     AGE_OF,
+    RETIRED,
     THE_QUEUE,
     QueueKey,
     message_id,
@@ -67,6 +69,22 @@ class Callee:
     subscriber: str
     options: str
     secrets: tuple[str, ...]
+
+
+class CalledHost(msgspec.Struct):
+    """A host that is called, of all projects' webhooks.
+
+    :param host: with the port, if the URL has one
+    :param delivered: messages that its webhooks have taken
+    :param failing: subscriptions whose last attempt failed
+    """
+
+    host: str
+    subscriptions: int = 0
+    projects: int = 0
+    delivered: int = 0
+    failing: int = 0
+    paused: int = 0
 
 
 class Webhooks:
@@ -160,6 +178,22 @@ class Webhooks:
         _only_webhooks(rows)
         [(_, subscriber, options, *secrets)] = rows
         return Callee(subscriber, options, tuple(filter(None, secrets)))
+
+    def hosts(self) -> list[CalledHost]:
+        """All hosts that are called, by their names."""
+        hosts: dict[str, CalledHost] = {}
+        projects: set[tuple[str, str]] = set()
+        for subscriber, project, *figures in self._database.rows(_CALLED, {}, repeatable=True):
+            name = urlsplit(subscriber).netloc.lower()
+            host = hosts.setdefault(name, CalledHost(name))
+            host.subscriptions += 1
+            host.projects += (name, project) not in projects
+            projects.add((name, project))
+            delivered, is_failing, is_paused = figures
+            host.delivered += delivered
+            host.failing += is_failing
+            host.paused += is_paused
+        return [hosts[name] for name in sorted(hosts)]
 
     def _rows(
         self, statement: str, queue: QueueKey, subscription: str, given: Mapping[str, object]
@@ -295,4 +329,11 @@ _ROTATE = f"""{_THE_SUBSCRIPTION},
 
 _CALLEE = f"""{_THE_SUBSCRIPTION}
     SELECT target_id IS NULL, subscriber, options, secret, previous_secret FROM the_subscription
+"""
+
+_CALLED = f"""
+    SELECT subscriber, project, delivered, failing_since IS NOT NULL, paused_at IS NOT NULL
+      FROM subscription_owners AS owner
+           JOIN subscriptions USING (queue_id, id) JOIN queues USING (queue_id)
+     WHERE expires_at > now() AND floor < {RETIRED}
 """

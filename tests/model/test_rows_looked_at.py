@@ -46,6 +46,8 @@ COUNTS_ALL = {
     'queues._COUNT_QUEUES',
     'queues._STATS',
     'queues._VOLUME',
+    # All webhooks.
+    'webhooks._CALLED',
     # Deliveries, up to 10,000.
     'subscriptions._LIST',
     # As much as is claimed or delayed.

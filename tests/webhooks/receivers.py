@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 
 from marconi_api.webhooks.rules import Rules
 
-#: What a receiver does with a connection of which it has read a request.
-Answer = Callable[[socket.socket], None]
+#: What a receiver does with a connection of which it has read a request. False: it did not take it.
+Answer = Callable[[socket.socket], bool | None]
 
 OK = b'HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n'
 
@@ -31,6 +31,8 @@ class Receiver:
 
     port: int
     calls: list[Call] = field(default_factory=list)
+    #: Those that were taken, each with when it had arrived, in seconds since 1970.
+    taken: list[tuple[float, Call]] = field(default_factory=list)
     #: Connections, also those on which nothing arrived.
     connections: int = 0
 
@@ -85,9 +87,14 @@ def resets(connection: socket.socket) -> None:
 
 
 @contextlib.contextmanager
-def receiver(answer: Answer = accepts, tls: ssl.SSLContext | None = None) -> Iterator[Receiver]:
-    """A server that answers every call in the same way."""
-    with socket.create_server(('127.0.0.1', 0)) as server:
+def receiver(
+    answer: Answer = accepts, tls: ssl.SSLContext | None = None, port: int = 0
+) -> Iterator[Receiver]:
+    """A server that answers every call in the same way.
+
+    :param port: a free one if it is 0
+    """
+    with socket.create_server(('127.0.0.1', port), backlog=128) as server:
         receiving = Receiver(server.getsockname()[1])
         threading.Thread(target=_serve, args=(server, receiving, answer, tls), daemon=True).start()
         yield receiving
@@ -116,7 +123,9 @@ def _receive(
         with talk:
             if call := _read(talk):
                 receiving.calls.append(call)
-                answer(talk)
+                arrived = time.time()
+                if answer(talk) is not False:
+                    receiving.taken.append((arrived, call))
 
 
 def _read(connection: socket.socket) -> Call | None:
@@ -139,7 +148,7 @@ def one_after_the_other(*answers: Answer) -> Answer:
     """Answers so, the last way for ever."""
     left = list(answers)
 
-    def answer(connection: socket.socket) -> None:
-        (left.pop(0) if len(left) > 1 else left[0])(connection)
+    def answer(connection: socket.socket) -> bool | None:
+        return (left.pop(0) if len(left) > 1 else left[0])(connection)
 
     return answer
