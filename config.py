@@ -249,8 +249,8 @@ janitor = {
 
 quota = {
     # What a project may have; None for as much as it likes. Over it, the answer is 403. Queues;
-    # messages that have not expired; bytes of their bodies. Requests that wait,
-    # in each service (see limits.max_waiters_per_project, too). Nothing looks at subscriptions yet.
+    # messages that have not expired; bytes of their bodies; subscriptions; requests that
+    # wait, in each service (see limits.max_waiters_per_project, too).
     'queues': None,
     'messages': None,
     'bytes': None,

@@ -1089,7 +1089,15 @@ places AS MATERIALIZED (
       FROM begun
      UNION ALL
     SELECT queue_id, name, row_number() OVER () * cardinality(%(delays)s::int[]) FROM targets),
-transaction AS MATERIALIZED (SELECT first_id FROM begun WHERE (SELECT count(*) FROM places) * cardinality(%(delays)s::int[]) <= 16384),
+webhooks AS MATERIALIZED (
+    SELECT places.queue_id, name, ids_before, webhook.id
+      FROM places,
+           LATERAL (SELECT id FROM subscriptions
+                     WHERE queue_id = places.queue_id AND target_id IS NULL
+                       AND confirmed AND expires_at > now()) AS webhook),
+transaction AS MATERIALIZED (SELECT first_id FROM begun WHERE cardinality(%(delays)s::int[]) <= (
+    SELECT least(16384 / greatest(1, (SELECT count(*) FROM places)),
+                 65536 / greatest(1, (SELECT count(*) FROM webhooks))))),
 clock AS MATERIALIZED (
     SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at),
 posted AS MATERIALIZED (
@@ -1105,12 +1113,6 @@ state AS (
 message AS (
     INSERT INTO messages (queue_id, id, created_at, body, traceparent)
     SELECT queue_id, id + ids_before, now(), body, %(traceparent)s::text FROM posted, places),
-webhooks AS MATERIALIZED (
-    SELECT places.queue_id, name, ids_before, webhook.id
-      FROM places,
-           LATERAL (SELECT id FROM subscriptions
-                     WHERE queue_id = places.queue_id AND target_id IS NULL
-                       AND confirmed AND expires_at > now()) AS webhook),
 delivery AS (
     INSERT INTO deliveries (queue_id, subscription_id, message_id, expires_at)
     SELECT queue_id, webhooks.id, posted.id + ids_before, now() + ttl * interval '1 second'
@@ -1118,8 +1120,12 @@ delivery AS (
 SELECT first_id, ARRAY(SELECT name FROM places WHERE ids_before > 0),
        ARRAY(SELECT DISTINCT name FROM webhooks) FROM transaction
  UNION ALL
-SELECT -count(*), ARRAY[]::text[], ARRAY[]::text[] FROM places
-HAVING NOT (SELECT count(*) FROM places) * cardinality(%(delays)s::int[]) <= 16384;
+SELECT -(
+    SELECT least(16384 / greatest(1, (SELECT count(*) FROM places)),
+                 65536 / greatest(1, (SELECT count(*) FROM webhooks)))), ARRAY[]::text[], ARRAY[]::text[] FROM begun
+ WHERE cardinality(%(delays)s::int[]) > (
+    SELECT least(16384 / greatest(1, (SELECT count(*) FROM places)),
+                 65536 / greatest(1, (SELECT count(*) FROM webhooks))));
 
 
 -- marconi_post_once: Stores messages under an Idempotency-Key, unless they were stored before.
@@ -1248,7 +1254,15 @@ places AS MATERIALIZED (
       FROM begun
      UNION ALL
     SELECT queue_id, name, row_number() OVER () * cardinality(%(delays)s::int[]) FROM targets),
-transaction AS MATERIALIZED (SELECT first_id FROM begun WHERE (SELECT count(*) FROM places) * cardinality(%(delays)s::int[]) <= 16384),
+webhooks AS MATERIALIZED (
+    SELECT places.queue_id, name, ids_before, webhook.id
+      FROM places,
+           LATERAL (SELECT id FROM subscriptions
+                     WHERE queue_id = places.queue_id AND target_id IS NULL
+                       AND confirmed AND expires_at > now()) AS webhook),
+transaction AS MATERIALIZED (SELECT first_id FROM begun WHERE cardinality(%(delays)s::int[]) <= (
+    SELECT least(16384 / greatest(1, (SELECT count(*) FROM places)),
+                 65536 / greatest(1, (SELECT count(*) FROM webhooks))))),
 remembered AS (
     INSERT INTO idempotency_keys AS known
            (queue_id, operation, key, digest, first_id, expires_at)
@@ -1276,12 +1290,6 @@ state AS (
 message AS (
     INSERT INTO messages (queue_id, id, created_at, body, traceparent)
     SELECT queue_id, id + ids_before, now(), body, %(traceparent)s::text FROM posted, places),
-webhooks AS MATERIALIZED (
-    SELECT places.queue_id, name, ids_before, webhook.id
-      FROM places,
-           LATERAL (SELECT id FROM subscriptions
-                     WHERE queue_id = places.queue_id AND target_id IS NULL
-                       AND confirmed AND expires_at > now()) AS webhook),
 delivery AS (
     INSERT INTO deliveries (queue_id, subscription_id, message_id, expires_at)
     SELECT queue_id, webhooks.id, posted.id + ids_before, now() + ttl * interval '1 second'
@@ -1289,8 +1297,12 @@ delivery AS (
 SELECT first_id, digest = %(key_digest)s::uuid, EXISTS (SELECT FROM mine), ARRAY(SELECT name FROM places WHERE ids_before > 0),
        ARRAY(SELECT DISTINCT name FROM webhooks) FROM remembered
  UNION ALL
-SELECT -count(*), true, false, ARRAY[]::text[], ARRAY[]::text[] FROM places
-HAVING NOT (SELECT count(*) FROM places) * cardinality(%(delays)s::int[]) <= 16384;
+SELECT -(
+    SELECT least(16384 / greatest(1, (SELECT count(*) FROM places)),
+                 65536 / greatest(1, (SELECT count(*) FROM webhooks)))), true, false, ARRAY[]::text[], ARRAY[]::text[] FROM begun
+ WHERE cardinality(%(delays)s::int[]) > (
+    SELECT least(16384 / greatest(1, (SELECT count(*) FROM places)),
+                 65536 / greatest(1, (SELECT count(*) FROM webhooks))));
 
 
 -- marconi_post_once_to_subscribers: The same under an Idempotency-Key.
@@ -1329,7 +1341,15 @@ places AS MATERIALIZED (
       FROM begun
      UNION ALL
     SELECT queue_id, name, row_number() OVER () * cardinality(%(delays)s::int[]) FROM targets),
-transaction AS MATERIALIZED (SELECT first_id FROM begun WHERE (SELECT count(*) FROM places) * cardinality(%(delays)s::int[]) <= 16384),
+webhooks AS MATERIALIZED (
+    SELECT places.queue_id, name, ids_before, webhook.id
+      FROM places,
+           LATERAL (SELECT id FROM subscriptions
+                     WHERE queue_id = places.queue_id AND target_id IS NULL
+                       AND confirmed AND expires_at > now()) AS webhook),
+transaction AS MATERIALIZED (SELECT first_id FROM begun WHERE cardinality(%(delays)s::int[]) <= (
+    SELECT least(16384 / greatest(1, (SELECT count(*) FROM places)),
+                 65536 / greatest(1, (SELECT count(*) FROM webhooks))))),
 remembered AS (
     INSERT INTO idempotency_keys AS known
            (queue_id, operation, key, digest, first_id, expires_at)
@@ -1357,12 +1377,6 @@ state AS (
 message AS (
     INSERT INTO messages (queue_id, id, created_at, body, traceparent)
     SELECT queue_id, id + ids_before, now(), body, %(traceparent)s::text FROM posted, places),
-webhooks AS MATERIALIZED (
-    SELECT places.queue_id, name, ids_before, webhook.id
-      FROM places,
-           LATERAL (SELECT id FROM subscriptions
-                     WHERE queue_id = places.queue_id AND target_id IS NULL
-                       AND confirmed AND expires_at > now()) AS webhook),
 delivery AS (
     INSERT INTO deliveries (queue_id, subscription_id, message_id, expires_at)
     SELECT queue_id, webhooks.id, posted.id + ids_before, now() + ttl * interval '1 second'
@@ -1370,8 +1384,12 @@ delivery AS (
 SELECT first_id, digest = %(key_digest)s::uuid, EXISTS (SELECT FROM mine), ARRAY(SELECT name FROM places WHERE ids_before > 0),
        ARRAY(SELECT DISTINCT name FROM webhooks) FROM remembered
  UNION ALL
-SELECT -count(*), true, false, ARRAY[]::text[], ARRAY[]::text[] FROM places
-HAVING NOT (SELECT count(*) FROM places) * cardinality(%(delays)s::int[]) <= 16384;
+SELECT -(
+    SELECT least(16384 / greatest(1, (SELECT count(*) FROM places)),
+                 65536 / greatest(1, (SELECT count(*) FROM webhooks)))), true, false, ARRAY[]::text[], ARRAY[]::text[] FROM begun
+ WHERE cardinality(%(delays)s::int[]) > (
+    SELECT least(16384 / greatest(1, (SELECT count(*) FROM places)),
+                 65536 / greatest(1, (SELECT count(*) FROM webhooks))));
 
 
 -- marconi_post_one: Stores a message that is ready at once.
@@ -1544,7 +1562,15 @@ places AS MATERIALIZED (
       FROM begun
      UNION ALL
     SELECT queue_id, name, row_number() OVER () * cardinality(%(delays)s::int[]) FROM targets),
-transaction AS MATERIALIZED (SELECT first_id FROM begun WHERE (SELECT count(*) FROM places) * cardinality(%(delays)s::int[]) <= 16384),
+webhooks AS MATERIALIZED (
+    SELECT places.queue_id, name, ids_before, webhook.id
+      FROM places,
+           LATERAL (SELECT id FROM subscriptions
+                     WHERE queue_id = places.queue_id AND target_id IS NULL
+                       AND confirmed AND expires_at > now()) AS webhook),
+transaction AS MATERIALIZED (SELECT first_id FROM begun WHERE cardinality(%(delays)s::int[]) <= (
+    SELECT least(16384 / greatest(1, (SELECT count(*) FROM places)),
+                 65536 / greatest(1, (SELECT count(*) FROM webhooks))))),
 remembered AS (
     INSERT INTO idempotency_keys AS known
            (queue_id, operation, key, digest, first_id, expires_at)
@@ -1577,12 +1603,6 @@ state AS (
 message AS (
     INSERT INTO messages (queue_id, id, created_at, body, traceparent)
     SELECT queue_id, id + ids_before, now(), body, %(traceparent)s::text FROM posted, places),
-webhooks AS MATERIALIZED (
-    SELECT places.queue_id, name, ids_before, webhook.id
-      FROM places,
-           LATERAL (SELECT id FROM subscriptions
-                     WHERE queue_id = places.queue_id AND target_id IS NULL
-                       AND confirmed AND expires_at > now()) AS webhook),
 delivery AS (
     INSERT INTO deliveries (queue_id, subscription_id, message_id, expires_at)
     SELECT queue_id, webhooks.id, posted.id + ids_before, now() + ttl * interval '1 second'
@@ -1590,8 +1610,12 @@ delivery AS (
 SELECT first_id, digest = %(key_digest)s::uuid, EXISTS (SELECT FROM mine), ARRAY(SELECT name FROM places WHERE ids_before > 0),
        ARRAY(SELECT DISTINCT name FROM webhooks) FROM remembered
  UNION ALL
-SELECT -count(*), true, false, ARRAY[]::text[], ARRAY[]::text[] FROM places
-HAVING NOT (SELECT count(*) FROM places) * cardinality(%(delays)s::int[]) <= 16384;
+SELECT -(
+    SELECT least(16384 / greatest(1, (SELECT count(*) FROM places)),
+                 65536 / greatest(1, (SELECT count(*) FROM webhooks)))), true, false, ARRAY[]::text[], ARRAY[]::text[] FROM begun
+ WHERE cardinality(%(delays)s::int[]) > (
+    SELECT least(16384 / greatest(1, (SELECT count(*) FROM places)),
+                 65536 / greatest(1, (SELECT count(*) FROM webhooks))));
 
 
 -- marconi_post_requests_to_subscribers: The same in a queue with subscribers.
@@ -1631,7 +1655,15 @@ places AS MATERIALIZED (
       FROM begun
      UNION ALL
     SELECT queue_id, name, row_number() OVER () * cardinality(%(delays)s::int[]) FROM targets),
-transaction AS MATERIALIZED (SELECT first_id FROM begun WHERE (SELECT count(*) FROM places) * cardinality(%(delays)s::int[]) <= 16384),
+webhooks AS MATERIALIZED (
+    SELECT places.queue_id, name, ids_before, webhook.id
+      FROM places,
+           LATERAL (SELECT id FROM subscriptions
+                     WHERE queue_id = places.queue_id AND target_id IS NULL
+                       AND confirmed AND expires_at > now()) AS webhook),
+transaction AS MATERIALIZED (SELECT first_id FROM begun WHERE cardinality(%(delays)s::int[]) <= (
+    SELECT least(16384 / greatest(1, (SELECT count(*) FROM places)),
+                 65536 / greatest(1, (SELECT count(*) FROM webhooks))))),
 clock AS MATERIALIZED (
     SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at),
 posted AS MATERIALIZED (
@@ -1652,12 +1684,6 @@ state AS (
 message AS (
     INSERT INTO messages (queue_id, id, created_at, body, traceparent)
     SELECT queue_id, id + ids_before, now(), body, %(traceparent)s::text FROM posted, places),
-webhooks AS MATERIALIZED (
-    SELECT places.queue_id, name, ids_before, webhook.id
-      FROM places,
-           LATERAL (SELECT id FROM subscriptions
-                     WHERE queue_id = places.queue_id AND target_id IS NULL
-                       AND confirmed AND expires_at > now()) AS webhook),
 delivery AS (
     INSERT INTO deliveries (queue_id, subscription_id, message_id, expires_at)
     SELECT queue_id, webhooks.id, posted.id + ids_before, now() + ttl * interval '1 second'
@@ -1665,8 +1691,12 @@ delivery AS (
 SELECT first_id, ARRAY(SELECT name FROM places WHERE ids_before > 0),
        ARRAY(SELECT DISTINCT name FROM webhooks) FROM transaction
  UNION ALL
-SELECT -count(*), ARRAY[]::text[], ARRAY[]::text[] FROM places
-HAVING NOT (SELECT count(*) FROM places) * cardinality(%(delays)s::int[]) <= 16384;
+SELECT -(
+    SELECT least(16384 / greatest(1, (SELECT count(*) FROM places)),
+                 65536 / greatest(1, (SELECT count(*) FROM webhooks)))), ARRAY[]::text[], ARRAY[]::text[] FROM begun
+ WHERE cardinality(%(delays)s::int[]) > (
+    SELECT least(16384 / greatest(1, (SELECT count(*) FROM places)),
+                 65536 / greatest(1, (SELECT count(*) FROM webhooks))));
 
 
 -- marconi_post_to_subscribers: Stores messages, copies for queues, and what webhooks are to get.
@@ -1705,7 +1735,15 @@ places AS MATERIALIZED (
       FROM begun
      UNION ALL
     SELECT queue_id, name, row_number() OVER () * cardinality(%(delays)s::int[]) FROM targets),
-transaction AS MATERIALIZED (SELECT first_id FROM begun WHERE (SELECT count(*) FROM places) * cardinality(%(delays)s::int[]) <= 16384),
+webhooks AS MATERIALIZED (
+    SELECT places.queue_id, name, ids_before, webhook.id
+      FROM places,
+           LATERAL (SELECT id FROM subscriptions
+                     WHERE queue_id = places.queue_id AND target_id IS NULL
+                       AND confirmed AND expires_at > now()) AS webhook),
+transaction AS MATERIALIZED (SELECT first_id FROM begun WHERE cardinality(%(delays)s::int[]) <= (
+    SELECT least(16384 / greatest(1, (SELECT count(*) FROM places)),
+                 65536 / greatest(1, (SELECT count(*) FROM webhooks))))),
 clock AS MATERIALIZED (
     SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at),
 posted AS MATERIALIZED (
@@ -1721,12 +1759,6 @@ state AS (
 message AS (
     INSERT INTO messages (queue_id, id, created_at, body, traceparent)
     SELECT queue_id, id + ids_before, now(), body, %(traceparent)s::text FROM posted, places),
-webhooks AS MATERIALIZED (
-    SELECT places.queue_id, name, ids_before, webhook.id
-      FROM places,
-           LATERAL (SELECT id FROM subscriptions
-                     WHERE queue_id = places.queue_id AND target_id IS NULL
-                       AND confirmed AND expires_at > now()) AS webhook),
 delivery AS (
     INSERT INTO deliveries (queue_id, subscription_id, message_id, expires_at)
     SELECT queue_id, webhooks.id, posted.id + ids_before, now() + ttl * interval '1 second'
@@ -1734,8 +1766,12 @@ delivery AS (
 SELECT first_id, ARRAY(SELECT name FROM places WHERE ids_before > 0),
        ARRAY(SELECT DISTINCT name FROM webhooks) FROM transaction
  UNION ALL
-SELECT -count(*), ARRAY[]::text[], ARRAY[]::text[] FROM places
-HAVING NOT (SELECT count(*) FROM places) * cardinality(%(delays)s::int[]) <= 16384;
+SELECT -(
+    SELECT least(16384 / greatest(1, (SELECT count(*) FROM places)),
+                 65536 / greatest(1, (SELECT count(*) FROM webhooks)))), ARRAY[]::text[], ARRAY[]::text[] FROM begun
+ WHERE cardinality(%(delays)s::int[]) > (
+    SELECT least(16384 / greatest(1, (SELECT count(*) FROM places)),
+                 65536 / greatest(1, (SELECT count(*) FROM webhooks))));
 
 
 -- marconi_read_deliveries: What a webhook is to get now: what is due again, and what is new.

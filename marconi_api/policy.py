@@ -69,6 +69,13 @@ ALLOWED: Mapping[str, tuple[str, ...] | None] = {
     'messages:delete_without_claim': (WRITER, ADMIN),
     'messages:park_without_claim': (WRITER, ADMIN),
     'messages:kick': (WRITER, ADMIN),
+    # Who gets what is posted.
+    'subscription:get_all': (READER, WRITER, ADMIN),
+    'subscription:get': (READER, WRITER, ADMIN),
+    'subscription:create': (WRITER, ADMIN),
+    'subscription:update': (WRITER, ADMIN),
+    'subscription:delete': (WRITER, ADMIN),
+    'subscription:confirm': (WRITER, ADMIN),
     # What concerns all of a queue, or all of a project.
     'queues:update': (ADMIN,),
     'queues:delete': (ADMIN,),

@@ -18,6 +18,7 @@ import msgspec
 
 from marconi_api import limits
 from marconi_api.errors import InvalidRequest
+from marconi_api.model import retry_policy
 from marconi_api.model.postgres.database import Database
 from marconi_api.model.postgres.prepared import Prepared
 from marconi_api.model.postgres.tables import IS_THE_QUEUE, QueueKey
@@ -98,6 +99,9 @@ DEFAULTS: dict[str, Callable[[], Any]] = {
 #: Those that Zaqar does not have: ``GET`` shows them only where they are set.
 BEYOND_ZAQAR = ('_default_reply',)
 
+#: The one that is shown only where it is set, as Zaqar does it.
+_RETRY_POLICY = '_retry_policy'
+
 #: Integers among them, and their ranges.
 _RANGES: dict[str, Callable[[], tuple[float, float]]] = {
     '_default_message_ttl': lambda: _message_ttl(),
@@ -134,6 +138,7 @@ def check(metadata: str) -> None:
         )
     if not isinstance(members.get('_default_reply'), bool | None):
         raise InvalidRequest('_default_reply must be true or false.')
+    retry_policy.check(members.get(_RETRY_POLICY))
     encrypt = members.get('_enable_encrypt_messages')
     if not (encrypt is None or isinstance(encrypt, bool)):
         raise InvalidRequest('_enable_encrypt_messages must be true or false.')
@@ -157,7 +162,7 @@ def values_not_set(metadata: str) -> dict[str, Any]:
 def _reserved(metadata: str) -> dict[str, Any]:
     """The values of the attributes that metadata has."""
     members = _parse_object(metadata)
-    names = (*DEFAULTS, *BEYOND_ZAQAR)
+    names = (*DEFAULTS, *BEYOND_ZAQAR, _RETRY_POLICY)
     return {name: json.loads(bytes(members[name])) for name in names if name in members}
 
 
@@ -175,6 +180,7 @@ def schema() -> dict[str, Any]:
         'pattern': f'^[A-Za-z0-9_.-]{{0,{limits.in_force.max_queue_name_length}}}$',
     }
     properties['_enable_encrypt_messages'] = {'enum': [False, None]}
+    properties[_RETRY_POLICY] = {'type': ['object', 'null']}
     properties['_default_reply'] = {'type': ['boolean', 'null']}
     return {'type': 'object', 'properties': properties}
 

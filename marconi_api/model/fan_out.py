@@ -4,8 +4,8 @@ It is done by the statement of the post: so all have the message, or none has. T
 in there, step by step, as copies may be copied on. (A closure that was stored could be wrong.)
 
 A copy has an id of its own, from the numbers of the post's transaction: those of one queue come
-behind those of the other. So copies of a message can meet in one queue, as dead letters of two. The
-queues and the messages of a post together are bounded by that.
+behind those of the other. So copies of a message can meet in one queue, as dead letters of two. That
+bounds how many messages a post to several queues can have.
 
 Queues without subscribers have statements without all this. Which one is right is compared with
 the queue's row, as the attributes are (attributes.py).
@@ -25,10 +25,17 @@ SOMEBODY = """
        AND has_subscribers"""
 
 _COUNT = 'cardinality(%(delays)s::int[])'
-_FITS = f'(SELECT count(*) FROM places) * {_COUNT} <= {MOST_IN_A_POST}'
+
+#: Deliveries that one post makes, at most: so many rows take some tenths of a second.
+_MOST_DELIVERIES = 2**16
+
+# How many messages a post can have. (A division by zero would say something: tables.py.)
+_MOST = f"""(
+        SELECT least({MOST_IN_A_POST} / greatest(1, (SELECT count(*) FROM places)),
+                     {_MOST_DELIVERIES} / greatest(1, (SELECT count(*) FROM webhooks))))"""
 
 #: Parts of a post's statement between ``begun``, its transaction, and ``transaction``, which is the
-#: same if there are ids for all copies. ``places`` has the queues, this one first. As that of a
+#: same if there are not too many messages. ``places`` has the queues, this one first. As that of a
 #: post, the row of a queue is locked. One that was purged or made at this very moment may have a floor
 #: above this transaction: then it gets nothing.
 PLACES = f"""
@@ -54,17 +61,17 @@ PLACES = f"""
           FROM begun
          UNION ALL
         SELECT queue_id, name, row_number() OVER () * {_COUNT} FROM targets),
-    transaction AS MATERIALIZED (SELECT first_id FROM begun WHERE {_FITS}),"""
-
-#: What is written, for all places: message_states and messages have the same columns as in a
-#: post without copies.
-DELIVER = """,
     webhooks AS MATERIALIZED (
         SELECT places.queue_id, name, ids_before, webhook.id
           FROM places,
                LATERAL (SELECT id FROM subscriptions
                          WHERE queue_id = places.queue_id AND target_id IS NULL
                            AND confirmed AND expires_at > now()) AS webhook),
+    transaction AS MATERIALIZED (SELECT first_id FROM begun WHERE {_COUNT} <= {_MOST}),"""
+
+#: What is written, for all places: message_states and messages have the same columns as in a
+#: post without copies.
+DELIVER = """,
     delivery AS (
         INSERT INTO deliveries (queue_id, subscription_id, message_id, expires_at)
         SELECT queue_id, webhooks.id, posted.id + ids_before, now() + ttl * interval '1 second'
@@ -75,16 +82,16 @@ DELIVER = """,
 REPORT = """ARRAY(SELECT name FROM places WHERE ids_before > 0),
            ARRAY(SELECT DISTINCT name FROM webhooks)"""
 
-#: To follow the statement: a row with the number of the queues, below zero, if they are too many.
+#: To follow the statement: a row with how many messages it could have, below zero, if it has more.
 TOO_MANY = f"""
      UNION ALL
-    SELECT -count(*), {{nothing}}ARRAY[]::text[], ARRAY[]::text[] FROM places
-    HAVING NOT {_FITS}"""
+    SELECT -{_MOST}, {{nothing}}ARRAY[]::text[], ARRAY[]::text[] FROM begun
+     WHERE {_COUNT} > {_MOST}"""
 
 
-def refuse_too_many(messages: int, places: int) -> NoReturn:
-    """Say that a post is too large for the number of queues to which it is copied."""
+def refuse_too_many(messages: int, most: int) -> NoReturn:
+    """Say that a post is too large for the number of those who get it."""
     raise InvalidRequest(
-        f'A post to this queue is copied to {places - 1} queues, and can have '
-        f'{MOST_IN_A_POST // places} messages at most, not {messages}: send them in several requests.'
+        f'Each message that is posted to this queue goes to several subscribers. So one request can '
+        f'post {most} messages at most, not {messages}: send them in several requests.'
     )

@@ -102,6 +102,12 @@ class Options:
         return value if value is None else str(value)
 
     @property
+    def dead_letter_queue(self) -> str | None:
+        """The queue to which messages go that could not be delivered."""
+        name = self._value('_dead_letter_queue')
+        return name if isinstance(name, str) else None
+
+    @property
     def shown(self) -> str:
         """The text without what is never shown again."""
         if not any(map(_is_hidden, self._headers)):

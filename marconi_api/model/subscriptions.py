@@ -113,7 +113,8 @@ class Subscriptions:
         self._database = database
         self._queues = queues
         self._quotas = quotas if quotas and quotas.is_on else None
-        self._requires_confirmation = requires_confirmation
+        #: Whether a webhook gets nothing before it has confirmed.
+        self.requires_confirmation = requires_confirmation
 
     def create(
         self, queue: QueueKey, subscriber: str, ttl: int | None = None, options: str = '{}'
@@ -148,7 +149,7 @@ class Subscriptions:
         self._check_number(run, queue)
         is_webhook = wanted.target is None
         secret = (wanted.options.secret or new_secret()) if is_webhook else None
-        confirmed = not (is_webhook and self._requires_confirmation)
+        confirmed = not (is_webhook and self.requires_confirmation)
         rows = run(
             _INSERT,
             {
@@ -188,7 +189,7 @@ class Subscriptions:
 
     def _ask_again(self, run: _Run, queue: QueueKey, identity: int) -> None:
         given = {'queue_id': queue.id, 'id': identity}
-        if self._requires_confirmation:
+        if self.requires_confirmation:
             run(_MAKE_OWNER, {**given, 'confirmation': _SUBSCRIBE})
         else:
             # It had been cancelled.
@@ -255,7 +256,7 @@ class Subscriptions:
                 given = {'queue_id': queue.id, 'subscriber': wanted.subscriber}
                 if run(_OF_SUBSCRIBER, given):
                     raise SubscriptionExists(wanted.subscriber, queue.name)
-                confirmed = wanted.target is not None or not self._requires_confirmation
+                confirmed = wanted.target is not None or not self.requires_confirmation
             self._change(run, queue, identity, wanted, ttl, confirmed)
             if is_other:
                 self._settle(run, queue, identity, wanted, confirmed)
@@ -308,7 +309,7 @@ class Subscriptions:
             if confirmed:
                 # What may be called may have changed.
                 check_subscriber(rows[0][0])
-            if self._requires_confirmation and not confirmed:
+            if self.requires_confirmation and not confirmed:
                 run(_ASK, {**given, 'confirmation': _UNSUBSCRIBE})
 
 
@@ -505,7 +506,7 @@ _LIST = f"""
            target_id IS NULL OR EXISTS (
                SELECT FROM queues WHERE queues.queue_id = target_id AND floor < {RETIRED}),
            coalesce(owner.delivered, 0), deliveries.pending, deliveries.failed,
-           {AGE_OF.format('oldest.created_at')}
+           CASE WHEN oldest.created_at IS NOT NULL THEN {AGE_OF.format('oldest.created_at')} END
       FROM the_queue, page
            LEFT JOIN subscription_owners AS owner
                   ON owner.queue_id = %(queue_id)s AND owner.id = page.id

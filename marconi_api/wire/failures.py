@@ -180,6 +180,40 @@ class TooManyFailures(MarconiError):
         self.headers = (('Retry-After', str(seconds)),)
 
 
+class CannotUpdateSubscription(MarconiError):
+    """The body is to change nothing, or what cannot be changed."""
+
+    status = 400
+    title = 'Unable to update subscription'
+
+    def __init__(self) -> None:
+        super().__init__(
+            'The body must have some of the members subscriber, ttl and options, and no others.'
+        )
+
+
+class CannotConfirm(MarconiError):
+    """The body does not say whether a subscription is confirmed."""
+
+    status = 400
+    title = 'Unable to confirm subscription'
+
+    def __init__(self) -> None:
+        super().__init__('confirmed must be true or false.')
+
+
+class NotConfirmedSo(MarconiError):
+    """Only who got the signature for it can confirm a subscription."""
+
+    status = 403
+    title = 'Not authorized'
+
+    def __init__(self) -> None:
+        super().__init__(
+            'This service asks a subscriber to confirm: send the headers URL-... that it was sent.'
+        )
+
+
 class NotOffered(NotFound):
     """This service does not offer this part of the API. A Zaqar may leave it out, too."""
 

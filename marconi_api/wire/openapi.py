@@ -66,6 +66,7 @@ GLOSSARY = {
     'queue': "The queue's name.",
     'message': "The message's id.",
     'claim': "The claim's id.",
+    'subscription': "The subscription's id.",
     'token': "The token's id, which is the part between `mrc_` and the next underscore.",
     'marker': 'The page starts after it. The link `next` of a page has the marker for the next.',
     'limit': 'How many entries the reply has at most.',

@@ -54,6 +54,7 @@ class Row(NamedTuple):
 _QUEUE = '/queues/{queue}'
 _MESSAGES, _MESSAGE = f'{_QUEUE}/messages', f'{_QUEUE}/messages/{{message}}'
 _CLAIMS, _CLAIM = f'{_QUEUE}/claims', f'{_QUEUE}/claims/{{claim}}'
+_SUBSCRIPTION = f'{_QUEUE}/subscriptions/{{subscription}}'
 
 #: Who may send the first example of each request.
 _ALIKE = {
@@ -108,6 +109,12 @@ _V2 = {
     ('GET', f'{_MESSAGE}/reply'): WHO_ASKS,
     ('POST', f'{_MESSAGE}/reply'): CONSUMERS,
     ('POST', f'{_QUEUE}/requests'): PRODUCERS,
+    ('GET', f'{_QUEUE}/subscriptions'): READERS,
+    ('POST', f'{_QUEUE}/subscriptions'): WRITERS,
+    ('GET', _SUBSCRIPTION): READERS,
+    ('PATCH', _SUBSCRIPTION): WRITERS,
+    ('DELETE', _SUBSCRIPTION): WRITERS,
+    ('PUT', f'{_SUBSCRIPTION}/confirm'): WRITERS,
     ('POST', f'{_QUEUE}/kick'): WRITERS,
     ('POST', '/claims'): CONSUMERS,
     ('POST', '/verdicts'): CONSUMERS,

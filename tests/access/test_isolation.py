@@ -15,6 +15,7 @@ from webtest import TestApp, TestResponse
 
 from marconi_api import model
 from marconi_api.controllers.openstack import signed_urls
+from marconi_api.model import QueueKey
 from marconi_api.policy import ROLES
 from marconi_api.processes.embedded.cluster import EmbeddedPostgres
 from tests.access.conftest import in_token_mode
@@ -31,11 +32,15 @@ from tests.controllers.client import (
 )
 from tests.controllers.openapi.asked import ASKED, make_asked
 from tests.controllers.openapi.document import METHODS, OPERATIONS, RESOURCES
+from tests.controllers.openapi.examples import HOOK, OTHER_HOOK
 
 ACME = 'acme'
 OTHER = 'other'
 
-_TABLES = ('queues', 'messages', 'message_states', 'claims', 'requests', 'idempotency_keys')
+_TABLES = (
+    *('queues', 'messages', 'message_states', 'claims', 'requests', 'idempotency_keys'),
+    *('subscriptions', 'subscription_owners', 'deliveries'),
+)
 
 #: What no statement changes but the one that made it.
 _PRINT = ' UNION ALL '.join(
@@ -85,7 +90,12 @@ class World:
         api.make_queue(metadata={'a': 1})
         held, free = api.post_messages('held', 'free', client_id=OTHER_CLIENT_ID)
         claim = api.claim(limit=1)
+        subscriptions = model.store.subscriptions
+        hook, _ = (
+            subscriptions.create(QueueKey.of(ACME, 'jobs'), url) for url in (HOOK, OTHER_HOOK)
+        )
         self.usual = {
+            'subscription': hook.id,
             'queue': 'jobs',
             'message': id_of(free),
             'held': id_of(held),
@@ -303,6 +313,7 @@ NOTHING = {
     'held': NO_MESSAGE,
     'claim': NO_CLAIM,
     'token': '0000000000AA',
+    'subscription': NO_MESSAGE,
 }
 
 

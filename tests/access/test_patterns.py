@@ -127,3 +127,24 @@ def test_other_metadata_of_a_queue_whose_dead_letters_go_elsewhere_can_be_change
 
     assert changed.json['a'] == 1
     assert changed.json['_dead_letter_queue'] == 'jobs'
+
+
+@pytest.mark.parametrize(
+    'body',
+    [
+        {'subscriber': 'queue:zz'},
+        {'subscriber': 'http://a.example/', 'options': {'_dead_letter_queue': 'zz'}},
+    ],
+)
+def test_a_subscription_sends_nothing_to_a_queue_of_others(
+    api: Api, queues: list[str], body: Any
+) -> None:
+    bearer = Bearer(api, 'jobs-*')
+    made = bearer('POST', '/v2/queues/jobs-1/subscriptions', {'subscriber': 'queue:jobs-2'})
+    path = f'/v2/queues/jobs-1/subscriptions/{made.json["subscription_id"]}'
+
+    for response in (
+        bearer('POST', '/v2/queues/jobs-1/subscriptions', body),
+        bearer('PATCH', path, body),
+    ):
+        assert refusal(response)[0] == 403

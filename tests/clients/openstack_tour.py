@@ -74,7 +74,7 @@ def running_commands(environment: dict[str, str]) -> 'subprocess.Popen[str]':
 
 
 def make_its_tour(service: Service, openstack: Openstack) -> None:
-    """All its commands but those for subscriptions, pools and flavors, which we have not."""
+    """All its commands but those for pools and flavors, which we have not."""
     assert openstack('ping -f json', 'GET /v2/ping') == {'Pingable': True}
     assert 'rel/queues' in openstack('homedoc', 'GET /v2/')['resources']
 
@@ -130,9 +130,36 @@ def make_its_tour(service: Service, openstack: Openstack) -> None:
     # None of them is claimed any more.
     assert bodies_for_a_guest(service, shared) == ['one', 'two', 'three']
 
+    subscribe(openstack)
     openstack('queue purge tour', 'POST /v2/queues/tour/purge')
     assert counts(openstack) == {'free': 0, 'claimed': 0, 'total': 0}
     openstack('queue delete tour', 'DELETE /v2/queues/tour')
+
+
+def subscribe(openstack: Openstack) -> None:
+    """The commands of subscriptions."""
+    path = '/v2/queues/tour/subscriptions'
+    # It asks for the subscription by its id, which nobody knows before.
+    status, output, errors = openstack.run(
+        'subscription create tour http://hooks.example.com/ 600 -f json'
+    )
+    assert status == 0, errors
+    made = json.loads(output)
+    assert requests_to(openstack.service, errors) == [f'POST {path}', f'GET {path}/{made["ID"]}']
+    assert (made['Subscriber'], made['TTL'], made['Options']) == (
+        *('http://hooks.example.com/', 600),
+        {},
+    )
+    hook = f'{path}/{made["ID"]}'
+    openstack(
+        f"""subscription update tour {made['ID']} --ttl 700 --options '{{"_timeout": 5}}' -f json""",
+        f'PATCH {hook}',
+    )
+    shown = openstack(f'subscription show tour {made["ID"]} -f json', f'GET {hook}')
+    assert (shown['TTL'], shown['Confirmed'], shown['Options']) == (700, True, {'_timeout': 5})
+    (listed,) = openstack('subscription list tour --limit 5 -f json', f'GET {path}?limit=5')
+    assert listed['ID'] == made['ID']
+    openstack(f'subscription delete tour {made["ID"]}', f'DELETE {hook}')
 
 
 def counts(openstack: Openstack) -> dict[str, int]:

@@ -91,10 +91,30 @@ def main(url=None, token=None, project=None):
     assert_missing(lambda: messaging.get_message('tour', identities[1]))
     assert numbers(messaging.messages('tour', echo=True)) == [2, 3, 4]
 
+    subscribe(messaging)
     for queue in ('tour', 'tour-2', 'tour-3'):
         messaging.delete_queue(queue)
     assert names(messaging.queues()) == []
     print('ok')
+
+
+def subscribe(messaging):
+    """Subscribe a webhook, and a queue that gets a copy of what is posted."""
+    made = [
+        messaging.create_subscription('tour', subscriber=subscriber, ttl=600, options={})
+        for subscriber in ('http://hooks.example.com/', 'queue:tour-2')
+    ]
+    identities = [one.subscription_id for one in made]
+    # Two pages, and an empty one.
+    listed = [one.id for one in messaging.subscriptions('tour', limit=1)]
+    assert listed == identities
+    hook = messaging.get_subscription('tour', identities[0])
+    assert (hook.subscriber, hook.ttl, hook.source) == ('http://hooks.example.com/', 600, 'tour')
+    messaging.post_message('tour', [{'body': {'number': 7}}])
+    assert numbers(messaging.messages('tour-2', echo=True)) == [7]
+    for identity in identities:
+        messaging.delete_subscription('tour', identity)
+    assert_missing(lambda: messaging.get_subscription('tour', identities[0]))
 
 
 def names(queues):

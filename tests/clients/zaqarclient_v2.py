@@ -105,10 +105,42 @@ def main(url=None, token=None, project_id=None):
     assert queue.stats['messages']['total'] == 0
     assert_refused(errors.ResourceNotFound, lambda: queue.message(identities[3]))
 
+    subscribe(service, queue)
     queue.delete()
     queues, _ = service.queues()
     assert names(queues) == []
     print('ok')
+
+
+def subscribe(service, queue):
+    """Subscribe webhooks, and a queue that gets a copy of what is posted."""
+    hook = service.subscription('tour', subscriber='http://hooks.example.com/', ttl=600)
+    assert (hook.subscriber, hook.ttl, hook.confirmed, hook.options) == (
+        *('http://hooks.example.com/', 600, True),
+        {},
+    )
+    other = service.subscription(
+        'tour', subscriber='https://hooks.example.com/', options={'post_data': 'x'}, ttl=60
+    )
+    assert other.options == {'post_data': 'x'}
+    hook.update({'ttl': 1200, 'options': {'_timeout': 5}})
+    found = service.subscription('tour', id=hook.id)
+    assert (found.ttl, found.options) == (1200, {'_timeout': 5})
+    listed = service.subscriptions('tour', limit=1)
+    assert [one.id for one in listed.stream()] == [hook.id, other.id]
+    again = {'subscriber': 'https://hooks.example.com/', 'ttl': 60}
+    assert_refused(errors.ConflictError, lambda: service.subscription('tour', **again))
+    other.delete()
+    assert_refused(errors.ResourceNotFound, lambda: service.subscription('tour', id=other.id))
+
+    copies = service.queue('copies', force_create=True)
+    service.subscription('tour', subscriber='queue:copies', ttl=600)
+    queue.post({'body': {'number': 7}})
+    assert numbers(copies.messages(echo=True)) == [7]
+    copies.delete()
+    assert len(list(queue.subscriptions())) == 2
+    queue.purge(['subscriptions'])
+    assert list(queue.subscriptions()) == []
 
 
 def logged_in(project):

@@ -229,13 +229,26 @@ def test_a_post_with_too_many_copies_is_refused_and_stores_nothing(queue, make, 
     subscribe(queue, 'queue:b')
     messages = [NewMessage('1', 300, 0)] * 5462
 
-    with pytest.raises(InvalidRequest, match='copied to 2 queues, and can have 5461 messages'):
+    with pytest.raises(InvalidRequest, match='can post 5461 messages at most, not 5462'):
         model.store.messages.post(queue, CLIENT, messages, key=key)
 
     assert sql('SELECT count(*) FROM messages') == [(0,)]
     assert sql('SELECT count(*) FROM idempotency_keys') == [(0,)]
     assert len(model.store.messages.post(queue, CLIENT, messages[:-1], key=key)) == 5461
     assert sql('SELECT count(*) FROM message_states') == [(3 * 5461,)]
+
+
+@pytest.mark.parametrize('key', [None, RequestKey.of('key', b'')])
+def test_a_post_with_too_many_deliveries_is_refused(queue, key, sql):
+    for number in range(8):
+        subscribe(queue, f'{HOOK}/{number}')
+    messages = [NewMessage('1', 300, 0)] * (2**13 + 1)
+
+    with pytest.raises(InvalidRequest, match='can post 8192 messages at most, not 8193'):
+        model.store.messages.post(queue, CLIENT, messages, key=key)
+
+    assert len(model.store.messages.post(queue, CLIENT, messages[:-1], key=key)) == 8192
+    assert sql('SELECT count(*) FROM deliveries') == [(2**16,)]
 
 
 # ---------------------------------------------------------------- deliveries

@@ -32,9 +32,9 @@ def subscriptions(app: Any) -> Subscriptions:
 @pytest.fixture
 def confirming(subscriptions: Subscriptions) -> Iterator[Subscriptions]:
     """The same where webhooks have to confirm."""
-    subscriptions._requires_confirmation = True
+    subscriptions.requires_confirmation = True
     yield subscriptions
-    subscriptions._requires_confirmation = False
+    subscriptions.requires_confirmation = False
 
 
 @pytest.fixture

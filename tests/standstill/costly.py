@@ -73,7 +73,9 @@ def _of_all(version: str) -> Table:
         ('GET', f'{queue}/stats'): [Costly(f'/queues/{name}/stats') for name in QUEUES],
         ('GET', messages): pages,
         ('POST', messages): [
-            Costly('/queues/small-000000/messages', body) for body in _messages(version)
+            *(Costly('/queues/small-000000/messages', body) for body in _messages(version)),
+            # More deliveries than one post may make.
+            Costly('/queues/subscribed/messages', _messages(version)[1]),
         ],
         ('DELETE', messages): [Costly(f'/queues/returned/messages?ids={_FIRST}')],
         ('GET', message): [Costly('/queues/large/messages/{message}')],
@@ -134,6 +136,7 @@ def _patches() -> list[str]:
 
 _QUEUE = '/v2/queues/{queue}'
 _MESSAGE = f'{_QUEUE}/messages/{{message}}'
+_SUBSCRIPTION = f'{_QUEUE}/subscriptions/{{subscription}}'
 _HELD = '/queues/large/messages/{held}'
 # Those that have nothing to claim come first.
 _MANY = [
@@ -195,6 +198,25 @@ _V2: Table = {
     ('POST', f'{_QUEUE}/requests'): [
         Costly('/queues/small-000000/requests', json.dumps({'ttl': 60, 'body': 'x' * 262_000})),
         Costly('/queues/small-000000/requests', '{"ttl": 60, "body": 1}'),
+    ],
+    ('GET', f'{_QUEUE}/subscriptions'): [Costly('/queues/subscribed/subscriptions?limit=20')],
+    ('POST', f'{_QUEUE}/subscriptions'): [
+        Costly('/queues/subscribed/subscriptions', json.dumps({'subscriber': 'queue:fresh'})),
+        Costly(
+            '/queues/{new}/subscriptions',
+            json.dumps({'subscriber': 'http://a.example/', 'options': {'post_data': 'x' * 65_000}}),
+        ),
+    ],
+    ('GET', _SUBSCRIPTION): [Costly('/queues/subscribed/subscriptions/0000000000000001')],
+    ('PATCH', _SUBSCRIPTION): [
+        Costly(
+            '/queues/subscribed/subscriptions/0000000000000001',
+            json.dumps({'options': {'post_data': 'x' * 65_000}}),
+        )
+    ],
+    ('DELETE', _SUBSCRIPTION): [Costly('/queues/subscribed/subscriptions/0000000000000000')],
+    ('PUT', f'{_SUBSCRIPTION}/confirm'): [
+        Costly('/queues/subscribed/subscriptions/0000000000000001/confirm', '{"confirmed": true}')
     ],
     ('POST', f'{_QUEUE}/kick'): [
         Costly('/queues/{full}/kick', refilled='parked'),

@@ -49,6 +49,9 @@ QUEUES: dict[str, Fill] = {
 
 _MOST_LARGE = 400
 
+#: The queue with webhooks; the ids of the subscriptions count from 1.
+SUBSCRIBED = 'subscribed'
+
 #: Queues whose metadata is as large as can be, first by name, as many as a page has.
 WIDE = [f'0-wide-{number:02}' for number in range(20)]
 #: Queues that pass their dead letters on to one another, with metadata as large.
@@ -89,7 +92,32 @@ class World:
         for name, fill in QUEUES.items():
             self._make_queue(name, json.dumps(fill.metadata))
             self._fill(name, fill)
+        self._make_subscribed()
         self._run('VACUUM ANALYZE')
+
+    def _make_subscribed(self) -> None:
+        """Make a queue with as many webhooks as there can be, some with much to be delivered."""
+        key = QueueKey.of(PROJECT, SUBSCRIBED)
+        self._make_queue(SUBSCRIBED)
+        self._run('UPDATE queues SET has_subscribers = true WHERE queue_id = %s', key.id)
+        self._run(
+            """
+            INSERT INTO subscriptions
+                   (queue_id, id, subscriber, created_at, ttl, expires_at, options, confirmed)
+            SELECT %s, place, 'http://hooks.example.com/' || place, now(), 86400, now() + interval '1 day',
+                   %s, true
+              FROM generate_series(1, 99) AS place""",
+            key.id,
+            json.dumps({'post_data': 'x' * LARGE_METADATA}),
+        )
+        self._run(
+            """
+            INSERT INTO deliveries (queue_id, subscription_id, message_id, expires_at, due_at)
+            SELECT %s, subscription, place, now() + interval '1 day', 'infinity'
+              FROM generate_series(1, 20) AS subscription, generate_series(1, %s) AS place""",
+            key.id,
+            min(self._messages, 10_000),
+        )
 
     def fill_another(self, like: str) -> str:
         """Make one more queue that is filled as one of QUEUES is; its name."""

@@ -29,6 +29,8 @@ def _has_metadata(request: Request) -> bool:
 
 _QUEUE = '/queues/{queue}'
 _MESSAGES, _CLAIMS = f'{_QUEUE}/messages', f'{_QUEUE}/claims'
+_SUBSCRIPTIONS = f'{_QUEUE}/subscriptions'
+_SUBSCRIPTION = f'{_SUBSCRIPTIONS}/{{subscription}}'
 _MESSAGE, _CLAIM = f'{_MESSAGES}/{{message}}', f'{_CLAIMS}/{{claim}}'
 
 #: What all versions do alike.
@@ -89,6 +91,12 @@ V2: Mapping[str, Names] = {
     f'GET {_MESSAGE}/reply': ('replies:get',),
     f'POST {_MESSAGE}/reply': ('messages:delete', 'replies:create'),
     f'POST {_QUEUE}/requests': ('messages:create', 'replies:get'),
+    f'GET {_SUBSCRIPTIONS}': ('subscription:get_all',),
+    f'POST {_SUBSCRIPTIONS}': ('subscription:create',),
+    f'GET {_SUBSCRIPTION}': ('subscription:get',),
+    f'PATCH {_SUBSCRIPTION}': ('subscription:update',),
+    f'DELETE {_SUBSCRIPTION}': ('subscription:delete',),
+    f'PUT {_SUBSCRIPTION}/confirm': ('subscription:confirm',),
     f'POST {_QUEUE}/kick': ('messages:kick',),
     'POST /claims': ('claims:create',),
     'POST /verdicts': ('claims:update',),

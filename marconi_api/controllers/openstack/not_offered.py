@@ -10,8 +10,10 @@ from marconi_api.wire.failures import NotOffered
 from marconi_api.wire.replies import Reply
 from marconi_api.wire.requests import Request
 
-_SUBSCRIPTIONS = 'subscriptions: list or claim the messages instead'
-_TOPICS = 'topics: use queues'
+_TOPICS = (
+    'topics: subscribe queues to a queue, with queue: and their names, '
+    'and each gets a copy of what is posted'
+)
 
 
 class NotOfferedController:
@@ -39,16 +41,11 @@ def pools_and_flavors(prefix: str) -> dict[str, NotOfferedController]:
     }
 
 
-def subscriptions_and_topics(prefix: str) -> dict[str, NotOfferedController]:
-    """Where version 2 has subscriptions and topics (docs/protocol-v2.md, 8 and 11)."""
+def topics(prefix: str) -> dict[str, NotOfferedController]:
+    """Where version 2 has topics (docs/protocol-v2.md, 11)."""
     subscriptions = ('/subscriptions', '/subscriptions/{subscription}')
-    confirm = '/subscriptions/{subscription}/confirm'
     below_topic = ('', '/stats', '/purge', '/messages', '/messages/{message}', *subscriptions)
     return {
-        **{
-            f'{prefix}/queues/{{queue}}{path}': NotOfferedController(_SUBSCRIPTIONS)
-            for path in (*subscriptions, confirm)
-        },
         f'{prefix}/topics': NotOfferedController(_TOPICS),
         **{
             f'{prefix}/topics/{{topic}}{path}': NotOfferedController(_TOPICS)

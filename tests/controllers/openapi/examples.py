@@ -1,6 +1,6 @@
 """A request for each path, method and status of the document.
 
-In the queue ``jobs`` a message is free and another one is held by a claim; a path's
+In the queue ``jobs`` a message is free and another one is held by a claim, and two webhooks are subscribed; a path's
 placeholders stand for these unless an example says otherwise.
 """
 
@@ -36,6 +36,11 @@ CIRCUMSTANCES = (
     *ASKED,
     FORGOTTEN,
 )
+
+#: The webhooks; `{subscription}` is that of the first.
+HOOK = 'https://hooks.example.com/jobs'
+OTHER_HOOK = 'https://hooks.example.com/all'
+SECRET = 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw'
 
 PLAIN = Example()
 NOWHERE = Example(named={'queue': 'none'})
@@ -188,6 +193,7 @@ def _patch(*operations: dict[str, Any], queue: str = 'jobs') -> Example:
 
 
 _QUEUE = '/v2/queues/{queue}'
+_SUBSCRIPTION = f'{_QUEUE}/subscriptions/{{subscription}}'
 
 V2: Table = {
     **_later('/v2'),
@@ -267,6 +273,33 @@ V2: Table = {
         410: Example(body={'body': 1}, headers=_KEY, given='a request that ended'),
         500: Example(body={'body': 1}, given='a name whose hash is taken'),
         **_under_the_key({'body': 1}),
+    },
+    ('GET', f'{_QUEUE}/subscriptions'): {200: Example('limit=1'), 400: Example('limit=21')},
+    ('POST', f'{_QUEUE}/subscriptions'): {
+        201: Example(
+            body={
+                'subscriber': 'https://hooks.example.com/other',
+                'ttl': 600,
+                'options': {'_timeout': 5, 'post_headers': {'X-Team': 'a'}, '_secret': SECRET},
+            }
+        ),
+        400: Example(body={'subscriber': 'mailto:a@example.com'}),
+        404: Example(body={'subscriber': 'queue:none'}),
+        409: Example(body={'subscriber': HOOK}),
+        500: Example(body={'subscriber': HOOK}, given='a name whose hash is taken'),
+    },
+    ('GET', _SUBSCRIPTION): {200: PLAIN, 404: Example(named={'subscription': NO_MESSAGE})},
+    ('PATCH', _SUBSCRIPTION): {
+        204: Example(body={'ttl': 60}),
+        400: Example(body={'id': 1}),
+        404: Example(body={'ttl': 60}, named={'subscription': NO_MESSAGE}),
+        409: Example(body={'subscriber': OTHER_HOOK}),
+    },
+    ('DELETE', _SUBSCRIPTION): {204: PLAIN},
+    ('PUT', f'{_SUBSCRIPTION}/confirm'): {
+        204: Example(body={'confirmed': True}),
+        400: Example(body={'confirmed': None}),
+        404: Example(body={'confirmed': True}, named={'subscription': NO_MESSAGE}),
     },
     ('POST', f'{_QUEUE}/kick'): {
         200: Example(body={'limit': 5}, given='all messages are parked'),

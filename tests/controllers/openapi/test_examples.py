@@ -25,7 +25,9 @@ from .examples import (
     COMMON_FAILURES,
     COMMON_FAILURES_V2,
     EXAMPLES,
+    HOOK,
     NEED_NO_STORAGE,
+    OTHER_HOOK,
     Example,
 )
 
@@ -77,10 +79,15 @@ def usual(app: TestApp) -> dict[str, str]:
     held, free = api.post_messages('held', 'free', client_id=OTHER_CLIENT_ID)
     claim = api.claim(limit=1)
     assert claim.held == [held]
+    subscriptions = model.store.subscriptions
+    hook, _ = (
+        subscriptions.create(QueueKey.of(PROJECT, 'jobs'), url) for url in (HOOK, OTHER_HOOK)
+    )
     token = model.store.tokens.create(PROJECT, 'writer').token.id
     return {
         **{'queue': 'jobs', 'message': id_of(free), 'held': id_of(held), 'claim': claim.id},
         'token': token,
+        'subscription': hook.id,
     }
 
 

@@ -15,10 +15,13 @@ from hypothesis import HealthCheck
 from hypothesis import strategies as st
 from webtest import TestApp, TestResponse
 
+from marconi_api import model
 from marconi_api.controllers.openstack import signed_urls
+from marconi_api.model import QueueKey
 
 from ..client import CLIENT_ID, PROJECT, LaterApi, id_of
 from .document import OPERATIONS, resolved
+from .examples import HOOK, OTHER_HOOK
 from .hostile import DOCUMENTS, HEADS, choices, edges, places, written
 
 #: Of several at once, for each operation; a small part of what the profile allows.
@@ -88,7 +91,8 @@ class Target:
 
     def written(self, hostile: Mapping[Any, str], choice: int) -> str:
         """A body with something hostile."""
-        return written(self.body, hostile, choice, {'id': self.known['message'], 'name': 'jobs'})
+        known = {'id': self.known['message'], 'name': 'jobs', 'subscriber': OTHER_HOOK}
+        return written(self.body, hostile, choice, known)
 
 
 def signed(path: str, method: str) -> dict[str, str]:
@@ -131,7 +135,11 @@ def target(request: pytest.FixtureRequest, app: TestApp, monkeypatch: Any) -> It
     api.post_messages('held', *'abcdefgh', ttl=1000)
     claim = api.claim(limit=1)
     [message, *_] = api.listed()
-    known = {'queue': 'jobs', 'message': id_of(message['href']), 'claim': claim.id, 'token': 'x'}
+    hook = model.store.subscriptions.create(QueueKey.of(PROJECT, 'jobs'), HOOK)
+    known = {
+        **{'queue': 'jobs', 'message': id_of(message['href']), 'claim': claim.id, 'token': 'x'},
+        'subscription': hook.id,
+    }
     yield Target(api, method, path, known)
     go_on(api)
 

@@ -14,9 +14,11 @@ from webtest import TestApp
 
 from marconi_api import model
 from marconi_api.controllers.openstack import signed_urls
+from marconi_api.model import QueueKey
 
 from ..client import CLIENT_ID, JSON_PATCH, PROJECT, LaterApi, id_of
 from .document import OPERATIONS
+from .examples import HOOK
 
 #: Of each operation and kind; a small part of what the profile allows, for there are many.
 EXAMPLES = hypothesis.settings().max_examples // 30
@@ -35,6 +37,7 @@ def known(app: TestApp, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     return {
         **{'queue': 'jobs', 'message': id_of(message['href']), 'claim': claim.id},
         'token': token,
+        'subscription': model.store.subscriptions.create(QueueKey.of(PROJECT, 'jobs'), HOOK).id,
     }
 
 

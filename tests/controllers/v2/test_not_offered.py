@@ -4,9 +4,7 @@ import pytest
 
 from ..client import LaterApi
 
-BELOW_A_QUEUE = ('/subscriptions', '/subscriptions/1', '/subscriptions/1/confirm')
 PATHS = {
-    **{f'/v2/queues/jobs{path}': 'subscriptions' for path in BELOW_A_QUEUE},
     '/v2/topics': 'topics',
     '/v2/topics/news': 'topics',
     '/v2/topics/news/messages': 'topics',
@@ -33,12 +31,13 @@ def test_it_is_not_found_and_the_reason_is_given(
 
 
 def test_headers_are_checked_first(api: LaterApi) -> None:
-    response = api.get('/v2/queues/jobs/subscriptions', client_id=None)
+    response = api.get('/v2/topics', client_id=None)
 
     assert (response.status_int, response.json['title']) == (400, 'Missing header value')
 
 
-def test_a_purge_of_subscriptions_finds_none(api: LaterApi) -> None:
-    response = api.post(f'{api.queue}/purge', {'resource_types': ['subscriptions']})
+def test_topics_are_refused_with_what_takes_their_place(api: LaterApi) -> None:
+    description = api.get('/v2/topics').json['description']
 
-    assert response.status_int == 204
+    assert description.endswith('each gets a copy of what is posted.')
+    assert 'queue:' in description

@@ -7,7 +7,7 @@ from marconi_api.controllers.openstack.documents import error_reply
 from marconi_api.controllers.openstack.hooks import IdentityHook, SignedUrlHook
 from marconi_api.controllers.openstack.not_offered import (
     pools_and_flavors,
-    subscriptions_and_topics,
+    topics,
 )
 from marconi_api.controllers.openstack.v1_1.claims import ClaimController
 from marconi_api.controllers.openstack.v1_1.home import HealthController, PingController
@@ -27,6 +27,11 @@ from marconi_api.controllers.openstack.v2.several import (
     MessagesOfQueuesController,
 )
 from marconi_api.controllers.openstack.v2.share import ShareController
+from marconi_api.controllers.openstack.v2.subscriptions import (
+    ConfirmController,
+    SubscriptionController,
+    SubscriptionsController,
+)
 from marconi_api.controllers.openstack.v2.tokens import TokenController, TokensController
 from marconi_api.controllers.openstack.v2.verdicts import (
     HeartbeatController,
@@ -84,12 +89,15 @@ RESOURCES = {
     f'{PREFIX}/queues/{{queue}}/messages/{{message}}/reply': ReplyController(PREFIX),
     f'{PREFIX}/queues/{{queue}}/requests': RequestsController(PREFIX),
     f'{PREFIX}/queues/{{queue}}/kick': KickAllController(PREFIX),
+    f'{PREFIX}/queues/{{queue}}/subscriptions': SubscriptionsController(PREFIX),
+    f'{PREFIX}/queues/{{queue}}/subscriptions/{{subscription}}': SubscriptionController(PREFIX),
+    f'{PREFIX}/queues/{{queue}}/subscriptions/{{subscription}}/confirm': ConfirmController(PREFIX),
     f'{PREFIX}/claims': ClaimsAcrossQueuesController(PREFIX),
     f'{PREFIX}/verdicts': VerdictsAcrossQueuesController(PREFIX),
     f'{PREFIX}/messages': MessagesOfQueuesController(PREFIX),
     f'{PREFIX}/tokens': TokensController(PREFIX),
     f'{PREFIX}/tokens/{{token}}': TokenController(PREFIX),
-    **subscriptions_and_topics(PREFIX),
+    **topics(PREFIX),
     **pools_and_flavors(PREFIX),
 }
 

@@ -8,6 +8,7 @@ from marconi_api.controllers.openstack.v1_1 import home as v1_1
 _QUEUE = {'queue_name': 'param/queue_name'}
 _MESSAGE = {**_QUEUE, 'message_id': 'param/message_id'}
 _CLAIM = {**_QUEUE, 'claim_id': 'param/claim_id'}
+_SUBSCRIPTION = {**_QUEUE, 'subscription_id': 'param/subscription_id'}
 
 
 class HomeController(v1_1.HomeController):
@@ -17,6 +18,8 @@ class HomeController(v1_1.HomeController):
         """Those of version 1.1, and more."""
         queue = f'{self.prefix}/queues/{{queue_name}}'
         message, claim = f'{queue}/messages/{{message_id}}', f'{queue}/claims/{{claim_id}}'
+        subscriptions = f'{queue}/subscriptions'
+        subscription = f'{subscriptions}/{{subscription_id}}'
         held = {**_MESSAGE, 'claim_id': 'param/claim_id'}
         several = {
             'queue': 'param/queue_names',
@@ -30,6 +33,14 @@ class HomeController(v1_1.HomeController):
             'rel/queue_share': relation(f'{queue}/share', _QUEUE, 'POST'),
             'rel/queue_purge': relation(f'{queue}/purge', _QUEUE, 'POST'),
             'rel/message_get': relation(message, _MESSAGE, 'GET'),
+            'rel/subscriptions_get': relation(
+                f'{subscriptions}{{?marker,limit}}',
+                {**_QUEUE, 'marker': 'param/marker', 'limit': 'param/subscription_limit'},
+                'GET',
+            ),
+            'rel/subscriptions_post': relation(subscriptions, _QUEUE, 'POST'),
+            'rel/subscription': relation(subscription, _SUBSCRIPTION, 'GET', 'DELETE'),
+            'rel/subscription_patch': relation(subscription, _SUBSCRIPTION, 'PATCH'),
             # Beyond Zaqar's: docs/worker.md.
             'rel/claim_verdicts': relation(f'{claim}/verdicts', _CLAIM, 'POST'),
             'rel/claim_heartbeat': relation(f'{claim}/heartbeat', _CLAIM, 'POST'),

@@ -131,11 +131,11 @@ class PurgeController(Controller):
 
     @expose(body=Purge, body_is_optional=True, replies={204: EMPTY}, raises=(NotFinished,))
     def post(self, request: Request, queue: QueueKey, body: Purge | None = None) -> Reply:
-        """Remove all messages that are not claimed, or the parked ones alone.
+        """Remove all messages that are not claimed, or the parked ones alone; or subscriptions.
 
         See docs/protocol-v2.md, 5.7.
         """
-        purged = json.loads(text_of(body.resource_types)) if body else ['messages']
+        purged = json.loads(text_of(body.resource_types)) if body else ['messages', 'subscriptions']
         known = ('messages', 'parked', 'subscriptions')
         if not isinstance(purged, list) or not all(kind in known for kind in purged):
             raise InvalidRequest(
@@ -145,4 +145,6 @@ class PurgeController(Controller):
             model.store.messages.delete_unclaimed(queue)
         elif 'parked' in purged:
             model.store.verdicts.delete_parked(queue)
+        if 'subscriptions' in purged:
+            model.store.subscriptions.delete_all(queue)
         return empty_reply()

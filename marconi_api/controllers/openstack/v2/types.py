@@ -14,6 +14,7 @@ from marconi_api.wire.values import (
     String,
     Texts,
     any_json,
+    any_object,
     natural,
     nullable_boolean,
     nullable_string,
@@ -108,6 +109,69 @@ class Statistics(documents.Statistics):
     """The statistics of a queue."""
 
     messages = wtypes.wsattr(Counts, mandatory=True)
+
+
+_OPTIONS = Json({'type': ['object', 'null']})
+
+
+class NewSubscription(Document):
+    """A subscriber: a URL, or ``queue:`` and the name of a queue."""
+
+    subscriber = wtypes.wsattr(string, mandatory=True)
+    ttl = wtypes.wsattr(NullableInteger('subscription_ttl'), default=None)
+    options = wtypes.wsattr(_OPTIONS, default=None)
+
+
+class SubscriptionChange(Document):
+    """What is to be other than it was."""
+
+    subscriber = wtypes.wsattr(nullable_string, default=None)
+    ttl = wtypes.wsattr(NullableInteger('subscription_ttl'), default=None)
+    options = wtypes.wsattr(_OPTIONS, default=None)
+
+
+class MadeSubscription(Document):
+    """The id of a subscription, and of a new webhook the secret, which is not shown again."""
+
+    subscription_id = wtypes.wsattr(string, mandatory=True)
+    secret = wtypes.wsattr(string)
+
+
+class PendingDeliveries(Document):
+    """Deliveries of a webhook: what it has taken, and what it has not; ages in seconds."""
+
+    delivered = wtypes.wsattr(natural, mandatory=True)
+    pending = wtypes.wsattr(natural, mandatory=True)
+    failed = wtypes.wsattr(natural, mandatory=True)
+    oldest_pending_age = wtypes.wsattr(NullableInteger(), mandatory=True)
+
+
+class Subscription(Document):
+    """A subscription, without its secret."""
+
+    id = wtypes.wsattr(string, mandatory=True)
+    source = wtypes.wsattr(string, mandatory=True)
+    subscriber = wtypes.wsattr(string, mandatory=True)
+    ttl = wtypes.wsattr(natural, mandatory=True)
+    age = wtypes.wsattr(natural, mandatory=True)
+    options = wtypes.wsattr(any_object, mandatory=True)
+    confirmed = wtypes.wsattr(nullable_boolean, mandatory=True)
+    state = wtypes.wsattr(String({'enum': ['active', 'paused']}), mandatory=True)
+    reason = wtypes.wsattr(nullable_string, mandatory=True)
+    deliveries = wtypes.wsattr(PendingDeliveries, mandatory=True)
+
+
+class SubscriptionPage(Document):
+    """A page of subscriptions, with a link unless it is empty."""
+
+    subscriptions = wtypes.wsattr([Subscription], mandatory=True)
+    links = wtypes.wsattr([documents.Link], mandatory=True)
+
+
+class Confirmation(Document):
+    """Whether the webhook is to get what is posted."""
+
+    confirmed = wtypes.wsattr(nullable_boolean, mandatory=True)
 
 
 class NewVerdict(Document):
