@@ -22,6 +22,8 @@ def what_varies_masked(text: str) -> str:
         (r'mrc_[0-9A-Za-z]{12}_[0-9A-Za-z]{49}', 'TOKEN'),
         (r'(/tokens/|"id": ?")[0-9A-Za-z]{12}\b', r'\1TOKEN-ID'),
         (r'\d{4}-\d\d-\d\dT[\d:]{8}Z', 'TIME'),
+        (r'whsec_[A-Za-z0-9+/=]{32,88}', 'SECRET'),
+        (r'("ms": ?)\d+', r'\1MILLISECONDS'),
         (r'("age":|age=|expires_in=)\d+', r'\1SECONDS'),
         (r'\r', ''),
     ):

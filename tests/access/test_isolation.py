@@ -33,6 +33,7 @@ from tests.controllers.client import (
 from tests.controllers.openapi.asked import ASKED, make_asked
 from tests.controllers.openapi.document import METHODS, OPERATIONS, RESOURCES
 from tests.controllers.openapi.examples import HOOK, OTHER_HOOK
+from tests.controllers.openapi.hooked import make_delivery
 
 ACME = 'acme'
 OTHER = 'other'
@@ -96,6 +97,7 @@ class World:
         )
         self.usual = {
             'subscription': hook.id,
+            'delivery': make_delivery(QueueKey.of(ACME, 'jobs'), hook.id, id_of(free)),
             'queue': 'jobs',
             'message': id_of(free),
             'held': id_of(held),

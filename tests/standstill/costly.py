@@ -137,6 +137,7 @@ def _patches() -> list[str]:
 _QUEUE = '/v2/queues/{queue}'
 _MESSAGE = f'{_QUEUE}/messages/{{message}}'
 _SUBSCRIPTION = f'{_QUEUE}/subscriptions/{{subscription}}'
+_SUBSCRIBED = '/queues/subscribed/subscriptions/0000000000000001'
 _HELD = '/queues/large/messages/{held}'
 # Those that have nothing to claim come first.
 _MANY = [
@@ -218,6 +219,19 @@ _V2: Table = {
     ('PUT', f'{_SUBSCRIPTION}/confirm'): [
         Costly('/queues/subscribed/subscriptions/0000000000000001/confirm', '{"confirmed": true}')
     ],
+    ('GET', f'{_SUBSCRIPTION}/deliveries'): [
+        # None of those that it walks over.
+        Costly(f'{_SUBSCRIBED}/deliveries?state=pending&limit=20'),
+        Costly(f'{_SUBSCRIBED}/deliveries?limit=20'),
+    ],
+    ('POST', f'{_SUBSCRIPTION}/deliveries/{{delivery}}/retry'): [
+        Costly(f'{_SUBSCRIBED}/deliveries/0000000000000001/retry')
+    ],
+    ('POST', f'{_SUBSCRIPTION}/retry'): [Costly(f'{_SUBSCRIBED}/retry')],
+    ('POST', f'{_SUBSCRIPTION}/resume'): [Costly(f'{_SUBSCRIBED}/resume')],
+    ('POST', f'{_SUBSCRIPTION}/rotate'): [Costly(f'{_SUBSCRIBED}/rotate')],
+    # The webhook's address is one of a documentation network.
+    ('POST', f'{_SUBSCRIPTION}/test'): [Costly(f'{_SUBSCRIBED}/test')],
     ('POST', f'{_QUEUE}/kick'): [
         Costly('/queues/{full}/kick', refilled='parked'),
         Costly('/queues/{full}/kick', '{"limit": 2147483647}', refilled='parked'),

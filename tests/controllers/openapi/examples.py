@@ -301,6 +301,22 @@ V2: Table = {
         400: Example(body={'confirmed': None}),
         404: Example(body={'confirmed': True}, named={'subscription': NO_MESSAGE}),
     },
+    ('GET', f'{_SUBSCRIPTION}/deliveries'): {
+        200: Example('state=failed&limit=1'),
+        400: Example('state=over'),
+        404: Example(named={'subscription': NO_MESSAGE}),
+    },
+    ('POST', f'{_SUBSCRIPTION}/deliveries/{{delivery}}/retry'): {
+        202: PLAIN,
+        404: Example(named={'delivery': NO_MESSAGE}),
+    },
+    **{
+        ('POST', f'{_SUBSCRIPTION}/{verb}'): {
+            status: PLAIN,
+            404: Example(named={'subscription': NO_MESSAGE}),
+        }
+        for verb, status in (('retry', 202), ('resume', 202), ('rotate', 200), ('test', 200))
+    },
     ('POST', f'{_QUEUE}/kick'): {
         200: Example(body={'limit': 5}, given='all messages are parked'),
         400: Example(body={'limit': 0}),

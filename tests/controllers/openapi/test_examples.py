@@ -30,6 +30,7 @@ from .examples import (
     OTHER_HOOK,
     Example,
 )
+from .hooked import make_delivery
 
 
 def all_examples() -> Iterator[tuple[str, str, int, Example]]:
@@ -88,6 +89,7 @@ def usual(app: TestApp) -> dict[str, str]:
         **{'queue': 'jobs', 'message': id_of(free), 'held': id_of(held), 'claim': claim.id},
         'token': token,
         'subscription': hook.id,
+        'delivery': make_delivery(QueueKey.of(PROJECT, 'jobs'), hook.id, id_of(free)),
     }
 
 

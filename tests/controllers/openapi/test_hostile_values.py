@@ -22,6 +22,7 @@ from marconi_api.model import QueueKey
 from ..client import CLIENT_ID, PROJECT, LaterApi, id_of
 from .document import OPERATIONS, resolved
 from .examples import HOOK, OTHER_HOOK
+from .hooked import make_delivery
 from .hostile import DOCUMENTS, HEADS, choices, edges, places, written
 
 #: Of several at once, for each operation; a small part of what the profile allows.
@@ -139,6 +140,7 @@ def target(request: pytest.FixtureRequest, app: TestApp, monkeypatch: Any) -> It
     known = {
         **{'queue': 'jobs', 'message': id_of(message['href']), 'claim': claim.id, 'token': 'x'},
         'subscription': hook.id,
+        'delivery': make_delivery(QueueKey.of(PROJECT, 'jobs'), hook.id, id_of(message['href'])),
     }
     yield Target(api, method, path, known)
     go_on(api)

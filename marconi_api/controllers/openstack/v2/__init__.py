@@ -12,6 +12,7 @@ from marconi_api.controllers.openstack.not_offered import (
 from marconi_api.controllers.openstack.v1_1.claims import ClaimController
 from marconi_api.controllers.openstack.v1_1.home import HealthController, PingController
 from marconi_api.controllers.openstack.v1_1.messages import MessageController
+from marconi_api.controllers.openstack.v2 import deliveries
 from marconi_api.controllers.openstack.v2.claims import ClaimsController
 from marconi_api.controllers.openstack.v2.home import HomeController
 from marconi_api.controllers.openstack.v2.messages import MessagesController
@@ -92,6 +93,7 @@ RESOURCES = {
     f'{PREFIX}/queues/{{queue}}/subscriptions': SubscriptionsController(PREFIX),
     f'{PREFIX}/queues/{{queue}}/subscriptions/{{subscription}}': SubscriptionController(PREFIX),
     f'{PREFIX}/queues/{{queue}}/subscriptions/{{subscription}}/confirm': ConfirmController(PREFIX),
+    **deliveries.resources(PREFIX),
     f'{PREFIX}/claims': ClaimsAcrossQueuesController(PREFIX),
     f'{PREFIX}/verdicts': VerdictsAcrossQueuesController(PREFIX),
     f'{PREFIX}/messages': MessagesOfQueuesController(PREFIX),
