@@ -11,8 +11,8 @@ from benchmarks import machine, report
 from benchmarks.plan import Plan
 
 QUESTIONS = (
-    *('framework', 'end_to_end', 'growth', 'peers', 'footprint', 'verdicts', 'waiting', 'access'),
-    *('row_security', 'metrics', 'deliveries', 'beside'),
+    *('framework', 'end_to_end', 'growth', 'peers', 'footprint', 'verdicts', 'waiting', 'replies'),
+    *('access', 'row_security', 'metrics', 'deliveries', 'beside'),
 )
 RESULTS = Path(__file__).with_name('results')
 

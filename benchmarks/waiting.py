@@ -164,7 +164,7 @@ def latencies(
 def order(service: Service, waiters: int, posts: int) -> float:
     """The share of the messages that went to the one who had waited longest, in one queue."""
     queue = 'order-0'
-    address = _address(service.address)
+    address = address_of(service.address)
     poster, poll = Poster(address), select.epoll()
     line: OrderedDict[int, Waiter] = OrderedDict()
     for _ in range(waiters):
@@ -196,7 +196,7 @@ def cost(service: Service, waiters: int) -> tuple[float, float]:
     before = sum(map(_memory, pids))
     open_waiters = []
     for number in range(waiters):
-        open_waiters.append(Waiter(_address(service.address), f'idle-{number % 1000}'))
+        open_waiters.append(Waiter(address_of(service.address), f'idle-{number % 1000}'))
         time.sleep(1 / WAITS_A_SECOND)
     time.sleep(2)
     began, spent = time.monotonic(), sum(map(own_cpu_seconds, pids))
@@ -211,7 +211,7 @@ def cost(service: Service, waiters: int) -> tuple[float, float]:
 
 def post_rates(service: Service, plan: Plan) -> dict[str, float]:
     """Posts a second of one message: as they are, with a key each, and while others wait."""
-    address = _address(service.address)
+    address = address_of(service.address)
     ways = {
         'nobody waits': lambda: '',
         'each with an Idempotency-Key': lambda: f'Idempotency-Key: {uuid4()}\r\n',
@@ -276,8 +276,8 @@ def ask(plan: Plan) -> Answer:
             [str(waiters), name, f'{len(taken)}/{posts}', *(f'{x:.1f}' for x in figures)]
         )
 
-    with running_service() as service, _second(service) as other:
-        address = _address(service.address)
+    with running_service() as service, second_service(service) as other:
+        address = address_of(service.address)
         pids = _room_and_routers(service)
         counts = plan.choose(full=(1, 100, 1000, 5000), quick=(1, 100))
         active: dict[int, float] = {}
@@ -285,7 +285,7 @@ def ask(plan: Plan) -> Answer:
             for name, posting in (('the same service', service.address), ('another', other)):
                 taken, share = latencies(
                     partial(Waiter, address),
-                    partial(Poster, _address(posting)),
+                    partial(Poster, address_of(posting)),
                     count,
                     posts,
                     lambda: sum(map(own_cpu_seconds, pids)),
@@ -322,7 +322,8 @@ def _quantile(ascending: list[float], share: float) -> float:
     return ascending[min(len(ascending) - 1, int(share * len(ascending)))]
 
 
-def _address(url: str) -> tuple[str, int]:
+def address_of(url: str) -> tuple[str, int]:
+    """Host and port of a service."""
     parsed = urlsplit(url)
     return parsed.hostname or '', parsed.port or 0
 
@@ -343,7 +344,7 @@ def _memory(pid: int) -> float:
 
 
 @contextlib.contextmanager
-def _second(service: Service) -> Iterator[str]:
+def second_service(service: Service) -> Iterator[str]:
     """The address of a second service on the database of the first."""
     clean = {name: value for name, value in os.environ.items() if 'MARCONI' not in name}
     process = subprocess.Popen(
