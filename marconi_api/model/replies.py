@@ -37,8 +37,8 @@ class Asked(NamedTuple):
 
     #: JSON text, as the worker sent it.
     reply: str | None
-    #: Seconds since it was given.
-    age: int | None
+    #: Seconds since it was given; 0 while it is not.
+    age: int
     #: One of REASONS.
     reason: str | None
     #: While it is open: that of the message, of STATES.

@@ -307,7 +307,9 @@ class Room:
         return time.monotonic()
 
     def _left(self, queue_id: int) -> None:
-        self._timers.at(time.monotonic() + STAYS_WARM, self._cool, queue_id)
+        # Who awaited a reply has it, and does not come again.
+        warm = 0.0 if self._sweeps.is_message(queue_id) else STAYS_WARM
+        self._timers.at(time.monotonic() + warm, self._cool, queue_id)
 
     def _cool(self, queue_id: int) -> None:
         if not self._lines.forget(queue_id):

@@ -75,6 +75,10 @@ class Sweeps:
         """Somebody waits in this line for a reply to a message."""
         self._awaited[place] = message
 
+    def is_message(self, place: int) -> bool:
+        """Whether it is the line of a message, and not of a queue."""
+        return place in self._awaited
+
     def forget(self, queue_id: int) -> None:
         """Nobody waits for the queue any more."""
         self._awaited.pop(queue_id, None)
