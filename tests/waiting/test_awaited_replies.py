@@ -4,14 +4,19 @@
 or nothing does, and the room finds it by its sweep.
 """
 
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import psycopg2
 import pytest
 
+from marconi_api.processes.installation import CHECKOUT
 from tests.running_service import Service, wait_until
+from tests.tours import blocks
 from tests.waiting.waiters import Answer, Waiter, ask, claim, counters, parked, unused
 
 Sql = Callable[..., None]
@@ -357,3 +362,32 @@ def test_who_looks_for_what_was_never_asked_does_not_wait(told: Service) -> None
     path = f'/v2/queues/{unused("rpc")}/messages/7fffffffffffffff'
 
     assert awaiting(told, path).answer().status == 404
+
+
+# ---------------------------------------------------------------- the programs of the document
+
+SECTION = (CHECKOUT / 'docs' / 'eventing.md').read_text().partition('## Request and reply\n')[2]
+
+
+def test_the_programs_of_the_document_ask_and_answer(told: Service, tmp_path: Path) -> None:
+    ask_, answer = blocks('python', SECTION)
+    (tmp_path / 'ask.py').write_text(ask_)
+    (tmp_path / 'answer.py').write_text(answer)
+    url = f'http://127.0.0.1:{told.port}'
+    worker = subprocess.Popen([sys.executable, 'answer.py', url], cwd=tmp_path)
+    try:
+        asked = [
+            subprocess.run(
+                [sys.executable, 'ask.py', url, *map(str, numbers)],
+                cwd=tmp_path,
+                capture_output=True,
+                text=True,
+                check=True,
+            ).stdout
+            for numbers in ((1, 2), (3, 4, 5))
+        ]
+    finally:
+        worker.terminate()
+        worker.wait()
+
+    assert asked == ['3\n', '12\n']

@@ -90,12 +90,15 @@ def test_a_stop_answers_all_who_wait(start: Start) -> None:
     queue = unused('jobs')
     waiters = [claim(service, queue, wait=30) for _ in range(50)]
     waiters += [Waiter(service, 'GET', f'/v2/queues/{queue}/messages?wait=30') for _ in range(5)]
-    wait_until(lambda: counters(service).waiting == 55)
+    requests = f'/v2/queues/{unused("rpc")}/requests?wait=30'
+    asker = Waiter(service, 'POST', requests, {'body': 'question'})
+    wait_until(lambda: counters(service).waiting == 56)
 
     service.process.send_signal(signal.SIGTERM)
 
     assert {waiter.answer().status for waiter in waiters[:50]} == {204}
     assert [waiter.answer().body['messages'] for waiter in waiters[50:]] == [[]] * 5
+    assert asker.answer().status == 202
     service.end()
 
 
@@ -173,8 +176,15 @@ def test_a_project_lets_as_many_requests_wait_as_its_quota_says(
         refused = claim(service, 'jobs', X_Project_Id='acme').answer()
         elsewhere = claim(service, 'jobs', X_Project_Id='other')
         wait_until(lambda: counters(service).waiting == 2)
+        # It is posted before it would wait: to refuse it would be to have it posted again.
+        path = '/v2/queues/rpc/requests?wait=10'
+        asked = ask(service, 'POST', path, {'body': 1}, X_Project_Id='acme')
+        reply = f'{asked.headers["Location"]}?wait=10'
+        looked = ask(service, 'GET', reply, X_Project_Id='acme')
 
     assert (refused.status, refused.body['title']) == (403, 'Quota exceeded')
+    assert (looked.status, looked.body['title']) == (403, 'Quota exceeded')
+    assert (asked.status, asked.headers.get('Preference-Applied')) == (202, None)
     assert (
         refused.body['description'] == 'The project may have 1 requests that wait: quota.waiters.'
     )
