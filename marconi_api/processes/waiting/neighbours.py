@@ -49,6 +49,8 @@ class Neighbours:
         #: Whether notifications arrive.
         self.hears = False
         self._lock = threading.Lock()
+        #: Nobody was heard yet: then nobody needs to be told. Whoever comes asks, or announces.
+        self._is_alone = True
         self._own: set[int] = set()
         self._news: list[str] = []
         self._wakes_to_tell: Counter[int] = Counter()
@@ -182,6 +184,8 @@ class Neighbours:
     def _tell_news(self, session: Notifications) -> None:
         with self._lock:
             news, self._news = self._news, []
+        if self._is_alone:
+            return
         for sign in '+-':
             slots = [item[1:] for item in news if item[0] == sign]
             # What was announced and withdrawn since, or the other way round, is as it is now.
@@ -200,6 +204,9 @@ class Neighbours:
         kind, name, *items = payload.split(' ')
         if name == self._name:
             return
+        if self._is_alone:
+            self._is_alone = False
+            self._announce(session)
         if kind == '!':
             for item in items:
                 queue_id, _, count = item.partition(':')
