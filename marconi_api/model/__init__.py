@@ -159,7 +159,7 @@ class Store:
             quotas=quotas,
             janitor=janitor,
             admin=admin,
-            figures=Figures(database, admin),
+            figures=Figures(database, admin, messages),
         )
 
     def is_healthy(self) -> bool:

@@ -15,6 +15,7 @@ from typing import Any, Generic, TypeVar, cast
 from marconi_api.errors import MarconiError
 from marconi_api.model.admin import Admin, ClaimView
 from marconi_api.model.depths import DepthWalk
+from marconi_api.model.messages import STATES, Messages
 from marconi_api.model.postgres.database import Database
 from marconi_api.model.postgres.tables import RETIRED, QueueKey
 
@@ -34,6 +35,8 @@ _TIMES_AS_LONG = 10
 # Counts at once; and seconds after which figures that nobody asks for are dropped.
 _MOST_COUNTS = 2
 _KEPT_FOR = 300.0
+
+_MAY_BE_OLDEST = STATES.keys() - {'parked'}
 
 Result = TypeVar('Result')
 
@@ -69,9 +72,13 @@ class Overview:
 
 @dataclass(frozen=True, slots=True)
 class QueueFigures:
-    """How many messages of a queue are in each state; its live claims, the first to end first."""
+    """How many messages of a queue are in each state; its live claims, the first to end first.
+
+    ``age`` is that of the oldest message that is not parked.
+    """
 
     counts: dict[str, int]
+    age: int | None
     claims: list[ClaimView]
 
 
@@ -97,8 +104,9 @@ class _Count(Generic[Result]):
 class Figures:
     """Figures of all queues, and of single ones."""
 
-    def __init__(self, database: Database, admin: Admin) -> None:
+    def __init__(self, database: Database, admin: Admin, messages: Messages) -> None:
         self._database = database
+        self._messages = messages
         self._admin = admin
         self._lock = threading.Lock()
         self._counts: dict[Hashable, _Count[Any]] = {}
@@ -139,7 +147,8 @@ class Figures:
 
     def _count_queue(self, queue: QueueKey) -> QueueFigures:
         one = self._admin.queue(queue.name, queue.project)
-        return QueueFigures(one.stats(), one.claims(MOST_CLAIMS))
+        oldest = self._messages.peek(queue, None, 1, states=_MAY_BE_OLDEST)
+        return QueueFigures(one.stats(), oldest[0].age if oldest else None, one.claims(MOST_CLAIMS))
 
     def _of(self, what: Hashable, count: Callable[[], Result]) -> Seen[Result] | None:
         known = self._begun(what, count)

@@ -86,7 +86,8 @@ def test_many_queues_are_shown_page_after_page(pages: Pages, sql: Any) -> None:
 
 
 def test_figures_are_used_again_for_seconds(pages: Pages) -> None:
-    figures = Figures(model.store.database, model.store.admin)
+    store = model.store
+    figures = Figures(store.database, store.admin, store.messages)
     first = figures.overview()
     post('jobs')
 

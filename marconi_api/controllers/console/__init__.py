@@ -4,6 +4,11 @@ from marconi_api import policy
 from marconi_api.controllers.access.queues import PLACEHOLDERS
 from marconi_api.controllers.console.overview import OverviewController
 from marconi_api.controllers.console.pages import error_reply
+from marconi_api.controllers.console.queue import (
+    MessageController,
+    MessagesController,
+    QueueController,
+)
 from marconi_api.controllers.console.sessions import PREFIX, ConsoleHook
 from marconi_api.controllers.console.sign_in import SignInController, SignOutController
 from marconi_api.controllers.console.static import StaticController
@@ -13,6 +18,9 @@ DOOR = Door(
     prefix=PREFIX,
     resources={
         f'{PREFIX}': OverviewController(),
+        f'{PREFIX}/queues/{{queue}}': QueueController(),
+        f'{PREFIX}/queues/{{queue}}/messages': MessagesController(),
+        f'{PREFIX}/queues/{{queue}}/messages/{{message}}': MessageController(),
         f'{PREFIX}/sign-in': SignInController(),
         f'{PREFIX}/sign-out': SignOutController(),
         f'{PREFIX}/static/{{file}}': StaticController(),
@@ -20,6 +28,9 @@ DOOR = Door(
     # What one sees or does here is what one may do over the API.
     actions={
         'GET': ('queues:get_all', 'queues:stats'),
+        'GET /queues/{queue}': ('queues:get', 'queues:stats', 'claims:get'),
+        'GET /queues/{queue}/messages': ('messages:get_all',),
+        'GET /queues/{queue}/messages/{message}': ('messages:get', 'claims:get'),
         'GET /sign-in': ('ping:get',),
         'POST /sign-in': ('ping:get',),
         'POST /sign-out': ('ping:get',),

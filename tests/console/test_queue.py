@@ -1,0 +1,180 @@
+"""One queue, and its messages."""
+
+import re
+from typing import Any
+
+import pytest
+from webtest import TestResponse
+
+from marconi_api import model
+from marconi_api.model import STATES, QueueKey, Verdict
+from tests.console.conftest import Pages, post, token
+
+
+def figures(page: TestResponse) -> dict[str, str]:
+    """What is written of the queue or the message."""
+    pairs = re.findall('<dt>(.*?)</dt>\\s*<dd[^>]*>(.*?)</dd>', page.text, re.DOTALL)
+    return {re.sub('<[^>]*>', '', name): re.sub('<[^>]*>', '', value) for name, value in pairs}
+
+
+def ids(page: TestResponse) -> list[str]:
+    """The messages of the table."""
+    return re.findall('<th scope="row"><a [^>]*><code>([0-9a-f]{16})</code>', page.text)
+
+
+def park(queue: QueueKey, reason: str) -> str:
+    """Park the queue's first message; its id."""
+    claim = model.store.claims.create(queue, 300, 60, 1)
+    assert claim is not None
+    message = claim.messages[0].id
+    model.store.verdicts.give(queue, claim.id, [Verdict.park(message, reason)])
+    return message
+
+
+def test_a_queue_has_its_messages_by_state_and_the_age_of_the_oldest(
+    pages: Pages, age: Any
+) -> None:
+    queue = post('jobs', *'12345')
+    age(1800)
+    park(queue, 'broken')
+    model.store.claims.create(queue, 300, 60, 2)
+
+    page = pages.get('/queues/jobs?project=acme')
+
+    assert figures(page) == {
+        'ready': '2',
+        'claimed': '2',
+        'delayed': '0',
+        'parked': '1',
+        'expired, to be removed': '0',
+        'oldest, not parked': '30 min',
+    }
+
+
+def test_a_queue_has_who_holds_claims_and_for_how_long(pages: Pages, age: Any) -> None:
+    claim = model.store.claims.create(post('jobs', '1', '2', '3'), 300, 60, 2)
+    age(60)
+
+    page = pages.get('/queues/jobs?project=acme').text
+
+    assert claim is not None
+    [row] = [row for row in page.split('<tr>') if claim.id in row]
+    assert re.findall('class="number">([^<]*)<', row) == ['2', '1 min ago', '3 min 59 s']
+
+
+def test_a_queue_has_its_metadata(pages: Pages) -> None:
+    post('jobs')
+    model.store.queues.set_metadata(QueueKey.of('acme', 'jobs'), '{"for":["you"]}')
+
+    assert '&#34;for&#34;: [' in pages.get('/queues/jobs?project=acme').text
+
+
+@pytest.mark.parametrize('path', ['', '/messages', '/messages/0000000000000001', '/messages/x'])
+def test_what_is_not_there_is_told_as_a_page(pages: Pages, path: str) -> None:
+    response = pages.get(f'/queues/nothing{path}?project=acme')
+
+    assert response.status_int == 404
+    assert response.headers['Content-Type'].startswith('text/html')
+    assert "default-src 'none'" in response.headers['Content-Security-Policy']
+
+
+def test_messages_are_shown_in_posting_order_page_after_page(pages: Pages) -> None:
+    post('jobs', *map(str, range(45)))
+
+    first = pages.get('/queues/jobs/messages?project=acme')
+    [after] = re.findall('rel="next" href=".*?after=([0-9a-f]+)"', first.text)
+    second = pages.get(f'/queues/jobs/messages?project=acme&after={after}')
+    [after] = re.findall('rel="next" href=".*?after=([0-9a-f]+)"', second.text)
+    third = pages.get(f'/queues/jobs/messages?project=acme&after={after}')
+
+    shown = [*ids(first), *ids(second), *ids(third)]
+    assert len(shown) == 45
+    assert shown == sorted(shown)
+    assert 'rel="next"' not in third.text
+
+
+def test_messages_are_shown_by_their_state(pages: Pages) -> None:
+    queue = post('jobs', *'123')
+    parked = park(queue, 'broken <b>')
+
+    page = pages.get('/queues/jobs/messages?project=acme&state=parked')
+
+    assert ids(page) == [parked]
+    assert 'broken &lt;b&gt;' in page.text
+    assert len(ids(pages.get('/queues/jobs/messages?project=acme&state=ready'))) == 2
+    assert len(ids(pages.get('/queues/jobs/messages?project=acme&state=nonsense'))) == 3
+
+
+def test_a_message_has_all_that_is_known_of_it(pages: Pages, age: Any) -> None:
+    parked = park(post('jobs', '{"to":"you","n":12345678901234567890.10}'), 'broken')
+    age(90)
+
+    page = pages.get(f'/queues/jobs/messages/{parked}?project=acme')
+
+    assert figures(page) == {
+        'State': 'parked',
+        'Parked because': 'broken',
+        'Handed out': '1 ×',
+        'Posted': '1 min 30 s ago',
+        'Time to live': '1 h, not while it is parked',
+        'Size': '40 bytes',
+    }
+    # As it was sent: a number is not rounded.
+    assert '&#34;n&#34;: 12345678901234567890.10' in page.text
+
+
+def test_a_message_is_found_in_each_state(pages: Pages) -> None:
+    queue = post('jobs', *'123')
+    park(queue, 'broken')
+    model.store.claims.create(queue, 300, 60, 1)
+
+    found = model.store.messages.peek(queue, None, 10, states=STATES.keys())
+
+    states = {
+        figures(pages.get(f'/queues/jobs/messages/{one.id}?project=acme'))['State'] for one in found
+    }
+    assert states == {'parked', 'claimed', 'ready'}
+
+
+def tables(sql: Any) -> list[Any]:
+    """All that is stored of messages, with the places of the rows, which a change would move."""
+    return [
+        sql(f'SELECT ctid, xmin, t.* FROM {table} AS t ORDER BY ctid')
+        for table in ('queues', 'messages', 'message_states', 'claims', 'idempotency_keys')
+    ]
+
+
+def test_to_look_changes_nothing(pages: Pages, sql: Any) -> None:
+    queue = post('jobs', *'1234567')
+    parked = park(queue, 'broken')
+    model.store.claims.create(queue, 300, 60, 2)
+    before = tables(sql)
+
+    tour = [
+        '',
+        '?project=acme&sort=age&search=j',
+        '/queues/jobs?project=acme',
+        *(f'/queues/jobs/messages?project=acme&state={state}' for state in ('', *STATES)),
+        f'/queues/jobs/messages/{parked}?project=acme',
+    ]
+    assert [pages.get(path).status_int for path in tour] == [200] * len(tour)
+
+    assert tables(sql) == before
+
+
+def test_a_consumer_sees_a_message_that_it_can_name_but_no_list(pages_by_token: Pages) -> None:
+    queue = post('jobs', '1')
+    [message] = model.store.messages.peek(queue, None, 1)
+    pages_by_token.sign_in(token('consumer'))
+
+    assert pages_by_token.get(f'/queues/jobs/messages/{message.id}').status_int == 200
+    assert pages_by_token.get('/queues/jobs/messages').status_int == 403
+    assert pages_by_token.get('/queues/jobs').status_int == 403
+
+
+@pytest.mark.parametrize('path', ['', '/messages', '/messages/0000000000000001'])
+def test_a_queue_that_the_token_is_not_for_is_refused(pages_by_token: Pages, path: str) -> None:
+    post('letters', '1')
+    pages_by_token.sign_in(token('admin', queues='orders-*'))
+
+    assert pages_by_token.get(f'/queues/letters{path}').status_int == 403
