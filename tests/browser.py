@@ -33,7 +33,11 @@ class Browser:
     def __init__(self, port: int, profile: Path) -> None:
         self._port = port
         options = {'args': [*_OPTIONS, f'--user-data-dir={profile}']}
-        wanted = {'capabilities': {'alwaysMatch': {'goog:chromeOptions': options}}}
+        always = {
+            'goog:chromeOptions': options,
+            'goog:loggingPrefs': {'browser': 'ALL', 'performance': 'ALL'},
+        }
+        wanted = {'capabilities': {'alwaysMatch': always}}
         self._path = f'/session/{self._command("/session", wanted)["sessionId"]}'
 
     def open(self, url: str) -> None:
@@ -44,6 +48,37 @@ class Browser:
         """What a script in the page returns."""
         body = {'script': script, 'args': arguments}
         return self._command(f'{self._path}/execute/sync', body)
+
+    def run_until_called(self, script: str, *arguments: Any) -> Any:
+        """What a script in the page hands to the function that is its last argument."""
+        body = {'script': script, 'args': arguments}
+        return self._command(f'{self._path}/execute/async', body)
+
+    def set_up(self, command: str, **parameters: Any) -> Any:
+        """Send a command of Chromium's own DevTools protocol."""
+        body = {'cmd': command, 'params': parameters}
+        return self._command(f'{self._path}/goog/cdp/execute', body)
+
+    def press(self, *keys: str) -> None:
+        """Press and release keys, one after the other, wherever the focus is."""
+        actions = [{'type': kind, 'value': key} for key in keys for kind in ('keyDown', 'keyUp')]
+        body = {'actions': [{'type': 'key', 'id': 'keyboard', 'actions': actions}]}
+        self._command(f'{self._path}/actions', body)
+
+    def complaints(self) -> list[str]:
+        """What the browser wrote to its console since this was last asked."""
+        entries = self._command(f'{self._path}/se/log', {'type': 'browser'})
+        return [entry['message'] for entry in entries]
+
+    def requests(self) -> list[str]:
+        """The addresses that were asked for since this was last asked."""
+        entries = self._command(f'{self._path}/se/log', {'type': 'performance'})
+        events = [json.loads(entry['message'])['message'] for entry in entries]
+        return [
+            event['params']['request']['url']
+            for event in events
+            if event['method'] == 'Network.requestWillBeSent'
+        ]
 
     def close(self) -> None:
         """End the browser."""

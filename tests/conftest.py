@@ -47,6 +47,7 @@ LONGEST_FIRST = (
     'test_sources.py',
     'test_fronts.py',
     'test_browser.py',
+    'test_console_in_browser.py',
     'test_chaos.py',
     'test_once_over_services.py',
     'test_waiting_behind_a_pooler.py',

@@ -1,0 +1,170 @@
+"""The console in Chromium: hostile content, people who cannot see or use a mouse, small screens."""
+
+import contextlib
+import json
+from collections.abc import Iterator
+from importlib.resources import files
+from typing import Any, NamedTuple
+
+import pytest
+
+from tests.browser import Browser, chromium, with_chromium
+from tests.directories import open_directory
+from tests.running_service import HEADERS, Service, services
+
+pytestmark = [pytest.mark.slow, with_chromium]
+
+#: What somebody could post to take over a page, or to mislead its reader.
+HOSTILE = (
+    '<script>window.taken = 1</script>',
+    '"><img src=x onerror="window.taken = 1">',
+    "'><svg/onload=window.taken=1>",
+    '</pre></bdi><iframe src="javascript:window.parent.taken=1"></iframe>',
+    '{{ 7 * 7 }}{% for x in () %}${7*7}#{7*7}<%= 7 %>',
+    '<base href="https://else.test/"><link rel=stylesheet href="https://else.test/x.css">',
+    '<meta http-equiv=refresh content="0;url=https://else.test/">',
+    '<form action="https://else.test/"><button id="main">x</button></form>',
+    'pay \u202egnp.exe\u202c \u2066hidden\u2069 \u200b\ufeff',
+    '\x01\x1b[31m\x7f\x85',
+    '-->]]><!--<style>body{display:none}</style>',
+    'שלום عربي ' + 'x' * 500,
+)
+
+
+class Site(NamedTuple):
+    """A service, and a browser."""
+
+    service: Service
+    browser: Browser
+
+    def open(self, path: str = '') -> None:
+        """Show a page of the console."""
+        self.browser.open(f'http://127.0.0.1:{self.service.port}/console{path}')
+
+    def send(self, method: str, path: str, body: Any = None) -> Any:
+        """What the API answers."""
+        with contextlib.closing(self.service.connect()) as connection:
+            connection.request(
+                method, path, json.dumps(body), HEADERS | {'X-Project-Id': 'a<b>&"c'}
+            )
+            response = connection.getresponse()
+            content = response.read()
+            assert response.status < 300, content
+            return json.loads(content) if content else None
+
+
+PROJECT = 'project=a%3Cb%3E%26%22c'
+
+
+@pytest.fixture(scope='module')
+def site() -> Iterator[Site]:
+    with services() as start, open_directory() as profile:
+        service = start().wait_until_ready()
+        with chromium(profile) as browser:
+            site = Site(service, browser)
+            _fill(site)
+            yield site
+
+
+def _fill(site: Site) -> None:
+    """Put hostile texts wherever clients can put texts."""
+    site.send('PUT', '/v2/queues/hostile', {f'k{text}': text for text in HOSTILE})
+    for text in HOSTILE:
+        body = {'messages': [{'body': {text: [text]}, 'ttl': 3600}, {'body': text, 'ttl': 3600}]}
+        site.send('POST', '/v2/queues/hostile/messages', body)
+    claim = site.send('POST', '/v2/queues/hostile/claims?limit=12', {'ttl': 300, 'grace': 60})
+    for message, text in zip(claim['messages'], HOSTILE, strict=False):
+        site.send(
+            'POST', f'{message["href"].partition("?")[0]}/park{_claim(message)}', {'reason': text}
+        )
+    site.send('POST', '/v2/queues/hostile/claims?limit=3', {'ttl': 300, 'grace': 60})
+
+
+def _claim(message: dict[str, Any]) -> str:
+    return f'?{message["href"].partition("?")[2]}'
+
+
+def message_pages(site: Site) -> list[str]:
+    """The addresses of all messages that the lists lead to."""
+    site.open(f'/queues/hostile/messages?{PROJECT}')
+    found: list[str] = site.browser.run(
+        'return [...document.querySelectorAll("th a")].map(a => a.getAttribute("href"))'
+    )
+    return [address.removeprefix('/console') for address in found]
+
+
+def pages(site: Site) -> list[str]:
+    """All kinds of pages."""
+    return [
+        '',
+        f'?{PROJECT}&search=%3Cscript%3E&sort=%22',
+        f'/queues/hostile?{PROJECT}',
+        f'/queues/hostile/messages?{PROJECT}',
+        f'/queues/hostile/messages?{PROJECT}&state=parked',
+        '/queues/nothing?project=%3Cscript%3E',
+        *message_pages(site)[:2],
+    ]
+
+
+def test_hostile_texts_are_shown_as_texts(site: Site) -> None:
+    for path in [*pages(site), *message_pages(site)]:
+        site.browser.complaints()
+        site.browser.requests()
+
+        site.open(path)
+
+        found = site.browser.run(
+            'return [window.taken, [...document.querySelectorAll('
+            '"main :is(script, img, svg, iframe, base, meta, link, style)")].length,'
+            ' document.body.innerText]'
+        )
+        assert found[:2] == [None, 0], path
+        assert not set(found[2]) & set('\u202e\u202c\u2066\u2069\u200b\ufeff\x01\x1b\x7f\x85'), path
+        asked = site.browser.requests()
+        assert asked
+        assert all(one.startswith(f'http://127.0.0.1:{site.service.port}/') for one in asked), path
+        expected = ['the server responded with a status of 404'] if 'nothing' in path else []
+        assert [
+            one for one in site.browser.complaints() if not any(text in one for text in expected)
+        ] == [], path
+
+
+def test_a_body_is_shown_as_it_was_sent(site: Site) -> None:
+    shown = ''
+    for path in message_pages(site):
+        site.open(path)
+        shown += site.browser.run('return document.querySelector("pre").textContent')
+
+    for text in (*HOSTILE[:1], *HOSTILE[4:8]):
+        assert json.dumps(text)[1:-1] in shown
+    assert '\\u202egnp.exe' in shown
+
+
+@pytest.mark.parametrize('colors', ['light', 'dark'])
+@pytest.mark.parametrize('width', [390, 1280])
+def test_pages_are_accessible(site: Site, colors: str, width: int) -> None:
+    axe = files('axe_core_python').joinpath('axe.min.js').read_text()
+    paths = pages(site)
+    site.browser.set_up(
+        'Emulation.setEmulatedMedia', features=[{'name': 'prefers-color-scheme', 'value': colors}]
+    )
+    site.browser.set_up(
+        'Emulation.setDeviceMetricsOverride',
+        width=width,
+        height=844,
+        deviceScaleFactor=1,
+        mobile=width < 500,
+    )
+    for path in paths:
+        site.open(path)
+        site.browser.run(axe)
+        found = site.browser.run_until_called(
+            'axe.run().then(result => arguments[0]([result.passes.length, result.violations.map('
+            'one => [one.id, one.impact, one.nodes.map(node => node.html)])]))'
+        )
+        assert found[0] > 10
+        assert found[1] == [], path
+        # Nothing but the tables is wider than the screen.
+        assert site.browser.run(
+            'return document.documentElement.scrollWidth <= window.innerWidth'
+        ), path
