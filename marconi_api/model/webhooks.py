@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import msgspec
@@ -85,6 +86,14 @@ class CalledHost(msgspec.Struct):
     delivered: int = 0
     failing: int = 0
     paused: int = 0
+
+
+class WebhookCounts(NamedTuple):
+    """How many subscriptions have a webhook; of them, as in :class:`CalledHost`."""
+
+    all: int
+    failing: int
+    paused: int
 
 
 class Webhooks:
@@ -194,6 +203,11 @@ class Webhooks:
             host.failing += is_failing
             host.paused += is_paused
         return [hosts[name] for name in sorted(hosts)]
+
+    def counts(self) -> WebhookCounts:
+        """How the webhooks of all projects do."""
+        [row] = self._database.rows(_COUNTS, {}, repeatable=True)
+        return WebhookCounts(*row)
 
     def _rows(
         self, statement: str, queue: QueueKey, subscription: str, given: Mapping[str, object]
@@ -336,4 +350,9 @@ _CALLED = f"""
       FROM subscription_owners AS owner
            JOIN subscriptions USING (queue_id, id) JOIN queues USING (queue_id)
      WHERE expires_at > now() AND floor < {RETIRED}
+"""
+
+_COUNTS = """
+    SELECT count(*), count(failing_since), count(paused_at)
+      FROM subscription_owners JOIN subscriptions USING (queue_id, id) WHERE expires_at > now()
 """

@@ -48,6 +48,7 @@ COUNTS_ALL = {
     'queues._VOLUME',
     # All webhooks.
     'webhooks._CALLED',
+    'webhooks._COUNTS',
     # Deliveries, up to 10,000.
     'subscriptions._LIST',
     # As much as is claimed or delayed.

@@ -162,10 +162,10 @@ class Courier:
         self._taken.pop(message_id, None)
         self._has_changed.set()
 
-    @property
-    def is_busy(self) -> bool:
-        """Whether anything of it is under way."""
-        return bool(self._taken or self.reader or self.is_confirming)
+    def has_been_idle_for(self, seconds: float) -> bool:
+        """Whether nothing of it is under way, nor was for so long."""
+        is_busy = self._taken or self.reader or self.is_confirming
+        return not is_busy and time.monotonic() > self._until + seconds
 
     async def wait_for_room(self) -> None:
         """Return when more should be read."""

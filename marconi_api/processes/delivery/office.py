@@ -60,6 +60,9 @@ _MARGIN = 1.0
 # Seconds for which a stop waits for calls under way: the supervisor waits for five.
 _DRAIN = 3.5
 
+# Seconds for which it is remembered what was seen of a subscription that has nothing to do.
+_REMEMBERED_FOR = 600.0
+
 # Seconds until what could not be stored is tried again.
 _PAUSE = 0.5
 
@@ -136,6 +139,9 @@ class Office:
         while True:
             began = time.monotonic()
             await self._take(None)
+            for courier in list(self._couriers.values()):
+                if courier.has_been_idle_for(_REMEMBERED_FOR):
+                    self._drop(courier)
             took = time.monotonic() - began
             await asyncio.sleep(max(_SWEEP_EVERY, _RESTS * took))
 

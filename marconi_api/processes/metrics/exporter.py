@@ -70,6 +70,14 @@ def signs(found: Signs) -> Iterator[Metric]:
             'that was posted since.',
             found.horizon,
         )
+    if found.webhooks is not None:
+        yield _gauge('webhooks', 'Subscriptions that have a webhook.', found.webhooks.all)
+        yield _gauge('webhooks_failing', 'Webhooks whose last call failed.', found.webhooks.failing)
+        yield _gauge(
+            'webhooks_paused',
+            'Webhooks that are not called any more, as all calls had failed for a day.',
+            found.webhooks.paused,
+        )
 
 
 def of_depths(found: Depths) -> Iterator[Metric]:

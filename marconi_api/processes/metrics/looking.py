@@ -11,6 +11,7 @@ from marconi_api.errors import StorageUnavailable
 from marconi_api.model import Store
 from marconi_api.model.depths import Depths, DepthWalk
 from marconi_api.model.read_horizon import Holder, holder
+from marconi_api.model.webhooks import WebhookCounts
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +34,7 @@ class Signs:
     #: Seconds since the janitor began its last round, and for how long lists are held back.
     janitor: float | None = None
     horizon: float | None = None
+    webhooks: WebhookCounts | None = None
 
 
 class Looking:
@@ -79,11 +81,12 @@ class Looking:
         try:
             janitor = self._store.janitor.seconds_since_last_round()
             found = holder(self._store.database)
+            webhooks = self._store.webhooks.counts()
         except StorageUnavailable:
             # The log has it.
             self.signs = Signs()
         else:
-            self.signs = Signs(True, janitor, self._horizon.seconds(found))
+            self.signs = Signs(True, janitor, self._horizon.seconds(found), webhooks)
 
     def step(self) -> float:
         """Go a step; return for how many seconds to rest."""
