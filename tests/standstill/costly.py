@@ -2,17 +2,21 @@
 
 Placeholders stand for something in the queue ``large``: ``{message}``, ``{held}`` for one that
 ``{claim}`` holds, ``{ids}`` of as many as one request may name; ``{new}`` stands for the name of
-no queue, ``{full}`` for a queue that nobody has emptied yet.
+no queue, ``{full}`` for a queue that nobody has emptied yet, ``{wait}`` for some seconds.
 """
 
 import json
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 from uuid import uuid4
 
 from marconi_api.controllers.openstack.v2.queues import PATCH_TYPE
 from marconi_api.model import MOST_IN_A_POST
 from marconi_api.model.attributes import DEFAULTS
 from tests.standstill.world import CHAIN, QUEUES, WIDE, large_metadata
+
+#: A client reads an answer to its end; or a stream for as long as it may; or leaves all of it unread,
+#: and sends the next request over another connection.
+Reading = Literal['whole', 'stream', 'never']
 
 
 class Costly(NamedTuple):
@@ -24,6 +28,8 @@ class Costly(NamedTuple):
     headers: dict[str, str] = {}
     #: Which of QUEUES ``{full}`` is like.
     refilled: str = ''
+    #: What the client does with the answer.
+    reading: Reading = 'whole'
 
 
 #: Media types by the hundred, which must be looked at one by one.
@@ -149,6 +155,24 @@ _MANY = [
     'returned',
     'fresh',
 ]
+_EMPTY = [f'small-{n:06}' for n in range(1, 21)]
+
+
+def _streams() -> list[Costly]:
+    """Streams of deep queues, some of which show nothing, and some of which are not read."""
+    accept = {'Accept': 'text/event-stream'}
+    from_start = 'echo=true&marker='
+    return [
+        Costly(f'/queues/fresh/messages?{from_start}', headers=accept, reading='stream'),
+        Costly(f'/queues/large/messages?{from_start}', headers=accept, reading='stream'),
+        Costly(
+            f'/queues/fresh/messages?{from_start}&state=claimed', headers=accept, reading='stream'
+        ),
+        Costly(f'/queues/fresh/messages?{from_start}', headers=accept, reading='never'),
+        Costly(f'/queues/large/messages?{from_start}', headers=accept, reading='never'),
+    ]
+
+
 _VERDICTS: list[dict[str, Any]] = [
     {'id': f'{number:016x}', 'verdict': 'park', 'reason': 'x' * 1000} for number in range(100)
 ]
@@ -168,6 +192,18 @@ _V2: Table = {
         Costly('/queues/fresh/messages?limit=20&echo=true&state=delayed'),
         Costly('/queues/parked/messages?limit=20&include_claimed=true&include_delayed=true'),
         Costly('/queues/parked/messages?limit=20&state=parked'),
+        Costly('/queues/fresh/messages?limit=20&echo=true&state=claimed&wait={wait}'),
+        Costly('/queues/large/messages?limit=20&echo=true', reading='never'),
+        *_streams(),
+    ],
+    ('DELETE', f'{_QUEUE}/messages'): [
+        *_later('/v2')['DELETE', f'{_QUEUE}/messages'],
+        Costly('/queues/dead/messages?pop=20&wait={wait}'),
+    ],
+    ('POST', f'{_QUEUE}/claims'): [
+        *_later('/v2')['POST', f'{_QUEUE}/claims'],
+        Costly('/queues/lapsed/claims?limit=20&wait={wait}', _TERMS),
+        Costly('/queues/{full}/claims?limit=20', _TERMS, refilled='large', reading='never'),
     ],
     ('PATCH', _QUEUE): [
         Costly(f'/queues/{WIDE[-1]}', body, content_type=PATCH_TYPE) for body in _patches()
@@ -246,6 +282,12 @@ _V2: Table = {
             '/claims',
             json.dumps({'queues': [{'name': name, 'weight': 1000} for name in _MANY], 'limit': 20}),
         ),
+        Costly(
+            '/claims?wait={wait}',
+            json.dumps(
+                {'queues': [{'name': name, 'weight': 1000} for name in _EMPTY], 'limit': 20}
+            ),
+        ),
     ],
     ('POST', '/v2/verdicts'): [
         Costly(
@@ -264,7 +306,10 @@ _V2: Table = {
         Costly(f'/messages?queue={",".join(_MANY)}&limit=20&echo=true&state={state}')
         for state in ('ready', 'claimed', 'parked')
     ]
-    + [Costly(f'/messages?queue={",".join(_MANY)}&limit=20')],
+    + [
+        Costly(f'/messages?queue={",".join(_MANY)}&limit=20'),
+        Costly(f'/messages?queue={",".join(_EMPTY)}&limit=20&echo=true&wait={{wait}}'),
+    ],
 }
 
 #: Those of each route, by its method and path.

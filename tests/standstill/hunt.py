@@ -4,11 +4,12 @@ import http.client
 import json
 import multiprocessing
 import re
+import socket
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,6 +25,9 @@ OTHER = 'other'
 
 _TIMEOUT = 120.0  # seconds
 _PAUSE = 0.02  # seconds between two posts of the other tenant
+_FOLLOWED = 1.0  # seconds for which a stream is read
+_MOST_UNREAD = 25  # answers that one client leaves unread
+_SMALL = 4096  # bytes that the system keeps for a client that does not read
 
 
 class Connection:
@@ -33,34 +37,69 @@ class Connection:
         self._at = urlsplit(address)
         self._project = project
         self._connection: http.client.HTTPConnection | None = None
+        self._unread: deque[http.client.HTTPConnection] = deque()
 
     def send(
         self, method: str, target: str, body: str | None = None, **headers: str
     ) -> tuple[int, bytes, dict[str, str]]:
         """Status, body and headers; 0 where the connection ended without an answer."""
-        usual = {
-            'Client-ID': CLIENT_ID,
-            'X-Project-Id': self._project,
-            'X-Roles': 'admin',
-            'Content-Type': 'application/json',
-        }
         if self._connection is None:
-            self._connection = http.client.HTTPConnection(
-                self._at.hostname or '', self._at.port, timeout=_TIMEOUT
-            )
+            self._connection = self._open()
         try:
-            self._connection.request(method, target, body, {**usual, **headers})
+            self._connection.request(method, target, body, {**self._usual(), **headers})
             response = self._connection.getresponse()
             return response.status, response.read(), dict(response.headers)
         except (OSError, http.client.HTTPException):
             self.close()
             return 0, b'', {}
 
+    def follow(self, method: str, target: str, **headers: str) -> int:
+        """Read a stream for a while; its status, 0 where there was none."""
+        with closing(self._open()) as connection, suppress(OSError, http.client.HTTPException):
+            connection.request(method, target, headers={**self._usual(), **headers})
+            response = connection.getresponse()
+            until = time.monotonic() + _FOLLOWED
+            connection.sock and connection.sock.settimeout(_FOLLOWED)
+            with response, suppress(TimeoutError):
+                while time.monotonic() < until and response.read1(65536):
+                    pass
+            return response.status
+        return 0
+
+    def leave(self, method: str, target: str, body: str | None, **headers: str) -> int:
+        """Read nothing of an answer but its status, which is 0 where there was none."""
+        connection = self._open()
+        self._unread.append(connection)
+        if len(self._unread) > _MOST_UNREAD:
+            self._unread.popleft().close()
+        with suppress(OSError):
+            connection.sock = socket.socket()
+            connection.sock.settimeout(_TIMEOUT)
+            connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _SMALL)
+            connection.sock.connect((self._at.hostname, self._at.port))
+            connection.request(method, target, body, {**self._usual(), **headers})
+            return int(connection.sock.recv(len('HTTP/1.1 200')).split()[-1])
+        return 0
+
+    def _open(self) -> http.client.HTTPConnection:
+        host = self._at.hostname or ''
+        return http.client.HTTPConnection(host, self._at.port, timeout=_TIMEOUT)
+
+    def _usual(self) -> dict[str, str]:
+        return {
+            'Client-ID': CLIENT_ID,
+            'X-Project-Id': self._project,
+            'X-Roles': 'admin',
+            'Content-Type': 'application/json',
+        }
+
     def close(self) -> None:
         """End it; the next request makes another."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+        while self._unread:
+            self._unread.pop().close()
 
 
 @dataclass
@@ -88,12 +127,15 @@ def version_of(path: str) -> str:
 
 
 class Hunt:
-    """Costly requests to one service."""
+    """Costly requests to one service.
 
-    def __init__(self, address: str, world: World) -> None:
+    :param wait: seconds for which requests wait
+    """
+
+    def __init__(self, address: str, world: World, wait: int = 1) -> None:
         self.address = address
         self._world = world
-        self._known: dict[str, str] = {}
+        self._known = {'wait': str(wait)}
 
     def prepare(self, costly: Costly) -> None:
         """Have what a request needs, each time alike."""
@@ -133,13 +175,20 @@ class Hunt:
             target = target.replace(f'{{{name}}}', value)
         headers = {'Content-Type': costly.content_type, **costly.headers}
         started = time.monotonic()
-        status, _, _ = tenant.send(method, target, costly.body, **headers)
+        if costly.reading == 'stream':
+            status = tenant.follow(method, target, **headers)
+        elif costly.reading == 'never':
+            status = tenant.leave(method, target, costly.body, **headers)
+        else:
+            status, _, _ = tenant.send(method, target, costly.body, **headers)
         return status, time.monotonic() - started
 
     def measure(
         self, route: tuple[str, str], costly: Costly | None, seconds: float
-    ) -> tuple[Answers, Answers]:
-        """The answers to the costly requests, and those to the other tenant's posts meanwhile.
+    ) -> tuple[Answers, Answers, Answers]:
+        """The answers to the costly requests, to the other tenant's posts meanwhile, and to its waits.
+
+        A wait counts for each message, from the beginning of its post.
 
         :param costly: None for nobody who disturbs
         """
@@ -147,20 +196,35 @@ class Hunt:
         receiver, sender = context.Pipe(duplex=False)
         # In a process of their own, whose threads do not hold up who measures.
         attackers = context.Process(target=self._attack, args=(route, costly, seconds, sender))
-        other = Answers()
-        body = json.dumps({'messages': [{'body': 'x' * 100, 'ttl': 60}]})
+        other, woken, is_over = Answers(), Answers(), threading.Event()
+        waiting = threading.Thread(target=self._wait, args=(woken, is_over))
         with closing(Connection(self.address, OTHER)) as tenant:
-            tenant.send('POST', '/v2/queues/jobs/messages', body)
+            tenant.send('POST', '/v2/queues/jobs/messages', _timed_post())
             attackers.start()
+            waiting.start()
             until = time.monotonic() + seconds
             while (attackers.is_alive() and not receiver.poll()) or time.monotonic() < until:
                 started = time.monotonic()
-                status, _, _ = tenant.send('POST', '/v2/queues/jobs/messages', body)
+                status, _, _ = tenant.send('POST', '/v2/queues/jobs/messages', _timed_post())
                 other.add(status, time.monotonic() - started)
                 time.sleep(_PAUSE)
         answered: Answers = receiver.recv()
         attackers.join()
-        return answered, other
+        is_over.set()
+        waiting.join()
+        return answered, other, woken
+
+    def _wait(self, woken: Answers, is_over: threading.Event) -> None:
+        """Claim the other tenant's messages, each as soon as it is there."""
+        began = time.monotonic()
+        with closing(Connection(self.address, OTHER)) as tenant:
+            while not is_over.is_set():
+                path = '/v2/queues/jobs/claims?limit=20&wait=1'
+                status, content, _ = tenant.send('POST', path)
+                now = time.monotonic()
+                for message in json.loads(content)['messages'] if status == 201 else ():
+                    if message['body']['posted_at'] >= began:
+                        woken.add(status, now - message['body']['posted_at'])
 
     def _attack(
         self, route: tuple[str, str], costly: Costly | None, seconds: float, sender: Any
@@ -181,6 +245,11 @@ class Hunt:
         for thread in threads:
             thread.join()
         sender.send(answers)
+
+
+def _timed_post() -> str:
+    body = {'posted_at': time.monotonic(), 'more': 'x' * 100}
+    return json.dumps({'messages': [{'body': body, 'ttl': 60}]})
 
 
 def shown(statuses: Mapping[int, int]) -> str:

@@ -20,7 +20,7 @@ def hunt() -> Iterator[Hunt]:
     """A small world."""
     with running_service() as service, closing(World(service.url, 30, 60)) as world:
         world.make()
-        yield Hunt(service.address, world)
+        yield Hunt(service.address, world, wait=0)
 
 
 def test_every_route_has_a_costly_request() -> None:
