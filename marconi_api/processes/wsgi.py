@@ -23,6 +23,8 @@ from marconi_api.controllers.service.probes import DRAINING
 from marconi_api.processes.answers import Answer, Headers, applied, finished, head_of
 from marconi_api.processes.children import name_process
 from marconi_api.processes.delivery.bell import bell_of
+from marconi_api.processes.large_answers import FITS
+from marconi_api.processes.large_answers import send as send_large
 from marconi_api.processes.metrics.meters import meters_of
 from marconi_api.processes.observers import Observers
 from marconi_api.processes.settings import read_settings
@@ -85,39 +87,29 @@ class BehindRouters:
         self, environ: dict[str, Any], start_response: Callable[..., Any]
     ) -> Iterable[bytes]:
         """Answer one request."""
-        head = b''
-        held: tuple[str, Headers] | None = None
+        said: tuple[str, Headers, tuple[Any, ...]] = '500', [], ()
         began = time.monotonic()
         if self._farewell[1]:
             environ[DRAINING] = True
         if self.observers is not None:
             self.observers.begin(environ)
-        # As a failed one is told by uwsgi.
-        said = '500'
 
         def start(status: str, headers: Headers, *exc_info: Any) -> Any:
-            nonlocal head, held, said
-            said = status
+            nonlocal said
             headers = finished(status, headers, environ, bool(self._farewell[0]))
-            if LOOKED in environ and self._room:
-                held = status, headers
-                return None
-            if environ['SERVER_PROTOCOL'] in PROTOCOLS:
-                return start_response(status, headers, *exc_info)
-            head = head_of(status, headers)
-            return None
+            said = status, headers, exc_info
 
         try:
-            answer = self._answer(environ, start)
-            if held is not None:
-                return self._answer_or_park(
-                    environ, start_response, Answer(*held, b''.join(answer)), began
-                )
-            return [head, *answer] if head else answer
+            body = self._answer(environ, start)
+            status, headers, exc_info = said
+            if LOOKED in environ and self._room:
+                answer = Answer(status, headers, b''.join(body))
+                return self._answer_or_park(environ, start_response, answer, began)
+            return self._send(environ, start_response, status, headers, body, *exc_info)
         finally:
             _drain(environ)
             if self.observers is not None:
-                self.observers.end(environ, said, began)
+                self.observers.end(environ, said[0], began)
             self._last_answer = time.monotonic()
 
     def _answer_or_park(
@@ -159,8 +151,26 @@ class BehindRouters:
                 self.observers.forget(environ)
             # Without Preference-Applied the client sees that it did not wait.
             answer = answer._replace(headers=headers)
-        start_response(answer.status, answer.headers)
-        return [answer.body]
+        return self._send(environ, start_response, answer.status, answer.headers, [answer.body])
+
+    def _send(
+        self,
+        environ: dict[str, Any],
+        start_response: Callable[..., Any],
+        status: str,
+        headers: Headers,
+        body: Iterable[bytes],
+        *exc_info: Any,
+    ) -> Iterable[bytes]:
+        """What uwsgi is to send of an answer; nothing of a large one, which is sent here."""
+        if uwsgi is not None and type(body) is list and sum(map(len, body)) > FITS:
+            answer = Answer(status, headers, b''.join(body))
+            send_large(uwsgi.connection_fd(), answer, self._room)
+            return []
+        if environ['SERVER_PROTOCOL'] in PROTOCOLS:
+            start_response(status, headers, *exc_info)
+            return body
+        return [head_of(status, headers), *body]
 
     def _answer(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
         """What the application answers; it may read a body in chunks."""

@@ -1,7 +1,8 @@
 """What workers send to the waiting room: requests that have to wait, and wakes.
 
 They go over a socket of packets (SOCK_SEQPACKET), one message each. With a request goes the
-descriptor of its connection to the router: the room answers over the same connection.
+descriptor of its connection to the router: the room answers over the same connection. So it does
+with the rest of a large answer, whose client reads slowly.
 """
 
 import contextlib
@@ -12,7 +13,7 @@ import struct
 import threading
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from marconi_api.model import QueueKey
 from marconi_api.model.replies import place_of
@@ -34,7 +35,7 @@ _PATIENCE = struct.pack('ll', 0, 500_000)
 
 _WAKE = struct.Struct('<cqI')
 _PARK = struct.Struct('<cII')
-_IS_WAKE, _IS_PARK = b'W', b'P'
+_IS_WAKE, _IS_PARK, _IS_ANSWER = b'W', b'P', b'A'
 
 
 class Parked(NamedTuple):
@@ -107,6 +108,14 @@ class RoomConnection:
         rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack('i', descriptor))
         return self._send(message, (rights,), 0)
 
+    def deliver(self, content: memoryview, descriptor: int) -> bool:
+        """Have the rest of an answer sent over a connection; False if the room cannot take it."""
+        # In memory that both share: it is longer than a message may be.
+        with contextlib.suppress(OSError, AttributeError), _in_memory(content) as file:
+            descriptors = struct.pack('ii', descriptor, file.fileno())
+            return self._send(_IS_ANSWER, ((socket.SOL_SOCKET, socket.SCM_RIGHTS, descriptors),), 0)
+        return False
+
     def _send(self, message: bytes, ancillary: Any, flags: int) -> bool:
         for _ in range(2):
             try:
@@ -149,6 +158,22 @@ def connection_of(environment: Mapping[str, str]) -> RoomConnection | None:
     with contextlib.suppress(OSError):
         return RoomConnection(Path(directory)) if directory else None
     return None
+
+
+def _in_memory(content: memoryview) -> BinaryIO:
+    """An unnamed file with this content.
+
+    :raises AttributeError: where the system has no such files
+    """
+    file = os.fdopen(os.memfd_create('answer'), 'r+b', buffering=0)
+    while content:
+        content = content[file.write(content) :]
+    return file
+
+
+def is_answer(message: memoryview) -> bool:
+    """Whether the rest of an answer comes with a message, as the second descriptor."""
+    return message[:1] == _IS_ANSWER
 
 
 def wake_in(message: memoryview) -> tuple[int, int] | None:

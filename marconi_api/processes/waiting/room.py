@@ -2,11 +2,13 @@
 
 import contextlib
 import logging
+import mmap
 import os
 import select
 import signal
 import socket
 import time
+from array import array
 from collections import Counter, deque
 from collections.abc import Callable, Container, Mapping, Sequence
 from functools import partial
@@ -28,6 +30,7 @@ from marconi_api.processes.waiting.hand_over import (
     MAP,
     SOCKET,
     Parked,
+    is_answer,
     parked_in,
     wake_in,
 )
@@ -56,8 +59,9 @@ TELL_EVERY = 60.0
 
 # Threads that run requests again.
 ASKING = 2
-# Messages of one worker that are read in one turn.
+# Messages of one worker that are read in one turn, and room for the descriptors that come with one.
 _READ_AT_ONCE = 64
+_RIGHTS = socket.CMSG_SPACE(2 * array('i').itemsize)
 
 
 class Room:
@@ -216,7 +220,7 @@ class Room:
         worker = self._workers[descriptor]
         for _ in range(_READ_AT_ONCE):
             try:
-                size, ancillary, _, _ = worker.recvmsg_into([self._buffer], socket.CMSG_SPACE(4))
+                size, ancillary, _, _ = worker.recvmsg_into([self._buffer], _RIGHTS)
             except BlockingIOError:
                 return
             except OSError:
@@ -229,9 +233,11 @@ class Room:
             message = memoryview(self._buffer)[:size]
             if (wake := wake_in(message)) is not None:
                 self._wake(*wake)
-            else:
-                for _, _, data in ancillary:
-                    self._park(parked_in(message), int.from_bytes(data[:4], 'little'))
+            elif descriptors := [number for _, _, data in ancillary for number in array('i', data)]:
+                if is_answer(message):
+                    self._deliver(*descriptors)
+                else:
+                    self._park(parked_in(message), *descriptors)
 
     def _park(self, parked: Parked, descriptor: int) -> None:
         client = self._client_of(parked)
@@ -259,6 +265,13 @@ class Room:
                 self._send(guest, guest.stream.head)
                 self._lines.call(guest.waiter)
                 self._comment(number)
+
+    def _deliver(self, descriptor: int, file: int) -> None:
+        """Send the rest of an answer that a worker began, whose client reads slowly."""
+        content = memoryview(mmap.mmap(file, 0, access=mmap.ACCESS_READ))
+        os.close(file)
+        self._poll.register(descriptor, 0)
+        self._writer.send(descriptor, content)
 
     def _client_of(self, parked: Parked) -> Client | None:
         address, port = (parked.environ.get(name, '') for name in ('REMOTE_ADDR', 'REMOTE_PORT'))
