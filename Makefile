@@ -38,7 +38,7 @@ bench: .venv/bench.stamp ## measure, into benchmarks/results/ (QUICK=1: roughly,
 
 constraints: ## choose the newest releases of all packages anew, into constraints.txt
 	@$(PYTHON) -m venv --clear .venv/newest
-	@.venv/newest/bin/python -m pip $(PIP_INSTALL) '.[test,check,bench,keystone]'
+	@.venv/newest/bin/python -m pip $(PIP_INSTALL) '.[test,check,bench,keystone,tracing]'
 	@{ echo '# Made by `make constraints`: the releases with which Marconi is installed and tested.'; \
 		.venv/newest/bin/python -m pip freeze --exclude marconi-api; } >constraints.txt
 

@@ -2,8 +2,8 @@
 
 Settings that depend on the machine come from the environment, so that you need not edit this
 file: ``HOST``, ``PORT``, ``MARCONI_ACCESS``, ``MARCONI_DATABASE_URL``, ``MARCONI_DATA_DIR``,
-``MARCONI_USER``, ``MARCONI_PROGRAMS_DIR``, ``MARCONI_METRICS_ADDRESS``, ``MARCONI_LOG_FORMAT`` (``plain`` or ``json``) and
-``MARCONI_SIGNING_KEYS``. To change another setting, a file that has only that setting, and
+``MARCONI_USER``, ``MARCONI_PROGRAMS_DIR``, ``MARCONI_METRICS_ADDRESS``, ``MARCONI_TRACING``, ``MARCONI_LOG_FORMAT`` (``plain`` or
+``json``) and ``MARCONI_SIGNING_KEYS``. To change another setting, a file that has only that setting, and
 name the file in ``MARCONI_CONFIG``. Settings that it leaves out have the values of this file. There are two exceptions: a section ``logging`` replaces
 this one as a whole, and `pecan shell` needs the section ``app`` in the file that it is given.
 """
@@ -238,6 +238,18 @@ metrics = {
     'queues': 100,
     # Seconds between two looks at the database, at least, however often the metrics are read.
     'interval': 5,
+}
+
+tracing = {
+    # Whether requests become spans of OpenTelemetry (docs/tracing.md): MARCONI_TRACING=on. It needs the
+    # packages of marconi-api[tracing].
+    'enabled': (os.environ.get('MARCONI_TRACING') or 'off') == 'on',
+    # The URL to which spans are sent, by OTLP over HTTP. When it is empty, OpenTelemetry's own variables
+    # say it, such as OTEL_EXPORTER_OTLP_ENDPOINT, and else it is http://localhost:4318/v1/traces.
+    'endpoint': None,
+    # The share of traces that are recorded, from 0 to 1, where the client has not decided. When it is
+    # None, OTEL_TRACES_SAMPLER says it, and else it is 1.
+    'ratio': None,
 }
 
 janitor = {

@@ -75,6 +75,7 @@ LONGEST_FIRST = (
     'test_producer.py',
     'test_commands.py',
     'test_revocation.py',
+    'test_tracing.py',
 )
 
 TABLES = (

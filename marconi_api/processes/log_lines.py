@@ -9,10 +9,10 @@ import logging
 import re
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from marconi_api.model.handled import handled
+from marconi_api.wire.tracing import Told
 
 log = logging.getLogger('marconi_api.access')
 
@@ -74,7 +74,6 @@ def _quoted(value: Any) -> str:
 
 def begin(environ: dict[str, Any]) -> None:
     """Give a request its id: the one that it was sent with, if that is well formed."""
-    handled.take()
     for name in _TAKEN_FROM:
         sent = environ.get(name)
         if sent and _WELL_FORMED.fullmatch(sent):
@@ -83,26 +82,30 @@ def begin(environ: dict[str, Any]) -> None:
     environ[REQUEST_ID] = f'req-{uuid.uuid4()}'
 
 
-def end(environ: Mapping[str, Any], status: str, began: float) -> None:
+def end(environ: Mapping[str, Any], status: str, began: float, messages: int) -> None:
     """Log a request that this thread has answered.
 
     :param status: as in its first line
     :param began: a time of ``time.monotonic()``
+    :param messages: how many it posted, handed out, listed or changed
     """
-    _write(_fields_of(environ), status, began, handled.take())
+    _write(fields_of(environ), status, began, messages)
 
 
 def note(environ: dict[str, Any]) -> None:
     """Keep in the environment, as a text, what is told of a request that another process ends."""
-    environ[NOTED] = json.dumps(_fields_of(environ))
+    environ[NOTED] = json.dumps(fields_of(environ))
 
 
-def end_noted(environ: Mapping[str, Any], status: str, began: float, messages: int) -> None:
+def end_noted(
+    environ: Mapping[str, Any], status: str, began: float, messages: int, told: Sequence[Told]
+) -> None:
     """Log a request that was noted; see :func:`end`."""
     _write(json.loads(environ[NOTED]), status, began, messages)
 
 
-def _fields_of(environ: Mapping[str, Any]) -> Fields:
+def fields_of(environ: Mapping[str, Any]) -> Fields:
+    """What is told of a request, whatever came of it."""
     # Pecan keeps it there; before it was called there was none.
     request = environ.get('pecan.locals', {}).get('request')
     identity, resource = request and request.identity, request and request.resource

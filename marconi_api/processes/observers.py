@@ -1,28 +1,37 @@
-"""Those who are told of each request: the log, and the metrics. By default there are none."""
+"""Those who are told of each request: log, metrics, traces. By default there are none."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+from marconi_api.model.handled import handled
 from marconi_api.processes import log_lines
+from marconi_api.wire.tracing import Told
 
 
 class Observer(Protocol):
     """Is told of each request.
 
     A status is as in the answer's first line, a time one of ``time.monotonic()``. A request that
-    waits for messages is noted in its environment, and ended by the process that answers it.
+    waits for messages is noted in its environment, and ended by the process that answers it. It comes
+    with the number of messages that it posted, handed out, listed or changed.
     """
 
     def begin(self, environ: dict[str, Any], /) -> None:
         """A request has come."""
 
-    def end(self, environ: Mapping[str, Any], status: str, began: float, /) -> None:
+    def end(self, environ: Mapping[str, Any], status: str, began: float, messages: int, /) -> None:
         """This thread has answered it."""
 
     def end_noted(
-        self, environ: Mapping[str, Any], status: str, began: float, messages: int, /
+        self,
+        environ: Mapping[str, Any],
+        status: str,
+        began: float,
+        messages: int,
+        told: Sequence[Told],
+        /,
     ) -> None:
-        """One that waited is answered, with so many messages."""
+        """One that waited is answered, with these messages if somebody wants to know of them."""
 
 
 class Observers:
@@ -37,6 +46,7 @@ class Observers:
 
     def begin(self, environ: dict[str, Any]) -> None:
         """A request has come."""
+        handled.take()
         for observer in self._all:
             observer.begin(environ)
 
@@ -51,13 +61,19 @@ class Observers:
     def end(self, environ: Mapping[str, Any], status: str, began: float) -> None:
         """This thread has answered it, unless it was noted."""
         if log_lines.NOTED not in environ:
+            messages = handled.take()
             for observer in self._all:
-                observer.end(environ, status, began)
+                observer.end(environ, status, began, messages)
 
     def end_noted(
-        self, environ: Mapping[str, Any], status: str, began: float, messages: int
+        self,
+        environ: Mapping[str, Any],
+        status: str,
+        began: float,
+        messages: int,
+        told: Sequence[Told] = (),
     ) -> None:
         """One that waited is answered, if it was noted."""
         if log_lines.NOTED in environ:
             for observer in self._all:
-                observer.end_noted(environ, status, began, messages)
+                observer.end_noted(environ, status, began, messages, told)

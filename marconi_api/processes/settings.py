@@ -14,6 +14,7 @@ from pecan.configuration import Config, conf_from_file
 from marconi_api import limits
 from marconi_api.controllers.access import modes, policy_file
 from marconi_api.model import quotas
+from marconi_api.processes import tracing
 from marconi_api.processes.installation import OPERATOR_FILES, config_file
 from marconi_api.webhooks import rules
 
@@ -68,6 +69,7 @@ def complete(settings: Any) -> None:
             or modes.contradiction(settings)
             or policy_file.contradiction(settings.access.policy_file)
             or quotas.contradiction(settings)
+            or tracing.contradiction(settings)
             or rules.contradiction(settings)
         ):
             raise SettingsError(contradiction)

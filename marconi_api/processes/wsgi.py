@@ -28,6 +28,7 @@ from marconi_api.processes.large_answers import send as send_large
 from marconi_api.processes.metrics.meters import meters_of
 from marconi_api.processes.observers import Observers
 from marconi_api.processes.settings import read_settings
+from marconi_api.processes.tracing import Tracer, tracer_of
 from marconi_api.processes.waiting.hand_over import Parked, RoomConnection, connection_of
 from marconi_api.wire.failures import BodyTooSlow, MalformedRequest, TooManySlowBodies
 from marconi_api.wire.framing import NEXT_CHUNK, PROTOCOLS
@@ -273,8 +274,18 @@ def _become_worker() -> None:
     # A worker keeps no bodies, but the log may be a file, and so are its counters.
     _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
-    if meters := meters_of(os.environ, uwsgi.worker_id()):
-        application.observers = Observers(_settings.server.access_log, meters)
+    global _tracer
+    _tracer = tracer_of(_settings)
+    observers = Observers(
+        _settings.server.access_log, meters_of(os.environ, uwsgi.worker_id()), _tracer
+    )
+    application.observers = observers or None
+
+
+def _end_worker() -> None:
+    application.linger()
+    if _tracer is not None:
+        _tracer.close()
 
 
 def _answer_without_delay() -> None:
@@ -317,6 +328,8 @@ def _farewell() -> bytes | mmap.mmap:
         return mmap.mmap(file.fileno(), 2, access=mmap.ACCESS_READ)
 
 
+# A worker's own, as a thread of it sends spans.
+_tracer: Tracer | None = None
 _settings = read_settings()
 _application = load_app(_settings.to_dict())
 _room = connection_of(os.environ) if uwsgi else None
@@ -337,5 +350,5 @@ if uwsgi is not None:
     # has no effect as a Python module, as which we have it.
     name_process('marconi-uwsgi')
     _answer_without_delay()
-    uwsgi.atexit = application.linger
+    uwsgi.atexit = _end_worker
     uwsgi.post_fork_hook = _become_worker

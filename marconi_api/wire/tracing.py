@@ -14,8 +14,10 @@ from marconi_api.wire.requests import Request
 #: The header of a reply with the traces of the messages in it: ``ID=TRACEPARENT, …``.
 MESSAGE_TRACES = 'Message-Traceparent'
 
-#: The member of a WSGI environment that is a list where somebody wants to know of each message
-#: that was posted or handed out: its id and its traceparent.
+#: A message that was posted or handed out: its id and, if it was handed out, its traceparent.
+Told = tuple[str, str | None]
+
+#: The member of a WSGI environment that is a list where somebody wants to be told of messages.
 TOLD = 'marconi.told_messages'
 
 #: The member with the traceparent of our own span, for a request that was sent without one.
@@ -47,7 +49,7 @@ def traceparent_of(request: Request) -> str | None:
 
 def tell_posted(request: Request, ids: Sequence[str]) -> None:
     """Tell which messages the request posted, if somebody wants to know."""
-    told = request.environ.get(TOLD)
+    told: list[Told] | None = request.environ.get(TOLD)
     if told is not None:
         told += [(id, None) for id in ids]
 
@@ -57,7 +59,7 @@ def message_traces(request: Request, messages: Sequence[Any]) -> tuple[tuple[str
 
     :param messages: each has an ``id`` and a ``traceparent``
     """
-    told = request.environ.get(TOLD)
+    told: list[Told] | None = request.environ.get(TOLD)
     if told is not None:
         told += [(message.id, message.traceparent) for message in messages]
     traces = [f'{message.id}={message.traceparent}' for message in messages if message.traceparent]

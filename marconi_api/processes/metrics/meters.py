@@ -9,7 +9,7 @@ import json
 import threading
 import time
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +17,7 @@ from marconi_api.model import flows
 from marconi_api.processes.log_lines import NOTED
 from marconi_api.processes.metrics.count_file import CountFile
 from marconi_api.wire.routes import METHODS
+from marconi_api.wire.tracing import Told
 
 #: The variable of the environment with the directory of the files; without it nothing is counted.
 DIRECTORY = 'MARCONI_METRICS'
@@ -131,7 +132,7 @@ class Meters:
     def begin(self, environ: dict[str, Any]) -> None:
         """Nothing is to be done when a request comes."""
 
-    def end(self, environ: Mapping[str, Any], status: str, began: float) -> None:
+    def end(self, environ: Mapping[str, Any], status: str, began: float, messages: int) -> None:
         """Count a request that this thread has answered.
 
         :param status: as in its first line
@@ -148,7 +149,12 @@ class Meters:
             self._observe(known.seconds, took)
 
     def end_noted(
-        self, environ: Mapping[str, Any], status: str, began: float, messages: int
+        self,
+        environ: Mapping[str, Any],
+        status: str,
+        began: float,
+        messages: int,
+        told: Sequence[Told],
     ) -> None:
         """Count a request that waited, now that it is answered; see :func:`log_lines.note`."""
         noted = json.loads(environ[NOTED])

@@ -14,6 +14,7 @@ from marconi_api.processes.installation import database_url, normalise_url
 from marconi_api.processes.metrics.meters import meters_of
 from marconi_api.processes.observers import Observers
 from marconi_api.processes.settings import read_settings
+from marconi_api.processes.tracing import tracer_of
 from marconi_api.processes.waiting.clients import Clients
 from marconi_api.processes.waiting.hand_over import ADDRESS, DIRECTORY, RoomConnection
 from marconi_api.processes.waiting.neighbours import Neighbours
@@ -45,6 +46,7 @@ def main() -> None:
             url, CHANNEL, settings.database.connect_timeout, settings.database.statement_timeout
         )
     )
+    tracer = tracer_of(settings)
     room = Room(
         directory,
         application,
@@ -57,10 +59,12 @@ def main() -> None:
             settings.waiting.sweep_interval,
             settings.waiting.sweep_interval_without_notifications,
         ),
-        Observers(settings.server.access_log, meters_of(os.environ, 'waiting')),
+        Observers(settings.server.access_log, meters_of(os.environ, 'waiting'), tracer),
     )
     neighbours.start()
     room.run()
+    if tracer is not None:
+        tracer.close()
 
 
 if __name__ == '__main__':

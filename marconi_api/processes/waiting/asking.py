@@ -4,13 +4,14 @@ import contextlib
 import os
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from io import BytesIO
 from queue import SimpleQueue
 from typing import Any, NamedTuple
 
 from marconi_api.processes.answers import Answer, applied, finished
 from marconi_api.processes.waiting.hand_over import Parked
+from marconi_api.wire.tracing import TOLD, Told
 from marconi_api.wire.waiting import LOOKED, Looked
 
 Application = Callable[..., Any]
@@ -22,6 +23,8 @@ class Reply(NamedTuple):
     answer: Answer
     #: None: it did not come to look, as it was refused or there was no storage.
     looked: Looked | None
+    #: The messages that it was given.
+    told: Sequence[Told] = ()
 
     @property
     def is_nothing(self) -> bool:
@@ -38,6 +41,7 @@ def ask(application: Application, parked: Parked) -> Reply:
     """Run a request again."""
     environ: dict[str, Any] = {
         **parked.environ,
+        TOLD: [],
         'wsgi.version': (1, 0),
         'wsgi.url_scheme': 'http',
         'wsgi.input': BytesIO(parked.body),
@@ -60,7 +64,7 @@ def ask(application: Application, parked: Parked) -> Reply:
     status, headers = started
     headers = finished(status, headers, environ, is_last=chunked is not None)
     answer = Answer(status, [*headers, *applied(environ)], body)
-    return Reply(answer, environ.get(LOOKED))
+    return Reply(answer, environ.get(LOOKED), environ[TOLD])
 
 
 class _Nowhere:

@@ -42,6 +42,7 @@ from marconi_api.processes.waiting.timers import Timers
 from marconi_api.processes.waiting.wake_map import WakeMap, slot_of
 from marconi_api.processes.waiting.writing import Writer
 from marconi_api.wire.failures import TooManyWaiters
+from marconi_api.wire.tracing import Told
 from marconi_api.wire.waiting import POSTED
 
 log = logging.getLogger(__name__)
@@ -348,9 +349,13 @@ class Room:
             self._lines.leave(guest.waiter)
         self._answer(guest, guest.parked.otherwise)
 
-    def _answer(self, guest: Guest, answer: Answer, found: int = 0) -> None:
+    def _answer(
+        self, guest: Guest, answer: Answer, found: int = 0, told: Sequence[Told] = ()
+    ) -> None:
         self._dismiss(guest)
-        self._observers.end_noted(guest.parked.environ, answer.status, guest.parked.tried_at, found)
+        self._observers.end_noted(
+            guest.parked.environ, answer.status, guest.parked.tried_at, found, told
+        )
         # The end of a stream says nothing.
         self._writer.send(guest.descriptor, b'' if guest.stream else answer.content)
 
@@ -568,7 +573,7 @@ class Room:
         if undo:
             self._undo[guest.descriptor] = undo
         found = sum(reply.looked.found.values()) if reply.looked else 0
-        self._answer(guest, reply.answer, found)
+        self._answer(guest, reply.answer, found, reply.told)
 
     def _end_last_try(self, guest: Guest, reply: 'Reply | Exception') -> None:
         if isinstance(reply, Exception) or reply.is_unavailable:
