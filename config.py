@@ -259,6 +259,11 @@ janitor = {
     'batch_size': 1000,
 }
 
+audit = {
+    # Days for which the audit log is kept: what people did by commands (docs/commands.md).
+    'retention': 90,
+}
+
 quota = {
     # What a project may have; None for as much as it likes. Over it, the answer is 403. Queues;
     # messages that have not expired; bytes of their bodies; subscriptions; requests that

@@ -247,10 +247,10 @@ gone_body AS (
         WHERE subscription.queue_id = %(queue_id)s))),
 moved AS (
     INSERT INTO message_states
-           (queue_id, id, held_until, expires_at, client_id, ttl, moved_in)
+           (queue_id, id, held_until, expires_at, client_id, ttl, moved_in, came_from)
     SELECT %(target_id)s, id, (SELECT at FROM clock),
            coalesce(now() + %(target_ttl)s * interval '1 second', expires_at),
-           client_id, coalesce(%(target_ttl)s, ttl), moved_in
+           client_id, coalesce(%(target_ttl)s, ttl), moved_in, %(queue_id)s
       FROM gone, move
  RETURNING id),
 moved_body AS (
@@ -392,10 +392,10 @@ gone_body AS (
         WHERE subscription.queue_id = %(queue_id)s))),
 moved AS (
     INSERT INTO message_states
-           (queue_id, id, held_until, expires_at, client_id, ttl, moved_in)
+           (queue_id, id, held_until, expires_at, client_id, ttl, moved_in, came_from)
     SELECT %(target_id)s, id, (SELECT at FROM clock),
            coalesce(now() + %(target_ttl)s * interval '1 second', expires_at),
-           client_id, coalesce(%(target_ttl)s, ttl), moved_in
+           client_id, coalesce(%(target_ttl)s, ttl), moved_in, %(queue_id)s
       FROM gone, move
  RETURNING id),
 moved_body AS (

@@ -203,6 +203,28 @@ class SubscriptionCycle(MarconiError):
         )
 
 
+class RedriveNotFound(NotFound):
+    """No such redrive of the queue, or one that is no longer kept."""
+
+    def __init__(self, redrive: str, queue: str, project: str) -> None:
+        super().__init__(
+            f'Redrive {redrive[:80]} of queue {queue} does not exist{_in_project(project)}.'
+        )
+
+
+class RedriveUnderWay(MarconiError):
+    """Of a queue there is one redrive at a time; nothing was started."""
+
+    status = 409
+    title = 'Resource conflict'
+
+    def __init__(self, redrive: str, queue: str) -> None:
+        super().__init__(
+            f'Redrive {redrive} of queue {queue} is under way: wait until it has ended, or cancel it.'
+        )
+        self.redrive = redrive
+
+
 class TokenNotFound(NotFound):
     """No such token in the project."""
 

@@ -195,6 +195,16 @@ class Limits:
         return Range(1, MOST_IN_A_COLUMN)
 
     @cached_property
+    def redrive_rate(self) -> Range:
+        """Messages that a redrive moves a second."""
+        return Range(1, MOST_IN_A_COLUMN)
+
+    @cached_property
+    def message_age(self) -> Range:
+        """Seconds since a message was posted."""
+        return Range(0, MOST_IN_A_COLUMN)
+
+    @cached_property
     def subscription_page(self) -> Range:
         """Subscriptions on a page."""
         return Range(1, self.max_subscriptions_per_page, self.default_subscription_paging)

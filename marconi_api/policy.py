@@ -76,6 +76,10 @@ ALLOWED: Mapping[str, tuple[str, ...] | None] = {
     'subscription:update': (WRITER, ADMIN),
     'subscription:delete': (WRITER, ADMIN),
     'subscription:confirm': (WRITER, ADMIN),
+    # A writer may claim the messages of one queue and post them to another anyway.
+    'redrives:get': (READER, WRITER, ADMIN),
+    'redrives:create': (WRITER, ADMIN),
+    'redrives:delete': (WRITER, ADMIN),
     # What concerns all of a queue, or all of a project.
     'queues:update': (ADMIN,),
     'queues:delete': (ADMIN,),

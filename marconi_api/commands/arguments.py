@@ -2,11 +2,14 @@
 
 import argparse
 import os
+import re
 from collections.abc import Callable
 
 from marconi_api.commands.failures import WrongUse
 
 _MOST_DIGITS = 18
+
+_UNITS = {'s': 1, 'm': 60, 'h': 3600, 'd': 86400, 'w': 7 * 86400}
 
 
 def add_queue(parser: argparse.ArgumentParser) -> None:
@@ -63,6 +66,19 @@ def add_consent(parser: argparse.ArgumentParser) -> None:
     """What a command takes that changes much."""
     parser.add_argument('--yes', action='store_true', help='do it without asking')
     parser.add_argument('--dry-run', action='store_true', help='only say what would be done')
+
+
+def seconds(text: str) -> int:
+    """The seconds of a time such as 90d.
+
+    :raises argparse.ArgumentTypeError: if it is none
+    """
+    found = re.fullmatch(r'([0-9]{1,9})([smhdw])', text)
+    if found is None:
+        raise argparse.ArgumentTypeError(
+            f'{text!r} must be a number and s, m, h, d or w, such as 90d for 90 days'
+        )
+    return int(found[1]) * _UNITS[found[2]]
 
 
 def whole_number(least: int) -> Callable[[str], int]:

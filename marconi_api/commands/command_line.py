@@ -43,6 +43,7 @@ _COMMANDS = (
     'token',
     'quota',
     'webhooks',
+    'audit',
     'expire',
     'paths',
     'completion',

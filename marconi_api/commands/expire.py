@@ -2,10 +2,12 @@
 
 import argparse
 import os
+import threading
 
 from marconi_api.commands.store import open_store
 from marconi_api.processes.children import name_process
 from marconi_api.processes.metrics.meters import meters_of
+from marconi_api.processes.waiting.hand_over import connection_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,12 +20,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Remove the rows of expired messages: one round, or round after round with --forever.
 
-    `marconi serve` does this by itself. Several of these commands may run at once.
+    With --forever it also carries out the redrives that were started over HTTP. `marconi serve` does
+    this by itself. Several of these commands may run at once.
     """
-    janitor = open_store().janitor
-    if arguments.forever:
-        name_process('marconi-janitor')
-        meters_of(os.environ, 'janitor')
-        janitor.run_forever()
-    else:
-        janitor.run_once()
+    store = open_store()
+    if not arguments.forever:
+        store.admin.expire()
+        return
+    name_process('marconi-janitor')
+    meters_of(os.environ, 'janitor')
+    if room := connection_of(os.environ):
+        store.became_ready.append(room.wake)
+    # A round of the janitor may take minutes.
+    threading.Thread(target=store.redrives.run_forever, name='redrives', daemon=True).start()
+    store.janitor.run_forever()

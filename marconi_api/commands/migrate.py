@@ -5,6 +5,7 @@ from dataclasses import asdict
 
 from marconi_api.commands import terminal
 from marconi_api.commands.arguments import add_json
+from marconi_api.commands.store import open_store
 from marconi_api.processes import schema
 from marconi_api.processes.failures import ServiceError
 from marconi_api.processes.installation import database_url
@@ -46,12 +47,18 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     if arguments.yes and status.pending:
         schema.upgrade(url)
+        _note(status)
         status = schema.status(url)
     if arguments.json:
         terminal.show_json(asdict(status))
     else:
         _print(status)
     return _NOT_CURRENT if status.pending else 0
+
+
+def _note(before: schema.Status) -> None:
+    # The table in which it is noted may be one of those that were just made.
+    open_store().audit.note('migrate', was=before.present, now=before.newest)
 
 
 def _print(status: schema.Status) -> None:

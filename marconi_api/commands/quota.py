@@ -32,7 +32,7 @@ def run(arguments: argparse.Namespace) -> None:
     A service goes by it half a minute later, if it looks at limits: see quota in config.py.
     """
     value = _number(arguments.value) if arguments.verb == 'set' else None
-    quotas, project = open_store().quotas, arguments.project
+    quotas, project = open_store().admin.quotas, arguments.project
     if arguments.verb == 'set' and arguments.value == _DEFAULT:
         quotas.reset(project, arguments.setting)
     elif arguments.verb == 'set':

@@ -2,7 +2,8 @@
 
 from marconi_api import model
 from marconi_api.app import prepare
-from marconi_api.model import Store
+from marconi_api.model import Actor, Store
+from marconi_api.model.audit import COMMAND
 from marconi_api.processes import schema
 from marconi_api.processes.installation import database_url
 from marconi_api.processes.settings import read_settings
@@ -20,4 +21,5 @@ def open_store() -> Store:
     if url := database_url(settings):
         schema.check(url)
     prepare(settings)
+    model.store.audit.actor = Actor.of_this_process(COMMAND)
     return model.store

@@ -8,6 +8,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -94,6 +95,11 @@ def progress(total: int | None, unit: str) -> Iterator[Callable[[int], None]]:
 
     with tqdm(total=total, unit=f' {unit}', leave=False, disable=None) as bar:
         yield lambda count: bar.update(count) and None
+
+
+def time_text(time: datetime) -> str:
+    """A time in UTC, as the API writes times."""
+    return time.astimezone(UTC).strftime('%Y-%m-%dT%H:%M:%SZ')
 
 
 def printable(text: str) -> str:

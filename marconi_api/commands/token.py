@@ -1,17 +1,15 @@
 """``marconi token``."""
 
 import argparse
-import re
 from typing import Any
 
 from marconi_api.commands import terminal
-from marconi_api.commands.arguments import add_json
+from marconi_api.commands.arguments import add_json, seconds
 from marconi_api.commands.failures import NothingFound
 from marconi_api.commands.store import open_store
-from marconi_api.model.tokens import Token, Tokens, described
+from marconi_api.model.noted import NotedTokens
+from marconi_api.model.tokens import Token, described
 from marconi_api.policy import ROLES
-
-_UNITS = {'m': 60, 'h': 3600, 'd': 86400, 'w': 7 * 86400}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--expires',
         type=seconds,
         metavar='90d',
-        help='after how long it expires, in m, h, d or w; without it, never',
+        help='after how long it expires, in s, m, h, d or w; without it, never',
     )
     create.add_argument(
         '--queue',
@@ -62,10 +60,10 @@ def run(arguments: argparse.Namespace) -> None:
 
     A token is shown once. It is sent as "Authorization: Bearer TOKEN" or "X-Auth-Token: TOKEN".
     """
-    _VERBS[arguments.verb](open_store().tokens, arguments)
+    _VERBS[arguments.verb](open_store().admin.tokens, arguments)
 
 
-def _create(tokens: Tokens, arguments: argparse.Namespace) -> None:
+def _create(tokens: NotedTokens, arguments: argparse.Namespace) -> None:
     made = tokens.create(
         arguments.project, arguments.role, arguments.name, arguments.queue, arguments.expires
     )
@@ -76,7 +74,7 @@ def _create(tokens: Tokens, arguments: argparse.Namespace) -> None:
     terminal.tell(f'token {made.token.id} is not shown again: keep it safe')
 
 
-def _list(tokens: Tokens, arguments: argparse.Namespace) -> None:
+def _list(tokens: NotedTokens, arguments: argparse.Namespace) -> None:
     found = tokens.list(arguments.project)
     if arguments.json:
         terminal.show_json([_document(token) for token in found])
@@ -87,7 +85,7 @@ def _list(tokens: Tokens, arguments: argparse.Namespace) -> None:
         raise NothingFound(f'{whose} no tokens')
 
 
-def _revoke(tokens: Tokens, arguments: argparse.Namespace) -> None:
+def _revoke(tokens: NotedTokens, arguments: argparse.Namespace) -> None:
     # Who has the whole token at hand need not take it apart.
     token_id = arguments.id.removeprefix('mrc_').partition('_')[0]
     tokens.revoke(token_id)
@@ -110,16 +108,3 @@ def _row(shown: dict[str, Any]) -> tuple[str | None, ...]:
 
 def _document(token: Token) -> dict[str, Any]:
     return {'project': token.project, **described(token)}
-
-
-def seconds(text: str) -> int:
-    """The seconds of a time such as 90d.
-
-    :raises argparse.ArgumentTypeError: if it is none
-    """
-    found = re.fullmatch(r'([0-9]{1,9})([mhdw])', text)
-    if found is None:
-        raise argparse.ArgumentTypeError(
-            f'{text!r} must be a number and m, h, d or w, such as 90d for 90 days'
-        )
-    return int(found[1]) * _UNITS[found[2]]

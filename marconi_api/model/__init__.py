@@ -11,6 +11,7 @@ from marconi_api import limits
 from marconi_api.errors import StorageUnavailable
 from marconi_api.model.admin import Admin
 from marconi_api.model.attributes import Attributes, KnownAttributes
+from marconi_api.model.audit import Actor, Audit
 from marconi_api.model.became_ready import ReadyListeners
 from marconi_api.model.claim_sources import ClaimSource
 from marconi_api.model.claims import Claim, Claims
@@ -37,6 +38,7 @@ from marconi_api.model.queue_filter import QueueFilter
 from marconi_api.model.queues import MessageSummary, Queue, Queues, Stats
 from marconi_api.model.quotas import SETTINGS, Quotas
 from marconi_api.model.readiness import Readiness
+from marconi_api.model.redrives import STATUSES, Order, Preview, Redrive, Redrives
 from marconi_api.model.replies import REASONS, Asked, Replies
 from marconi_api.model.subscriptions import Created, Subscription, Subscriptions
 from marconi_api.model.tokens import Tokens
@@ -49,9 +51,12 @@ __all__ = [
     'REASONS',
     'RESULTS',
     'STATES',
+    'STATUSES',
     'VERDICTS',
+    'Actor',
     'Asked',
     'Attributes',
+    'Audit',
     'Claim',
     'ClaimSource',
     'ClaimedMessage',
@@ -61,13 +66,17 @@ __all__ = [
     'Message',
     'MessageSummary',
     'NewMessage',
+    'Order',
     'Outcome',
     'Page',
     'PeekedMessage',
+    'Preview',
     'Queue',
     'QueueFilter',
     'QueueKey',
     'ReadyListeners',
+    'Redrive',
+    'Redrives',
     'Replies',
     'RequestKey',
     'Stats',
@@ -101,6 +110,8 @@ class Store:
     verdicts: Verdicts
     replies: Replies
     readiness: Readiness
+    redrives: Redrives
+    audit: Audit
     subscriptions: Subscriptions
     deliveries: Deliveries
     webhooks: Webhooks
@@ -136,8 +147,13 @@ class Store:
         )
         claims = Claims(database, marks, attributes, became_ready)
         tokens = Tokens(database)
-        janitor = Janitor(database, config.janitor.interval, config.janitor.batch_size)
-        admin = Admin(database, queues, messages, claims, tokens, quotas, janitor, became_ready)
+        audit = Audit(database, config.audit.retention)
+        redrives = Redrives(database, became_ready, audit)
+        janitor = Janitor(database, config.janitor.interval, config.janitor.batch_size, audit)
+        admin = Admin(
+            *(database, queues, messages, claims, tokens, quotas, janitor, became_ready),
+            *(redrives, audit),
+        )
         return cls(
             database=database,
             low_water_marks=marks,
@@ -150,6 +166,8 @@ class Store:
             verdicts=Verdicts(database, attributes, became_ready, ended),
             replies=Replies(database),
             readiness=Readiness(database, marks),
+            redrives=redrives,
+            audit=audit,
             subscriptions=Subscriptions(
                 database, queues, quotas, config.eventing.require_confirmation
             ),

@@ -1,17 +1,21 @@
 """What an administrator looks at, and mends things with; `pecan shell` calls it ``admin``."""
 
+import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from marconi_api.errors import InvalidRequest, QueueNotFound
 from marconi_api.limits import Range
 from marconi_api.model.attributes import Attributes
+from marconi_api.model.audit import Audit, Entry
 from marconi_api.model.became_ready import ReadyListeners
 from marconi_api.model.claims import Claims
 from marconi_api.model.janitor import Janitor
 from marconi_api.model.messages import Messages
+from marconi_api.model.noted import NotedQuotas, NotedTokens
 from marconi_api.model.postgres.database import Database
 from marconi_api.model.postgres.steering import body_of
 from marconi_api.model.postgres.tables import (
@@ -29,7 +33,7 @@ from marconi_api.model.postgres.tables import (
 from marconi_api.model.postgres.transitions import CLOCK, READY_NOW, after
 from marconi_api.model.queues import Queues
 from marconi_api.model.quotas import Quotas
-from marconi_api.model.redrive import BATCH_SIZE, redrive
+from marconi_api.model.redrives import Order, Redrive, Redrives
 from marconi_api.model.tokens import Tokens
 
 #: The states in which a message can be. ``expired`` ones are out of everybody's sight, and
@@ -94,6 +98,7 @@ class Admin:
     tokens                make, list and revoke tokens: try help(admin.tokens)
     quotas                limits of single projects: try help(admin.quotas)
     expire()              have the janitor remove what is dead; says how many messages
+    audit(limit)          what was done by commands and prompts, the last first: try help(admin.audit)
     """
 
     def __init__(
@@ -106,18 +111,25 @@ class Admin:
         quotas: Quotas,
         janitor: Janitor,
         became_ready: ReadyListeners,
+        redrives: Redrives,
+        audit: Audit,
     ) -> None:
         self._database = database
         self._queues = queues
         self._messages = messages
         self._claims = claims
-        self.tokens = tokens
-        self.quotas = quotas
+        self.tokens = NotedTokens(database, tokens, audit)
+        self.quotas = NotedQuotas(database, quotas, audit)
         self._janitor = janitor
         self._became_ready = became_ready
+        self._redrives = redrives
+        self._audit = audit
 
     def __repr__(self) -> str:
-        return '<admin: overview(), projects(), queues(project), queue(name, project), tokens, quotas, expire()>'
+        return (
+            '<admin: overview(), projects(), queues(project), queue(name, project), tokens, quotas, '
+            'expire(), audit()>'
+        )
 
     def overview(self, limit: int = 20, project: str | None = None) -> list[QueueView]:
         """The queues of a project, or of all, the one with most messages first; it only looks.
@@ -169,7 +181,14 @@ class Admin:
         if not self._queues.exists(key):
             raise self._not_found(name, project)
         return QueueAdmin(
-            key, self._database, self._queues, self._messages, self._claims, self._became_ready
+            key,
+            self._database,
+            self._queues,
+            self._messages,
+            self._claims,
+            self._became_ready,
+            self._redrives,
+            self._audit,
         )
 
     def sources_of(self, name: str, project: str = '') -> list[str]:
@@ -198,7 +217,26 @@ class Admin:
 
     def expire(self) -> int:
         """Have the janitor remove what is dead, now; how many messages that were."""
-        return self._janitor.run_once()
+        removed = self._janitor.run_once()
+        self._audit.note('expire', count=removed)
+        return removed
+
+    def audit(
+        self,
+        limit: int = 20,
+        queue: str | None = None,
+        project: str | None = None,
+        action: str | None = None,
+        days: float | None = None,
+    ) -> list[Entry]:
+        """What was done by commands and prompts, the last first: on a queue, by an action.
+
+        :param action: its first word, such as token, or all of it, such as token create
+        :param days: so many days ago at most
+        """
+        _LIMIT.check('limit', limit)
+        since = None if days is None else days * 86400
+        return Lines(self._audit.find(since, project, queue, action, limit))
 
 
 class QueueAdmin:
@@ -215,7 +253,7 @@ class QueueAdmin:
 
     release(claim)        end a claim: what it holds can be claimed by others
     requeue(message, ...) let claimed, delayed or parked messages be claimed now
-    redrive(to)           move the ready messages to another queue, as of a dead-letter queue
+    redrive(to)           move dead letters back to where they came from, or to another queue
     delete(message, ...)  delete messages, claimed or not
     purge()               delete all messages, claimed or not
 
@@ -231,6 +269,8 @@ class QueueAdmin:
         messages: Messages,
         claims: Claims,
         became_ready: ReadyListeners,
+        redrives: Redrives,
+        audit: Audit,
     ) -> None:
         self._key = key
         self._database = database
@@ -238,6 +278,8 @@ class QueueAdmin:
         self._messages = messages
         self._claims = claims
         self._became_ready = became_ready
+        self._redrives = redrives
+        self._audit = audit
 
     def __repr__(self) -> str:
         project = f' of project {self._key.project}' if self._key.project else ''
@@ -270,32 +312,63 @@ class QueueAdmin:
     def release(self, claim: str | ClaimView) -> int:
         """End a claim, so that what it holds can be claimed by others."""
         [claim_id] = _ids_of([claim], ClaimView)
-        return self._claims.release(self._key, claim_id)
+        with self._noting('release', [claim_id]) as noted:
+            return noted(self._claims.release(self._key, claim_id))
 
     def requeue(self, *messages: 'Named') -> int:
         """Let claimed, delayed or parked messages be claimed at once."""
-        ids = [message_id(message) for message in _ids_of(messages, MessageView)]
-        count = len(self._rows(_REQUEUE, ids=ids))
+        named = list(_ids_of(messages, MessageView))
+        with self._noting('release', named) as noted:
+            ids = [message_id(message) for message in named]
+            count = noted(len(self._rows(_REQUEUE, ids=ids)))
         self._became_ready.tell(self._key, count)
         return count
 
     def redrive(
-        self,
-        to: str,
-        batch_size: int = BATCH_SIZE,
-        told: Callable[[int], None] | None = None,
-    ) -> int:
-        """Move the ready messages to the queue ``to`` of the same project, batch after batch."""
-        target = QueueKey.of(self._key.project, to)
-        return redrive(self._database, self._became_ready, self._key, target, batch_size, told)
+        self, to: str | None = None, state: str = 'ready', rate: int | None = None
+    ) -> Redrive:
+        """Move messages to the queue ``to`` of the same project; returns when all are moved.
+
+        Without ``to`` dead letters go back to the queues that they came from, and parked messages
+        (``state='parked'``) become ready where they are.
+
+        :param rate: messages a second, at most
+        """
+        redrive = self._redrives.start(self._key, Order(state, to, rate=rate))
+        try:
+            while redrive.is_running:
+                redrive = self._redrives.carry_out(self._key, redrive.id, _AT_ONCE)
+                if redrive.is_running and rate:
+                    time.sleep(_PAUSE)
+        except KeyboardInterrupt:
+            self._redrives.cancel(self._key, redrive.id)
+            raise
+        return redrive
 
     def delete(self, *messages: 'Named') -> int:
         """Delete messages, claimed or not."""
-        return self._messages.delete_many(self._key, list(_ids_of(messages, MessageView)))
+        named = list(_ids_of(messages, MessageView))
+        with self._noting('delete', named) as noted:
+            return noted(self._messages.delete_many(self._key, named))
 
     def purge(self) -> int:
         """Delete all messages of the queue, claimed or not."""
-        return self._queues.purge(self._key)
+        with self._noting('purge') as noted:
+            return noted(self._queues.purge(self._key))
+
+    @contextmanager
+    def _noting(
+        self, action: str, named: Sequence[str] | None = None
+    ) -> Iterator[Callable[[int], int]]:
+        """Do something and note it, both or neither; yields what is told the number of messages."""
+        with self._database.transaction():
+
+            def note(count: int) -> int:
+                ids = None if named is None else list(named[:_MOST_NOTED])
+                self._audit.note(action, self._key, count=count, ids=ids)
+                return count
+
+            yield note
 
     def _rows(self, statement: str, **parameters: Any) -> list[tuple[Any, ...]]:
         return self._database.rows(statement, {**self._key.parameters, **parameters})
@@ -317,6 +390,14 @@ def _ids_of(named: Any, view: type[MessageView] | type[ClaimView]) -> Iterator[s
         else:
             raise TypeError(f'name it by an id or a {view.__name__}, not by {one!r}')
 
+
+# Ids that are noted of what was done at once.
+_MOST_NOTED = 20
+
+# Seconds for which a redrive is carried out before it is looked at, and of a pause where its rate
+# makes one.
+_AT_ONCE = 1.0
+_PAUSE = 0.02
 
 # Of what is shown at once.
 _LIMIT = Range(1, 10_000)

@@ -12,6 +12,7 @@ PARKED = 'parked'
 EXPIRED = 'expired'
 DEAD_LETTERED = 'dead_lettered'
 LAPSED = 'lapsed'
+REDRIVEN = 'redriven'
 
 #: What becomes of deliveries to webhooks: those that were answered with 2xx, attempts that failed, and
 #: deliveries that are not tried any more.

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from uuid import uuid4
 
 from marconi_api.errors import StorageUnavailable
+from marconi_api.model.audit import Audit
 from marconi_api.model.flows import DELETED, EXPIRED, LAPSED, flows
 from marconi_api.model.idempotency import REMOVE_EXPIRED
 from marconi_api.model.left_behind import LeftBehind
@@ -32,10 +33,14 @@ class Janitor:
 
     :param interval: seconds between two rounds
     :param batch_size: rows that one statement looks at, and at most removes
+    :param audit: what people did, of which it removes what is old
     """
 
-    def __init__(self, database: Database, interval: float, batch_size: int) -> None:
+    def __init__(
+        self, database: Database, interval: float, batch_size: int, audit: Audit | None = None
+    ) -> None:
         self._database = database
+        self._audit = audit
         self._interval = interval
         self._batch_size = batch_size
         self._left_behind = LeftBehind(database, batch_size)
@@ -97,6 +102,7 @@ class Janitor:
         self._remove_keys()
         self._remove_requests()
         self._remove_left_behind(sweeps)
+        self._forget_what_people_did()
         return removed
 
     def _remove_requests(self) -> None:
@@ -110,6 +116,13 @@ class Janitor:
             self._left_behind.remove(sweeps)
         except StorageUnavailable:
             log.warning('could not remove what subscriptions left behind')
+
+    def _forget_what_people_did(self) -> None:
+        try:
+            if self._audit is not None:
+                self._audit.remove_old(self._batch_size)
+        except StorageUnavailable:
+            log.warning('could not remove what is old of the audit log')
 
     def _remove_keys(self) -> None:
         """Remove the keys of requests whose time is over, batch after batch.

@@ -291,9 +291,10 @@ _RETIRE = f'UPDATE queues SET floor = {RETIRED} WHERE {IS_THE_QUEUE}'
 
 
 def remove_retired(condition: str = '') -> str:
-    """A statement that removes the rows of queues that are being deleted, and their subscriptions.
+    """A statement that removes the rows of queues that are being deleted, and what belongs to them.
 
-    Whoever subscribes holds the row of the queue: so when it is retired, no others will come.
+    Whoever subscribes, or starts a redrive, holds the row of the queue: so when it is retired, no
+    others will come.
     """
     return f"""
     WITH gone AS (
@@ -301,7 +302,9 @@ def remove_retired(condition: str = '') -> str:
     subscriptions_gone AS (
         DELETE FROM subscriptions WHERE queue_id = ANY (ARRAY(SELECT queue_id FROM gone))),
     owners_gone AS (
-        DELETE FROM subscription_owners WHERE queue_id = ANY (ARRAY(SELECT queue_id FROM gone)))
+        DELETE FROM subscription_owners WHERE queue_id = ANY (ARRAY(SELECT queue_id FROM gone))),
+    redrives_gone AS (
+        DELETE FROM redrives WHERE queue_id = ANY (ARRAY(SELECT queue_id FROM gone)))
     SELECT queue_id FROM gone
 """
 

@@ -1,131 +1,230 @@
-"""Redrive: ready messages are moved to another queue, as dead letters are moved back.
+"""How messages are moved back: one batch of a redrive (redrives.py), and what there is to move.
 
-Each batch is one statement, and so one transaction: a message is in one queue or in the other,
-never in both or in neither, whenever the work is broken off. What was moved is no longer in the
-first queue, so to begin again is to go on.
+Dead letters go back to the queues that they came from (``came_from``) or to a queue that is named;
+parked messages go back to the queue in which they are, or to a queue that is named. A batch is one
+statement: a message is in one queue or in the other, never in both or in neither.
 
 As of a dead letter (dead_letters.py), a message that was moved arrives as a returned one, and
 ``moved_in`` stands for its id where the queue's floor is asked.
 """
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
-from marconi_api.errors import InvalidRequest, QueueNotFound
-from marconi_api.model.became_ready import ReadyListeners
 from marconi_api.model.postgres.bodies import BODY_IS_THERE, NOBODY_WAITS
-from marconi_api.model.postgres.database import Database
+from marconi_api.model.postgres.database import Run
 from marconi_api.model.postgres.dequeue import lock
 from marconi_api.model.postgres.steering import body_of
 from marconi_api.model.postgres.tables import (
     IS_ALIVE,
+    IS_PARKED,
     IS_READY,
     POSITION_BITS,
     RETIRED,
     THE_NUMBERED_QUEUE,
-    QueueKey,
+    THE_QUEUE,
 )
-from marconi_api.model.postgres.transitions import CLOCK, NOW, after
-from marconi_api.model.replies import FOLLOW
+from marconi_api.model.postgres.transitions import CLOCK, NOW, STARTED_ANEW, after
+
+#: The states of messages that can be moved.
+READY, PARKED = 'ready', 'parked'
 
 #: Messages in a batch. Of the largest that a request can post, 256 KB, that many take 25 MB.
 BATCH_SIZE = 100
 
-# Below all ids.
-_BEFORE_ALL = -1
+#: Messages that a batch looks at, to find those that it is to move.
+LOOK = 1000
+
+#: Below all ids.
+BEFORE_ALL = -1
 
 
-class _Batch(NamedTuple):
-    moved: int
+class Batch(NamedTuple):
+    """What a batch found and did."""
+
     looked_at: int
-    last: int | None
+    #: The id of the last message that need not be looked at again; None if there was none.
+    place: int | None
     is_source: bool
     is_target: bool
+    #: A target was purged or made at this very moment: nothing goes there yet.
+    is_blocked: bool
+    #: Messages that have no queue to go to.
+    without_target: int
+    #: The names of queues, and how many messages were moved to each.
+    targets: list[str]
+    counts: list[int]
+
+    @property
+    def moved(self) -> int:
+        """How many messages were moved."""
+        return sum(self.counts)
 
 
-def redrive(
-    database: Database,
-    became_ready: ReadyListeners,
-    source: QueueKey,
-    target: QueueKey,
-    batch_size: int = BATCH_SIZE,
-    told: Callable[[int], None] | None = None,
-) -> int:
-    """Move the ready messages of a queue to another one; how many were moved.
+class Slice(NamedTuple):
+    """What a part of a queue has for a queue; see :data:`COUNT_READY`."""
 
-    One walk over the queue in the order of posting. What others are claiming at that moment is
-    passed over, and so is what arrives behind the walk. A message starts anew: with its whole
-    ttl, and no claims counted.
+    #: Null: for messages that have no queue to go to, or for none.
+    target: str | None
+    messages: int
+    looked_at: int
+    last: int
 
-    :param target: of the same project
-    :param batch_size: messages that one transaction looks at, and at most moves
-    :param told: called after each batch with the number of messages that it moved
-    :raises QueueNotFound: if either queue is not there; what was moved before stays so
+
+def move_batch(run: Run, state: str, is_in_place: bool, parameters: Mapping[str, Any]) -> Batch:
+    """Move up to ``batch_size`` messages of those that are behind the place ``after``.
+
+    :param state: of the messages that are to be moved: ready or parked
+    :param is_in_place: whether parked ones stay in their queue, and become ready
     """
-    if source == target:
-        raise InvalidRequest('Messages cannot be moved to the queue in which they are.')
-    place: int | None = _BEFORE_ALL
-    total = 0
-    while place is not None:
-        parameters = {
-            **source.parameters,
-            'target_id': target.id,
-            'target_name': target.name,
-            'after': place,
-            'batch_size': batch_size,
-        }
-        batch = _Batch(*database.rows(_MOVE, parameters)[0])
-        for queue, is_there in ((source, batch.is_source), (target, batch.is_target)):
-            if not is_there:
-                raise QueueNotFound(queue.name, queue.project)
-        became_ready.tell(target, batch.moved)
-        total += batch.moved
-        if told:
-            told(batch.moved)
-        place = batch.last if batch.looked_at == batch_size else None
-    return total
+    statement = _KICK if is_in_place else _MOVE_PARKED if state == PARKED else _MOVE_READY
+    return Batch(*run(statement, parameters)[0])
 
 
-# A queue that was purged or made at this very moment may have a floor above this transaction:
-# then the messages stay. Each gets an instant of its own: marks cannot start within many equal
-# times (low_water_marks.py).
-_MOVE = f"""
+# Those that a redrive is for, of what was there when it began. The age is looked up message by
+# message: for an EXISTS the planner would read all of the queue.
+_IS_WANTED = f"""{IS_ALIVE} AND coalesce(moved_in, id) < %(before)s
+               AND (%(reason)s::text IS NULL OR strpos(park_reason, %(reason)s::text) > 0)
+               AND (%(min_age)s::int IS NULL AND %(max_age)s::int IS NULL
+                    OR date_part('epoch', coalesce(%(started_at)s::timestamptz, now()) - (
+                           SELECT created_at FROM messages AS posted
+                            WHERE posted.queue_id = %(queue_id)s AND posted.id = state.id LIMIT 1))
+                       BETWEEN coalesce(%(min_age)s::int, 0)
+                           AND coalesce(%(max_age)s::int, 2147483647))"""
+
+# A part of the queue behind a place. In the order of ids, by the index that has no others between.
+_PART = {
+    READY: """WHERE queue_id = %(queue_id)s AND id > %(after)s
+         ORDER BY id""",
+    PARKED: """WHERE queue_id = %(queue_id)s AND held_until = 'infinity' AND id > %(after)s
+         ORDER BY held_until, id""",
+}
+_IS_STILL = {READY: IS_READY, PARKED: IS_PARKED}
+
+
+def _look(state: str, count: str) -> str:
+    """A part of the queue, with the queue to which each message would go."""
+    return f"""
+        SELECT ctid AS place, id, coalesce(%(target_id)s::bigint, came_from) AS target_id,
+               {_IS_STILL[state]} AND {_IS_WANTED} AS is_wanted
+          FROM message_states AS state
+         {_PART[state]} LIMIT {count}"""
+
+
+# The queues to which what was looked at may go.
+_TARGETS = f"""
+        SELECT queue_id AS target_id, name, floor FROM queues
+         WHERE queue_id = ANY (ARRAY(
+               SELECT %(target_id)s::bigint
+                UNION
+               SELECT target_id FROM looked_at WHERE is_wanted))
+           AND project = %(project)s AND floor < {RETIRED}
+           AND name = coalesce(%(target_name)s, name) AND name <> %(name)s
+           AND (%(origins)s::text IS NULL
+                OR CASE WHEN right(%(origins)s, 1) = '*'
+                        THEN starts_with(name, left(%(origins)s, -1))
+                        ELSE name = %(origins)s END)"""
+
+# How far the batch has come: where it is full, to the last that it took.
+_REACHED = """
+        SELECT CASE WHEN (SELECT count(*) FROM locked) < %(batch_size)s
+                    THEN (SELECT max(id) FROM looked_at)
+                    ELSE (SELECT max(id) FROM locked) END AS reached"""
+
+
+# Each message gets an instant of its own: marks cannot start within many equal times
+# (low_water_marks.py). Where a target's floor is above this transaction, the batch moves nothing
+# there, and is tried again.
+def _move(state: str) -> str:
+    return f"""
     WITH the_queue AS MATERIALIZED ({THE_NUMBERED_QUEUE}),
-    target AS MATERIALIZED (
-        SELECT floor FROM queues
-         WHERE queue_id = %(target_id)s AND project = %(project)s AND name = %(target_name)s
-           AND floor < {RETIRED}
+    looked_at AS MATERIALIZED ({_look(state, '%(look)s')}),
+    targets AS MATERIALIZED ({_TARGETS}
            FOR KEY SHARE),
-    looked_at AS MATERIALIZED (
-        SELECT ctid AS place, id, {IS_ALIVE} AND {IS_READY} AS is_ready FROM message_states
-         WHERE queue_id = %(queue_id)s AND id > %(after)s
-         ORDER BY id LIMIT %(batch_size)s),
-    locked AS MATERIALIZED ({lock('looked_at', 'is_ready', '%(batch_size)s')}),
     numbered AS MATERIALIZED (
-        SELECT (pg_current_xact_id()::text::bigint + %(base)s) << {POSITION_BITS} AS moved_in,
-               floor
-          FROM target WHERE EXISTS (SELECT FROM locked)),
-    move AS MATERIALIZED (
-        SELECT moved_in FROM numbered WHERE moved_in >= floor),
+        SELECT (pg_current_xact_id()::text::bigint + %(base)s) << {POSITION_BITS} AS moved_in),
+    blocked AS MATERIALIZED (
+        SELECT FROM targets, numbered WHERE moved_in < floor),
+    wanted AS MATERIALIZED (
+        SELECT place, id, target_id FROM looked_at JOIN targets USING (target_id)
+         WHERE is_wanted AND NOT EXISTS (SELECT FROM blocked)
+         ORDER BY id),
+    locked AS MATERIALIZED (
+        {lock('wanted', 'true', '%(batch_size)s', ', id, target_id', _IS_STILL[state])}),
     {CLOCK},
     gone AS (
-        DELETE FROM message_states
-         WHERE ctid = ANY (ARRAY(SELECT place FROM locked WHERE EXISTS (SELECT FROM move)))
-     RETURNING id, client_id, ttl),{FOLLOW}
+        DELETE FROM message_states WHERE ctid = ANY (ARRAY(SELECT place FROM locked))
+     RETURNING id, client_id, ttl),
+    followed AS (
+        UPDATE requests SET lies_in = locked.target_id
+          FROM locked
+         WHERE message_id = ANY (ARRAY(SELECT id FROM gone)) AND lies_in = %(queue_id)s
+           AND message_id = locked.id),
     gone_body AS (
         DELETE FROM messages
          WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM gone)){NOBODY_WAITS}),
     moved AS (
         INSERT INTO message_states
                (queue_id, id, held_until, expires_at, client_id, ttl, moved_in)
-        SELECT %(target_id)s, id, {NOW} + row_number() OVER () * interval '1 microsecond',
+        SELECT target_id, id, {NOW} + row_number() OVER (ORDER BY id) * interval '1 microsecond',
                {after('ttl')}, client_id, ttl, moved_in
-          FROM gone, move
-     RETURNING id),
+          FROM gone JOIN locked USING (id), numbered
+     RETURNING queue_id AS target_id),
     moved_body AS (
         INSERT INTO messages (queue_id, id, created_at, body, traceparent)
-        SELECT %(target_id)s, gone.id, created_at, body, traceparent FROM gone, {body_of('gone')}{BODY_IS_THERE})
-    SELECT (SELECT count(*) FROM moved), count(*), max(id),
-           EXISTS (SELECT FROM the_queue), EXISTS (SELECT FROM target)
-      FROM looked_at
+        SELECT target_id, gone.id, created_at, body, traceparent
+          FROM gone JOIN locked USING (id), {body_of('gone')}{BODY_IS_THERE}),
+    progress AS MATERIALIZED ({_REACHED}),
+    by_target AS MATERIALIZED (
+        SELECT name, count(*) AS messages FROM moved JOIN targets USING (target_id) GROUP BY name)
+    SELECT (SELECT count(*) FROM looked_at), reached,
+           EXISTS (SELECT FROM the_queue), EXISTS (SELECT FROM targets),
+           EXISTS (SELECT FROM blocked),
+           (SELECT count(*) FROM looked_at LEFT JOIN targets USING (target_id)
+             WHERE is_wanted AND floor IS NULL AND id <= reached),
+           ARRAY(SELECT name FROM by_target ORDER BY name),
+           ARRAY(SELECT messages FROM by_target ORDER BY name)
+      FROM progress
 """
+
+
+_MOVE_READY = _move(READY)
+_MOVE_PARKED = _move(PARKED)
+
+# Parked messages that stay where they are.
+_KICK = f"""
+    WITH the_queue AS MATERIALIZED ({THE_QUEUE}),
+    looked_at AS MATERIALIZED ({_look(PARKED, '%(look)s')}),
+    locked AS MATERIALIZED (
+        {lock('looked_at', 'is_wanted', '%(batch_size)s', ', id', IS_PARKED)}),
+    {CLOCK},
+    places AS MATERIALIZED (
+        SELECT place, {NOW} + row_number() OVER (ORDER BY id) * interval '1 microsecond' AS until
+          FROM locked),
+    kicked AS (
+        UPDATE message_states AS state
+           SET {STARTED_ANEW}
+          FROM places WHERE state.ctid = places.place
+     RETURNING state.id),
+    progress AS MATERIALIZED ({_REACHED})
+    SELECT (SELECT count(*) FROM looked_at), reached,
+           EXISTS (SELECT FROM the_queue), true, false, 0,
+           ARRAY[%(name)s], ARRAY[(SELECT count(*) FROM kicked)]
+      FROM progress
+"""
+
+
+def _count(state: str) -> str:
+    return f"""
+    WITH the_queue AS MATERIALIZED ({THE_QUEUE}),
+    looked_at AS MATERIALIZED ({_look(state, '%(slice)s')}),
+    targets AS MATERIALIZED ({_TARGETS})
+    SELECT name, count(*) FILTER (WHERE is_wanted),
+           sum(count(*)) OVER ()::bigint, max(max(id)) OVER ()
+      FROM looked_at LEFT JOIN targets USING (target_id)
+     GROUP BY name
+"""
+
+
+#: How many messages of a part of the queue would be moved to which queue.
+COUNT: Mapping[str, str] = {READY: _count(READY), PARKED: _count(PARKED)}

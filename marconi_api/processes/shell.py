@@ -9,6 +9,8 @@ import sys
 from typing import Any
 
 from marconi_api import model
+from marconi_api.model import Actor
+from marconi_api.model.audit import SHELL
 
 BANNER = """\
 
@@ -29,6 +31,7 @@ def furnish() -> None:
             @classmethod
             def invoke(cls, ns: dict[str, Any], banner: str) -> None:
                 ns['admin'] = model.store.admin
+                model.store.audit.actor = Actor.of_this_process(SHELL)
                 _complete(ns)
                 super().invoke(ns, banner + BANNER)
 

@@ -68,6 +68,7 @@ GLOSSARY = {
     'claim': "The claim's id.",
     'subscription': "The subscription's id.",
     'delivery': "The delivery's id.",
+    'redrive': 'The id of a redrive.',
     'token': "The token's id, which is the part between `mrc_` and the next underscore.",
     'marker': 'The page starts after it. The link `next` of a page has the marker for the next.',
     'limit': 'How many entries the reply has at most.',

@@ -100,6 +100,10 @@ _V2 = {
     ('PATCH', _QUEUE): ADMINS,
     ('POST', f'{_QUEUE}/purge'): ADMINS,
     ('POST', f'{_QUEUE}/share'): ADMINS,
+    ('POST', f'{_QUEUE}/redrive'): WRITERS,
+    ('GET', f'{_QUEUE}/redrives'): READERS,
+    ('GET', f'{_QUEUE}/redrives/{{redrive}}'): READERS,
+    ('DELETE', f'{_QUEUE}/redrives/{{redrive}}'): WRITERS,
     ('POST', f'{_CLAIM}/verdicts'): CONSUMERS,
     ('POST', f'{_CLAIM}/heartbeat'): CONSUMERS,
     ('POST', f'{_MESSAGE}/touch'): CONSUMERS,
@@ -148,6 +152,7 @@ FORMS: tuple[tuple[str, str, int, Example, Any], ...] = (
 )
 _FORMS_OF_1_1 = (('PUT', _QUEUE, 201, Example(named={'queue': 'none'}), PRODUCERS),)
 _FORMS_OF_2 = (
+    ('POST', f'{_QUEUE}/redrive', 202, Example(body={'state': 'parked'}), WRITERS),
     ('POST', f'{_QUEUE}/requests', 202, Example(body={'body': 1}), PRODUCERS),
     ('POST', f'{_MESSAGE}/park', 204, Example(body={'reason': 'odd'}), WRITERS),
     (

@@ -34,6 +34,7 @@ from tests.controllers.openapi.asked import ASKED, make_asked
 from tests.controllers.openapi.document import METHODS, OPERATIONS, RESOURCES
 from tests.controllers.openapi.examples import HOOK, OTHER_HOOK
 from tests.controllers.openapi.hooked import make_delivery
+from tests.controllers.openapi.redriven import REDRIVE, REDRIVEN, make_redrive
 
 ACME = 'acme'
 OTHER = 'other'
@@ -41,6 +42,7 @@ OTHER = 'other'
 _TABLES = (
     *('queues', 'messages', 'message_states', 'claims', 'requests', 'idempotency_keys'),
     *('subscriptions', 'subscription_owners', 'deliveries'),
+    'redrives',
 )
 
 #: What no statement changes but the one that made it.
@@ -103,9 +105,12 @@ class World:
             'held': id_of(held),
             'claim': claim.id,
             'token': model.store.tokens.create(ACME, 'producer', queues='jobs').token.id,
+            'redrive': REDRIVE,
         }
         if given in ASKED:
             make_asked(self._sql, given)
+        elif given in REDRIVEN:
+            make_redrive(self._sql, given)
         elif given:
             assert given == 'all messages are parked'
             self._sql("UPDATE message_states SET held_until = 'infinity', expires_at = 'infinity'")
@@ -316,6 +321,7 @@ NOTHING = {
     'claim': NO_CLAIM,
     'token': '0000000000AA',
     'subscription': NO_MESSAGE,
+    'redrive': NO_CLAIM,
 }
 
 

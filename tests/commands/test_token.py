@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from marconi_api import model
-from marconi_api.commands.token import seconds
+from marconi_api.commands.arguments import seconds
 
 
 def test_only_the_token_goes_to_standard_output(marconi: Any) -> None:
@@ -108,4 +108,4 @@ def test_the_shell_has_tokens(app: Any) -> None:
     assert 'tokens' in repr(model.store.admin)
     assert tokens.list('acme') == [made.token]
     tokens.revoke(made.token.id)
-    assert tokens.look_up(made.text) is None
+    assert model.store.tokens.look_up(made.text) is None

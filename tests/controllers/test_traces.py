@@ -8,7 +8,6 @@ from webtest import TestApp, TestResponse
 
 from marconi_api import model
 from marconi_api.model import QueueKey
-from marconi_api.model.redrive import redrive
 
 from .client import CLIENT_ID, PROJECT, Api, LaterApi, id_of
 
@@ -168,9 +167,7 @@ def test_a_dead_letter_and_a_message_that_is_moved_back_keep_the_trace(
     age(61)
     assert newest.api.post(f'{newest.queue}/claims').status_int == 204
 
-    store = model.store
-    dead, jobs = (QueueKey.of(PROJECT, name) for name in ('dead', 'jobs'))
-    assert redrive(store.database, store.became_ready, dead, jobs, 100, None) == 1
+    assert newest.api.post('/v2/queues/dead/redrive').json['moved'] == 1
 
     assert traces_in(newest.claim()) == {posted: TRACE}
 

@@ -32,6 +32,7 @@ PARTS = {
     'idempotency.POST_REMEMBERED',
     'messages.POST_REMEMBERED',
     'webhooks._THE_SUBSCRIPTION',
+    *('redrive._TARGETS', 'redrive._REACHED'),
 }
 
 #: Statements whose work is to look at a whole queue, or at all queues.
@@ -125,6 +126,20 @@ def a_delivery(queue):
     failure |= {'milliseconds': 1}
     failures = [failure | {'message_id': n, 'at': '2026-01-01'} for n in A_DELIVERY['message_ids']]
     return A_DELIVERY | {'queue_ids': [queue.id] * 10, 'failures': json.dumps(failures)}
+
+
+def a_redrive(queue):
+    """What the statements about redrives and the audit log take."""
+    target = QueueKey.of(queue.project, 'target')
+    model.store.queues.create(target)
+    return {
+        **{'target_id': target.id, 'target_name': target.name, 'target': target.name, 'look': 20},
+        **{'origins': None, 'before': 2**62, 'started_at': None, 'state': 'ready', 'kept': 5},
+        **{'min_age': 0, 'max_age': None, 'reason': None, 'rate': None, 'total': 1, 'place': 1},
+        **{'moved': 1, 'without_target': 0, 'seconds': 0.0, 'status': 'running', 'failure': None},
+        **{'who': 'a', 'way': 'shell', 'action': 'purge', 'queue': 'jobs', 'count': 1, 'since': 1},
+        **{'details': '{}', 'days': 1},
+    }
 
 
 def fill(sql, queue):
@@ -263,6 +278,10 @@ def test_a_statement_looks_at_few_rows_whatever_the_statistics_say(full_queue):
             given |= A_TOKEN
         if name.startswith(('subscriptions', 'left_behind')):
             given |= A_SUBSCRIPTION
+        if name.startswith(('redrive', 'audit')):
+            given |= a_redrive(full_queue)
+        if name.startswith('redrives'):
+            given['id'] = CLAIM
         if name.startswith('deliveries'):
             given |= a_delivery(full_queue)
         if name.startswith('webhooks'):

@@ -31,6 +31,12 @@ OVER_ALL_QUEUES = {
     '_COUNT_BYTES',
     '_COUNT_SUBSCRIPTIONS',
     '_LOOK',
+    # Those that dead letters came from.
+    '_TARGETS',
+    '_MOVE_READY',
+    '_MOVE_PARKED',
+    'COUNT 0',
+    'COUNT 1',
     # Over the queue in which a message lies by now.
     '_FIND',
     '_KEEP_OTHERS',
@@ -46,6 +52,7 @@ _MODULES = (
     'janitor',
     'admin',
     'redrive',
+    'redrives',
     'readiness',
     'quotas',
     'tokens',

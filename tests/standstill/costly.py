@@ -212,6 +212,15 @@ _V2: Table = {
         Costly('/queues/{full}/purge', refilled='fresh'),
         Costly('/queues/{full}/purge', '{"resource_types": ["parked"]}', refilled='parked'),
     ],
+    ('POST', f'{_QUEUE}/redrive'): [
+        Costly('/queues/fresh/redrive', '{"to": "returned", "dry_run": true, "min_age": 1}'),
+        Costly('/queues/parked/redrive', '{"state": "parked", "dry_run": true, "reason": "x"}'),
+        Costly('/queues/{full}/redrive', '{"to": "small-000000"}', refilled='fresh'),
+        Costly('/queues/{full}/redrive', '{"state": "parked"}', refilled='parked'),
+    ],
+    ('GET', f'{_QUEUE}/redrives'): [Costly('/queues/fresh/redrives')],
+    ('GET', f'{_QUEUE}/redrives/{{redrive}}'): [Costly('/queues/fresh/redrives/{redrive}')],
+    ('DELETE', f'{_QUEUE}/redrives/{{redrive}}'): [Costly('/queues/fresh/redrives/{redrive}')],
     ('POST', f'{_QUEUE}/share'): [
         Costly('/queues/fresh/share', json.dumps({'methods': ['GET'] * 30_000}))
     ],

@@ -145,11 +145,18 @@ class Hunt:
             self._hold()
         if '{token}' in costly.target:
             self._make_token()
+        if '{redrive}' in costly.target:
+            self._make_redrive()
 
     def _make_token(self) -> None:
         with closing(Connection(self.address, PROJECT)) as tenant:
             _, body, _ = tenant.send('POST', '/v2/tokens', '{"roles": ["reader"]}')
         self._known['token'] = json.loads(body)['id']
+
+    def _make_redrive(self) -> None:
+        with closing(Connection(self.address, PROJECT)) as tenant:
+            _, body, _ = tenant.send('POST', '/v2/queues/fresh/redrive', '{"state": "parked"}')
+        self._known['redrive'] = json.loads(body)['id']
 
     def _hold(self) -> None:
         with closing(Connection(self.address, PROJECT)) as tenant:

@@ -1,6 +1,7 @@
 """The queues as the database has them; no service needs to run."""
 
 import logging
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
@@ -13,7 +14,16 @@ from marconi_api.commands.store import open_store
 from marconi_api.commands.ways.way import Details, End, QueueLine, Told
 from marconi_api.controllers.openstack.v2.types import NewMessages
 from marconi_api.errors import InvalidQueueName, InvalidRequest, NotFinished
-from marconi_api.model import Claim, NewMessage, PeekedMessage, QueueKey, Store
+from marconi_api.model import (
+    Claim,
+    NewMessage,
+    Order,
+    PeekedMessage,
+    Preview,
+    QueueKey,
+    Redrive,
+    Store,
+)
 from marconi_api.model.admin import QueueAdmin
 from marconi_api.model.postgres.tables import message_id
 from marconi_api.model.queues import MessageSummary
@@ -132,29 +142,69 @@ class Direct:
     def release_parked(self, queue: str, told: Told) -> int:
         """Let all parked messages be claimed."""
         key = self.key(queue)
+        audit = self._store.audit
+        entry = audit.note('release', key, count=0, state='parked')
         total = 0
-        while (kicked := self._store.verdicts.kick(key, _BATCH)).messages:
-            told(kicked.messages)
-            total += kicked.messages
-        return total
+        while True:
+            with self._store.database.transaction():
+                kicked = self._store.verdicts.kick(key, _BATCH).messages
+                audit.add(entry, kicked)
+            if not kicked:
+                return total
+            told(kicked)
+            total += kicked
 
     def purge(self, queue: str, only_parked: bool, also_claimed: bool) -> None:
         """Delete messages."""
         key = self.key(queue)
         if also_claimed:
-            self._store.queues.purge(key)
-        elif not only_parked:
-            self._store.messages.delete_unclaimed(key)
-        else:
-            is_finished = False
-            while not is_finished:
-                with suppress(NotFinished):
-                    self._store.verdicts.delete_parked(key)
-                    is_finished = True
+            self.admin(queue).purge()
+            return
+        stats, audit = self._store.queues.stats(key), self._store.audit
+        if not only_parked:
+            with self._store.database.transaction():
+                self._store.messages.delete_unclaimed(key)
+                audit.note('purge', key, count=stats.free + stats.parked, state='not claimed')
+            return
+        # Before it, as it may take many transactions.
+        audit.note('purge', key, count=stats.parked, state='parked')
+        is_finished = False
+        while not is_finished:
+            with suppress(NotFinished):
+                self._store.verdicts.delete_parked(key)
+                is_finished = True
 
-    def sources_of(self, queue: str) -> list[str]:
-        """The queues whose dead letters come to this one."""
-        return self._store.admin.sources_of(queue, self._project)
+    def preview_redrive(self, queue: str, order: Order) -> Preview:
+        """What a redrive would do now."""
+        return self._store.redrives.preview(self.key(queue), self._known(order))
+
+    def start_redrive(self, queue: str, order: Order) -> Redrive:
+        """Let a redrive begin."""
+        return self._store.redrives.start(self.key(queue), self._known(order))
+
+    def go_on_with_redrive(self, queue: str, redrive: Redrive) -> Redrive:
+        """Carry a redrive out; no service need run."""
+        now = self._store.redrives.carry_out(
+            QueueKey.of(self._project, queue), redrive.id, _MOVES_FOR
+        )
+        if now.is_running and now.moved == redrive.moved:
+            # It is not due yet, or a service is at it.
+            time.sleep(_PAUSE)
+        return now
+
+    def cancel_redrive(self, queue: str, redrive: str) -> Redrive:
+        """Let a redrive move nothing more."""
+        return self._store.redrives.cancel(QueueKey.of(self._project, queue), redrive)
+
+    def redrives(self, queue: str) -> list[Redrive]:
+        """The last redrives of a queue, the newest first."""
+        return self._store.redrives.page(self.key(queue))
+
+    def _known(self, order: Order) -> Order:
+        """The order, once the queue that it names is seen to be there."""
+        if order.to:
+            self.key(order.to)
+        return order
 
     def admin(self, queue: str) -> QueueAdmin:
         """A queue that is there, as an administrator has it."""
@@ -182,6 +232,11 @@ _PAGE = 1000
 
 # Messages that are released between two moves of the progress bar.
 _BATCH = 1000
+
+# Seconds for which a redrive is carried out between two of them, and of a pause where there is
+# nothing to do.
+_MOVES_FOR = 0.1
+_PAUSE = 0.02
 
 
 def _line(view: Any) -> QueueLine:

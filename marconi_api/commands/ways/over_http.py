@@ -1,7 +1,9 @@
 """The queues as a running service shows them, by version 2 of its protocol."""
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from datetime import datetime
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -11,8 +13,16 @@ from marconi_api.commands.failures import NothingFound, WrongUse
 from marconi_api.commands.terminal import progress
 from marconi_api.commands.ways.client import Client, NotThere, Unfinished
 from marconi_api.commands.ways.way import Details, End, QueueLine, Told
-from marconi_api.model import Claim, ClaimedMessage, PeekedMessage
+from marconi_api.model import (
+    Claim,
+    ClaimedMessage,
+    Order,
+    PeekedMessage,
+    Preview,
+    Redrive,
+)
 from marconi_api.model.postgres.tables import message_id
+from marconi_api.model.redrives import Target
 
 
 class _Named(msgspec.Struct):
@@ -75,6 +85,42 @@ class _Posted(msgspec.Struct):
 class _Kicked(msgspec.Struct):
     kicked: int
     more: bool = False
+
+
+class _Target(msgspec.Struct):
+    queue: str
+    messages: int
+
+
+class _Preview(msgspec.Struct):
+    messages: int
+    targets: list[_Target]
+    without_target: int
+    more: bool = False
+
+
+class _Redrive(msgspec.Struct):
+    id: str
+    status: str
+    state: str
+    to: str | None
+    min_age: int | None
+    max_age: int | None
+    reason: str | None
+    rate: int | None
+    total: int | None
+    moved: int
+    without_target: int
+    failure: str | None
+    started: datetime
+    ended: datetime | None
+
+    def shown(self) -> Redrive:
+        return Redrive(*msgspec.structs.astuple(self))
+
+
+class _Redrives(msgspec.Struct):
+    redrives: list[_Redrive]
 
 
 class OverHttp:
@@ -200,6 +246,41 @@ class OverHttp:
                 )
                 is_finished = True
 
+    def preview_redrive(self, queue: str, order: Order) -> Preview:
+        """What a redrive would do now."""
+        self._require(queue)
+        _, answer = self._client.call('POST', self._redrive(queue), _order(order, dry_run=True))
+        found: _Preview = self._client.read(answer, _Preview)
+        targets = [Target(target.queue, target.messages) for target in found.targets]
+        return Preview(targets, found.without_target, found.more)
+
+    def start_redrive(self, queue: str, order: Order) -> Redrive:
+        """Let a redrive begin."""
+        _, answer = self._client.call('POST', self._redrive(queue), _order(order, dry_run=False))
+        started: _Redrive = self._client.read(answer, _Redrive)
+        return started.shown()
+
+    def go_on_with_redrive(self, queue: str, redrive: Redrive) -> Redrive:
+        """Wait while the service carries it out."""
+        time.sleep(_PAUSE)
+        now: _Redrive = self._client.get(f'{self._redrive(queue)}s/{redrive.id}', _Redrive)
+        return now.shown()
+
+    def cancel_redrive(self, queue: str, redrive: str) -> Redrive:
+        """Let a redrive move nothing more."""
+        _, answer = self._client.call('DELETE', f'{self._redrive(queue)}s/{redrive}')
+        cancelled: _Redrive = self._client.read(answer, _Redrive)
+        return cancelled.shown()
+
+    def redrives(self, queue: str) -> list[Redrive]:
+        """The last redrives of a queue, the newest first."""
+        self._require(queue)
+        found: _Redrives = self._client.get(f'{self._redrive(queue)}s', _Redrives)
+        return [redrive.shown() for redrive in found.redrives]
+
+    def _redrive(self, queue: str) -> str:
+        return f'/v2/queues/{_segment(queue)}/redrive'
+
     def _first(
         self, queue: str, state: str, limit: int, after: str | None
     ) -> Iterator[PeekedMessage]:
@@ -262,6 +343,22 @@ def _end(summary: _Summary | None) -> End | None:
 
 def _text(value: msgspec.Raw) -> str:
     return bytes(value).decode()
+
+
+def _order(order: Order, dry_run: bool) -> dict[str, Any]:
+    return {
+        'state': order.state,
+        'to': order.to,
+        'min_age': order.min_age,
+        'max_age': order.max_age,
+        'reason': order.reason,
+        'rate': order.rate,
+        'dry_run': dry_run,
+    }
+
+
+# Seconds between two looks at a redrive.
+_PAUSE = 0.3
 
 
 def _segment(name: str) -> str:

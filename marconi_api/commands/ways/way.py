@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from marconi_api.model import Claim, PeekedMessage
+from marconi_api.model import Claim, Order, PeekedMessage, Preview, Redrive
 
 #: Told how many of something have been dealt with.
 Told = Callable[[int], None]
@@ -90,6 +90,21 @@ class Way(Protocol):
 
     def purge(self, queue: str, only_parked: bool, also_claimed: bool) -> None:
         """Delete the messages that no claim holds, only the parked ones, or all."""
+
+    def preview_redrive(self, queue: str, order: Order) -> Preview:
+        """What a redrive would do now."""
+
+    def start_redrive(self, queue: str, order: Order) -> Redrive:
+        """Let a redrive begin."""
+
+    def go_on_with_redrive(self, queue: str, redrive: Redrive) -> Redrive:
+        """Carry a redrive out, or wait while others do, for less than a second; how it then is."""
+
+    def cancel_redrive(self, queue: str, redrive: str) -> Redrive:
+        """Let a redrive move nothing more."""
+
+    def redrives(self, queue: str) -> list[Redrive]:
+        """The last redrives of a queue, the newest first."""
 
 
 def is_json(text: str) -> bool:

@@ -79,6 +79,10 @@ V2: Mapping[str, Names] = {
     f'PATCH {_QUEUE}': ('queues:update',),
     f'POST {_QUEUE}/purge': ('queues:purge',),
     f'POST {_QUEUE}/share': ('queues:share',),
+    f'POST {_QUEUE}/redrive': ('redrives:create',),
+    f'GET {_QUEUE}/redrives': ('redrives:get',),
+    f'GET {_QUEUE}/redrives/{{redrive}}': ('redrives:get',),
+    f'DELETE {_QUEUE}/redrives/{{redrive}}': ('redrives:delete',),
     # Each verdict is an action of its own, which is looked at once the body is read.
     f'POST {_CLAIM}/verdicts': ('claims:update',),
     f'POST {_CLAIM}/heartbeat': ('claims:update',),

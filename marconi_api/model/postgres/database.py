@@ -55,6 +55,9 @@ log.addFilter(CountRepeats())
 
 Row = tuple[Any, ...]
 
+#: Runs one statement of a transaction, and returns its rows.
+Run = Callable[[str, Mapping[str, Any]], list[Row]]
+
 # The database undid the whole statement, and says that it is worth trying again.
 _UNDONE = (postgres_errors.DeadlockDetected, postgres_errors.SerializationFailure)
 # A prepared statement no longer fits the tables, or the server has become read-only (another
@@ -84,6 +87,8 @@ class _Thread(threading.local):
 
     connection: Connection | None = None
     has_been_connected = False
+    #: Runs a statement in the transaction that is open; None where none is.
+    run: Run | None = None
 
 
 class Database:
@@ -149,7 +154,12 @@ class Database:
             connection that broke under it is replaced and the statement sent again. Else
             its outcome is unknown, and only the client can decide.
         :raises StorageUnavailable: within ``statement_timeout`` and a second
+
+        Within :meth:`transaction` of the same thread it is a part of that.
         """
+        run = self._thread.run
+        if run is not None:
+            return run(statement, parameters() if callable(parameters) else parameters)
         if self.is_silent:
             with self._alone():
                 return self._rows(statement, parameters, repeatable)
@@ -204,14 +214,20 @@ class Database:
         raise AssertionError('unreachable')
 
     @contextmanager
-    def transaction(self) -> Iterator[Callable[[str, Mapping[str, Any]], list[Row]]]:
-        """Several statements, all or none: yields a function that runs one and returns rows."""
+    def transaction(self) -> Iterator[Run]:
+        """Several statements, all or none: yields a function that runs one and returns rows.
+
+        Within another one of the same thread it is a part of that.
+        """
+        if self._thread.run is not None:
+            yield self._thread.run
+            return
         # What it does cannot be repeated, but to find a server that can be written to can.
         self.check_writable()
         with self._alone() if self.is_silent else nullcontext():
             yield from self._transaction()
 
-    def _transaction(self) -> Iterator[Callable[[str, Mapping[str, Any]], list[Row]]]:
+    def _transaction(self) -> Iterator[Run]:
         try:
             with self._cursor(time.monotonic() + self._patience) as cursor:
                 try:
@@ -221,7 +237,11 @@ class Database:
                     self._learn_base()
                     cursor.execute('BEGIN')
                 try:
-                    yield partial(self._run, cursor, base=self.base)
+                    self._thread.run = partial(self._run, cursor, base=self.base)
+                    try:
+                        yield self._thread.run
+                    finally:
+                        self._thread.run = None
                     cursor.execute('COMMIT')
                 except BaseException:
                     # What went wrong is told; that the connection is gone, too, is not news.

@@ -70,16 +70,19 @@ def look_at_returned(mark: str, count: int, columns: str) -> str:
          ORDER BY held_until, id LIMIT {count}"""
 
 
-def lock(looked_at: str, condition: str, limit: str, also: str = '') -> str:
+def lock(
+    looked_at: str, condition: str, limit: str, also: str = '', is_still: str = IS_READY
+) -> str:
     """Lock the first ``limit`` of what was looked at and meets the condition.
 
     :param also: what to tell of each besides its place, after a comma
+    :param is_still: the state in which it must be when it is locked
     """
     return f"""
         SELECT locked.place{also}
           FROM {looked_at} AS looked,
                LATERAL (SELECT ctid AS place FROM message_states
-                         WHERE ctid = looked.place AND {IS_READY}
+                         WHERE ctid = looked.place AND {is_still}
                            FOR UPDATE SKIP LOCKED) AS locked
          WHERE {condition} LIMIT {limit}"""
 

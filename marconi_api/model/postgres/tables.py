@@ -20,6 +20,7 @@ from sqlalchemy import (
     CheckConstraint,
     Column,
     DateTime,
+    Identity,
     Index,
     Integer,
     LargeBinary,
@@ -35,7 +36,7 @@ from sqlalchemy.dialects.postgresql import UUID as PostgresUuid
 metadata = MetaData()
 
 #: The migration that brings the database up to what is written here.
-REVISION = '0010'
+REVISION = '0011'
 
 #: The id of a fresh message, written so that none but the index of fresh ones gives its
 #: order: where all messages were fresh at the last ANALYZE, the planner would else take the
@@ -112,6 +113,8 @@ message_states = Table(
     Column('moved_in', BigInteger),
     # Why it is parked, in the words of whoever parked it.
     Column('park_reason', Text),
+    # Of a dead letter the queue from which it was put away, of the same project.
+    Column('came_from', BigInteger),
     Index(
         'message_states_fresh',
         'queue_id',
@@ -333,6 +336,70 @@ delivery_attempts = Table(
     # What went wrong, in a word.
     Column('error', Text),
     Column('milliseconds', Integer, nullable=False),
+)
+
+redrives = Table(
+    'redrives',
+    metadata,
+    # The queue from which messages are moved, and its names, for whoever carries it out.
+    Column('queue_id', BigInteger, primary_key=True, autoincrement=False),
+    Column('id', PostgresUuid, primary_key=True),
+    Column('project', _text_by_bytes, nullable=False),
+    Column('name', _text_by_bytes, nullable=False),
+    # Of the messages that are moved: ready or parked.
+    Column('state', Text, nullable=False),
+    # The name of the queue to which they go; null: back to where they came from.
+    Column('target', _text_by_bytes),
+    # A pattern for the names of the queues to which they may go back; null: any.
+    Column('origins', _text_by_bytes),
+    # Seconds, and a part of the reason: which messages are moved; null: all.
+    Column('min_age', Integer),
+    Column('max_age', Integer),
+    Column('reason', Text),
+    # Messages a second; null: as many as can be.
+    Column('rate', Integer),
+    # What came to the queue later stays: the lowest id that a post could then have had.
+    Column('before', BigInteger, nullable=False),
+    # How many there were to move at the start; null: too many to be counted then.
+    Column('total', BigInteger),
+    # The id of the last message that was looked at.
+    Column('place', BigInteger, nullable=False, server_default=text("'-1'")),
+    Column('moved', BigInteger, nullable=False, server_default=text("'0'")),
+    # Messages that stay, as the queue that they came from is not known, or is gone.
+    Column('without_target', BigInteger, nullable=False, server_default=text("'0'")),
+    # running, completed, cancelled or failed; and why it failed.
+    Column('status', Text, nullable=False, server_default=text("'running'")),
+    Column('failure', Text),
+    Column('started_at', _timestamp, nullable=False, server_default=text('now()')),
+    # No batch begins before that.
+    Column('due_at', _timestamp, nullable=False, server_default=text('now()')),
+    Column('ended_at', _timestamp),
+    # Of each queue one at a time.
+    Index(
+        'redrives_running',
+        'queue_id',
+        unique=True,
+        postgresql_where=text('ended_at IS NULL'),
+    ),
+)
+
+audit = Table(
+    'audit',
+    metadata,
+    Column('id', BigInteger, Identity(), primary_key=True),
+    Column('at', _timestamp, nullable=False, server_default=text('now()')),
+    # A user of a host, or a token's id; and by which way: command, shell or api.
+    Column('who', Text, nullable=False),
+    Column('way', Text, nullable=False),
+    Column('action', _text_by_bytes, nullable=False),
+    # Null: the action is not about one.
+    Column('project', _text_by_bytes),
+    Column('queue', _text_by_bytes),
+    # Messages; null: they were not counted, or it was not about any.
+    Column('count', BigInteger),
+    # A JSON object.
+    Column('details', Text, nullable=False, server_default=text("'{}'")),
+    Index('audit_times', 'at'),
 )
 
 

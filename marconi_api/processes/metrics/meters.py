@@ -44,6 +44,10 @@ COUNTERS = {
         'messages_dead_lettered',
         'Messages that were handed out too often, and so moved to another queue or parked.',
     ),
+    flows.REDRIVEN: (
+        'messages_redriven',
+        'Messages that a redrive moved back from a dead-letter queue, or made ready again.',
+    ),
     flows.LAPSED: (
         'claims_lapsed',
         'Messages that a claim let lapse, each counted when it is handed out again, put away as a '

@@ -10,6 +10,7 @@ from marconi_api.controllers.openstack.v2.queues import PATCH_TYPE
 
 from ..client import NO_CLAIM, NO_MESSAGE
 from .asked import ASKED, FORGOTTEN
+from .redriven import REDRIVEN
 
 
 class Example(NamedTuple):
@@ -35,6 +36,7 @@ CIRCUMSTANCES = (
     'the key of a request under way',
     *ASKED,
     FORGOTTEN,
+    *REDRIVEN,
 )
 
 #: The webhooks; `{subscription}` is that of the first.
@@ -316,6 +318,30 @@ V2: Table = {
             404: Example(named={'subscription': NO_MESSAGE}),
         }
         for verb, status in (('retry', 202), ('resume', 202), ('rotate', 200), ('test', 200))
+    },
+    ('POST', f'{_QUEUE}/redrive'): {
+        200: Example(body={'state': 'parked', 'to': None, 'dry_run': True}),
+        202: Example(
+            body={
+                'state': 'parked',
+                'min_age': 0,
+                'max_age': 60,
+                'reason': 'odd',
+                'rate': 5,
+            }
+        ),
+        400: Example(body={'state': 'claimed'}),
+        404: NOWHERE,
+        409: Example(body={'state': 'parked'}, given='a redrive under way'),
+    },
+    ('GET', f'{_QUEUE}/redrives'): {200: Example(given='a redrive')},
+    ('GET', f'{_QUEUE}/redrives/{{redrive}}'): {
+        200: Example(given='a redrive'),
+        404: Example(named={'redrive': 'none'}),
+    },
+    ('DELETE', f'{_QUEUE}/redrives/{{redrive}}'): {
+        200: Example(given='a redrive under way'),
+        404: Example(named={'redrive': 'none'}),
     },
     ('POST', f'{_QUEUE}/kick'): {
         200: Example(body={'limit': 5}, given='all messages are parked'),

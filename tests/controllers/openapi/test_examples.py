@@ -31,6 +31,7 @@ from .examples import (
     Example,
 )
 from .hooked import make_delivery
+from .redriven import REDRIVE, REDRIVEN, make_redrive
 
 
 def all_examples() -> Iterator[tuple[str, str, int, Example]]:
@@ -90,6 +91,7 @@ def usual(app: TestApp) -> dict[str, str]:
         'token': token,
         'subscription': hook.id,
         'delivery': make_delivery(QueueKey.of(PROJECT, 'jobs'), hook.id, id_of(free)),
+        'redrive': REDRIVE,
     }
 
 
@@ -110,6 +112,8 @@ def circumstances(request: pytest.FixtureRequest, usual: dict[str, str], sql: An
         sql('DELETE FROM messages; DELETE FROM message_states; DELETE FROM claims')
     if given == 'no queues':
         sql('DELETE FROM queues')
+    if given in REDRIVEN:
+        make_redrive(sql, given)
     if given == 'all messages are parked':
         sql("UPDATE message_states SET held_until = 'infinity', expires_at = 'infinity'")
     if given == 'a name whose hash is taken':

@@ -9,7 +9,6 @@ from webtest import TestResponse
 
 from marconi_api import limits, model
 from marconi_api.model import QueueKey
-from marconi_api.model.redrive import redrive
 
 from ..client import NO_CLAIM, NO_MESSAGE, PROJECT, Claim, LaterApi, bodies, id_of, refusal
 
@@ -550,8 +549,7 @@ def test_a_dead_letter_that_is_parked_stays_open(api: LaterApi, age: Age) -> Non
 def test_a_message_that_was_moved_back_still_asks(api: LaterApi, dead_letters: str) -> None:
     [question] = asking(api, 'hard')
     give_up(api)
-    source, target = (QueueKey.of(PROJECT, name) for name in ('dead', 'jobs'))
-    assert redrive(model.store.database, model.store.became_ready, source, target) == 1
+    assert api.post('/v2/queues/dead/redrive').json['moved'] == 1
     assert found(api, question) == (202, {'state': 'waiting'})
 
     give(api, api.claim(), question, 'at last')

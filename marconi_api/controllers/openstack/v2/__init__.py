@@ -22,6 +22,11 @@ from marconi_api.controllers.openstack.v2.queues import (
     QueuesController,
     StatsController,
 )
+from marconi_api.controllers.openstack.v2.redrives import (
+    RedriveController,
+    RedriveQueueController,
+    RedrivesController,
+)
 from marconi_api.controllers.openstack.v2.replies import ReplyController, RequestsController
 from marconi_api.controllers.openstack.v2.several import (
     ClaimsAcrossQueuesController,
@@ -70,6 +75,9 @@ RESOURCES = {
     f'{PREFIX}/queues/{{queue}}': QueueController(PREFIX),
     f'{PREFIX}/queues/{{queue}}/stats': StatsController(PREFIX),
     f'{PREFIX}/queues/{{queue}}/purge': PurgeController(PREFIX),
+    f'{PREFIX}/queues/{{queue}}/redrive': RedriveQueueController(PREFIX),
+    f'{PREFIX}/queues/{{queue}}/redrives': RedrivesController(PREFIX),
+    f'{PREFIX}/queues/{{queue}}/redrives/{{redrive}}': RedriveController(PREFIX),
     f'{PREFIX}/queues/{{queue}}/share': ShareController(PREFIX),
     f'{PREFIX}/queues/{{queue}}/messages': MessagesController(PREFIX),
     f'{PREFIX}/queues/{{queue}}/messages/{{message}}': MessageController(PREFIX),

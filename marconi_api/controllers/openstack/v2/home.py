@@ -54,6 +54,13 @@ class HomeController(v1_1.HomeController):
             'rel/queue_requests': relation(
                 f'{queue}/requests{{?wait}}', {**_QUEUE, 'wait': 'param/wait'}, 'POST'
             ),
+            'rel/queue_redrive': relation(f'{queue}/redrive', _QUEUE, 'POST'),
+            'rel/queue_redrives': relation(f'{queue}/redrives', _QUEUE, 'GET'),
+            'rel/redrive': relation(
+                f'{queue}/redrives/{{redrive_id}}',
+                {**_QUEUE, 'redrive_id': 'param/redrive_id'},
+                *('GET', 'DELETE'),
+            ),
             'rel/queue_kick': relation(f'{queue}/kick', _QUEUE, 'POST'),
             'rel/claim_across_queues': relation(f'{self.prefix}/claims', {}, 'POST'),
             'rel/verdicts_across_queues': relation(f'{self.prefix}/verdicts', {}, 'POST'),

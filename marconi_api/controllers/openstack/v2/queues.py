@@ -5,6 +5,7 @@ from typing import Any
 
 from marconi_api import limits, model
 from marconi_api.controllers.access.queues import own_queues, start_of_list
+from marconi_api.controllers.openstack.audited import actor_of
 from marconi_api.controllers.openstack.v1_1 import queues as v1_1
 from marconi_api.controllers.openstack.v1_1.controller import Controller
 from marconi_api.controllers.openstack.v2 import patch
@@ -141,6 +142,8 @@ class PurgeController(Controller):
             raise InvalidRequest(
                 'resource_types must be a list of some of "messages", "parked", "subscriptions".'
             )
+        # Noted before it, as it may take several transactions.
+        model.store.audit.note('purge', queue, by=actor_of(request), kinds=purged)
         if 'messages' in purged:
             model.store.messages.delete_unclaimed(queue)
         elif 'parked' in purged:

@@ -4,6 +4,7 @@ from typing import Any
 
 from marconi_api import model
 from marconi_api.controllers.access.identity import Identity
+from marconi_api.controllers.openstack.audited import actor_of
 from marconi_api.controllers.openstack.v1_1.controller import Controller
 from marconi_api.controllers.openstack.v2.types import MadeToken, NewToken, Tokens
 from marconi_api.errors import NotAuthorized, QuotaExceeded, TokenNotFound
@@ -37,9 +38,17 @@ class TokensController(Controller):
             raise NotAuthorized([OPERATOR])
         if not is_within(body.queues, request.identity.queues):
             raise WiderThanYours
-        made = model.store.tokens.create(
-            request.project, body.roles, body.name or '', body.queues, body.expires_in
-        )
+        with model.store.database.transaction():
+            made = model.store.tokens.create(
+                request.project, body.roles, body.name or '', body.queues, body.expires_in
+            )
+            model.store.audit.note(
+                'token create',
+                project=request.project,
+                by=actor_of(request),
+                token=made.token.id,
+                roles=made.token.roles,
+            )
         return json_reply(
             {'token': made.text, **described(made.token)},
             201,
@@ -55,7 +64,11 @@ class TokenController(Controller):
         """Revoke a token; it lets in for ``access.cache_seconds`` more at most."""
         if not _may_see(request.identity, model.store.tokens.get(token, request.project)):
             raise TokenNotFound(token)
-        model.store.tokens.revoke(token, request.project)
+        with model.store.database.transaction():
+            model.store.tokens.revoke(token, request.project)
+            model.store.audit.note(
+                'token revoke', project=request.project, by=actor_of(request), token=token
+            )
         return empty_reply()
 
 

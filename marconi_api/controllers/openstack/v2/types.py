@@ -4,7 +4,7 @@ from wsme import types as wtypes
 
 from marconi_api.controllers.openstack import documents
 from marconi_api.controllers.openstack.v1_1 import types
-from marconi_api.model import MOST_IN_A_POST, REASONS, RESULTS, STATES, VERDICTS
+from marconi_api.model import MOST_IN_A_POST, REASONS, RESULTS, STATES, STATUSES, VERDICTS
 from marconi_api.policy import ROLES
 from marconi_api.wire.documents import Document
 from marconi_api.wire.values import (
@@ -277,6 +277,65 @@ class Kicked(Document):
 
     kicked = wtypes.wsattr(natural, mandatory=True)
     more = bool
+
+
+class NewRedrive(Document):
+    """Which messages go back to where they came from, or ``to`` a queue; ``rate`` is a second's.
+
+    ``min_age`` and ``max_age`` are in seconds; with ``dry_run`` none is moved.
+    """
+
+    state = wtypes.wsattr(String({'enum': ['ready', 'parked']}), default='ready')
+    to = wtypes.wsattr(nullable_string, default=None)
+    min_age = wtypes.wsattr(NullableInteger('message_age'), default=None)
+    max_age = wtypes.wsattr(NullableInteger('message_age'), default=None)
+    reason = wtypes.wsattr(nullable_string, default=None)
+    rate = wtypes.wsattr(NullableInteger('redrive_rate'), default=None)
+    dry_run = wtypes.wsattr(nullable_boolean, default=None)
+
+
+class RedriveTarget(Document):
+    """How many messages would go to a queue."""
+
+    queue = wtypes.wsattr(string, mandatory=True)
+    messages = wtypes.wsattr(natural, mandatory=True)
+
+
+class RedrivePreview(Document):
+    """What a redrive would move, and what would stay, as it has no queue to go to.
+
+    With ``more`` there are more messages than were counted.
+    """
+
+    messages = wtypes.wsattr(natural, mandatory=True)
+    targets = wtypes.wsattr([RedriveTarget], mandatory=True)
+    without_target = wtypes.wsattr(natural, mandatory=True)
+    more = bool
+
+
+class Redrive(Document):
+    """A redrive as it is now: what was asked, and how many messages were moved."""
+
+    id = wtypes.wsattr(string, mandatory=True)
+    status = wtypes.wsattr(String({'enum': list(STATUSES)}), mandatory=True)
+    state = wtypes.wsattr(String({'enum': ['ready', 'parked']}), mandatory=True)
+    to = wtypes.wsattr(nullable_string, mandatory=True)
+    min_age = wtypes.wsattr(NullableInteger(), mandatory=True)
+    max_age = wtypes.wsattr(NullableInteger(), mandatory=True)
+    reason = wtypes.wsattr(nullable_string, mandatory=True)
+    rate = wtypes.wsattr(NullableInteger(), mandatory=True)
+    total = wtypes.wsattr(NullableInteger(), mandatory=True)
+    moved = wtypes.wsattr(natural, mandatory=True)
+    without_target = wtypes.wsattr(natural, mandatory=True)
+    failure = wtypes.wsattr(nullable_string, mandatory=True)
+    started = wtypes.wsattr(string, mandatory=True)
+    ended = wtypes.wsattr(nullable_string, mandatory=True)
+
+
+class Redrives(Document):
+    """The last redrives of a queue, the newest first."""
+
+    redrives = wtypes.wsattr([Redrive], mandatory=True)
 
 
 class MessageOfQueue(types.Message):
