@@ -1077,18 +1077,16 @@ reach AS MATERIALIZED (
                          WHERE queue_id = reach.queue_id AND target_id IS NOT NULL
                            AND confirmed AND expires_at > now()) AS copy)
     SELECT queue_id FROM reach WHERE queue_id <> %(queue_id)s::bigint),
-targets AS MATERIALIZED (
-    SELECT target.queue_id, target.name
+places AS MATERIALIZED (
+    SELECT %(queue_id)s::bigint AS queue_id, %(name)s::text AS name, 0 AS ids_before
+      FROM begun
+     UNION ALL
+    SELECT target.queue_id, target.name, row_number() OVER () * cardinality(%(delays)s::int[])
       FROM reach, begun,
            LATERAL (SELECT queue_id, name FROM queues
                      WHERE queue_id = reach.queue_id AND project = %(project)s
                        AND floor <= begun.first_id
                      LIMIT 1 FOR KEY SHARE) AS target),
-places AS MATERIALIZED (
-    SELECT %(queue_id)s::bigint AS queue_id, %(name)s::text AS name, 0 AS ids_before
-      FROM begun
-     UNION ALL
-    SELECT queue_id, name, row_number() OVER () * cardinality(%(delays)s::int[]) FROM targets),
 webhooks AS MATERIALIZED (
     SELECT places.queue_id, name, ids_before, webhook.id
       FROM places,
@@ -1117,8 +1115,7 @@ delivery AS (
     INSERT INTO deliveries (queue_id, subscription_id, message_id, expires_at)
     SELECT queue_id, webhooks.id, posted.id + ids_before, now() + ttl * interval '1 second'
       FROM webhooks, posted)
-SELECT first_id, ARRAY(SELECT name FROM places WHERE ids_before > 0),
-       ARRAY(SELECT DISTINCT name FROM webhooks) FROM transaction
+SELECT first_id, ARRAY(SELECT name FROM places), ARRAY(SELECT name FROM webhooks) FROM transaction
  UNION ALL
 SELECT -(
     SELECT least(16384 / greatest(1, (SELECT count(*) FROM places)),
@@ -1242,18 +1239,16 @@ reach AS MATERIALIZED (
                          WHERE queue_id = reach.queue_id AND target_id IS NOT NULL
                            AND confirmed AND expires_at > now()) AS copy)
     SELECT queue_id FROM reach WHERE queue_id <> %(queue_id)s::bigint),
-targets AS MATERIALIZED (
-    SELECT target.queue_id, target.name
+places AS MATERIALIZED (
+    SELECT %(queue_id)s::bigint AS queue_id, %(name)s::text AS name, 0 AS ids_before
+      FROM begun
+     UNION ALL
+    SELECT target.queue_id, target.name, row_number() OVER () * cardinality(%(delays)s::int[])
       FROM reach, begun,
            LATERAL (SELECT queue_id, name FROM queues
                      WHERE queue_id = reach.queue_id AND project = %(project)s
                        AND floor <= begun.first_id
                      LIMIT 1 FOR KEY SHARE) AS target),
-places AS MATERIALIZED (
-    SELECT %(queue_id)s::bigint AS queue_id, %(name)s::text AS name, 0 AS ids_before
-      FROM begun
-     UNION ALL
-    SELECT queue_id, name, row_number() OVER () * cardinality(%(delays)s::int[]) FROM targets),
 webhooks AS MATERIALIZED (
     SELECT places.queue_id, name, ids_before, webhook.id
       FROM places,
@@ -1294,8 +1289,7 @@ delivery AS (
     INSERT INTO deliveries (queue_id, subscription_id, message_id, expires_at)
     SELECT queue_id, webhooks.id, posted.id + ids_before, now() + ttl * interval '1 second'
       FROM webhooks, posted)
-SELECT first_id, digest = %(key_digest)s::uuid, EXISTS (SELECT FROM mine), ARRAY(SELECT name FROM places WHERE ids_before > 0),
-       ARRAY(SELECT DISTINCT name FROM webhooks) FROM remembered
+SELECT first_id, digest = %(key_digest)s::uuid, EXISTS (SELECT FROM mine), ARRAY(SELECT name FROM places), ARRAY(SELECT name FROM webhooks) FROM remembered
  UNION ALL
 SELECT -(
     SELECT least(16384 / greatest(1, (SELECT count(*) FROM places)),
@@ -1329,18 +1323,16 @@ reach AS MATERIALIZED (
                          WHERE queue_id = reach.queue_id AND target_id IS NOT NULL
                            AND confirmed AND expires_at > now()) AS copy)
     SELECT queue_id FROM reach WHERE queue_id <> %(queue_id)s::bigint),
-targets AS MATERIALIZED (
-    SELECT target.queue_id, target.name
+places AS MATERIALIZED (
+    SELECT %(queue_id)s::bigint AS queue_id, %(name)s::text AS name, 0 AS ids_before
+      FROM begun
+     UNION ALL
+    SELECT target.queue_id, target.name, row_number() OVER () * cardinality(%(delays)s::int[])
       FROM reach, begun,
            LATERAL (SELECT queue_id, name FROM queues
                      WHERE queue_id = reach.queue_id AND project = %(project)s
                        AND floor <= begun.first_id
                      LIMIT 1 FOR KEY SHARE) AS target),
-places AS MATERIALIZED (
-    SELECT %(queue_id)s::bigint AS queue_id, %(name)s::text AS name, 0 AS ids_before
-      FROM begun
-     UNION ALL
-    SELECT queue_id, name, row_number() OVER () * cardinality(%(delays)s::int[]) FROM targets),
 webhooks AS MATERIALIZED (
     SELECT places.queue_id, name, ids_before, webhook.id
       FROM places,
@@ -1381,8 +1373,7 @@ delivery AS (
     INSERT INTO deliveries (queue_id, subscription_id, message_id, expires_at)
     SELECT queue_id, webhooks.id, posted.id + ids_before, now() + ttl * interval '1 second'
       FROM webhooks, posted)
-SELECT first_id, digest = %(key_digest)s::uuid, EXISTS (SELECT FROM mine), ARRAY(SELECT name FROM places WHERE ids_before > 0),
-       ARRAY(SELECT DISTINCT name FROM webhooks) FROM remembered
+SELECT first_id, digest = %(key_digest)s::uuid, EXISTS (SELECT FROM mine), ARRAY(SELECT name FROM places), ARRAY(SELECT name FROM webhooks) FROM remembered
  UNION ALL
 SELECT -(
     SELECT least(16384 / greatest(1, (SELECT count(*) FROM places)),
@@ -1435,6 +1426,117 @@ message AS (
     INSERT INTO messages (queue_id, id, created_at, body, traceparent)
     SELECT %(queue_id)s, id, now(), %(body)s, %(traceparent)s::text FROM posted)
 SELECT id FROM posted;
+
+
+-- marconi_post_one_by_attributes_to_subscribers: The same, as long as the metadata is known.
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+   AND floor < 9223372036854775807
+   AND 1 / EXISTS (
+       SELECT FROM id_epoch
+        WHERE only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
+       false)
+          AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
+   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
+   AND has_subscribers FOR KEY SHARE),
+begun AS MATERIALIZED (
+    SELECT (pg_current_xact_id()::text::bigint + %(base)s) << 14 AS first_id FROM the_queue WHERE (pg_current_xact_id()::text::bigint + %(base)s) << 14 >= floor),
+reach AS MATERIALIZED (
+    WITH RECURSIVE reach (queue_id) AS (
+        SELECT %(queue_id)s::bigint FROM begun
+         UNION
+        SELECT copy.target_id
+          FROM reach,
+               LATERAL (SELECT target_id FROM subscriptions
+                         WHERE queue_id = reach.queue_id AND target_id IS NOT NULL
+                           AND confirmed AND expires_at > now()) AS copy)
+    SELECT queue_id FROM reach WHERE queue_id <> %(queue_id)s::bigint),
+places AS MATERIALIZED (
+    SELECT %(queue_id)s::bigint AS queue_id, %(name)s::text AS name, 0 AS ids_before
+      FROM begun
+     UNION ALL
+    SELECT target.queue_id, target.name, row_number() OVER () * 1
+      FROM reach, begun,
+           LATERAL (SELECT queue_id, name FROM queues
+                     WHERE queue_id = reach.queue_id AND project = %(project)s
+                       AND floor <= begun.first_id
+                     LIMIT 1 FOR KEY SHARE) AS target),
+webhooks AS MATERIALIZED (
+    SELECT places.queue_id, name, ids_before, webhook.id
+      FROM places,
+           LATERAL (SELECT id FROM subscriptions
+                     WHERE queue_id = places.queue_id AND target_id IS NULL
+                       AND confirmed AND expires_at > now()) AS webhook),
+posted AS MATERIALIZED (
+    SELECT first_id AS id, %(ttl)s::int AS ttl FROM begun),
+state AS (
+    INSERT INTO message_states (queue_id, id, expires_at, client_id, ttl)
+    SELECT queue_id, id + ids_before, now() + ttl * interval '1 second', %(client_id)s::uuid, ttl
+      FROM posted, places),
+message AS (
+    INSERT INTO messages (queue_id, id, created_at, body, traceparent)
+    SELECT queue_id, id + ids_before, now(), %(body)s, %(traceparent)s::text
+      FROM posted, places),
+delivery AS (
+    INSERT INTO deliveries (queue_id, subscription_id, message_id, expires_at)
+    SELECT queue_id, webhooks.id, posted.id + ids_before, now() + ttl * interval '1 second'
+      FROM webhooks, posted)
+SELECT id, ARRAY(SELECT name FROM places), ARRAY(SELECT name FROM webhooks) FROM posted;
+
+
+-- marconi_post_one_to_subscribers: The same of one message, ready at once, to a queue with subscribers.
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+   AND floor < 9223372036854775807
+   AND 1 / EXISTS (
+       SELECT FROM id_epoch
+        WHERE only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
+       false)
+          AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
+   AND has_subscribers FOR KEY SHARE),
+begun AS MATERIALIZED (
+    SELECT (pg_current_xact_id()::text::bigint + %(base)s) << 14 AS first_id FROM the_queue WHERE (pg_current_xact_id()::text::bigint + %(base)s) << 14 >= floor),
+reach AS MATERIALIZED (
+    WITH RECURSIVE reach (queue_id) AS (
+        SELECT %(queue_id)s::bigint FROM begun
+         UNION
+        SELECT copy.target_id
+          FROM reach,
+               LATERAL (SELECT target_id FROM subscriptions
+                         WHERE queue_id = reach.queue_id AND target_id IS NOT NULL
+                           AND confirmed AND expires_at > now()) AS copy)
+    SELECT queue_id FROM reach WHERE queue_id <> %(queue_id)s::bigint),
+places AS MATERIALIZED (
+    SELECT %(queue_id)s::bigint AS queue_id, %(name)s::text AS name, 0 AS ids_before
+      FROM begun
+     UNION ALL
+    SELECT target.queue_id, target.name, row_number() OVER () * 1
+      FROM reach, begun,
+           LATERAL (SELECT queue_id, name FROM queues
+                     WHERE queue_id = reach.queue_id AND project = %(project)s
+                       AND floor <= begun.first_id
+                     LIMIT 1 FOR KEY SHARE) AS target),
+webhooks AS MATERIALIZED (
+    SELECT places.queue_id, name, ids_before, webhook.id
+      FROM places,
+           LATERAL (SELECT id FROM subscriptions
+                     WHERE queue_id = places.queue_id AND target_id IS NULL
+                       AND confirmed AND expires_at > now()) AS webhook),
+posted AS MATERIALIZED (
+    SELECT first_id AS id, %(ttl)s::int AS ttl FROM begun),
+state AS (
+    INSERT INTO message_states (queue_id, id, expires_at, client_id, ttl)
+    SELECT queue_id, id + ids_before, now() + ttl * interval '1 second', %(client_id)s::uuid, ttl
+      FROM posted, places),
+message AS (
+    INSERT INTO messages (queue_id, id, created_at, body, traceparent)
+    SELECT queue_id, id + ids_before, now(), %(body)s, %(traceparent)s::text
+      FROM posted, places),
+delivery AS (
+    INSERT INTO deliveries (queue_id, subscription_id, message_id, expires_at)
+    SELECT queue_id, webhooks.id, posted.id + ids_before, now() + ttl * interval '1 second'
+      FROM webhooks, posted)
+SELECT id, ARRAY(SELECT name FROM places), ARRAY(SELECT name FROM webhooks) FROM posted;
 
 
 -- marconi_post_requests: The same for messages of which some ask for a reply.
@@ -1550,18 +1652,16 @@ reach AS MATERIALIZED (
                          WHERE queue_id = reach.queue_id AND target_id IS NOT NULL
                            AND confirmed AND expires_at > now()) AS copy)
     SELECT queue_id FROM reach WHERE queue_id <> %(queue_id)s::bigint),
-targets AS MATERIALIZED (
-    SELECT target.queue_id, target.name
+places AS MATERIALIZED (
+    SELECT %(queue_id)s::bigint AS queue_id, %(name)s::text AS name, 0 AS ids_before
+      FROM begun
+     UNION ALL
+    SELECT target.queue_id, target.name, row_number() OVER () * cardinality(%(delays)s::int[])
       FROM reach, begun,
            LATERAL (SELECT queue_id, name FROM queues
                      WHERE queue_id = reach.queue_id AND project = %(project)s
                        AND floor <= begun.first_id
                      LIMIT 1 FOR KEY SHARE) AS target),
-places AS MATERIALIZED (
-    SELECT %(queue_id)s::bigint AS queue_id, %(name)s::text AS name, 0 AS ids_before
-      FROM begun
-     UNION ALL
-    SELECT queue_id, name, row_number() OVER () * cardinality(%(delays)s::int[]) FROM targets),
 webhooks AS MATERIALIZED (
     SELECT places.queue_id, name, ids_before, webhook.id
       FROM places,
@@ -1607,8 +1707,7 @@ delivery AS (
     INSERT INTO deliveries (queue_id, subscription_id, message_id, expires_at)
     SELECT queue_id, webhooks.id, posted.id + ids_before, now() + ttl * interval '1 second'
       FROM webhooks, posted)
-SELECT first_id, digest = %(key_digest)s::uuid, EXISTS (SELECT FROM mine), ARRAY(SELECT name FROM places WHERE ids_before > 0),
-       ARRAY(SELECT DISTINCT name FROM webhooks) FROM remembered
+SELECT first_id, digest = %(key_digest)s::uuid, EXISTS (SELECT FROM mine), ARRAY(SELECT name FROM places), ARRAY(SELECT name FROM webhooks) FROM remembered
  UNION ALL
 SELECT -(
     SELECT least(16384 / greatest(1, (SELECT count(*) FROM places)),
@@ -1643,18 +1742,16 @@ reach AS MATERIALIZED (
                          WHERE queue_id = reach.queue_id AND target_id IS NOT NULL
                            AND confirmed AND expires_at > now()) AS copy)
     SELECT queue_id FROM reach WHERE queue_id <> %(queue_id)s::bigint),
-targets AS MATERIALIZED (
-    SELECT target.queue_id, target.name
+places AS MATERIALIZED (
+    SELECT %(queue_id)s::bigint AS queue_id, %(name)s::text AS name, 0 AS ids_before
+      FROM begun
+     UNION ALL
+    SELECT target.queue_id, target.name, row_number() OVER () * cardinality(%(delays)s::int[])
       FROM reach, begun,
            LATERAL (SELECT queue_id, name FROM queues
                      WHERE queue_id = reach.queue_id AND project = %(project)s
                        AND floor <= begun.first_id
                      LIMIT 1 FOR KEY SHARE) AS target),
-places AS MATERIALIZED (
-    SELECT %(queue_id)s::bigint AS queue_id, %(name)s::text AS name, 0 AS ids_before
-      FROM begun
-     UNION ALL
-    SELECT queue_id, name, row_number() OVER () * cardinality(%(delays)s::int[]) FROM targets),
 webhooks AS MATERIALIZED (
     SELECT places.queue_id, name, ids_before, webhook.id
       FROM places,
@@ -1688,8 +1785,7 @@ delivery AS (
     INSERT INTO deliveries (queue_id, subscription_id, message_id, expires_at)
     SELECT queue_id, webhooks.id, posted.id + ids_before, now() + ttl * interval '1 second'
       FROM webhooks, posted)
-SELECT first_id, ARRAY(SELECT name FROM places WHERE ids_before > 0),
-       ARRAY(SELECT DISTINCT name FROM webhooks) FROM transaction
+SELECT first_id, ARRAY(SELECT name FROM places), ARRAY(SELECT name FROM webhooks) FROM transaction
  UNION ALL
 SELECT -(
     SELECT least(16384 / greatest(1, (SELECT count(*) FROM places)),
@@ -1723,18 +1819,16 @@ reach AS MATERIALIZED (
                          WHERE queue_id = reach.queue_id AND target_id IS NOT NULL
                            AND confirmed AND expires_at > now()) AS copy)
     SELECT queue_id FROM reach WHERE queue_id <> %(queue_id)s::bigint),
-targets AS MATERIALIZED (
-    SELECT target.queue_id, target.name
+places AS MATERIALIZED (
+    SELECT %(queue_id)s::bigint AS queue_id, %(name)s::text AS name, 0 AS ids_before
+      FROM begun
+     UNION ALL
+    SELECT target.queue_id, target.name, row_number() OVER () * cardinality(%(delays)s::int[])
       FROM reach, begun,
            LATERAL (SELECT queue_id, name FROM queues
                      WHERE queue_id = reach.queue_id AND project = %(project)s
                        AND floor <= begun.first_id
                      LIMIT 1 FOR KEY SHARE) AS target),
-places AS MATERIALIZED (
-    SELECT %(queue_id)s::bigint AS queue_id, %(name)s::text AS name, 0 AS ids_before
-      FROM begun
-     UNION ALL
-    SELECT queue_id, name, row_number() OVER () * cardinality(%(delays)s::int[]) FROM targets),
 webhooks AS MATERIALIZED (
     SELECT places.queue_id, name, ids_before, webhook.id
       FROM places,
@@ -1763,8 +1857,7 @@ delivery AS (
     INSERT INTO deliveries (queue_id, subscription_id, message_id, expires_at)
     SELECT queue_id, webhooks.id, posted.id + ids_before, now() + ttl * interval '1 second'
       FROM webhooks, posted)
-SELECT first_id, ARRAY(SELECT name FROM places WHERE ids_before > 0),
-       ARRAY(SELECT DISTINCT name FROM webhooks) FROM transaction
+SELECT first_id, ARRAY(SELECT name FROM places), ARRAY(SELECT name FROM webhooks) FROM transaction
  UNION ALL
 SELECT -(
     SELECT least(16384 / greatest(1, (SELECT count(*) FROM places)),

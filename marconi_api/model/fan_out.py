@@ -34,11 +34,9 @@ _MOST = f"""(
         SELECT least({MOST_IN_A_POST} / greatest(1, (SELECT count(*) FROM places)),
                      {_MOST_DELIVERIES} / greatest(1, (SELECT count(*) FROM webhooks))))"""
 
-#: Parts of a post's statement between ``begun``, its transaction, and ``transaction``, which is the
-#: same if there are not too many messages. ``places`` has the queues, this one first. As that of a
-#: post, the row of a queue is locked. One that was purged or made at this very moment may have a floor
-#: above this transaction: then it gets nothing.
-PLACES = f"""
+
+def _places(count: str) -> str:
+    return f"""
     reach AS MATERIALIZED (
         WITH RECURSIVE reach (queue_id) AS (
             SELECT %(queue_id)s::bigint FROM begun
@@ -49,25 +47,33 @@ PLACES = f"""
                              WHERE queue_id = reach.queue_id AND target_id IS NOT NULL
                                AND confirmed AND expires_at > now()) AS copy)
         SELECT queue_id FROM reach WHERE queue_id <> %(queue_id)s::bigint),
-    targets AS MATERIALIZED (
-        SELECT target.queue_id, target.name
+    places AS MATERIALIZED (
+        SELECT %(queue_id)s::bigint AS queue_id, %(name)s::text AS name, 0 AS ids_before
+          FROM begun
+         UNION ALL
+        SELECT target.queue_id, target.name, row_number() OVER () * {count}
           FROM reach, begun,
                LATERAL (SELECT queue_id, name FROM queues
                          WHERE queue_id = reach.queue_id AND project = %(project)s
                            AND floor <= begun.first_id
                          LIMIT 1 FOR KEY SHARE) AS target),
-    places AS MATERIALIZED (
-        SELECT %(queue_id)s::bigint AS queue_id, %(name)s::text AS name, 0 AS ids_before
-          FROM begun
-         UNION ALL
-        SELECT queue_id, name, row_number() OVER () * {_COUNT} FROM targets),
     webhooks AS MATERIALIZED (
         SELECT places.queue_id, name, ids_before, webhook.id
           FROM places,
                LATERAL (SELECT id FROM subscriptions
                          WHERE queue_id = places.queue_id AND target_id IS NULL
-                           AND confirmed AND expires_at > now()) AS webhook),
+                           AND confirmed AND expires_at > now()) AS webhook),"""
+
+
+#: Parts of a post's statement between ``begun``, its transaction, and ``transaction``, which is the
+#: same if there are not too many messages. ``places`` has the queues, this one first. As that of a
+#: post, the row of a queue is locked. One that was purged or made at this very moment may have a floor
+#: above this transaction: then it gets nothing.
+PLACES = f"""{_places(_COUNT)}
     transaction AS MATERIALIZED (SELECT first_id FROM begun WHERE {_COUNT} <= {_MOST}),"""
+
+#: The same for one message, which are never too many.
+PLACES_OF_ONE = _places('1')
 
 #: What is written, for all places: message_states and messages have the same columns as in a
 #: post without copies.
@@ -77,10 +83,8 @@ DELIVER = """,
         SELECT queue_id, webhooks.id, posted.id + ids_before, now() + ttl * interval '1 second'
           FROM webhooks, posted)"""
 
-#: The last columns of the statement's row: the names of queues with copies, and of those with
-#: deliveries.
-REPORT = """ARRAY(SELECT name FROM places WHERE ids_before > 0),
-           ARRAY(SELECT DISTINCT name FROM webhooks)"""
+#: The last columns of the statement's row: the names of the places, and those of webhooks' queues.
+REPORT = 'ARRAY(SELECT name FROM places), ARRAY(SELECT name FROM webhooks)'
 
 #: To follow the statement: a row with how many messages it could have, below zero, if it has more.
 TOO_MANY = f"""

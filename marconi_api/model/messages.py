@@ -27,6 +27,7 @@ from marconi_api.model.fan_out import (
     DELIVER,
     NOBODY,
     PLACES,
+    PLACES_OF_ONE,
     REPORT,
     SOMEBODY,
     TOO_MANY,
@@ -348,8 +349,8 @@ class Messages:
         statement = _POSTS[by_attributes, key is not None, has_subscribers, asks]
         parameters = {**queue.parameters, **sender, **batch}
         if key is None:
-            if batch['delays'] == [0] and not (has_subscribers or asks):
-                statement = _POST_ONE_AS_KNOWN if by_attributes else _POST_ONE
+            if batch['delays'] == [0] and not asks:
+                statement = _POST_ONES[by_attributes, has_subscribers]
                 [parameters['ttl']], [parameters['body']] = batch['ttls'], batch['bodies']
             for first_id, *fanned_out in self._database.rows(statement, parameters):
                 return self._posted(queue, batch, first_id, fanned_out)
@@ -392,14 +393,15 @@ class Messages:
         self,
         queue: QueueKey,
         batch: dict[str, Any],
-        copied_to: list[str],
-        delivered_from: list[str],
+        places: list[str],
+        of_webhooks: list[str],
     ) -> None:
         count = len(batch['bodies'])
+        copied_to = places[1:]
         flows.tell(POSTED, count * len(copied_to))
         for name in copied_to:
             self._became_ready.tell(QueueKey.of(queue.project, name), batch['delays'].count(0))
-        for name in delivered_from:
+        for name in set(of_webhooks):
             self._became_deliverable.tell(QueueKey.of(queue.project, name), count)
 
     def _see_to_floor(self, queue: QueueKey) -> None:
@@ -680,6 +682,25 @@ def _post_one_statement(the_queue: str) -> str:
     """
 
 
+def _post_one_to_subscribers_statement(the_queue: str) -> str:
+    return f"""
+    WITH the_queue AS MATERIALIZED ({the_queue}{SOMEBODY} FOR KEY SHARE),
+    begun AS MATERIALIZED (
+        SELECT {_FIRST_ID} AS first_id FROM the_queue WHERE {_FIRST_ID} >= floor),{PLACES_OF_ONE}
+    posted AS MATERIALIZED (
+        SELECT first_id AS id, %(ttl)s::int AS ttl FROM begun),
+    state AS (
+        INSERT INTO message_states (queue_id, id, expires_at, client_id, ttl)
+        SELECT queue_id, id + ids_before, now() + ttl * interval '1 second', %(client_id)s::uuid, ttl
+          FROM posted, places),
+    message AS (
+        INSERT INTO messages (queue_id, id, created_at, body, traceparent)
+        SELECT queue_id, id + ids_before, now(), %(body)s, %(traceparent)s::text
+          FROM posted, places){DELIVER}
+    SELECT id, {REPORT} FROM posted
+    """
+
+
 def _post_prepared(
     by_attributes: bool, is_remembered: bool, has_subscribers: bool, asks: bool
 ) -> Prepared:
@@ -701,10 +722,21 @@ _POSTS = {
 }
 _POST = _POSTS[False, False, False, False]
 _POST_AS_KNOWN = _POSTS[True, False, False, False]
-_POST_ONE = Prepared(_post_one_statement(THE_NUMBERING_QUEUE), 'post_one')
-_POST_ONE_AS_KNOWN = Prepared(
-    _post_one_statement(THE_NUMBERING_QUEUE + AS_KNOWN), 'post_one_by_attributes'
-)
+#: By whether the attributes matter, and whether the queue has subscribers.
+_POST_ONES = {
+    (by_attributes, has_subscribers): Prepared(
+        statement(THE_NUMBERING_QUEUE + (AS_KNOWN if by_attributes else '')),
+        'post_one'
+        + ('_by_attributes' if by_attributes else '')
+        + ('_to_subscribers' if has_subscribers else ''),
+    )
+    for by_attributes in (False, True)
+    for has_subscribers, statement in (
+        (False, _post_one_statement),
+        (True, _post_one_to_subscribers_statement),
+    )
+}
+_POST_ONE = _POST_ONES[False, False]
 
 
 # A floor is set no higher than the transactions that its statement knew of. A statement that

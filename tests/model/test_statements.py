@@ -48,6 +48,8 @@ PURPOSES = {
     'post_by_attributes': 'The same, as long as the metadata is what the process knows.',
     'post_once': 'Stores messages under an Idempotency-Key, unless they were stored before.',
     'post_once_by_attributes': 'The same, as long as the metadata is what the process knows.',
+    'post_one_to_subscribers': 'The same of one message, ready at once, to a queue with subscribers.',
+    'post_one_by_attributes_to_subscribers': 'The same, as long as the metadata is known.',
     'post_to_subscribers': 'Stores messages, copies for queues, and what webhooks are to get.',
     'post_by_attributes_to_subscribers': 'The same, as long as the metadata is what is known.',
     'post_once_to_subscribers': 'The same under an Idempotency-Key.',
