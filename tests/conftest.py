@@ -69,6 +69,7 @@ LONGEST_FIRST = (
     'test_numbering.py',
     'test_every_route.py',
     'test_front.py',
+    'test_eventing_document.py',
     'test_schemathesis.py',
     'test_storage_failure.py',
     'test_office.py',

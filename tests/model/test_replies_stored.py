@@ -33,7 +33,7 @@ def ask(queue):
 #: What ordinary posts, claims and deletes send, and pages and verdicts.
 ORDINARY = [
     *(statement for choice, statement in messages._POSTS.items() if not choice[-1]),
-    *(messages._POST_ONE, messages._POST_ONE_AS_KNOWN, messages._POP, messages._GET),
+    *(*messages._POST_ONES.values(), messages._POP, messages._GET),
     *(messages._DELETE_FREE, messages._DELETE_CLAIMED, messages._DELETE_MANY),
     *(claims._CREATE, claims._CREATE_ONCE, claims._GET, claims._RENEW, claims._RELEASE),
     *(*messages._LIST.values(), *messages._LIST_READY.values()),
