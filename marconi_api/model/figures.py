@@ -121,11 +121,10 @@ class Figures:
         return self._of(queue, lambda: self._count_queue(queue))
 
     def forget(self) -> None:
-        """Count anew whatever is asked for next, as after a change that was made by hand."""
+        """Count anew whatever is asked for next, as after a change."""
         with self._lock:
-            self._counts = {what: count for what, count in self._counts.items() if count.is_running}
-            for count in self._counts.values():
-                count.good_until = 0.0
+            # What is being counted goes on, and nobody looks at it.
+            self._counts = {}
 
     def _count_all(self) -> Overview:
         walk = DepthWalk(self._database, MOST_QUEUES)

@@ -26,6 +26,12 @@ class Pages:
     def get(self, path: str = '', **options: Any) -> TestResponse:
         """A page as it is now, not as it was a moment ago."""
         model.store.figures.forget()
+        while 'being counted' in (page := self.look(path, **options)).text.lower():
+            pass
+        return page
+
+    def look(self, path: str = '', **options: Any) -> TestResponse:
+        """A page, which may be too early to have figures."""
         return self._app.get(f'/console{path}', expect_errors=True, **options)
 
     def send(self, path: str, form: Any, **options: Any) -> TestResponse:

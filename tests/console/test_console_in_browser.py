@@ -10,7 +10,7 @@ import pytest
 
 from tests.browser import Browser, chromium, with_chromium
 from tests.directories import open_directory
-from tests.running_service import HEADERS, Service, services
+from tests.running_service import HEADERS, Service, services, wait_until
 
 pytestmark = [pytest.mark.slow, with_chromium]
 
@@ -95,12 +95,17 @@ def message_pages(site: Site) -> list[str]:
 
 def pages(site: Site) -> list[str]:
     """All kinds of pages."""
+    first = message_pages(site)[0].partition('?')[0].rpartition('/')[2]
     return [
         '',
         f'?{PROJECT}&search=%3Cscript%3E&sort=%22',
         f'/queues/hostile?{PROJECT}',
         f'/queues/hostile/messages?{PROJECT}',
         f'/queues/hostile/messages?{PROJECT}&state=parked',
+        f'/queues/hostile/purge?{PROJECT}',
+        f'/queues/hostile/kick?{PROJECT}',
+        f'/queues/hostile/delete?{PROJECT}&id={first}&id=%3Cscript%3E',
+        f'/queues/hostile/park?{PROJECT}&id={first}',
         '/queues/nothing?project=%3Cscript%3E',
         *message_pages(site)[:2],
     ]
@@ -168,3 +173,57 @@ def test_pages_are_accessible(site: Site, colors: str, width: int) -> None:
         assert site.browser.run(
             'return document.documentElement.scrollWidth <= window.innerWidth'
         ), path
+
+
+#: Keys as WebDriver names them.
+TAB, ENTER = '\ue004', '\ue007'
+
+
+def focused(site: Site) -> str:
+    """The text of what has the focus."""
+    return str(
+        site.browser.run(
+            'const it = document.activeElement; return it.innerText || it.ariaLabel || it.id'
+        )
+    )
+
+
+def tab_to(site: Site, text: str) -> None:
+    """Press Tab until something whose text begins so has the focus."""
+    for _ in range(60):
+        site.browser.press(TAB)
+        if focused(site).startswith(text):
+            return
+    raise AssertionError(f'Tab does not lead to {text}')
+
+
+def press_enter(site: Site, heading: str) -> None:
+    """Press Enter, and wait until the next page is there."""
+    site.browser.press(ENTER)
+    wait_until(
+        lambda: heading in str(site.browser.run('return document.querySelector("h1")?.innerText'))
+    )
+
+
+def test_the_keyboard_leads_from_the_deepest_queue_to_a_dead_letter_and_makes_it_ready(
+    site: Site,
+) -> None:
+    site.open(f'?{PROJECT}')
+
+    tab_to(site, 'hostile')
+    press_enter(site, 'Queue hostile')
+    tab_to(site, 'parked')
+    press_enter(site, 'Parked messages of hostile')
+    # The box that selects the message, and then its link.
+    tab_to(site, 'Message 0')
+    site.browser.press(TAB)
+    press_enter(site, 'Message 0')
+    message = site.browser.run('return document.querySelector("h1").innerText').split()[1]
+    assert 'Parked because' in site.browser.run('return document.body.innerText')
+    tab_to(site, 'Make ready')
+    press_enter(site, 'Make messages ready')
+    tab_to(site, 'Make messages ready')
+    press_enter(site, '1 message was made ready')
+
+    site.open(f'/queues/hostile/messages/{message}?{PROJECT}')
+    assert 'ready' in site.browser.run('return document.querySelector("dd").innerText')

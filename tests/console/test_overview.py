@@ -88,12 +88,12 @@ def test_many_queues_are_shown_page_after_page(pages: Pages, sql: Any) -> None:
 def test_figures_are_used_again_for_seconds(pages: Pages) -> None:
     store = model.store
     figures = Figures(store.database, store.admin, store.messages)
-    first = figures.overview()
+    while (first := figures.overview()) is None:
+        pass
     post('jobs')
 
     second = figures.overview()
 
-    assert first is not None
     assert second is not None
     assert second.figures is first.figures
 
@@ -102,7 +102,8 @@ def test_who_is_too_early_gets_a_page_without_figures(pages: Pages, sql: Any) ->
     post('jobs')
     sql('BEGIN; LOCK TABLE message_states IN ACCESS EXCLUSIVE MODE')
     try:
-        page = pages.get()
+        model.store.figures.forget()
+        page = pages.look()
     finally:
         sql('ROLLBACK')
 

@@ -12,6 +12,7 @@ from marconi_api.controllers.console.queue import (
 from marconi_api.controllers.console.sessions import PREFIX, ConsoleHook
 from marconi_api.controllers.console.sign_in import SignInController, SignOutController
 from marconi_api.controllers.console.static import StaticController
+from marconi_api.controllers.console.verbs import VERBS
 from marconi_api.wire.doors import Door
 
 DOOR = Door(
@@ -21,6 +22,7 @@ DOOR = Door(
         f'{PREFIX}/queues/{{queue}}': QueueController(),
         f'{PREFIX}/queues/{{queue}}/messages': MessagesController(),
         f'{PREFIX}/queues/{{queue}}/messages/{{message}}': MessageController(),
+        **{f'{PREFIX}/queues/{{queue}}/{name}': verb for name, (verb, _) in VERBS.items()},
         f'{PREFIX}/sign-in': SignInController(),
         f'{PREFIX}/sign-out': SignOutController(),
         f'{PREFIX}/static/{{file}}': StaticController(),
@@ -31,6 +33,11 @@ DOOR = Door(
         'GET /queues/{queue}': ('queues:get', 'queues:stats', 'claims:get'),
         'GET /queues/{queue}/messages': ('messages:get_all',),
         'GET /queues/{queue}/messages/{message}': ('messages:get', 'claims:get'),
+        **{
+            f'{method} /queues/{{queue}}/{name}': names
+            for name, (_, names) in VERBS.items()
+            for method in ('GET', 'POST')
+        },
         'GET /sign-in': ('ping:get',),
         'POST /sign-in': ('ping:get',),
         'POST /sign-out': ('ping:get',),

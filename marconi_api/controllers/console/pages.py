@@ -10,7 +10,7 @@ from marconi_api.controllers.console import sessions
 from marconi_api.controllers.console.failures import SignInFirst
 from marconi_api.controllers.console.sessions import FORM_KEY, PREFIX
 from marconi_api.controllers.console.static import link_to
-from marconi_api.errors import MarconiError
+from marconi_api.errors import MarconiError, NotAuthorized
 from marconi_api.wire.failures import MethodNotAllowed
 from marconi_api.wire.replies import Reply
 from marconi_api.wire.requests import Request
@@ -111,11 +111,22 @@ def page(request: Request, template: str, status: int = 200, **values: Any) -> R
             may_name_projects=sessions.may_name_projects(request),
             signed_in=bool(session.token and request.identity.token),
             form_key=sessions.gate.form_key(session),
+            may=lambda name: _may(request, name),
             **values,
         )
     )
     cookie = [sessions.gate.cookie(session, request)] if session.is_new else []
     return html_reply(html, status, *cookie)
+
+
+def _may(request: Request, verb: str) -> bool:
+    """Whether whoever asks may do what a verb of the console does."""
+    line = f'POST /queues/{{queue}}/{verb}'
+    try:
+        request.door.policy.permit(request.identity.roles, request.door.actions[line])
+    except NotAuthorized:
+        return False
+    return True
 
 
 def see(location: str, *headers: tuple[str, str]) -> Reply:
