@@ -151,7 +151,7 @@ class Client:
 def _rate(plan: Plan, service: Service, webhooks: Webhooks) -> Table:
     table = Table(['webhooks of the queue', 'messages', 'deliveries/s', 'CPU of each, ms'])
     client = Client(service)
-    messages = plan.choose(10_000, 1000)
+    messages = plan.choose(5000, 500)
     for count in (1, 5):
         queue = f'rate-{count}'
         paths = [f'/{queue}/{number}' for number in range(count)]

@@ -12,7 +12,7 @@ import msgspec
 from marconi_api import limits
 from marconi_api.errors import InvalidRequest
 from marconi_api.model import retry_policy
-from marconi_api.webhooks import rules, signatures
+from marconi_api.webhooks import mailing, rules, signatures
 
 _QUEUE_SCHEME = 'queue:'
 
@@ -47,9 +47,11 @@ def check_subscriber(subscriber: str) -> None:
     :raises InvalidRequest: in words that say what would do
     """
     scheme = subscriber.partition(':')[0].lower()
-    if scheme in _REFUSED:
+    if scheme == 'mailto' and rules.in_force.smtp_url:
+        mailing.check_address(subscriber)
+    elif scheme in _REFUSED:
         raise InvalidRequest(_REFUSED[scheme])
-    if subscriber.startswith(_QUEUE_SCHEME):
+    elif subscriber.startswith(_QUEUE_SCHEME):
         _check_queue(subscriber.removeprefix(_QUEUE_SCHEME))
     elif scheme in ('http', 'https'):
         rules.in_force.target(subscriber)

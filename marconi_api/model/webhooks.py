@@ -193,7 +193,8 @@ class Webhooks:
         hosts: dict[str, CalledHost] = {}
         projects: set[tuple[str, str]] = set()
         for subscriber, project, *figures in self._database.rows(_CALLED, {}, repeatable=True):
-            name = urlsplit(subscriber).netloc.lower()
+            parts = urlsplit(subscriber)
+            name = parts.netloc.lower() or parts.scheme
             host = hosts.setdefault(name, CalledHost(name))
             host.subscriptions += 1
             host.projects += (name, project) not in projects

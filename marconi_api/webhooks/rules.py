@@ -51,10 +51,11 @@ class Target:
 
 @dataclass(frozen=True)
 class Rules:
-    """What the operator allows beside the public Internet, and at which ports."""
+    """What the operator allows beside the public Internet, at which ports, and who sends mail."""
 
     networks: tuple[Network, ...]
     ports: frozenset[int]
+    smtp_url: str | None = None
 
     @classmethod
     def from_config(cls, section: Mapping[str, Any]) -> 'Rules':
@@ -62,6 +63,7 @@ class Rules:
         return cls(
             tuple(ip_network(str(network)) for network in section['allowed_networks']),
             frozenset(section['allowed_ports']),
+            section.get('smtp_url'),
         )
 
     def target(self, url: str) -> Target:

@@ -41,8 +41,9 @@ from marconi_api.processes.delivery import THREADS
 from marconi_api.processes.delivery.bell import Ear
 from marconi_api.processes.delivery.courier import Courier
 from marconi_api.webhooks.calling import FORBIDDEN, Attempt, Caller, TooLate
-from marconi_api.webhooks.forms import filled, headers_of, notification
+from marconi_api.webhooks.forms import filled, notification
 from marconi_api.webhooks.rules import Rules
+from marconi_api.webhooks.sending import Subscriber, send
 
 log = logging.getLogger(__name__)
 
@@ -274,16 +275,17 @@ class Office:
         body: bytes,
         traceparent: str | None = None,
     ) -> Attempt:
+        to = Subscriber(owned.subscriber, courier.options, owned.secrets)
         trace = {'traceparent': traceparent} if traceparent else {}
-        headers = headers_of(courier.options, owned.secrets, identity, body, trace)
         try:
-            target = self._rules.target(owned.subscriber)
+            return await send(
+                *(self._caller, self._rules, to, identity, body, courier.timeout),
+                may_send=lambda: courier.is_ours,
+                headers=trace,
+            )
         except InvalidRequest:
             # The operator allowed it once.
             return Attempt.now(FORBIDDEN)
-        return await self._caller.call(
-            target, headers, body, courier.timeout, lambda: courier.is_ours
-        )
 
     async def _note_failure(self, courier: Courier, delivery: Delivery, attempt: Attempt) -> None:
         delay = courier.schedule.delay_after(delivery.attempts + 1, attempt.retry_after)

@@ -165,3 +165,14 @@ def test_a_webhook_that_is_not_allowed_any_more_is_neither_confirmed_nor_tested(
         assert api.post(f'{path}/test', None).status_int == 400
 
     assert receiving.connections == 0
+
+
+def test_mail_is_for_services_that_have_a_mail_server(
+    api: LaterApi, subscriptions: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subscriber = {'subscriber': 'mailto:a@example.com'}
+
+    assert 'no SMTP server' in api.post(subscriptions, subscriber).json['description']
+    monkeypatch.setattr(rules, 'in_force', Rules((), frozenset(), 'smtp://localhost'))
+    assert api.post(subscriptions, subscriber).status_int == 201
+    assert api.post(subscriptions, {'subscriber': 'mailto:a@b,c@d'}).status_int == 400

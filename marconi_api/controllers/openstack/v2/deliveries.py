@@ -15,7 +15,8 @@ from marconi_api.model import QueueKey
 from marconi_api.model.webhooks import STATES, Callee
 from marconi_api.webhooks import rules
 from marconi_api.webhooks.calling import Attempt, Caller
-from marconi_api.webhooks.forms import TEST, filled, headers_of, notification
+from marconi_api.webhooks.forms import TEST, filled, notification
+from marconi_api.webhooks.sending import Subscriber, send
 from marconi_api.wire.actions import Content, expose
 from marconi_api.wire.documents import Document
 from marconi_api.wire.failures import TooManyTests
@@ -176,11 +177,11 @@ class TestController(Controller):
 async def _call(queue: QueueKey, subscription: str, callee: Callee) -> Attempt:
     """:raises InvalidRequest: if the URL is not allowed any more."""
     options: dict[str, Any] = msgspec.json.decode(callee.options)
+    to = Subscriber(callee.subscriber, options, callee.secrets)
     body = filled(options, notification(queue.name, _TEST_ID, 0, _TEST_BODY, TEST))
-    headers = headers_of(options, callee.secrets, f'{subscription}-{_TEST_ID}', body)
-    target = rules.in_force.target(callee.subscriber)
     seconds = min(options.get('_timeout') or _TEST_TIMEOUT, _TEST_TIMEOUT)
-    return await Caller(rules.in_force).call(target, headers, body, seconds)
+    in_force = rules.in_force
+    return await send(Caller(in_force), in_force, to, f'{subscription}-{_TEST_ID}', body, seconds)
 
 
 def resources(prefix: str) -> dict[str, Controller]:
