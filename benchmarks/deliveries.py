@@ -196,7 +196,7 @@ def _effect(plan: Plan, service: Service, webhooks: Webhooks) -> Table:
             client.subscribe(queue, webhooks, f'{beside}/{queue}')
         client.post(queue, [0])
         webhooks.wait_for(f'/{queue}', 1)
-    count = plan.choose(1000, 100)
+    count = plan.choose(500, 100)
     for _ in range(count):
         for queue in queues.values():
             client.post(queue, [time.monotonic()])
