@@ -12,7 +12,7 @@ import msgspec
 from marconi_api import limits
 from marconi_api.errors import InvalidRequest
 from marconi_api.model import retry_policy
-from marconi_api.webhooks import mailing, rules, signatures
+from marconi_api.webhooks import rules, signatures
 
 _QUEUE_SCHEME = 'queue:'
 
@@ -48,7 +48,7 @@ def check_subscriber(subscriber: str) -> None:
     """
     scheme = subscriber.partition(':')[0].lower()
     if scheme == 'mailto' and rules.in_force.smtp_url:
-        mailing.check_address(subscriber)
+        rules.check_mail_address(subscriber)
     elif scheme in _REFUSED:
         raise InvalidRequest(_REFUSED[scheme])
     elif subscriber.startswith(_QUEUE_SCHEME):

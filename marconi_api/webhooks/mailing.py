@@ -1,7 +1,6 @@
 """A mail in place of a call, for subscribers ``mailto:``, by the operator's mail server."""
 
 import asyncio
-import re
 import smtplib
 import socket
 import ssl
@@ -14,7 +13,6 @@ from email.message import EmailMessage
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from marconi_api.errors import InvalidRequest
 from marconi_api.webhooks.calling import (
     REFUSED,
     RESET,
@@ -24,26 +22,13 @@ from marconi_api.webhooks.calling import (
     UNREACHABLE,
     Attempt,
 )
-
-SCHEME = 'mailto:'
+from marconi_api.webhooks.rules import MAILTO
 
 #: What a mail server says when it has taken a mail.
 _TAKEN = 250
 
-# One address, without what could be read as a second one or as another header.
-_ADDRESS = re.compile(r'[A-Za-z0-9!#$%&\'*+/=?^_`{|}~.-]{1,64}@[A-Za-z0-9.-]{1,253}')
-
 # Mails that are under way at once.
 _threads = ThreadPoolExecutor(4, 'mailing')
-
-
-def check_address(subscriber: str) -> None:
-    """Refuse what is not ``mailto:`` and one address.
-
-    :raises InvalidRequest: if it is not
-    """
-    if not _ADDRESS.fullmatch(subscriber.removeprefix(SCHEME)):
-        raise InvalidRequest('A subscriber mailto: must be followed by one address, in ASCII.')
 
 
 async def mail(
@@ -75,7 +60,7 @@ def _message(server: str, subscriber: str, options: Mapping[str, Any], body: byt
     # Any server takes seven bits.
     message = EmailMessage(policy.SMTP.clone(cte_type='7bit'))
     message['From'] = str(options.get('from') or _sender(server))
-    message['To'] = subscriber.removeprefix(SCHEME)
+    message['To'] = subscriber.removeprefix(MAILTO)
     message['Subject'] = str(options.get('subject') or 'Message')
     message.set_content(body.decode())
     return message

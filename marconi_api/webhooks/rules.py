@@ -15,6 +15,9 @@ from marconi_api.webhooks.addresses import Address, Network, may_be_called, writ
 #: Schemes of a URL that can be called, with their ports.
 PORTS = {'http': 80, 'https': 443}
 
+#: The scheme of a subscriber that gets mail.
+MAILTO = 'mailto:'
+
 _MOST_IN_A_URL = 2000
 _MOST_IN_A_HOST = 253
 
@@ -120,6 +123,19 @@ class Rules:
 
 class ForbiddenAddress(InvalidRequest):
     """A URL leads to an address that must not be called."""
+
+
+# One address, without what could be read as a second one or as another header.
+_ADDRESS = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{1,64}@[A-Za-z0-9.-]{1,253}")
+
+
+def check_mail_address(subscriber: str) -> None:
+    """Refuse what is not ``mailto:`` and one address.
+
+    :raises InvalidRequest: if it is not
+    """
+    if not _ADDRESS.fullmatch(subscriber.removeprefix(MAILTO)):
+        raise InvalidRequest('A subscriber mailto: must be followed by one address, in ASCII.')
 
 
 def _host(host: str) -> tuple[str, Address | None]:

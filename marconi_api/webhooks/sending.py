@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 from marconi_api.webhooks.calling import Attempt, Caller, TooLate
 from marconi_api.webhooks.forms import headers_of
-from marconi_api.webhooks.mailing import SCHEME, mail
-from marconi_api.webhooks.rules import Rules
+from marconi_api.webhooks.mailing import mail
+from marconi_api.webhooks.rules import MAILTO, Rules
 
 NO_MAIL_SERVER = 'no mail server'
 
@@ -36,7 +36,7 @@ async def send(
     :raises InvalidRequest: if the URL is not allowed, or not any more
     :raises TooLate: as :meth:`Caller.call`
     """
-    if not to.name.startswith(SCHEME):
+    if not to.name.startswith(MAILTO):
         target = rules.target(to.name)
         signed = headers_of(to.options, to.secrets, call_id, body, headers)
         return await caller.call(target, signed, body, seconds, may_send)

@@ -14,8 +14,7 @@ import pytest
 
 from marconi_api.errors import InvalidRequest
 from marconi_api.webhooks.calling import Attempt, Caller
-from marconi_api.webhooks.mailing import check_address
-from marconi_api.webhooks.rules import Rules
+from marconi_api.webhooks.rules import Rules, check_mail_address
 from marconi_api.webhooks.sending import Subscriber, send
 
 
@@ -98,4 +97,4 @@ def test_no_header_is_smuggled_into_a_mail() -> None:
 )
 def test_a_subscriber_is_one_address(address: str) -> None:
     with pytest.raises(InvalidRequest):
-        check_address(f'mailto:{address}')
+        check_mail_address(f'mailto:{address}')
