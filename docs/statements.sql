@@ -447,6 +447,24 @@ SELECT * FROM (
 
 -- marconi_delete_claimed: Deletes a message by the claim that holds it.
 WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+   AND floor < 9223372036854775807
+   AND NOT has_subscribers),
+seen AS MATERIALIZED (
+    SELECT (claim_id IS NOT NULL AND coalesce(held_until > now(), false)) AS was_claimed, claim_id = %(claim_id)s::uuid AS was_held_by_claim
+      FROM message_states
+     WHERE queue_id = %(queue_id)s AND id = %(id)s AND expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue)),
+gone AS (
+    DELETE FROM message_states
+     WHERE queue_id = %(queue_id)s AND id = %(id)s AND expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND claim_id = %(claim_id)s::uuid AND (claim_id IS NOT NULL AND coalesce(held_until > now(), false))
+ RETURNING id),
+body AS (
+    DELETE FROM messages
+     WHERE queue_id = %(queue_id)s AND id = (SELECT id FROM gone))
+SELECT EXISTS (SELECT FROM gone), was_claimed, was_held_by_claim FROM seen;
+
+
+-- marconi_delete_claimed_with_subscribers: The same in a queue with subscribers: leaves bodies that they wait for.
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807),
 seen AS MATERIALIZED (
     SELECT (claim_id IS NOT NULL AND coalesce(held_until > now(), false)) AS was_claimed, claim_id = %(claim_id)s::uuid AS was_held_by_claim
@@ -472,6 +490,20 @@ SELECT EXISTS (SELECT FROM gone), was_claimed, was_held_by_claim FROM seen;
 
 -- marconi_delete_many: Deletes the messages that are named, claimed or not.
 WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+   AND floor < 9223372036854775807
+   AND NOT has_subscribers),
+gone AS (
+    DELETE FROM message_states
+     WHERE queue_id = %(queue_id)s AND id = ANY(%(ids)s::bigint[]) AND expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue)
+ RETURNING id),
+body AS (
+    DELETE FROM messages
+     WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM gone)))
+SELECT 1 FROM gone;
+
+
+-- marconi_delete_many_with_subscribers: The same in a queue with subscribers.
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807),
 gone AS (
     DELETE FROM message_states
@@ -492,6 +524,24 @@ SELECT 1 FROM gone;
 
 
 -- marconi_delete_unclaimed: Deletes a message that no claim holds.
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+   AND floor < 9223372036854775807
+   AND NOT has_subscribers),
+seen AS MATERIALIZED (
+    SELECT (claim_id IS NOT NULL AND coalesce(held_until > now(), false)) AS was_claimed, claim_id = %(claim_id)s::uuid AS was_held_by_claim
+      FROM message_states
+     WHERE queue_id = %(queue_id)s AND id = %(id)s AND expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue)),
+gone AS (
+    DELETE FROM message_states
+     WHERE queue_id = %(queue_id)s AND id = %(id)s AND expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND NOT (claim_id IS NOT NULL AND coalesce(held_until > now(), false))
+ RETURNING id),
+body AS (
+    DELETE FROM messages
+     WHERE queue_id = %(queue_id)s AND id = (SELECT id FROM gone))
+SELECT EXISTS (SELECT FROM gone), was_claimed, was_held_by_claim FROM seen;
+
+
+-- marconi_delete_unclaimed_with_subscribers: The same in a queue with subscribers.
 WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807),
 seen AS MATERIALIZED (

@@ -207,6 +207,8 @@ def empty_tables(sql: Sql) -> None:
 def app(wsgi_app: Any, empty_tables: None) -> TestApp:
     """The application over an empty database; speaks HTTP without a socket."""
     model.store.low_water_marks.forget()
+    # Of the queues that other tests had under these names.
+    model.store.messages._attributes._known.clear()
     return TestApp(wsgi_app, lint=False)
 
 

@@ -1,6 +1,6 @@
 """Messages: posted, looked at, deleted."""
 
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from itertools import chain, combinations, product
 from typing import Any, TypeVar
 
@@ -513,11 +513,11 @@ class Messages:
         identity = message_id(message)
         if identity is None:
             return
-        statement = _DELETE_FREE if claim is None else _DELETE_CLAIMED
+        statements = _DELETE_FREE if claim is None else _DELETE_CLAIMED
         holder = None if claim is None else claim_id(claim)
         parameters = {**queue.parameters, 'id': identity, 'claim_id': holder}
         for _ in range(_TRIES):
-            rows = self._database.rows(statement, parameters, repeatable=True)
+            rows = self._delete(statements, queue, parameters)
             if not rows:
                 return
             [(is_deleted, was_claimed, was_held_by_claim)] = rows
@@ -531,6 +531,24 @@ class Messages:
                 raise HeldByAnotherClaim(message)
             # It could have been deleted, but changed under the statement's hands: look again.
         raise StorageUnavailable
+
+    def _delete(
+        self, statements: Mapping[bool, Prepared], queue: QueueKey, parameters: Mapping[str, Any]
+    ) -> list[Row]:
+        """Delete messages; nothing if there are none.
+
+        :param statements: by whether the queue has subscribers: that for a queue without finds
+            nothing in one with
+        """
+        attributes = self._attributes.recall(queue)
+        has_subscribers = attributes is not None and attributes.has_subscribers
+        rows = self._database.rows(statements[has_subscribers], parameters, repeatable=True)
+        if rows or has_subscribers:
+            return rows
+        rows = self._database.rows(statements[True], parameters, repeatable=True)
+        if rows:
+            self._attributes.read(queue)
+        return rows
 
     def pop(self, queue: QueueKey, limit: int) -> list[PoppedMessage]:
         """Delete up to ``limit`` free messages and return them: those that a claim would take."""
@@ -557,7 +575,7 @@ class Messages:
         """Delete those of the messages that there are, claimed or not; how many those were."""
         ids = _known(messages)
         parameters = {**queue.parameters, 'ids': ids}
-        count = len(self._database.rows(_DELETE_MANY, parameters, repeatable=True))
+        count = len(self._delete(_DELETE_MANY, queue, parameters))
         handled.add(count, DELETED)
         self._ended.tell(ids)
         return count
@@ -878,9 +896,23 @@ _GET = Prepared(
 )
 
 
-def _delete_statement(condition: str) -> str:
-    return f"""
-    WITH the_queue AS MATERIALIZED ({THE_QUEUE}),
+# What looks for deliveries takes PostgreSQL some time even where it does not run. So queues without
+# subscribers have statements without that; those with find no queue by them.
+def _deletes(statement: Callable[[str, str], str], name: str) -> dict[bool, Prepared]:
+    """A statement that deletes, by whether the queue has subscribers.
+
+    :param statement: makes it of the queue, and of what is to hold for bodies
+    """
+    return {
+        False: Prepared(statement(THE_QUEUE + NOBODY, ''), name),
+        True: Prepared(statement(THE_QUEUE, NOBODY_WAITS), f'{name}_with_subscribers'),
+    }
+
+
+def _delete_one(condition: str) -> Callable[[str, str], str]:
+    return lambda the_queue, nobody_waits: (
+        f"""
+    WITH the_queue AS MATERIALIZED ({the_queue}),
     seen AS MATERIALIZED (
         SELECT {IS_CLAIMED} AS was_claimed, claim_id = %(claim_id)s::uuid AS was_held_by_claim
           FROM message_states
@@ -891,28 +923,29 @@ def _delete_statement(condition: str) -> str:
      RETURNING id),
     body AS (
         DELETE FROM messages
-         WHERE queue_id = %(queue_id)s AND id = (SELECT id FROM gone){NOBODY_WAITS})
+         WHERE queue_id = %(queue_id)s AND id = (SELECT id FROM gone){nobody_waits})
     SELECT EXISTS (SELECT FROM gone), was_claimed, was_held_by_claim FROM seen"""
+    )
 
 
-_DELETE_FREE = Prepared(_delete_statement(f'NOT {IS_CLAIMED}'), 'delete_unclaimed')
-_DELETE_CLAIMED = Prepared(
-    _delete_statement(f'claim_id = %(claim_id)s::uuid AND {IS_CLAIMED}'), 'delete_claimed'
-)
-
-_DELETE_MANY = Prepared(
-    f"""
-    WITH the_queue AS MATERIALIZED ({THE_QUEUE}),
+def _delete_many(the_queue: str, nobody_waits: str) -> str:
+    return f"""
+    WITH the_queue AS MATERIALIZED ({the_queue}),
     gone AS (
         DELETE FROM message_states
          WHERE queue_id = %(queue_id)s AND id = ANY(%(ids)s::bigint[]) AND {IS_ALIVE}
      RETURNING id),
     body AS (
         DELETE FROM messages
-         WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM gone)){NOBODY_WAITS})
-    SELECT 1 FROM gone""",
-    'delete_many',
+         WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM gone)){nobody_waits})
+    SELECT 1 FROM gone"""
+
+
+_DELETE_FREE = _deletes(_delete_one(f'NOT {IS_CLAIMED}'), 'delete_unclaimed')
+_DELETE_CLAIMED = _deletes(
+    _delete_one(f'claim_id = %(claim_id)s::uuid AND {IS_CLAIMED}'), 'delete_claimed'
 )
+_DELETE_MANY = _deletes(_delete_many, 'delete_many')
 
 
 _POPPED = {

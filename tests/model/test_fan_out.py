@@ -147,7 +147,7 @@ def test_a_message_can_be_moved_to_a_queue_that_has_its_copy(queue, make, post):
     subscribe(queue, 'queue:copies')
     post()
 
-    assert model.store.admin.queue('jobs', 'project').redrive('copies') == 1
+    assert model.store.admin.queue('jobs', 'project').redrive('copies').moved == 1
     assert len(model.store.claims.create(copies, 60, 60, 10).messages) == 2
 
 
@@ -375,6 +375,21 @@ def test_a_body_without_a_delivery_goes_with_its_message(
     assert stored_bodies(queue) == 0
 
 
+@pytest.mark.parametrize('way', ['one', 'many'])
+def test_a_process_that_knew_the_queue_without_subscribers_leaves_the_body(
+    queue, post, sql, stored_bodies, way
+):
+    post(2)
+    subscribe(queue, HOOK)
+    found = post()
+    model.store.messages._attributes._known[queue.id] = Attributes.of('{}')
+
+    WAYS_TO_DELETE[way](queue, found)
+
+    assert stored_bodies(queue) == 3
+    assert sql('SELECT count(*) FROM message_states') == [(2,)]
+
+
 def test_delete_many_counts_messages_whose_bodies_stay(queue, post, webhook):
     assert model.store.messages.delete_many(queue, post(3)) == 3
 
@@ -391,7 +406,7 @@ def test_a_body_stays_where_its_message_was_moved_to_another_queue(
     [other] = make('other')
     posted = post()
 
-    assert model.store.admin.queue('jobs', 'project').redrive('other') == 1
+    assert model.store.admin.queue('jobs', 'project').redrive('other').moved == 1
 
     assert (stored_bodies(queue), stored_bodies(other)) == (1, 1)
     [claimed] = model.store.claims.create(other, 60, 60, 1).messages
@@ -416,7 +431,7 @@ def test_a_message_can_return_to_where_its_body_stayed(queue, make, post, webhoo
     admin = model.store.admin
     admin.queue('jobs', 'project').redrive('other')
 
-    assert admin.queue('other', 'project').redrive('jobs') == 1
+    assert admin.queue('other', 'project').redrive('jobs').moved == 1
 
     [claimed] = model.store.claims.create(queue, 60, 60, 1).messages
     assert claimed.body == '0'

@@ -124,7 +124,11 @@ def test_a_plan_that_was_made_when_there_was_nothing_serves_when_there_is_much(
     model.store.claims.release(queue, claim(limit=100).id)
     parameters = parameters_of(queue)
     plans = {}
-    for statement in (CLAIMS._CREATE, MESSAGES._LIST_READY[False, False], MESSAGES._DELETE_MANY):
+    for statement in (
+        CLAIMS._CREATE,
+        MESSAGES._LIST_READY[False, False],
+        MESSAGES._DELETE_MANY[False],
+    ):
         model.store.database.rows(statement, parameters)
         explain_it = f'EXPLAIN (FORMAT JSON) {execution(statement, parameters)}'
         [[[explained]]] = model.store.database.rows(explain_it, {})
@@ -134,7 +138,7 @@ def test_a_plan_that_was_made_when_there_was_nothing_serves_when_there_is_much(
         assert index in plans[CLAIMS._CREATE]
     assert 'message_states_pkey' not in plans[CLAIMS._CREATE]
     assert 'message_states_pkey' not in plans[MESSAGES._LIST_READY[False, False]]
-    assert re.search(r'"Index Cond": "[^"]*\bid = ANY', plans[MESSAGES._DELETE_MANY])
+    assert re.search(r'"Index Cond": "[^"]*\bid = ANY', plans[MESSAGES._DELETE_MANY[False]])
     assert len(held.messages) == 1000
 
 
@@ -216,9 +220,9 @@ BY_ID = pytest.mark.parametrize(
     'statement',
     [
         MESSAGES._GET,
-        MESSAGES._DELETE_FREE,
-        MESSAGES._DELETE_CLAIMED,
-        MESSAGES._DELETE_MANY,
+        MESSAGES._DELETE_FREE[False],
+        MESSAGES._DELETE_CLAIMED[False],
+        MESSAGES._DELETE_MANY[False],
         CLAIMS._GET,
         CLAIMS._RENEW,
         CLAIMS._RELEASE,
@@ -268,7 +272,7 @@ def test_a_queue_that_was_filled_since_the_last_analyze_is_not_walked(queue, pos
         return max(found)
 
     ids = [int(identity, 16) for identity in taken]
-    assert removed_by(MESSAGES._DELETE_MANY, ids=ids) < 100
+    assert removed_by(MESSAGES._DELETE_MANY[False], ids=ids) < 100
     sql('UPDATE message_states SET expires_at = now() WHERE id < %s', ids[-1] + 500)
     expired = [ids[-1] + place for place in range(1, 400)]
     assert removed_by(EXPIRY._REMOVE_MESSAGES, ids=expired, reply_ttl=300) < 1000

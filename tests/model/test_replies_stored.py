@@ -34,7 +34,8 @@ def ask(queue):
 ORDINARY = [
     *(statement for choice, statement in messages._POSTS.items() if not choice[-1]),
     *(*messages._POST_ONES.values(), messages._POP, messages._GET),
-    *(messages._DELETE_FREE, messages._DELETE_CLAIMED, messages._DELETE_MANY),
+    *(*messages._DELETE_FREE.values(), *messages._DELETE_CLAIMED.values()),
+    *messages._DELETE_MANY.values(),
     *(claims._CREATE, claims._CREATE_ONCE, claims._GET, claims._RENEW, claims._RELEASE),
     *(*messages._LIST.values(), *messages._LIST_READY.values()),
     *(verdicts._GIVE[False], verdicts._GIVE_BY_CLAIMS[False], verdicts._HEARTBEAT),

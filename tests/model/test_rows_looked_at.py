@@ -96,8 +96,9 @@ _STATEMENT = re.compile(r'\s*(BEGIN|DELETE|INSERT|SELECT|UPDATE|WITH)\s')
 def _shown(key):
     if not isinstance(key, tuple):
         return str(key)
+    parts = key if isinstance(key, tuple) else (key,)
     return ', '.join(
-        ','.join(sorted(part)) if isinstance(part, frozenset) else str(part) for part in key
+        ','.join(sorted(part)) if isinstance(part, frozenset) else str(part) for part in parts
     )
 
 
