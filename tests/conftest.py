@@ -57,6 +57,7 @@ LONGEST_FIRST = (
     'test_waiting.py',
     'test_streams.py',
     'test_moving.py',
+    'test_redrives_survive.py',
     'test_access_log.py',
     'test_hostile_values.py',
     'test_packaging.py',
