@@ -10,7 +10,7 @@ from typing import Any
 from marconi_api.errors import InvalidRequest, QueueNotFound
 from marconi_api.limits import Range
 from marconi_api.model.attributes import Attributes
-from marconi_api.model.audit import Audit, Entry
+from marconi_api.model.audit import Actor, Audit, Entry
 from marconi_api.model.became_ready import ReadyListeners
 from marconi_api.model.claims import Claims
 from marconi_api.model.janitor import Janitor
@@ -175,8 +175,11 @@ class Admin:
             names += [queue.name for queue in page]
         return names
 
-    def queue(self, name: str, project: str = '') -> 'QueueAdmin':
-        """One queue, to look into and to mend."""
+    def queue(self, name: str, project: str = '', by: Actor | None = None) -> 'QueueAdmin':
+        """One queue, to look into and to mend.
+
+        :param by: who mends it, if that is not the user of this process
+        """
         key = QueueKey.of(project, name)
         if not self._queues.exists(key):
             raise self._not_found(name, project)
@@ -189,6 +192,7 @@ class Admin:
             self._became_ready,
             self._redrives,
             self._audit,
+            by,
         )
 
     def sources_of(self, name: str, project: str = '') -> list[str]:
@@ -271,7 +275,9 @@ class QueueAdmin:
         became_ready: ReadyListeners,
         redrives: Redrives,
         audit: Audit,
+        by: Actor | None = None,
     ) -> None:
+        self._by = by
         self._key = key
         self._database = database
         self._queues = queues
@@ -365,7 +371,7 @@ class QueueAdmin:
 
             def note(count: int) -> int:
                 ids = None if named is None else list(named[:_MOST_NOTED])
-                self._audit.note(action, self._key, count=count, ids=ids)
+                self._audit.note(action, self._key, count=count, by=self._by, ids=ids)
                 return count
 
             yield note

@@ -21,6 +21,7 @@ from marconi_api.model.postgres.tables import QueueKey
 COMMAND = 'command'
 SHELL = 'shell'
 API = 'api'
+CONSOLE = 'console'
 
 
 class Actor(NamedTuple):

@@ -77,7 +77,15 @@ def _fill(site: Site) -> None:
         site.send(
             'POST', f'{message["href"].partition("?")[0]}/park{_claim(message)}', {'reason': text}
         )
+    site.send('PUT', '/v2/queues/other', {})
+    site.send('POST', '/v2/queues/hostile/redrive', {'to': 'other', 'rate': 1})
+    site.send('DELETE', f'/v2/queues/hostile/redrives/{_redrive(site)}')
     site.send('POST', '/v2/queues/hostile/claims?limit=3', {'ttl': 300, 'grace': 60})
+
+
+def _redrive(site: Site) -> str:
+    found = site.send('GET', '/v2/queues/hostile/redrives')
+    return str(found['redrives'][0]['id'])
 
 
 def _claim(message: dict[str, Any]) -> str:
@@ -104,6 +112,8 @@ def pages(site: Site) -> list[str]:
         f'/queues/hostile/messages?{PROJECT}&state=parked',
         f'/queues/hostile/purge?{PROJECT}',
         f'/queues/hostile/kick?{PROJECT}',
+        f'/queues/hostile/redrive?{PROJECT}&state=parked',
+        '/audit',
         f'/queues/hostile/delete?{PROJECT}&id={first}&id=%3Cscript%3E',
         f'/queues/hostile/park?{PROJECT}&id={first}',
         '/queues/nothing?project=%3Cscript%3E',

@@ -8,7 +8,7 @@ from webtest import TestResponse
 
 from marconi_api import model
 from marconi_api.controllers.console.verbs import VERBS
-from marconi_api.model import STATES, QueueKey
+from marconi_api.model import STATES, Order, QueueKey
 from tests.console.conftest import Pages, post, token
 from tests.console.test_queue import park, tables
 
@@ -35,6 +35,12 @@ def claimed(count: int) -> str:
 def named(*messages: str, **fields: str) -> list[tuple[str, str]]:
     """The fields of a form about messages."""
     return [*(('id', message) for message in messages), *fields.items()]
+
+
+def begun_redrive() -> str:
+    """A redrive of the ready messages that has moved none yet; its id."""
+    post('elsewhere')
+    return model.store.redrives.start(JOBS, Order('ready', 'elsewhere', rate=1)).id
 
 
 def asked(page: TestResponse) -> str:
@@ -175,11 +181,12 @@ def test_a_reason_that_is_too_long_is_refused(pages: Pages) -> None:
 def test_a_question_changes_nothing(pages: Pages, sql: Any) -> None:
     post('jobs', *'1234')
     park(JOBS, 'broken')
-    claim = claimed(1)
+    claim, redrive = claimed(1), begun_redrive()
     before = tables(sql)
 
     for verb in VERBS:
-        path = f'/queues/jobs/{verb}?project=acme&claim={claim}&id={ids()[0]}'
+        given = f'claim={claim}&redrive={redrive}&id={ids()[0]}'
+        path = f'/queues/jobs/{verb}?project=acme&{given}'
         assert pages.get(path).status_int == 200
 
     assert tables(sql) == before
@@ -259,3 +266,76 @@ def test_a_verb_of_another_project_is_refused(pages_by_token: Pages, sql: Any) -
 
     assert pages_by_token.send('/queues/jobs/purge?project=globex', form).status_int == 403
     assert sql('SELECT count(*) FROM message_states WHERE expires_at > now()') == [(3,)]
+
+
+@pytest.mark.parametrize(('verb', 'action'), [('requeue', 'release'), ('delete', 'delete')])
+def test_who_did_it_is_noted_with_the_messages(
+    pages_by_token: Pages, verb: str, action: str
+) -> None:
+    post('jobs', *'123')
+    park(JOBS, 'broken')
+    made = model.store.tokens.create('acme', 'admin')
+    pages_by_token.sign_in(made.text)
+    [message, *_] = ids()
+
+    carry_out(pages_by_token, pages_by_token.get(f'/queues/jobs/{verb}?id={message}'))
+
+    [entry] = model.store.audit.find()
+    assert (entry.who, entry.way) == (f'token {made.token.id}', 'console')
+    assert (entry.action, entry.project, entry.queue, entry.count) == (action, 'acme', 'jobs', 1)
+    assert message in entry.details
+
+
+@pytest.mark.parametrize(('verb', 'count'), [('purge', 3), ('kick', 1)])
+def test_who_changed_a_queue_as_a_whole_is_noted(pages: Pages, verb: str, count: int) -> None:
+    post('jobs', *'123')
+    park(JOBS, 'broken')
+
+    carry_out(pages, pages.get(f'/queues/jobs/{verb}?project=acme'))
+
+    [entry] = model.store.audit.find()
+    assert (entry.who, entry.way, entry.action) == ('no token', 'console', verb)
+    assert entry.count == count
+
+
+def test_who_parks_and_releases_is_noted(pages: Pages) -> None:
+    post('jobs', *'123')
+    claim = claimed(1)
+    carry_out(pages, pages.get(f'/queues/jobs/release?project=acme&claim={claim}'))
+    carry_out(pages, pages.get(f'/queues/jobs/park?project=acme&id={ids()[0]}'), reason='no')
+
+    assert [(one.action, one.count) for one in model.store.audit.find()] == [
+        ('park', 1),
+        ('release', 1),
+    ]
+
+
+def test_the_audit_log_is_shown_of_a_project(pages_by_token: Pages) -> None:
+    model.store.audit.note('purge', JOBS, count=1234, reason='<script>')
+    model.store.audit.note('purge', QueueKey.of('globex', 'theirs'), count=1)
+    pages_by_token.sign_in(token('admin'))
+
+    page = pages_by_token.get('/audit').text
+
+    assert '1,234' in page
+    assert '&lt;script&gt;' in page
+    assert 'theirs' not in page
+
+
+def test_the_audit_log_is_not_for_readers(pages_by_token: Pages) -> None:
+    pages_by_token.sign_in(token('reader'))
+
+    assert pages_by_token.get('/audit').status_int == 403
+    assert 'Audit log' not in pages_by_token.get().text
+
+
+def test_a_redrive_is_cancelled(pages: Pages) -> None:
+    post('jobs', *'123')
+    redrive = begun_redrive()
+
+    question = pages.get(f'/queues/jobs/cancel?project=acme&redrive={redrive}')
+    done = carry_out(pages, question)
+
+    assert asked(question) == '3'
+    assert heading(done) == '3 messages were left to be moved, and stay'
+    assert model.store.redrives.get(JOBS, redrive).status == 'cancelled'

@@ -2,6 +2,7 @@
 
 from marconi_api import policy
 from marconi_api.controllers.access.queues import PLACEHOLDERS
+from marconi_api.controllers.console.audit import AuditController
 from marconi_api.controllers.console.overview import OverviewController
 from marconi_api.controllers.console.pages import error_reply
 from marconi_api.controllers.console.queue import (
@@ -9,6 +10,7 @@ from marconi_api.controllers.console.queue import (
     MessagesController,
     QueueController,
 )
+from marconi_api.controllers.console.redrive import RedriveController
 from marconi_api.controllers.console.sessions import PREFIX, ConsoleHook
 from marconi_api.controllers.console.sign_in import SignInController, SignOutController
 from marconi_api.controllers.console.static import StaticController
@@ -19,10 +21,12 @@ DOOR = Door(
     prefix=PREFIX,
     resources={
         f'{PREFIX}': OverviewController(),
+        f'{PREFIX}/audit': AuditController(),
         f'{PREFIX}/queues/{{queue}}': QueueController(),
         f'{PREFIX}/queues/{{queue}}/messages': MessagesController(),
         f'{PREFIX}/queues/{{queue}}/messages/{{message}}': MessageController(),
         **{f'{PREFIX}/queues/{{queue}}/{name}': verb for name, (verb, _) in VERBS.items()},
+        f'{PREFIX}/queues/{{queue}}/redrive': RedriveController(),
         f'{PREFIX}/sign-in': SignInController(),
         f'{PREFIX}/sign-out': SignOutController(),
         f'{PREFIX}/static/{{file}}': StaticController(),
@@ -38,6 +42,10 @@ DOOR = Door(
             for name, (_, names) in VERBS.items()
             for method in ('GET', 'POST')
         },
+        'GET /queues/{queue}/redrive': ('redrives:get',),
+        'POST /queues/{queue}/redrive': ('redrives:create',),
+        # Who may do such things, may see who did them.
+        'GET /audit': ('queues:purge',),
         'GET /sign-in': ('ping:get',),
         'POST /sign-in': ('ping:get',),
         'POST /sign-out': ('ping:get',),

@@ -1,6 +1,7 @@
 """How a page is made: from a template, with the headers that keep it harmless."""
 
 import re
+from datetime import UTC, datetime
 from functools import cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -68,6 +69,11 @@ def number(value: int) -> str:
     return f'{value:,}'
 
 
+def utc(time: datetime) -> str:
+    """A time, to the second."""
+    return time.astimezone(UTC).strftime('%Y-%m-%d %H:%M:%S')
+
+
 def link(path: str, **query: Any) -> str:
     """The address of a page; parameters that are None are left out."""
     given = {name: value for name, value in query.items() if value is not None}
@@ -87,7 +93,7 @@ def _templates() -> 'Environment':
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(duration=duration, number=number)
+    environment.filters.update(duration=duration, number=number, utc=utc)
     environment.globals.update(link=link, link_to=link_to, FORM_KEY=FORM_KEY)
     return environment
 
@@ -111,7 +117,8 @@ def page(request: Request, template: str, status: int = 200, **values: Any) -> R
             may_name_projects=sessions.may_name_projects(request),
             signed_in=bool(session.token and request.identity.token),
             form_key=sessions.gate.form_key(session),
-            may=lambda name: _may(request, name),
+            may=lambda verb: _may(request, f'POST /queues/{{queue}}/{verb}'),
+            may_audit=_may(request, 'GET /audit'),
             **values,
         )
     )
@@ -119,9 +126,8 @@ def page(request: Request, template: str, status: int = 200, **values: Any) -> R
     return html_reply(html, status, *cookie)
 
 
-def _may(request: Request, verb: str) -> bool:
-    """Whether whoever asks may do what a verb of the console does."""
-    line = f'POST /queues/{{queue}}/{verb}'
+def _may(request: Request, line: str) -> bool:
+    """Whether whoever asks may do what a line of the door's actions says."""
     try:
         request.door.policy.permit(request.identity.roles, request.door.actions[line])
     except NotAuthorized:

@@ -5,7 +5,6 @@
 """
 
 import contextlib
-import logging
 from collections.abc import Mapping
 from urllib.parse import parse_qs
 
@@ -14,13 +13,12 @@ from marconi_api.controllers.console.pages import page
 from marconi_api.controllers.console.queue import peek_at
 from marconi_api.controllers.console.sessions import form_of
 from marconi_api.errors import InvalidRequest, MessageNotFound
-from marconi_api.model import QueueKey, Verdict
+from marconi_api.model import Actor, QueueKey, Redrive, Verdict
 from marconi_api.model.admin import LIVE_STATES, QueueAdmin
+from marconi_api.model.audit import CONSOLE
 from marconi_api.wire.actions import Content, expose
 from marconi_api.wire.replies import Reply
 from marconi_api.wire.requests import Request
-
-log = logging.getLogger(__name__)
 
 #: Messages that a form can name, at most.
 MOST_NAMED = 100
@@ -58,23 +56,17 @@ class VerbController:
             verb=self,
             count=count,
             age=age,
-            named=[(name, value) for name in ('id', 'claim') for value in sent.get(name, [])],
+            named=[
+                (name, value) for name in ('id', 'claim', 'redrive') for value in sent.get(name, [])
+            ],
             most_reason=limits.in_force.max_park_reason,
         )
 
     @expose(replies={200: Content()})
     def post(self, request: Request, queue: QueueKey) -> Reply:
         """Do it."""
-        count = self.carry_out(queue, form_of(request))
+        count = self.carry_out(queue, form_of(request), actor_of(request))
         model.store.figures.forget()
-        log.info(
-            'console: %s: %d messages of queue %s of project %r, by %s',
-            self.name,
-            count,
-            queue.name,
-            queue.project,
-            request.identity.token or 'somebody whom no token names',
-        )
         return page(request, 'done.html', queue=queue, verb=self, count=count)
 
     def count(self, queue: QueueKey, sent: Sent) -> tuple[int | None, float]:
@@ -84,8 +76,8 @@ class VerbController:
         """
         raise NotImplementedError
 
-    def carry_out(self, queue: QueueKey, sent: Sent) -> int:
-        """Do it; how many messages it touched."""
+    def carry_out(self, queue: QueueKey, sent: Sent, by: Actor) -> int:
+        """Do it, and note by whom; how many messages it touched."""
         raise NotImplementedError
 
 
@@ -102,9 +94,9 @@ class PurgeController(VerbController):
         """All that are alive."""
         return _counted(queue, LIVE_STATES)
 
-    def carry_out(self, queue: QueueKey, sent: Sent) -> int:
+    def carry_out(self, queue: QueueKey, sent: Sent, by: Actor) -> int:
         """Put them below the floor."""
-        return model.store.queues.purge(queue)
+        return _admin(queue, by).purge()
 
 
 class KickController(VerbController):
@@ -123,9 +115,12 @@ class KickController(VerbController):
         count, age = _counted(queue, ('parked',))
         return (None if count is None else min(count, MOST_KICKED)), age
 
-    def carry_out(self, queue: QueueKey, sent: Sent) -> int:
+    def carry_out(self, queue: QueueKey, sent: Sent, by: Actor) -> int:
         """Kick them."""
-        return model.store.verdicts.kick(queue, MOST_KICKED).messages
+        kicked = model.store.verdicts.kick(queue, MOST_KICKED).messages
+        # Each batch is a transaction, so that nobody waits for all of them.
+        model.store.audit.note('kick', queue, count=kicked, by=by)
+        return kicked
 
 
 class ReleaseController(VerbController):
@@ -140,12 +135,29 @@ class ReleaseController(VerbController):
         """Those that the claim holds."""
         return len(model.store.claims.get(queue, _claim(sent)).messages), 0.0
 
-    def carry_out(self, queue: QueueKey, sent: Sent) -> int:
+    def carry_out(self, queue: QueueKey, sent: Sent, by: Actor) -> int:
         """Release it."""
         claim = _claim(sent)
         # It tells whether there is one, which the release does not.
         model.store.claims.get(queue, claim)
-        return _admin(queue).release(claim)
+        return _admin(queue, by).release(claim)
+
+
+class CancelController(VerbController):
+    """A redrive is cancelled."""
+
+    name = 'cancel'
+    title = 'Cancel the redrive'
+    ask = 'They stay where they are. What was moved before stays moved.'
+    done = 'left to be moved, and stay'
+
+    def count(self, queue: QueueKey, sent: Sent) -> tuple[int | None, float]:
+        """Those that are still to be moved."""
+        return _left(model.store.redrives.get(queue, _redrive(sent))), 0.0
+
+    def carry_out(self, queue: QueueKey, sent: Sent, by: Actor) -> int:
+        """Let it move nothing more."""
+        return _left(model.store.redrives.cancel(queue, _redrive(sent), by)) or 0
 
 
 class NamedMessagesController(VerbController):
@@ -170,9 +182,9 @@ class DeleteController(NamedMessagesController):
     done = 'deleted'
     is_final = True
 
-    def carry_out(self, queue: QueueKey, sent: Sent) -> int:
+    def carry_out(self, queue: QueueKey, sent: Sent, by: Actor) -> int:
         """Delete them."""
-        return _admin(queue).delete(_ids(sent))
+        return _admin(queue, by).delete(_ids(sent))
 
 
 class RequeueController(NamedMessagesController):
@@ -186,9 +198,9 @@ class RequeueController(NamedMessagesController):
     )
     done = 'made ready'
 
-    def carry_out(self, queue: QueueKey, sent: Sent) -> int:
+    def carry_out(self, queue: QueueKey, sent: Sent, by: Actor) -> int:
         """Requeue them; those that are ready already are not counted."""
-        return _admin(queue).requeue(_ids(sent))
+        return _admin(queue, by).requeue(_ids(sent))
 
 
 class ParkController(NamedMessagesController):
@@ -200,16 +212,27 @@ class ParkController(NamedMessagesController):
     done = 'parked'
     takes_reason = True
 
-    def carry_out(self, queue: QueueKey, sent: Sent) -> int:
+    def carry_out(self, queue: QueueKey, sent: Sent, by: Actor) -> int:
         """Park those that no claim holds."""
         reason = sent.get('reason', [''])[-1].strip() or None
         verdicts = [Verdict.park(message, reason) for message in _ids(sent)]
-        outcomes = model.store.verdicts.give(queue, None, verdicts)
-        return [outcome.result for outcome in outcomes].count('done')
+        with model.store.database.transaction():
+            outcomes = model.store.verdicts.give(queue, None, verdicts)
+            parked = [one.message for one in outcomes if one.result == 'done']
+            model.store.audit.note(
+                'park', queue, count=len(parked), by=by, ids=parked, reason=reason
+            )
+        return len(parked)
 
 
-def _admin(queue: QueueKey) -> QueueAdmin:
-    return model.store.admin.queue(queue.name, queue.project)
+def actor_of(request: Request) -> Actor:
+    """Who does it, for the audit log."""
+    token = request.identity.token
+    return Actor(f'token {token}' if token else 'no token', CONSOLE)
+
+
+def _admin(queue: QueueKey, by: Actor) -> QueueAdmin:
+    return model.store.admin.queue(queue.name, queue.project, by)
 
 
 def _counted(queue: QueueKey, states: tuple[str, ...]) -> tuple[int | None, float]:
@@ -230,6 +253,17 @@ def _ids(sent: Sent) -> list[str]:
     return ids
 
 
+def _redrive(sent: Sent) -> str:
+    return sent.get('redrive', [''])[-1]
+
+
+def _left(redrive: Redrive) -> int | None:
+    """How many messages are still to be moved; None where they were not counted."""
+    if redrive.total is None:
+        return None
+    return max(0, redrive.total - redrive.moved - redrive.without_target)
+
+
 def _claim(sent: Sent) -> str:
     return sent.get('claim', [''])[-1]
 
@@ -241,6 +275,7 @@ VERBS: Mapping[str, tuple[VerbController, tuple[str, ...]]] = {
         (PurgeController(), ('queues:purge',)),
         (KickController(), ('messages:kick',)),
         (ReleaseController(), ('claims:get', 'claims:delete')),
+        (CancelController(), ('redrives:get', 'redrives:delete')),
         (DeleteController(), ('messages:delete', 'messages:delete_without_claim')),
         (RequeueController(), ('messages:release', 'messages:kick')),
         (ParkController(), ('messages:park', 'messages:park_without_claim')),
