@@ -17,7 +17,7 @@ from marconi_api.model.admin import Admin, ClaimView
 from marconi_api.model.depths import DepthWalk
 from marconi_api.model.messages import STATES, Messages
 from marconi_api.model.postgres.database import Database
-from marconi_api.model.postgres.tables import RETIRED, QueueKey
+from marconi_api.model.postgres.tables import RETIRED, QueueKey, message_id
 
 #: Queues that an overview holds, at most: those with the first names.
 MOST_QUEUES = 100_000
@@ -120,6 +120,13 @@ class Figures:
         """One queue; None while it is counted for the first time."""
         return self._of(queue, lambda: self._count_queue(queue))
 
+    def origin(self, queue: QueueKey, message: str) -> str | None:
+        """The name of the queue from which a message came as a dead letter, if it is still there."""
+        given = {'queue_id': queue.id, 'project': queue.project, 'id': message_id(message)}
+        for (name,) in self._database.rows(_ORIGIN, given, repeatable=True):
+            return str(name)
+        return None
+
     def forget(self) -> None:
         """Count anew whatever is asked for next, as after a change."""
         with self._lock:
@@ -200,6 +207,12 @@ class Figures:
                 self._running -= 1
             known.ended.set()
 
+
+_ORIGIN = f"""
+    SELECT name FROM message_states JOIN queues ON queues.queue_id = came_from
+     WHERE message_states.queue_id = %(queue_id)s AND id = %(id)s
+       AND project = %(project)s AND floor < {RETIRED}
+"""
 
 _NAMES = f"""
     SELECT project, name FROM queues WHERE floor < {RETIRED}

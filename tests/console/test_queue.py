@@ -178,3 +178,23 @@ def test_a_queue_that_the_token_is_not_for_is_refused(pages_by_token: Pages, pat
     pages_by_token.sign_in(token('admin', queues='orders-*'))
 
     assert pages_by_token.get(f'/queues/letters{path}').status_int == 403
+
+
+def test_a_dead_letter_has_the_queue_that_it_came_from(pages: Pages, age: Any) -> None:
+    queue, dead = post('jobs', '1'), post('dead')
+    model.store.queues.set_metadata(queue, '{"_max_claim_count": 1, "_dead_letter_queue": "dead"}')
+    for _ in range(2):
+        model.store.claims.create(queue, 60, 60, 1)
+        age(61)
+    [message] = model.store.messages.peek(dead, None, 1)
+
+    page = pages.get(f'/queues/dead/messages/{message.id}?project=acme')
+
+    assert figures(page)['Dead letter of'] == 'jobs'
+
+
+def test_a_page_that_is_not_there_is_told_as_a_page(pages: Pages) -> None:
+    response = pages.get('/nothing')
+
+    assert response.status_int == 404
+    assert response.headers['Content-Type'].startswith('text/html')

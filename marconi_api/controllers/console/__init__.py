@@ -13,7 +13,7 @@ from marconi_api.controllers.console.queue import (
 from marconi_api.controllers.console.redrive import RedriveController
 from marconi_api.controllers.console.sessions import PREFIX, ConsoleHook
 from marconi_api.controllers.console.sign_in import SignInController, SignOutController
-from marconi_api.controllers.console.static import StaticController
+from marconi_api.controllers.console.static import NothingController, StaticController
 from marconi_api.controllers.console.verbs import VERBS
 from marconi_api.wire.doors import Door
 
@@ -29,6 +29,7 @@ DOOR = Door(
         f'{PREFIX}/queues/{{queue}}/redrive': RedriveController(),
         f'{PREFIX}/sign-in': SignInController(),
         f'{PREFIX}/sign-out': SignOutController(),
+        f'{PREFIX}/{{page}}': NothingController(),
         f'{PREFIX}/static/{{file}}': StaticController(),
     },
     # What one sees or does here is what one may do over the API.
@@ -49,6 +50,7 @@ DOOR = Door(
         'GET /sign-in': ('ping:get',),
         'POST /sign-in': ('ping:get',),
         'POST /sign-out': ('ping:get',),
+        'GET /{page}': ('ping:get',),
         'GET /static/{file}': ('ping:get',),
     },
     policy=policy,

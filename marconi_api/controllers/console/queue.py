@@ -76,7 +76,20 @@ class MessageController:
     def get(self, request: Request, queue: QueueKey, message: str) -> Reply:
         """All that is known of a message."""
         found = peek_at(queue, message)
-        return page(request, 'message.html', queue=queue, message=found, body=pretty(found.body))
+        return page(
+            request,
+            'message.html',
+            queue=queue,
+            message=found,
+            body=pretty(found.body),
+            origin=_origin(request, queue, message),
+        )
+
+
+def _origin(request: Request, queue: QueueKey, message: str) -> str | None:
+    """Where a dead letter came from, if that is one of the queues that the credential is for."""
+    name = model.store.figures.origin(queue, message)
+    return name if name and request.identity.may_name(name) else None
 
 
 def peek_at(queue: QueueKey, message: str) -> PeekedMessage:

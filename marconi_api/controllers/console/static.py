@@ -1,4 +1,4 @@
-"""``/console/static``: the style sheet and the script of the pages."""
+"""``/console/static``: the style sheet and the script of the pages; and what is not there."""
 
 from functools import cache
 from hashlib import sha256
@@ -25,6 +25,15 @@ def _content(name: str) -> bytes:
 def link_to(name: str) -> str:
     """The address of a file, another one for each content."""
     return f'/console/static/{name}?{sha256(_content(name)).hexdigest()[:12]}'
+
+
+class NothingController:
+    """A page that is not there."""
+
+    @expose(replies={}, needs_storage=False)
+    def get(self, request: Request, page: str) -> Reply:
+        """Say so as a page, as the door's errors do."""
+        raise UnknownPath
 
 
 class StaticController:
