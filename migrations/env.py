@@ -25,7 +25,12 @@ LOCK_TIMEOUT = '5s'
 
 def run_offline() -> None:
     """Print the SQL, for those who review it first."""
+
+    def note(ctx: MigrationContext, step: MigrationInfo, heads: Any, run_args: Any) -> None:
+        _note_oldest_code(ctx, heads)
+
     context.configure(
+        on_version_apply=note,
         dialect_name='postgresql',
         target_metadata=metadata,
         literal_binds=True,
@@ -45,6 +50,7 @@ def run_online() -> None:
 
         def tell(ctx: MigrationContext, step: MigrationInfo, heads: Any, run_args: Any) -> None:
             steps.append(step)
+            _note_oldest_code(ctx, heads)
             context.config.print_stdout(_told(step))
 
         context.configure(
@@ -59,6 +65,15 @@ def run_online() -> None:
         if not steps and _is_to_migrate():
             present = ', '.join(context.get_context().get_current_heads()) or 'base'
             context.config.print_stdout(f'schema is at {present} already: nothing to do')
+
+
+def _note_oldest_code(ctx: MigrationContext, heads: Any) -> None:
+    """Note beside the revision how old a code may be that works with it.
+
+    As each revision is ``additive`` or not, which only the code that has it knows.
+    """
+    for head in heads:
+        ctx.execute(schema.noting_oldest_code(context.script, head))
 
 
 def _url() -> str:

@@ -10,6 +10,8 @@ from alembic import op
 
 revision = ${repr(up_revision)}
 down_revision = ${repr(down_revision)}
+# Whether the code before can be started on this schema, too.
+additive = True
 
 
 def upgrade() -> None:

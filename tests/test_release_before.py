@@ -17,6 +17,7 @@ import psycopg2
 import pytest
 from alembic.script import ScriptDirectory
 
+from marconi_api.model.postgres.tables import REVISION
 from marconi_api.processes import schema
 from marconi_api.processes.embedded.cluster import EmbeddedPostgres
 from marconi_api.processes.installation import CHECKOUT
@@ -87,6 +88,17 @@ def test_it_is_ready(service: Service) -> None:
     assert json.loads(description)['info']['title'] == NAME
 
 
+def test_it_can_be_restarted_on_the_newer_schema(
+    service: Service, code_before: Path, url: str
+) -> None:
+    if '_WORKS_FROM' not in (code_before / 'marconi_api/processes/schema.py').read_text():
+        pytest.skip('the code before did not know of newer schemas')
+    older = {'cwd': str(code_before), 'MARCONI_CONFIG': str(code_before / 'config.py')}
+    with services() as start:
+        again = start(MARCONI_DATABASE_URL=url, **older).wait_until_ready()
+        assert again.request('GET', '/readyz')[0] == 200
+
+
 def test_messages_are_posted_listed_claimed_released_and_deleted(service: Service) -> None:
     def ask(method: str, path: str, document: Any = None) -> Any:
         body = None if document is None else json.dumps(document)
@@ -110,3 +122,18 @@ def test_messages_are_posted_listed_claimed_released_and_deleted(service: Servic
     ask('DELETE', claim)
     assert len(ask('POST', '/v2/queues/jobs/claims', {})['messages']) == 2
     ask('DELETE', '/v2/queues/jobs')
+
+
+def test_this_code_starts_on_a_schema_of_the_next_release_that_works_with_it(
+    service: Service, url: str
+) -> None:
+    with contextlib.closing(psycopg2.connect(url.replace('+psycopg2', ''))) as connection:
+        connection.autocommit = True
+        connection.cursor().execute("UPDATE alembic_version SET version_num = '9999'")
+        try:
+            with services() as start:
+                running = start(MARCONI_DATABASE_URL=url).wait_until_ready()
+                assert running.request('GET', '/readyz')[0] == 200
+                assert 'at revision 9999, newer than this Marconi' in running.err.read_text()
+        finally:
+            connection.cursor().execute('UPDATE alembic_version SET version_num = %s', [REVISION])

@@ -4,6 +4,7 @@ import contextlib
 import os
 import re
 import subprocess
+from collections.abc import Callable
 from urllib.parse import quote
 
 import psycopg2
@@ -121,3 +122,56 @@ def test_the_code_knows_which_migration_is_the_newest() -> None:
     [newest] = ScriptDirectory(str(OPERATOR_FILES / 'migrations')).get_heads()
 
     assert newest == REVISION
+
+
+def is_noted(url: str) -> str:
+    """What the database tells older code."""
+    with schema.connection(url) as connection:
+        noted: str = connection.scalar(text("SELECT obj_description('alembic_version'::regclass)"))
+    return noted
+
+
+def become_newer(url: str, oldest: str | None) -> None:
+    """Let the schema be one that this code does not know, and that works from a revision on."""
+    with schema.connection(url) as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+        noted = 'NULL' if oldest is None else f"'{schema._WORKS_FROM}{oldest}'"
+        connection.execute(text(f'COMMENT ON TABLE alembic_version IS {noted}'))
+        connection.commit()
+
+
+@pytest.mark.parametrize('use', [schema.check, schema.upgrade])
+def test_a_newer_schema_that_works_with_this_code_is_accepted_and_told(
+    url: str, use: Callable[[str], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    become_newer(url, REVISION)
+
+    use(url)
+
+    [record] = caplog.records
+    assert 'at revision 9999, newer than this Marconi, which works with it' in record.message
+
+
+@pytest.mark.parametrize('oldest', ['9999', None])
+@pytest.mark.parametrize('use', [schema.check, schema.upgrade])
+def test_a_newer_schema_that_does_not_say_so_is_refused(
+    url: str, use: Callable[[str], None], oldest: str | None
+) -> None:
+    become_newer(url, oldest)
+
+    with pytest.raises(schema.SchemaError, match='9999'):
+        use(url)
+
+
+def test_a_schema_tells_the_oldest_code_that_works_with_it(url: str) -> None:
+    scripts = ScriptDirectory(str(OPERATOR_FILES / 'migrations'))
+    oldest = REVISION
+    while getattr(scripts.get_revision(oldest).module, 'additive', False):
+        oldest = str(scripts.get_revision(oldest).down_revision)
+
+    assert is_noted(url) == f'{schema._WORKS_FROM}{oldest}'
+    with contextlib.closing(psycopg2.connect(url.replace('+psycopg2', ''))) as connection:
+        connection.autocommit = True
+        connection.cursor().execute('DROP SCHEMA public CASCADE; CREATE SCHEMA public')
+        connection.cursor().execute(schema.upgrading_sql(url))
+    assert is_noted(url) == f'{schema._WORKS_FROM}{oldest}'

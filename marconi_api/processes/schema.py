@@ -29,8 +29,13 @@ if TYPE_CHECKING:
 
 OLDEST_POSTGRESQL = 13
 
+log = logging.getLogger(__name__)
+
 # What is done is told in words of ours.
 logging.getLogger('alembic').setLevel(logging.WARNING)
+
+# The comment on the table alembic_version: the oldest revision whose code works with the schema.
+_WORKS_FROM = 'Marconi works with this schema from the code of revision '
 
 # Seconds; a host that swallows packets would hold the start for minutes otherwise.
 CONNECT_TIMEOUT = 5
@@ -92,6 +97,17 @@ class Status:
     pending: Sequence[Step]
 
 
+def noting_oldest_code(scripts: 'ScriptDirectory', head: str) -> str:
+    """The SQL that notes which code works with the schema at ``head``, for code that is older.
+
+    That of each revision from which on all are ``additive``: they add what older code does not use.
+    """
+    for script in scripts.iterate_revisions(head, 'base'):
+        if not getattr(script.module, 'additive', False):
+            break
+    return f"COMMENT ON TABLE alembic_version IS '{_WORKS_FROM}{script.revision}'"
+
+
 def status(url: str) -> Status:
     """Where the schema of the database is.
 
@@ -128,7 +144,7 @@ def upgrade(url: str) -> None:
     :raises SchemaError: if the database is beyond what this Marconi knows.
     """
     with connection(url) as opened:
-        if _is_current(opened):
+        if _is_current(opened) or _is_newer_and_works(opened, url):
             return
 
     import alembic.command
@@ -184,7 +200,7 @@ def _check_encoding(connection: Connection, url: str) -> None:
 
 
 def _check_revision(connection: Connection, url: str) -> None:
-    if _is_current(connection):
+    if _is_current(connection) or _is_newer_and_works(connection, url):
         return
     present = _present_revisions(connection)
     _check_known(_scripts(url), present, url)
@@ -203,6 +219,26 @@ def _present_revisions(connection: Connection) -> set[str]:
 
 def _is_current(connection: Connection) -> bool:
     return _present_revisions(connection) == {REVISION}
+
+
+def _is_newer_and_works(connection: Connection, url: str) -> bool:
+    """Whether the schema is newer, and its migrations say that this code works with it."""
+    present = max(_present_revisions(connection), default='')
+    if present <= REVISION:
+        return False
+    noted = connection.scalar(
+        text("SELECT obj_description(to_regclass('alembic_version'), 'pg_class')")
+    )
+    if not noted or not noted.startswith(_WORKS_FROM):
+        return False
+    if noted.removeprefix(_WORKS_FROM) > REVISION:
+        return False
+    log.warning(
+        'the schema of %s is at revision %s, newer than this Marconi, which works with it: '
+        'upgrade Marconi',
+        *(shown(url), present),
+    )
+    return True
 
 
 def _check_known(scripts: 'ScriptDirectory', present: set[str], url: str) -> None:

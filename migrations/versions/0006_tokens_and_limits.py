@@ -13,6 +13,7 @@ from sqlalchemy.dialects import postgresql
 
 revision = '0006'
 down_revision = '0005'
+additive = True
 
 
 def upgrade() -> None:

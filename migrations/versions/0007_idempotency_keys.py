@@ -13,6 +13,7 @@ from sqlalchemy.dialects import postgresql
 
 revision = '0007'
 down_revision = '0006'
+additive = True
 
 
 def upgrade() -> None:

@@ -15,6 +15,7 @@ from sqlalchemy.dialects import postgresql
 
 revision = '0008'
 down_revision = '0007'
+additive = True
 
 TABLES = ('subscriptions', 'subscription_owners', 'deliveries', 'delivery_attempts')
 

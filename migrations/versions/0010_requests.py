@@ -13,6 +13,7 @@ from alembic import op
 
 revision = '0010'
 down_revision = '0009'
+additive = True
 
 
 def upgrade() -> None:

@@ -15,6 +15,7 @@ from sqlalchemy.dialects import postgresql
 
 revision = '0011'
 down_revision = '0010'
+additive = True
 
 _TIMESTAMP = sa.DateTime(timezone=True)
 _TEXT_BY_BYTES = sa.Text(collation='C')
