@@ -24,7 +24,7 @@ from .client import CLIENT_ID, PROJECT, LaterApi
 MOST_IN_AN_ENTRY = 4096
 
 #: The caches that are bounded by what there is in the program: types of documents.
-OF_TYPES = {'_parser_of', '_parser_of_list', 'struct_of'}
+OF_TYPES = {'_parser_of', '_parser_of_list', '_parser_of_value', 'struct_of'}
 
 #: What belongs to the program, and not to a cache that refers to it.
 PROGRAM = (type, FunctionType, MethodType, ModuleType)

@@ -93,7 +93,19 @@ class World:
             self._make_queue(name, json.dumps(fill.metadata))
             self._fill(name, fill)
         self._make_subscribed()
+        self._ask_for_replies()
         self._run('VACUUM ANALYZE')
+
+    def _ask_for_replies(self) -> None:
+        """Have each message of a large queue ask for a reply."""
+        self._run(
+            """
+            INSERT INTO requests (message_id, queue_id, lies_in, project, kept_until)
+            SELECT id, queue_id, queue_id, %s, now() + interval '1 day' FROM message_states
+             WHERE queue_id = %s""",
+            PROJECT,
+            QueueKey.of(PROJECT, 'large').id,
+        )
 
     def _make_subscribed(self) -> None:
         """Make a queue with as many webhooks as there can be, some with much to be delivered."""
