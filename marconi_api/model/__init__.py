@@ -137,7 +137,7 @@ class Store:
         marks = LowWaterMarks()
         database.on_connect.append(marks.forget)
         attributes = KnownAttributes(database)
-        became_ready = ReadyListeners()
+        became_ready = ReadyListeners(database.after_commit)
         ended = EndListeners()
         became_deliverable = ReadyListeners()
         quotas = _quotas(database, config)

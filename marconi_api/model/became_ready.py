@@ -7,6 +7,7 @@ what becomes ready by the clock alone: a claim that lapses, a delay that ends.
 
 import logging
 from collections.abc import Callable
+from functools import partial
 
 from marconi_api.model.postgres.tables import QueueKey
 
@@ -17,13 +18,26 @@ class ReadyListeners(list[Callable[[QueueKey, int], None]]):
     """Functions that are called with the queue and the number of its messages.
 
     They are called in the thread of the request, before it is answered, and so must be quick.
+
+    :param after_commit: puts a call off until the transaction is committed that may be open
     """
+
+    def __init__(self, after_commit: Callable[[Callable[[], None]], None] | None = None) -> None:
+        super().__init__()
+        self._after_commit = after_commit
 
     def tell(self, queue: QueueKey, count: int) -> None:
         """So many messages of the queue can be claimed now. What a listener raises is logged."""
-        if self and count:
-            for listener in self:
-                try:
-                    listener(queue, count)
-                except Exception:
-                    log.exception('a listener for messages that became ready failed')
+        if not (self and count):
+            return
+        if self._after_commit is None:
+            self._tell(queue, count)
+        else:
+            self._after_commit(partial(self._tell, queue, count))
+
+    def _tell(self, queue: QueueKey, count: int) -> None:
+        for listener in self:
+            try:
+                listener(queue, count)
+            except Exception:
+                log.exception('a listener for messages that became ready failed')

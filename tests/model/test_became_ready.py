@@ -163,6 +163,32 @@ def test_a_listener_is_told_nothing_of_what_did_not_become_ready(queue, post, to
     assert told == []
 
 
+def test_within_a_transaction_it_is_told_once_that_is_committed(queue, post, claim, told):
+    post(1)
+    held = claim().id
+    told.clear()
+
+    with model.store.database.transaction():
+        model.store.claims.release(queue, held)
+        assert told == []
+    assert told == [(queue, 1, 1)]
+
+
+def test_what_is_undone_is_not_told(queue, post, claim, told):
+    post(1)
+    held = claim().id
+    told.clear()
+
+    def release_and_fail():
+        with model.store.database.transaction():
+            model.store.claims.release(queue, held)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        release_and_fail()
+    assert told == []
+
+
 def test_what_a_listener_raises_does_not_reach_the_client(queue, post):
     def fail(queue, count):
         raise RuntimeError('I am broken')

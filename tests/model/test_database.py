@@ -9,6 +9,7 @@ import pytest
 
 from marconi_api import model
 from marconi_api.errors import Fault, StorageUnavailable
+from marconi_api.model import QueueKey
 from marconi_api.model.postgres.database import Database
 from marconi_api.model.postgres.prepared import Prepared
 from marconi_api.model.postgres.tables import POSITION_BITS
@@ -80,6 +81,26 @@ def test_a_transaction_that_fails_leaves_nothing_and_the_connection_usable(queue
 
     assert sql('SELECT count(*) FROM id_epoch') == [(1,)]
     assert model.store.database.rows('SELECT 1', {}) == [(1,)]
+
+
+def test_what_a_transaction_calls_is_a_part_of_it(queue, sql):
+    database, inner = model.store.database, QueueKey.of('project', 'inner')
+
+    def create_and_fail():
+        with database.transaction():
+            model.store.queues.create(inner)
+            assert model.store.queues.exists(inner)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        create_and_fail()
+
+    assert not model.store.queues.exists(inner)
+    with database.transaction() as run:
+        model.store.queues.create(inner)
+        assert sql('SELECT count(*) FROM queues') == [(1,)]
+        assert run('SELECT count(*) FROM queues', {}) == [(2,)]
+    assert sql('SELECT count(*) FROM queues') == [(2,)]
 
 
 def test_each_thread_has_a_connection_of_its_own(queue):

@@ -89,6 +89,8 @@ class _Thread(threading.local):
     has_been_connected = False
     #: Runs a statement in the transaction that is open; None where none is.
     run: Run | None = None
+    #: What is to be called once that is committed.
+    afterwards: list[Callable[[], None]] = []
 
 
 class Database:
@@ -236,8 +238,10 @@ class Database:
                     cursor.execute('ROLLBACK')
                     self._learn_base()
                     cursor.execute('BEGIN')
+                afterwards: list[Callable[[], None]] = []
                 try:
                     self._thread.run = partial(self._run, cursor, base=self.base)
+                    self._thread.afterwards = afterwards
                     try:
                         yield self._thread.run
                     finally:
@@ -253,6 +257,15 @@ class Database:
         except psycopg2.Error as error:
             self.lacks_space |= isinstance(error, _NO_SPACE)
             raise _unavailable(error) from error
+        for call in afterwards:
+            call()
+
+    def after_commit(self, call: Callable[[], None]) -> None:
+        """Call it once this thread's transaction is committed; at once if it has none open."""
+        if self._thread.run is None:
+            call()
+        else:
+            self._thread.afterwards.append(call)
 
     def check_writable(self) -> None:
         """Raise ``StorageUnavailable`` if no host in reach can be written to; writes nothing."""

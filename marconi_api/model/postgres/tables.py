@@ -388,7 +388,7 @@ audit = Table(
     metadata,
     Column('id', BigInteger, Identity(), primary_key=True),
     Column('at', _timestamp, nullable=False, server_default=text('now()')),
-    # A user of a host, or a token's id; and by which way: command, shell or api.
+    # A user of a host, or a token's id; and by which way: command, shell, api or console.
     Column('who', Text, nullable=False),
     Column('way', Text, nullable=False),
     Column('action', _text_by_bytes, nullable=False),
