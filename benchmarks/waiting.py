@@ -3,7 +3,9 @@
 Workers wait for a claim of one message, each on a connection of its own. Then a message is posted to
 one of the queues every 20 ms. Measured is the time from the answer to the post to the answer
 to the claim, by one client process with one loop; a worker that was answered waits again. The
-second service has the same database, and learns of posts by NOTIFY. The same client then asks
+second service has the same database, and learns of posts by NOTIFY; a third one hears no
+notification, as behind PgBouncer, and only looks. "PostgreSQL itself" is a client that hears of a
+row by LISTEN, takes it by one UPDATE, and commits: the least that a table takes. The client then asks
 beanstalkd (`reserve`) and Redis (`BLPOP`), whose messages lie in memory: Marconi's wait includes
 the claim, which PostgreSQL flushes to the disk before it is answered.
 
@@ -20,7 +22,9 @@ import select
 import socket
 import subprocess
 import sys
+import tempfile
 import time
+import timeit
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -34,14 +38,20 @@ from benchmarks.plan import Plan
 from benchmarks.processes import family, own_cpu_seconds
 from benchmarks.report import Answer, Table
 from benchmarks.service import Service, running_service
-from benchmarks.waiting_peers import PEERS
+from benchmarks.waiting_peers import PEERS, Inserting, Listening, make_table
 from benchmarks.wrk import CONNECTIONS
+from marconi_api.model import QueueKey
+from marconi_api.processes.waiting.hand_over import MAP, RoomConnection
+from marconi_api.processes.waiting.wake_map import WakeMap
 
 HEAD = f'Host: bench\r\nClient-ID: {uuid4()}\r\n'
 # No project may have all who wait.
 PROJECTS = ('even', 'odd')
 # Seconds between two posts.
 PACE = 0.02
+# Seconds after which nothing is left of many who waited: a room notices 500 a second who went, and
+# their queues stay warm for ten seconds.
+SETTLES = 22
 # New waits a second: the routers' queue of new connections must not overflow.
 WAITS_A_SECOND = 500
 
@@ -97,13 +107,25 @@ class Poster:
 class Waits(Protocol):
     """One who waits for a message of a queue, again and again."""
 
-    socket: socket.socket
+    @property
+    def socket(self) -> 'Connected':
+        """Its connection."""
 
     def wait(self) -> None:
         """Send the request."""
 
     def answer(self) -> bool:
         """Read the answer; whether it has a message."""
+
+
+class Connected(Protocol):
+    """A connection, over a socket or to PostgreSQL."""
+
+    def fileno(self) -> int:
+        """Its descriptor."""
+
+    def close(self) -> None:
+        """End it."""
 
 
 class Posts(Protocol):
@@ -190,9 +212,13 @@ def order(service: Service, waiters: int, posts: int) -> float:
     return in_order / posts
 
 
-def cost(service: Service, waiters: int) -> tuple[float, float]:
-    """MiB that so many waiters add to room and routers, and the share of a core while they wait."""
+def cost(service: Service, waiters: int, settles: float) -> tuple[float, float]:
+    """MiB that so many waiters add to room and routers, and the share of a core while they wait.
+
+    :param settles: seconds until nothing is left of those who waited before
+    """
     pids = _room_and_routers(service)
+    time.sleep(settles)
     before = sum(map(_memory, pids))
     open_waiters = []
     for number in range(waiters):
@@ -258,6 +284,9 @@ def _room_and_routers(service: Service) -> list[int]:
     return [pid for pid in family(service.process.pid) if _name(pid) in _ROOM_AND_ROUTERS]
 
 
+# Where nobody listens.
+_NOWHERE = 'postgresql://127.0.0.1:1/nowhere'
+
 _ROOM_AND_ROUTERS = ('marconi-waiting', 'marconi-uwsgi')
 
 
@@ -270,7 +299,7 @@ def ask(plan: Plan) -> Answer:
     others = Table(['post 1', 'posts/s', 'to the first'])
     posts = plan.choose(full=500, quick=50)
 
-    def add(waiters: int, name: str, taken: list[float]) -> None:
+    def add(waiters: int, name: str, taken: list[float], posts: int = posts) -> None:
         figures = [_quantile(taken, 0.5), _quantile(taken, 0.99), taken[-1]]
         wakes.rows.append(
             [str(waiters), name, f'{len(taken)}/{posts}', *(f'{x:.1f}' for x in figures)]
@@ -279,6 +308,12 @@ def ask(plan: Plan) -> Answer:
     with running_service() as service, second_service(service) as other:
         address = address_of(service.address)
         pids = _room_and_routers(service)
+        make_table(service.url)
+        for count in (1, 10):
+            taken, _ = latencies(
+                partial(Listening, service.url), partial(Inserting, service.url), count, posts
+            )
+            add(count, 'PostgreSQL itself', taken)
         counts = plan.choose(full=(1, 100, 1000, 5000), quick=(1, 100))
         active: dict[int, float] = {}
         for count in counts:
@@ -293,11 +328,23 @@ def ask(plan: Plan) -> Answer:
                 add(count, name, taken)
                 active.setdefault(count, share)
         for count in counts[-2:]:
-            added, share = cost(service, count)
+            added, share = cost(service, count, plan.choose(full=SETTLES, quick=0))
             figures = [f'{added:.0f}', f'{100 * share:.1f}', f'{100 * active[count]:.1f}']
             costs.rows.append([str(count), *figures])
         in_order = order(service, plan.choose(full=100, quick=10), posts)
         rates = post_rates(service, plan)
+    # By itself: a database of ours has no connections for three services.
+    with (
+        running_service() as service,
+        second_service(service, MARCONI_NOTIFICATIONS_URL=_NOWHERE) as deaf,
+    ):
+        looked_for = plan.choose(full=200, quick=10)
+        taken, _ = latencies(
+            partial(Waiter, address_of(deaf)),
+            partial(Poster, address_of(service.address)),
+            *(100, looked_for),
+        )
+        add(100, 'another, without notifications', taken, looked_for)
     first = next(iter(rates.values()))
     for name, rate in rates.items():
         others.rows.append([name, f'{rate:,.0f}', f'{rate / first:.2f}'])
@@ -313,9 +360,20 @@ def ask(plan: Plan) -> Answer:
         except Unavailable as error:
             answer.notes.append(f'{peer.name}: {error}')
     answer.notes.append(
+        f'Where nobody waits, a post looks at the map of those who do, which takes {_look():.2f} us.'
+    )
+    answer.notes.append(
         f'Of those who waited for one queue, the first was answered first in {in_order:.1%}.'
     )
     return answer
+
+
+def _look() -> float:
+    """Microseconds that a post takes to see that nobody waits."""
+    with tempfile.TemporaryDirectory() as directory:
+        WakeMap.make(Path(directory, MAP))
+        room, queue = RoomConnection(Path(directory)), QueueKey.of('even', 'rate-0')
+        return 1e6 * min(timeit.repeat(lambda: room.wake(queue, 1), number=10_000)) / 10_000
 
 
 def _quantile(ascending: list[float], share: float) -> float:
@@ -344,12 +402,15 @@ def _memory(pid: int) -> float:
 
 
 @contextlib.contextmanager
-def second_service(service: Service) -> Iterator[str]:
-    """The address of a second service on the database of the first."""
+def second_service(service: Service, **environment: str) -> Iterator[str]:
+    """The address of a second service on the database of the first.
+
+    :param environment: variables with its settings
+    """
     clean = {name: value for name, value in os.environ.items() if 'MARCONI' not in name}
     process = subprocess.Popen(
         [sys.executable, '-m', 'marconi_api.commands', 'serve'],
-        env=clean | {'PORT': '0', 'HOST': '', 'MARCONI_DATABASE_URL': service.url},
+        env=clean | {'PORT': '0', 'HOST': '', 'MARCONI_DATABASE_URL': service.url} | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,

@@ -8,9 +8,64 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.children import free_port, listens, program, running
+from benchmarks.service import connect
 
 BODY = 'x' * 1024
 Address = tuple[str, int]
+
+
+# What a queue in a table comes to at the least: a row is locked, and marked as taken.
+_TABLE = """
+    CREATE TABLE bench_jobs (
+        id bigint GENERATED ALWAYS AS IDENTITY, queue text, taken_at timestamptz, body text);
+    CREATE INDEX ON bench_jobs (queue, id) WHERE taken_at IS NULL"""
+_POST = """
+    WITH posted AS (INSERT INTO bench_jobs (queue, body) VALUES (%s, %s))
+    SELECT pg_notify(%s, '')"""
+_CLAIM = """
+    UPDATE bench_jobs SET taken_at = now()
+     WHERE id = (SELECT id FROM bench_jobs WHERE queue = %s AND taken_at IS NULL
+                  ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED)
+    RETURNING body"""
+
+
+class Listening:
+    """Waits for rows of a table of PostgreSQL by LISTEN, and commits what it takes."""
+
+    def __init__(self, url: str, queue: str) -> None:
+        self._queue = queue
+        self.socket = connect(url)
+        self._cursor = self.socket.cursor()
+        self._cursor.execute(f'LISTEN "{queue}"')
+
+    def wait(self) -> None:
+        """Have nothing to send."""
+
+    def answer(self) -> bool:
+        """Take a row."""
+        self.socket.poll()
+        if not self.socket.notifies:
+            return False
+        self.socket.notifies.clear()
+        self._cursor.execute(_CLAIM, (self._queue,))
+        return self._cursor.fetchone() is not None
+
+
+class Inserting:
+    """Puts rows into a table of PostgreSQL, and notifies."""
+
+    def __init__(self, url: str) -> None:
+        self._cursor = connect(url).cursor()
+
+    def post(self, queue: str) -> None:
+        """Post a message, and read the answer."""
+        self._cursor.execute(_POST, (queue, BODY, queue))
+
+
+def make_table(url: str) -> None:
+    """Make what they need."""
+    with contextlib.closing(connect(url)) as connection, connection.cursor() as cursor:
+        cursor.execute(_TABLE)
 
 
 class Reserving:
