@@ -13,10 +13,11 @@ import pytest
 import standardwebhooks
 
 from marconi_api import model
+from marconi_api.controllers.openstack import signed_urls
 from marconi_api.errors import SubscriptionNotFound
 from marconi_api.model import QueueKey
 from marconi_api.model.deliveries import MOST_ATTEMPTS
-from tests.delivery.conftest import QUEUE, an_office, wait_until
+from tests.delivery.conftest import CLIENT, QUEUE, SIGNER, an_office, wait_until
 from tests.webhooks.receivers import (
     accepts,
     hangs,
@@ -434,3 +435,33 @@ def test_a_new_subscription_is_asked_to_confirm_and_gets_nothing_before(
     assert sent['URL-Paths'] == f'/v2/queues/events/subscriptions/{subscription}/confirm'
     assert (sent['URL-Methods'], sent['SubscribeBody']) == ('PUT', {'confirmed': True})
     assert len(sent['URL-Signature']) == 64
+
+
+def test_what_was_sent_to_a_webhook_confirms_its_subscription_and_nothing_else_does(
+    office: Any, subscribe: Any, post: Any, app: Any, ring: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model.store.subscriptions, 'requires_confirmation', True)
+    monkeypatch.setattr(signed_urls, 'signer', SIGNER)
+    with receiver() as receiving:
+        subscribe(receiving.url)
+        post('"before"')
+        ring()
+        wait_until(lambda: receiving.calls)
+        sent = json.loads(receiving.calls[0].body)
+        names = ('URL-Signature', 'URL-Methods', 'URL-Paths', 'X-Project-ID', 'URL-Expires')
+        headers = {name: sent[name] for name in names} | {'Client-ID': CLIENT}
+
+        def confirm(**change: str) -> Any:
+            return app.put_json(
+                sent['URL-Paths'],
+                sent['SubscribeBody'],
+                headers=headers | change,
+                expect_errors=True,
+            ).status_int
+
+        assert confirm(**{'URL-Signature': '0' * 64}) == 404
+        assert confirm() == 204
+        post('"after"')
+        wait_until(lambda: len(receiving.calls) == 2)
+
+    assert [json.loads(call.body).get('body') for call in receiving.calls] == [None, 'after']
