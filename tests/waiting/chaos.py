@@ -181,8 +181,8 @@ def main(arguments: list[str]) -> int:
         # As many connections as there are for all of them.
         many, few = Path(directory, 'many.py'), Path(directory, 'few.py')
         os.chmod(directory, 0o755)
-        many.write_text("server = {'threads': 16}\n")
-        few.write_text("server = {'processes': 1, 'threads': 4}\n")
+        many.write_text("server = {'threads': 24}\n")
+        few.write_text("server = {'processes': 1, 'threads': 4}\neventing = {'processes': 0}\n")
         first = start(MARCONI_CONFIG=str(many)).wait_until_ready()
         url = running_url(first.data_dir) or ''
         others = [
