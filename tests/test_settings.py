@@ -113,6 +113,10 @@ def test_names_of_one_s_own_and_imports_do_not_matter(read: Read) -> None:
             "eventing = {'require_confirmation': 1}",
             'eventing.require_confirmation must be True or False, not 1',
         ),
+        (
+            "database = {'url': 'postgresql://h/d'}; eventing = {'require_confirmation': True}",
+            'eventing.require_confirmation needs a key to sign with: set MARCONI_SIGNING_KEYS',
+        ),
         ('server = {', 'SyntaxError'),
     ],
 )

@@ -175,6 +175,16 @@ def contradiction(settings: Any) -> str | None:
         return (
             'eventing.smtp_url must be of the form smtp://host:25 or smtps://user:password@host:465'
         )
+    if (
+        section.require_confirmation
+        and settings.database.url
+        and not settings.signed_urls.secret_keys
+    ):
+        # With the embedded PostgreSQL there is a key.
+        return (
+            'eventing.require_confirmation needs a key to sign with: set MARCONI_SIGNING_KEYS, or'
+            ' signed_urls.secret_keys'
+        )
     if type(section.processes) is not int:
         return f'eventing.processes must be a whole number, not {section.processes!r}'
     return None

@@ -54,6 +54,12 @@ def _messages(version: str) -> list[str]:
     return lists if version == '/v1' else [f'{{"messages": {text}}}' for text in lists]
 
 
+def _as_many_deliveries(version: str) -> str:
+    """A body of a POST to 99 webhooks, with as many messages as it may have."""
+    messages = ','.join(['{"ttl":60,"body":1}'] * (2**16 // 99))
+    return f'[{messages}]' if version == '/v1' else f'{{"messages": [{messages}]}}'
+
+
 def _of_all(version: str) -> Table:
     """What all versions have."""
     queue = f'{version}/queues/{{queue}}'
@@ -80,8 +86,7 @@ def _of_all(version: str) -> Table:
         ('GET', messages): pages,
         ('POST', messages): [
             *(Costly('/queues/small-000000/messages', body) for body in _messages(version)),
-            # More deliveries than one post may make.
-            Costly('/queues/subscribed/messages', _messages(version)[1]),
+            Costly('/queues/subscribed/messages', _as_many_deliveries(version)),
         ],
         ('DELETE', messages): [Costly(f'/queues/returned/messages?ids={_FIRST}')],
         ('GET', message): [Costly('/queues/large/messages/{message}')],
