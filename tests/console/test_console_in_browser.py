@@ -41,11 +41,14 @@ class Site(NamedTuple):
         """Show a page of the console."""
         self.browser.open(f'http://127.0.0.1:{self.service.port}/console{path}')
 
-    def send(self, method: str, path: str, body: Any = None) -> Any:
+    def send(self, method: str, path: str, body: Any = None, role: str = '') -> Any:
         """What the API answers."""
         with contextlib.closing(self.service.connect()) as connection:
             connection.request(
-                method, path, json.dumps(body), HEADERS | {'X-Project-Id': 'a<b>&"c'}
+                method,
+                path,
+                json.dumps(body),
+                HEADERS | {'X-Project-Id': 'a<b>&"c', 'X-Roles': role},
             )
             response = connection.getresponse()
             content = response.read()
@@ -61,6 +64,9 @@ def site() -> Iterator[Site]:
     with services() as start, open_directory() as profile:
         service = start().wait_until_ready()
         with chromium(profile) as browser:
+            # As a proxy would send it: whom it gives no role sees no tokens.
+            browser.set_up('Network.enable')
+            browser.set_up('Network.setExtraHTTPHeaders', headers={'X-Roles': 'admin'})
             site = Site(service, browser)
             _fill(site)
             yield site
@@ -77,6 +83,7 @@ def _fill(site: Site) -> None:
         site.send(
             'POST', f'{message["href"].partition("?")[0]}/park{_claim(message)}', {'reason': text}
         )
+    site.send('POST', '/v2/tokens', {'roles': ['reader'], 'name': HOSTILE[0]}, 'admin')
     site.send('PUT', '/v2/queues/other', {})
     site.send('POST', '/v2/queues/hostile/redrive', {'to': 'other', 'rate': 1})
     site.send('DELETE', f'/v2/queues/hostile/redrives/{_redrive(site)}')
@@ -114,6 +121,7 @@ def pages(site: Site) -> list[str]:
         f'/queues/hostile/kick?{PROJECT}',
         f'/queues/hostile/redrive?{PROJECT}&state=parked',
         '/audit',
+        f'/tokens?{PROJECT}',
         f'/queues/hostile/delete?{PROJECT}&id={first}&id=%3Cscript%3E',
         f'/queues/hostile/park?{PROJECT}&id={first}',
         '/queues/nothing?project=%3Cscript%3E',

@@ -211,3 +211,34 @@ def test_the_api_takes_no_cookie(pages_by_token: Pages) -> None:
     response = pages_by_token._app.get('/v2/queues', headers=headers, expect_errors=True)
 
     assert response.status_int == 401
+
+
+def test_tokens_are_shown_without_their_secrets(pages_by_token: Pages) -> None:
+    secret = token('admin', name='<b>mine', queues='orders-*')
+    token('reader', project='globex', name='theirs')
+    pages_by_token.sign_in(token('admin'))
+
+    page = pages_by_token.get('/tokens').text
+
+    assert '&lt;b&gt;mine' in page
+    assert 'orders-*' in page
+    assert secret.split('_')[2] not in page
+    assert 'theirs' not in page
+
+
+def test_tokens_that_may_do_more_are_not_shown(pages_by_token: Pages) -> None:
+    token('operator', name='of an operator')
+    token('reader', name='of all queues')
+    pages_by_token.sign_in(token('admin', queues='orders-*'))
+
+    page = pages_by_token.get('/tokens').text
+
+    assert 'of an operator' not in page
+    assert 'of all queues' not in page
+
+
+def test_tokens_are_not_for_writers(pages_by_token: Pages) -> None:
+    pages_by_token.sign_in(token('writer'))
+
+    assert pages_by_token.get('/tokens').status_int == 403
+    assert 'Tokens' not in pages_by_token.get().text

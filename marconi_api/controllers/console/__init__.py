@@ -14,6 +14,7 @@ from marconi_api.controllers.console.redrive import RedriveController
 from marconi_api.controllers.console.sessions import PREFIX, ConsoleHook
 from marconi_api.controllers.console.sign_in import SignInController, SignOutController
 from marconi_api.controllers.console.static import NothingController, StaticController
+from marconi_api.controllers.console.tokens import TokensController
 from marconi_api.controllers.console.verbs import VERBS
 from marconi_api.wire.doors import Door
 
@@ -21,6 +22,7 @@ DOOR = Door(
     prefix=PREFIX,
     resources={
         f'{PREFIX}': OverviewController(),
+        f'{PREFIX}/tokens': TokensController(),
         f'{PREFIX}/audit': AuditController(),
         f'{PREFIX}/queues/{{queue}}': QueueController(),
         f'{PREFIX}/queues/{{queue}}/messages': MessagesController(),
@@ -46,6 +48,7 @@ DOOR = Door(
         'GET /queues/{queue}/redrive': ('redrives:get',),
         'POST /queues/{queue}/redrive': ('redrives:create',),
         # Who may do such things, may see who did them.
+        'GET /tokens': ('tokens:get_all',),
         'GET /audit': ('queues:purge',),
         'GET /sign-in': ('ping:get',),
         'POST /sign-in': ('ping:get',),

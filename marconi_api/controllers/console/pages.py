@@ -118,6 +118,7 @@ def page(request: Request, template: str, status: int = 200, **values: Any) -> R
             signed_in=bool(session.token and request.identity.token),
             form_key=sessions.gate.form_key(session),
             may=lambda verb: _may(request, f'POST /queues/{{queue}}/{verb}'),
+            may_see_tokens=_may(request, 'GET /tokens'),
             may_audit=_may(request, 'GET /audit'),
             **values,
         )
