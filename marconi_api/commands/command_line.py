@@ -38,6 +38,7 @@ _COMMANDS = (
     'release',
     'redrive',
     'purge',
+    'bench',
     'migrate',
     'doctor',
     'token',
