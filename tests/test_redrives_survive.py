@@ -106,7 +106,7 @@ def test_two_services_whose_processes_are_killed_lose_nothing_and_double_nothing
     assert bodies(first, 'dead') == []
 
 
-def test_a_redrive_survives_the_restart_of_all_services_and_stops_when_it_is_cancelled(
+def test_a_redrive_goes_on_after_all_that_carry_it_out_were_killed(
     two_services: list[Service],
 ) -> None:
     [first, second] = two_services
