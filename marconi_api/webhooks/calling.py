@@ -12,7 +12,6 @@ import socket
 import ssl
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,6 +20,7 @@ from functools import cache
 from ipaddress import ip_address
 from typing import Any
 
+import aiodns
 import httpcore
 
 from marconi_api.webhooks.addresses import Address
@@ -33,9 +33,6 @@ CONNECT_TIMEOUT = 5.0
 
 #: Bytes of an answer, its headers included, that are read at most.
 MOST_OF_AN_ANSWER = 64 * 1024
-
-# A name server that does not answer holds a thread for so long as the resolver waits for it.
-_RESOLVING_THREADS = 64
 
 TIMEOUT = 'timeout'
 REFUSED = 'refused'
@@ -88,7 +85,7 @@ class Caller:
         self, rules: Rules, resolve: Resolve | None = None, tls: ssl.SSLContext | None = None
     ) -> None:
         self._rules = rules
-        self._resolve = resolve or _addresses_of
+        self._resolve = resolve or Names()
         self._tls = tls
 
     async def call(
@@ -254,20 +251,32 @@ class _Network(httpcore.AsyncNetworkBackend):
         return await self._resolve(self._target.host, self._target.port)
 
 
-_resolving = ThreadPoolExecutor(_RESOLVING_THREADS, 'resolving')
+class Names:
+    """Finds the addresses of names, many at once: a name server that is silent holds up nobody else.
 
+    So it is not the system's resolver, in which each look-up holds a thread. It goes by the same
+    /etc/resolv.conf and /etc/hosts.
 
-async def _addresses_of(host: str, port: int) -> list[Address]:
-    """What the system's resolver finds."""
-    loop = asyncio.get_running_loop()
-    try:
-        found = await loop.run_in_executor(
-            _resolving, lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        )
-    except OSError as error:
-        raise _UnknownHost(host) from error
-    # An address of IPv6 may have a zone.
-    return [ip_address(str(place[0])) for *_, place in found]
+    :param options: of ``aiodns.DNSResolver``
+    """
+
+    def __init__(self, **options: Any) -> None:
+        self._options = options
+        self._resolver: aiodns.DNSResolver | None = None
+
+    async def __call__(self, host: str, port: int) -> list[Address]:
+        """The addresses of a name.
+
+        :raises _UnknownHost: if it has none
+        """
+        loop = asyncio.get_running_loop()
+        if self._resolver is None or self._resolver.loop is not loop:
+            self._resolver = aiodns.DNSResolver(loop=loop, **self._options)
+        try:
+            found = await self._resolver.getaddrinfo(host, port=port, type=socket.SOCK_STREAM)
+        except aiodns.error.DNSError as error:
+            raise _UnknownHost(host) from error
+        return [ip_address(node.addr[0].decode()) for node in found.nodes]
 
 
 class _Stream(httpcore.AsyncNetworkStream):

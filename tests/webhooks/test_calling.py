@@ -1,12 +1,14 @@
 """Calls of real servers: what is sent, and what is made of each kind of answer."""
 
 import asyncio
+import contextlib
 import shutil
 import socket
 import ssl
 import subprocess
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
@@ -14,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from marconi_api.webhooks.calling import Attempt, Caller
+from marconi_api.webhooks.calling import Attempt, Caller, Names
 from marconi_api.webhooks.rules import Rules
 from tests.webhooks import forbidden
 from tests.webhooks.receivers import (
@@ -172,7 +174,7 @@ def test_the_subscriber_says_when_to_call_again(header: str, seconds: float | No
         assert call(receiving).retry_after == seconds
 
 
-class Names:
+class Answers:
     """A resolver whose answers change: the last one stays."""
 
     def __init__(self, *answers: list[str]) -> None:
@@ -187,7 +189,7 @@ class Names:
 
 def test_a_name_is_looked_up_once_and_what_was_checked_is_called() -> None:
     """Rebinding: a second look-up would have led elsewhere."""
-    names = Names(['127.0.0.1'], ['10.0.0.1'])
+    names = Answers(['127.0.0.1'], ['10.0.0.1'])
     with receiver() as receiving:
         attempt = call(receiving, f'http://rebinding.example:{receiving.port}/', resolve=names)
 
@@ -197,7 +199,7 @@ def test_a_name_is_looked_up_once_and_what_was_checked_is_called() -> None:
 
 
 def test_a_name_is_checked_at_every_call() -> None:
-    names = Names(['127.0.0.1'], ['127.0.0.2', '::1'])
+    names = Answers(['127.0.0.1'], ['127.0.0.2', '::1'])
     with receiver() as receiving:
         rules = Rules.from_config(
             {'allowed_networks': ['127.0.0.1/32'], 'allowed_ports': [receiving.port]}
@@ -211,7 +213,7 @@ def test_a_name_is_checked_at_every_call() -> None:
 
 
 def test_of_several_addresses_one_that_may_be_called_is_called() -> None:
-    names = Names(['10.0.0.1', '169.254.169.254', '127.0.0.1'])
+    names = Answers(['10.0.0.1', '169.254.169.254', '127.0.0.1'])
     with receiver() as receiving:
         assert call(receiving, f'http://a.example:{receiving.port}/', resolve=names).has_delivered
 
@@ -220,7 +222,7 @@ def test_a_name_without_an_address_is_told() -> None:
     with receiver() as receiving:
         url = f'http://a.example:{receiving.port}/'
 
-        assert call(receiving, url, resolve=Names([])).error == 'unknown host'
+        assert call(receiving, url, resolve=Answers([])).error == 'unknown host'
         assert call(receiving, f'http://nowhere.invalid:{receiving.port}/').error == 'unknown host'
 
 
@@ -233,6 +235,54 @@ def test_a_name_server_that_hangs_does_not_outlast_the_time() -> None:
         url = f'http://a.example:{receiving.port}/'
 
         assert call(receiving, url, seconds=0.2, resolve=hang).error == 'timeout'
+
+
+@contextlib.contextmanager
+def name_server(**names: str) -> Iterator[int]:
+    """A name server on a port; it says nothing to questions about other names."""
+    with contextlib.closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as listening:
+        listening.bind(('127.0.0.1', 0))
+
+        def serve() -> None:
+            while True:
+                question, asker = listening.recvfrom(4096)
+                if not question:
+                    return
+                # After the head of 12 bytes the name, in parts that begin with their length.
+                end = question.index(b'\0', 12)
+                name = question[13 : 13 + question[12]].decode()
+                is_v4 = question[end + 1 : end + 3] == b'\0\x01'
+                if name in names:
+                    found = bytes(map(int, names[name].split('.')))
+                    # A pointer to the name, type A, class IN, seconds to live, length.
+                    record = b'\xc0\x0c\0\x01\0\x01\0\0\0\x3c\0\x04' + found if is_v4 else b''
+                    head = question[:2] + b'\x81\x80\0\x01' + bytes((0, is_v4)) + bytes(4)
+                    listening.sendto(head + question[12 : end + 5] + record, asker)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield listening.getsockname()[1]
+        with contextlib.closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as ending:
+            ending.sendto(b'', listening.getsockname())
+        thread.join()
+
+
+def test_names_whose_server_is_silent_hold_up_no_other() -> None:
+    async def look_up(port: int) -> tuple[list[Any], int]:
+        names = Names(nameservers=['127.0.0.1'], udp_port=port)
+        silent = [asyncio.ensure_future(names(f'silent{n}.example', 80)) for n in range(500)]
+        await asyncio.sleep(0)
+        found = await names('quick.example', 80)
+        still = sum(not one.done() for one in silent)
+        for one in silent:
+            one.cancel()
+        return found, still
+
+    with name_server(quick='192.0.2.1') as port:
+        found, still = asyncio.run(look_up(port))
+
+    assert found == [ip_address('192.0.2.1')]
+    assert still == 500
 
 
 def is_address(host: str) -> bool:
@@ -253,7 +303,7 @@ ADDRESSES = [
 def test_no_name_leads_to_a_forbidden_address(address: str) -> None:
     """What a name server says is checked like what a URL says; nothing is connected to."""
     rules = Rules.from_config({'allowed_networks': [], 'allowed_ports': [80]})
-    caller = Caller(rules, resolve=Names([address]))
+    caller = Caller(rules, resolve=Answers([address]))
 
     attempt = asyncio.run(caller.call(rules.target('http://a.example/'), {}, BODY, 5))
 
@@ -301,7 +351,7 @@ def call_over_tls(certificate: Path, host: str, trusts: bool = True) -> Attempt:
     context = ssl.create_default_context(cafile=str(certificate) if trusts else None)
     with receiver(tls=server_tls(certificate)) as receiving:
         url = f'https://{host}:{receiving.port}/'
-        return call(receiving, url, resolve=Names(['127.0.0.1']), tls=context)
+        return call(receiving, url, resolve=Answers(['127.0.0.1']), tls=context)
 
 
 def test_a_certificate_is_checked_by_the_name_and_not_by_the_address(certificate: Path) -> None:
