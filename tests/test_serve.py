@@ -352,17 +352,6 @@ def test_a_schema_that_is_behind_is_brought_up_by_the_command_in_the_line(
     assert service.request('GET', '/v1/health') == (204, b'')
 
 
-def test_a_schema_of_a_later_marconi_is_refused(postgres: EmbeddedPostgres) -> None:
-    url = _new_database(postgres, 'ahead')
-    schema.upgrade(url)
-    _execute(url, "UPDATE alembic_version SET version_num = '9999'")
-
-    with pytest.raises(schema.SchemaError, match='at revision 9999, which this Marconi does not'):
-        schema.check(url)
-    with pytest.raises(schema.SchemaError, match='9999'):
-        schema.upgrade(url)
-
-
 def test_a_server_that_is_too_old_is_refused(
     postgres: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:

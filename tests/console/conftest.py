@@ -10,7 +10,10 @@ from webtest import TestApp, TestResponse
 
 from marconi_api import model
 from marconi_api.app import setup_app
+from marconi_api.controllers.access.modes import TRUSTED
+from marconi_api.controllers.access.trusted import believing
 from marconi_api.controllers.console import sessions
+from marconi_api.controllers.console.sessions import Gate
 from marconi_api.model import NewMessage, QueueKey
 from marconi_api.processes.installation import OPERATOR_FILES
 
@@ -48,8 +51,10 @@ class Pages:
 
 
 @pytest.fixture
-def pages(app: TestApp) -> Pages:
+def pages(app: TestApp, monkeypatch: pytest.MonkeyPatch) -> Pages:
     """In trusted mode, over an empty database."""
+    # Another application may have been set up in this process, in another mode.
+    monkeypatch.setattr(sessions, 'gate', Gate(TRUSTED, believing({}), []))
     return Pages(app.app)
 
 

@@ -24,6 +24,7 @@ from .document import OPERATIONS, resolved
 from .examples import HOOK, OTHER_HOOK
 from .hooked import make_delivery
 from .hostile import DOCUMENTS, HEADS, choices, edges, places, written
+from .redriven import REDRIVE, make_redrive
 
 #: Of several at once, for each operation; a small part of what the profile allows.
 EXAMPLES = hypothesis.settings().max_examples // 10
@@ -127,7 +128,9 @@ def go_on(api: LaterApi) -> None:
 
 
 @pytest.fixture
-def target(request: pytest.FixtureRequest, app: TestApp, monkeypatch: Any) -> Iterator[Target]:
+def target(
+    request: pytest.FixtureRequest, app: TestApp, sql: Any, monkeypatch: Any
+) -> Iterator[Target]:
     """An operation on a queue with messages, of which one is claimed."""
     monkeypatch.setattr(signed_urls, 'signer', signed_urls.Signer(['key']))
     method, path = request.param
@@ -137,9 +140,11 @@ def target(request: pytest.FixtureRequest, app: TestApp, monkeypatch: Any) -> It
     claim = api.claim(limit=1)
     [message, *_] = api.listed()
     hook = model.store.subscriptions.create(QueueKey.of(PROJECT, 'jobs'), HOOK)
+    make_redrive(sql, 'a redrive')
     known = {
         **{'queue': 'jobs', 'message': id_of(message['href']), 'claim': claim.id, 'token': 'x'},
         'subscription': hook.id,
+        'redrive': REDRIVE,
         'delivery': make_delivery(QueueKey.of(PROJECT, 'jobs'), hook.id, id_of(message['href'])),
     }
     yield Target(api, method, path, known)
