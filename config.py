@@ -218,7 +218,7 @@ eventing = {
     # smtps://user:password@mail.example:465; when it is empty: no such subscriptions.
     'smtp_url': None,
     # How many processes of this service call subscribers; 0: services on other machines do.
-    'processes': 1,
+    'processes': int(os.environ.get('MARCONI_DELIVERY_PROCESSES') or 1),
 }
 
 waiting = {

@@ -28,6 +28,12 @@ HEADERS = {
     'Content-Type': 'application/json',
 }
 
+# Few tests have webhooks, and a process that calls them takes half a second to start.
+_SETTINGS = {'PORT': '0', 'MARCONI_DELIVERY_PROCESSES': '0'}
+
+#: For a service that calls webhooks.
+CALLS_WEBHOOKS = {'MARCONI_DELIVERY_PROCESSES': '1'}
+
 
 class Service:
     """`marconi serve` on a free port, with a data directory of its own unless told else.
@@ -49,7 +55,7 @@ class Service:
         clean = {name: value for name, value in os.environ.items() if 'MARCONI' not in name}
         self.process = subprocess.Popen(
             [sys.executable, '-m', 'marconi_api.commands', 'serve'],
-            env=clean | {'PORT': '0', 'MARCONI_DATA_DIR': str(data_dir)} | environment,
+            env=clean | _SETTINGS | {'MARCONI_DATA_DIR': str(data_dir)} | environment,
             cwd=cwd,
             stdin=stdin,
             stdout=subprocess.PIPE,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from marconi_api.processes.installation import CHECKOUT
-from tests.running_service import Service, services
+from tests.running_service import CALLS_WEBHOOKS, Service, services
 from tests.tours import take_tour
 
 DOCUMENT = (CHECKOUT / 'docs' / 'eventing.md').read_text()
@@ -17,7 +17,7 @@ DOCUMENT = (CHECKOUT / 'docs' / 'eventing.md').read_text()
 def service() -> Iterator[Service]:
     """A service on an empty database."""
     with services() as start:
-        yield start().wait_until_ready()
+        yield start(**CALLS_WEBHOOKS).wait_until_ready()
 
 
 @pytest.mark.skipif(shutil.which('curl') is None, reason='the tour is made with curl')

@@ -298,7 +298,7 @@ def test_who_takes_the_place_of_a_killed_process_goes_on_with_its_file(measured:
     }
 
     assert sorted(path.name for path in directory.glob('counter_*')) == [
-        f'counter_{place}.db' for place in ('1', '2', 'delivery-0', 'janitor', 'waiting')
+        f'counter_{place}.db' for place in ('1', '2', 'janitor', 'waiting')
     ]
 
 

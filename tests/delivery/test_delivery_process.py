@@ -14,7 +14,7 @@ import pytest
 from marconi_api.model.deliveries import LEASE
 from tests.delivery.conftest import wait_until
 from tests.delivery.test_delivery_chaos import Process, slow
-from tests.running_service import HEADERS, Service, postmaster, services
+from tests.running_service import CALLS_WEBHOOKS, HEADERS, Service, postmaster, services
 from tests.webhooks.receivers import Receiver, receiver
 
 pytestmark = pytest.mark.slow
@@ -118,7 +118,7 @@ def test_the_service_delivers_though_its_processes_and_its_database_are_killed(
         for directory in (tmp_path, *tmp_path.parents):
             if str(directory) != '/tmp' and directory.owner() == tmp_path.owner():
                 directory.chmod(0o755)
-        service = start(MARCONI_CONFIG=str(settings)).wait_until_ready()
+        service = start(MARCONI_CONFIG=str(settings), **CALLS_WEBHOOKS).wait_until_ready()
         assert send(service, 'POST', '/subscriptions', {'subscriber': receiving.url}) == 201
 
         post_over_http(service, 1)
