@@ -85,8 +85,13 @@ class Caller:
         self, rules: Rules, resolve: Resolve | None = None, tls: ssl.SSLContext | None = None
     ) -> None:
         self._rules = rules
-        self._resolve = resolve or Names()
+        self._names = Names()
+        self._resolve = resolve or self._names
         self._tls = tls
+
+    async def close(self) -> None:
+        """Give up what is looked up; to be called before the loop of its calls is closed."""
+        await self._names.close()
 
     async def call(
         self,
@@ -277,6 +282,12 @@ class Names:
         except aiodns.error.DNSError as error:
             raise _UnknownHost(host) from error
         return [ip_address(node.addr[0].decode()) for node in found.nodes]
+
+    async def close(self) -> None:
+        """Give up the look-ups that are under way; to be called before their loop is closed."""
+        if self._resolver is not None:
+            await self._resolver.close()
+            self._resolver = None
 
 
 class _Stream(httpcore.AsyncNetworkStream):

@@ -6,6 +6,7 @@ import shutil
 import socket
 import ssl
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -274,8 +275,8 @@ def test_names_whose_server_is_silent_hold_up_no_other() -> None:
         await asyncio.sleep(0)
         found = await names('quick.example', 80)
         still = sum(not one.done() for one in silent)
-        for one in silent:
-            one.cancel()
+        await names.close()
+        await asyncio.gather(*silent, return_exceptions=True)
         return found, still
 
     with name_server(quick='192.0.2.1') as port:
@@ -283,6 +284,22 @@ def test_names_whose_server_is_silent_hold_up_no_other() -> None:
 
     assert found == [ip_address('192.0.2.1')]
     assert still == 500
+
+
+def test_a_look_up_that_is_given_up_says_nothing_later() -> None:
+    async def give_up(port: int) -> None:
+        names = Names(nameservers=['127.0.0.1'], udp_port=port)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await names('silent.example', 80)
+        await names.close()
+
+    with name_server() as port, pytest.MonkeyPatch.context() as patch:
+        told: list[Any] = []
+        patch.setattr(sys, 'unraisablehook', told.append)
+        asyncio.run(give_up(port))
+
+    assert told == []
 
 
 def is_address(host: str) -> bool:

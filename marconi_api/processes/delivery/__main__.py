@@ -43,14 +43,18 @@ async def _deliver(settings: Any, directory: Path, place: int) -> None:
         loop.add_signal_handler(number, stop.set)
     rules = Rules.from_config(settings.eventing)
     signer = Signer([key for key in settings.signed_urls.secret_keys.split(',') if key])
-    await Office(
-        Store.of(settings),
-        Caller(rules),
-        rules,
-        os.environ.get(OWNER) or str(uuid4()),
-        Ear(path_of(directory, place)),
-        partial(confirmation, signer) if signer.can_sign else None,
-    ).run(stop)
+    caller = Caller(rules)
+    try:
+        await Office(
+            Store.of(settings),
+            caller,
+            rules,
+            os.environ.get(OWNER) or str(uuid4()),
+            Ear(path_of(directory, place)),
+            partial(confirmation, signer) if signer.can_sign else None,
+        ).run(stop)
+    finally:
+        await caller.close()
 
 
 if __name__ == '__main__':

@@ -188,7 +188,15 @@ def _call(queue: QueueKey, subscription: str, callee: Callee) -> 'Attempt':
     seconds = min(options.get('_timeout') or _TEST_TIMEOUT, _TEST_TIMEOUT)
     in_force = rules.in_force
     call_id = f'{subscription}-{_TEST_ID}'
-    return asyncio.run(send(Caller(in_force), in_force, to, call_id, body, seconds))
+
+    async def called() -> 'Attempt':
+        caller = Caller(in_force)
+        try:
+            return await send(caller, in_force, to, call_id, body, seconds)
+        finally:
+            await caller.close()
+
+    return asyncio.run(called())
 
 
 def resources(prefix: str) -> dict[str, Controller]:
