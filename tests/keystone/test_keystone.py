@@ -358,7 +358,7 @@ def test_the_openstack_command_is_refused_where_its_user_has_no_role(
 
 
 @pytest.mark.parametrize(
-    ('tour', 'requests'), [('zaqarclient_v2.py', 65), ('openstacksdk_v2.py', 40)]
+    ('tour', 'requests'), [('zaqarclient_v2.py', 86), ('openstacksdk_v2.py', 52)]
 )
 def test_a_client_logs_in_and_makes_its_tour(
     keystone: Keystone, place: Place, tour: str, requests: int
