@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> None:
     Each client posts messages to QUEUE, claims as many, and deletes what it got, over and over. The
     queue is made, and deleted at the end with all that is in it, so it must not be there before.
     With --rate a latency counts from the moment at which the request was due. All clients share one
-    core, at which some thousand requests a second end: for more, run this several times at once.
+    core: where that is busy, run this several times at once.
     Exit code 1: requests failed; what was measured is printed all the same.
 
     For example: marconi bench load-test --project acme --url http://127.0.0.1:8888 --clients 32

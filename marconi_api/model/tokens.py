@@ -81,18 +81,10 @@ class Valid:
 
 
 class Tokens:
-    """All tokens.
-
-    create(project, roles, name, queues, expires_in)  a new one; print(it.text) shows it
-    list(project)                                     those of a project
-    revoke(id)                                        end one
-    """
+    """All tokens; ``noted.Tokens`` is what a prompt has of them."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
-
-    def __repr__(self) -> str:
-        return '<tokens: create(project, roles), list(project), revoke(id)>'
 
     def create(
         self,

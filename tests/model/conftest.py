@@ -119,3 +119,16 @@ def new_messages(how_many: int = 1, ttl: int = 300) -> list[NewMessage]:
 def ids(messages: Any) -> list[str]:
     """The ids of a claim's or a page's messages."""
     return [message.id for message in getattr(messages, 'messages', messages)]
+
+
+@pytest.fixture
+def make(app: Any) -> Callable[..., list[QueueKey]]:
+    """Makes queues of the project."""
+
+    def make_queues(*names: str) -> list[QueueKey]:
+        keys = [QueueKey.of('project', name) for name in names]
+        for key in keys:
+            model.store.queues.create(key)
+        return keys
+
+    return make_queues

@@ -17,19 +17,6 @@ HOOK = 'http://hooks.example.com/jobs'
 
 
 @pytest.fixture
-def make(app: Any) -> Callable[..., list[QueueKey]]:
-    """Makes queues of the project."""
-
-    def make_queues(*names: str) -> list[QueueKey]:
-        keys = [QueueKey.of('project', name) for name in names]
-        for key in keys:
-            model.store.queues.create(key)
-        return keys
-
-    return make_queues
-
-
-@pytest.fixture
 def webhook(queue: QueueKey) -> int:
     """The id of a webhook's subscription to the queue."""
     return subscribe(queue, HOOK)

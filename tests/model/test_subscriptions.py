@@ -38,19 +38,6 @@ def confirming(subscriptions: Subscriptions) -> Iterator[Subscriptions]:
 
 
 @pytest.fixture
-def make(app: Any) -> Callable[..., list[QueueKey]]:
-    """Makes queues of the project."""
-
-    def make_queues(*names: str) -> list[QueueKey]:
-        keys = [QueueKey.of('project', name) for name in names]
-        for key in keys:
-            model.store.queues.create(key)
-        return keys
-
-    return make_queues
-
-
-@pytest.fixture
 def within(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Puts other limits in force."""
 
