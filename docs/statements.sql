@@ -1145,7 +1145,7 @@ webhooks AS MATERIALIZED (
                        AND confirmed AND expires_at > now()) AS webhook),
 transaction AS MATERIALIZED (SELECT first_id FROM begun WHERE cardinality(%(delays)s::int[]) <= (
     SELECT least(16384 / greatest(1, (SELECT count(*) FROM places)),
-                 65536 / greatest(1, (SELECT count(*) FROM webhooks))))),
+                 32768 / greatest(1, (SELECT count(*) FROM webhooks))))),
 clock AS MATERIALIZED (
     SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at),
 posted AS MATERIALIZED (
@@ -1169,10 +1169,10 @@ SELECT first_id, ARRAY(SELECT name FROM places), ARRAY(SELECT name FROM webhooks
  UNION ALL
 SELECT -(
     SELECT least(16384 / greatest(1, (SELECT count(*) FROM places)),
-                 65536 / greatest(1, (SELECT count(*) FROM webhooks)))), ARRAY[]::text[], ARRAY[]::text[] FROM begun
+                 32768 / greatest(1, (SELECT count(*) FROM webhooks)))), ARRAY[]::text[], ARRAY[]::text[] FROM begun
  WHERE cardinality(%(delays)s::int[]) > (
     SELECT least(16384 / greatest(1, (SELECT count(*) FROM places)),
-                 65536 / greatest(1, (SELECT count(*) FROM webhooks))));
+                 32768 / greatest(1, (SELECT count(*) FROM webhooks))));
 
 
 -- marconi_post_once: Stores messages under an Idempotency-Key, unless they were stored before.
@@ -1307,7 +1307,7 @@ webhooks AS MATERIALIZED (
                        AND confirmed AND expires_at > now()) AS webhook),
 transaction AS MATERIALIZED (SELECT first_id FROM begun WHERE cardinality(%(delays)s::int[]) <= (
     SELECT least(16384 / greatest(1, (SELECT count(*) FROM places)),
-                 65536 / greatest(1, (SELECT count(*) FROM webhooks))))),
+                 32768 / greatest(1, (SELECT count(*) FROM webhooks))))),
 remembered AS (
     INSERT INTO idempotency_keys AS known
            (queue_id, operation, key, digest, first_id, expires_at)
@@ -1343,10 +1343,10 @@ SELECT first_id, digest = %(key_digest)s::uuid, EXISTS (SELECT FROM mine), ARRAY
  UNION ALL
 SELECT -(
     SELECT least(16384 / greatest(1, (SELECT count(*) FROM places)),
-                 65536 / greatest(1, (SELECT count(*) FROM webhooks)))), true, false, ARRAY[]::text[], ARRAY[]::text[] FROM begun
+                 32768 / greatest(1, (SELECT count(*) FROM webhooks)))), true, false, ARRAY[]::text[], ARRAY[]::text[] FROM begun
  WHERE cardinality(%(delays)s::int[]) > (
     SELECT least(16384 / greatest(1, (SELECT count(*) FROM places)),
-                 65536 / greatest(1, (SELECT count(*) FROM webhooks))));
+                 32768 / greatest(1, (SELECT count(*) FROM webhooks))));
 
 
 -- marconi_post_once_to_subscribers: The same under an Idempotency-Key.
@@ -1391,7 +1391,7 @@ webhooks AS MATERIALIZED (
                        AND confirmed AND expires_at > now()) AS webhook),
 transaction AS MATERIALIZED (SELECT first_id FROM begun WHERE cardinality(%(delays)s::int[]) <= (
     SELECT least(16384 / greatest(1, (SELECT count(*) FROM places)),
-                 65536 / greatest(1, (SELECT count(*) FROM webhooks))))),
+                 32768 / greatest(1, (SELECT count(*) FROM webhooks))))),
 remembered AS (
     INSERT INTO idempotency_keys AS known
            (queue_id, operation, key, digest, first_id, expires_at)
@@ -1427,10 +1427,10 @@ SELECT first_id, digest = %(key_digest)s::uuid, EXISTS (SELECT FROM mine), ARRAY
  UNION ALL
 SELECT -(
     SELECT least(16384 / greatest(1, (SELECT count(*) FROM places)),
-                 65536 / greatest(1, (SELECT count(*) FROM webhooks)))), true, false, ARRAY[]::text[], ARRAY[]::text[] FROM begun
+                 32768 / greatest(1, (SELECT count(*) FROM webhooks)))), true, false, ARRAY[]::text[], ARRAY[]::text[] FROM begun
  WHERE cardinality(%(delays)s::int[]) > (
     SELECT least(16384 / greatest(1, (SELECT count(*) FROM places)),
-                 65536 / greatest(1, (SELECT count(*) FROM webhooks))));
+                 32768 / greatest(1, (SELECT count(*) FROM webhooks))));
 
 
 -- marconi_post_one: Stores a message that is ready at once.
@@ -1720,7 +1720,7 @@ webhooks AS MATERIALIZED (
                        AND confirmed AND expires_at > now()) AS webhook),
 transaction AS MATERIALIZED (SELECT first_id FROM begun WHERE cardinality(%(delays)s::int[]) <= (
     SELECT least(16384 / greatest(1, (SELECT count(*) FROM places)),
-                 65536 / greatest(1, (SELECT count(*) FROM webhooks))))),
+                 32768 / greatest(1, (SELECT count(*) FROM webhooks))))),
 remembered AS (
     INSERT INTO idempotency_keys AS known
            (queue_id, operation, key, digest, first_id, expires_at)
@@ -1761,10 +1761,10 @@ SELECT first_id, digest = %(key_digest)s::uuid, EXISTS (SELECT FROM mine), ARRAY
  UNION ALL
 SELECT -(
     SELECT least(16384 / greatest(1, (SELECT count(*) FROM places)),
-                 65536 / greatest(1, (SELECT count(*) FROM webhooks)))), true, false, ARRAY[]::text[], ARRAY[]::text[] FROM begun
+                 32768 / greatest(1, (SELECT count(*) FROM webhooks)))), true, false, ARRAY[]::text[], ARRAY[]::text[] FROM begun
  WHERE cardinality(%(delays)s::int[]) > (
     SELECT least(16384 / greatest(1, (SELECT count(*) FROM places)),
-                 65536 / greatest(1, (SELECT count(*) FROM webhooks))));
+                 32768 / greatest(1, (SELECT count(*) FROM webhooks))));
 
 
 -- marconi_post_requests_to_subscribers: The same in a queue with subscribers.
@@ -1810,7 +1810,7 @@ webhooks AS MATERIALIZED (
                        AND confirmed AND expires_at > now()) AS webhook),
 transaction AS MATERIALIZED (SELECT first_id FROM begun WHERE cardinality(%(delays)s::int[]) <= (
     SELECT least(16384 / greatest(1, (SELECT count(*) FROM places)),
-                 65536 / greatest(1, (SELECT count(*) FROM webhooks))))),
+                 32768 / greatest(1, (SELECT count(*) FROM webhooks))))),
 clock AS MATERIALIZED (
     SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at),
 posted AS MATERIALIZED (
@@ -1839,10 +1839,10 @@ SELECT first_id, ARRAY(SELECT name FROM places), ARRAY(SELECT name FROM webhooks
  UNION ALL
 SELECT -(
     SELECT least(16384 / greatest(1, (SELECT count(*) FROM places)),
-                 65536 / greatest(1, (SELECT count(*) FROM webhooks)))), ARRAY[]::text[], ARRAY[]::text[] FROM begun
+                 32768 / greatest(1, (SELECT count(*) FROM webhooks)))), ARRAY[]::text[], ARRAY[]::text[] FROM begun
  WHERE cardinality(%(delays)s::int[]) > (
     SELECT least(16384 / greatest(1, (SELECT count(*) FROM places)),
-                 65536 / greatest(1, (SELECT count(*) FROM webhooks))));
+                 32768 / greatest(1, (SELECT count(*) FROM webhooks))));
 
 
 -- marconi_post_to_subscribers: Stores messages, copies for queues, and what webhooks are to get.
@@ -1887,7 +1887,7 @@ webhooks AS MATERIALIZED (
                        AND confirmed AND expires_at > now()) AS webhook),
 transaction AS MATERIALIZED (SELECT first_id FROM begun WHERE cardinality(%(delays)s::int[]) <= (
     SELECT least(16384 / greatest(1, (SELECT count(*) FROM places)),
-                 65536 / greatest(1, (SELECT count(*) FROM webhooks))))),
+                 32768 / greatest(1, (SELECT count(*) FROM webhooks))))),
 clock AS MATERIALIZED (
     SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at),
 posted AS MATERIALIZED (
@@ -1911,10 +1911,10 @@ SELECT first_id, ARRAY(SELECT name FROM places), ARRAY(SELECT name FROM webhooks
  UNION ALL
 SELECT -(
     SELECT least(16384 / greatest(1, (SELECT count(*) FROM places)),
-                 65536 / greatest(1, (SELECT count(*) FROM webhooks)))), ARRAY[]::text[], ARRAY[]::text[] FROM begun
+                 32768 / greatest(1, (SELECT count(*) FROM webhooks)))), ARRAY[]::text[], ARRAY[]::text[] FROM begun
  WHERE cardinality(%(delays)s::int[]) > (
     SELECT least(16384 / greatest(1, (SELECT count(*) FROM places)),
-                 65536 / greatest(1, (SELECT count(*) FROM webhooks))));
+                 32768 / greatest(1, (SELECT count(*) FROM webhooks))));
 
 
 -- marconi_read_deliveries: What a webhook is to get now: what is due again, and what is new.

@@ -21,16 +21,9 @@ from marconi_api.model.figures import Figures
 from marconi_api.model.health import Unhealthy, check_schema, explained
 from marconi_api.model.idempotency import RequestKey
 from marconi_api.model.janitor import Janitor
-from marconi_api.model.messages import (
-    READY,
-    STATES,
-    ClaimedMessage,
-    Message,
-    Messages,
-    NewMessage,
-    Page,
-    PeekedMessage,
-)
+from marconi_api.model.message import ClaimedMessage, Message, NewMessage, Page, PeekedMessage
+from marconi_api.model.messages import Messages
+from marconi_api.model.pages import READY, STATES
 from marconi_api.model.postgres.database import Database
 from marconi_api.model.postgres.low_water_marks import LowWaterMarks
 from marconi_api.model.postgres.tables import MOST_IN_A_POST, QueueKey

@@ -38,7 +38,7 @@ from marconi_api.model.idempotency import (
     REMOVE_FORGOTTEN,
     RequestKey,
 )
-from marconi_api.model.messages import ClaimedMessage, messages_under
+from marconi_api.model.message import ClaimedMessage, messages_under
 from marconi_api.model.postgres.database import Database, Row
 from marconi_api.model.postgres.dequeue import FOUND, HOW_MANY_LAPSED, find, report, take
 from marconi_api.model.postgres.low_water_marks import LowWaterMarks

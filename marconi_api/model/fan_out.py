@@ -26,8 +26,9 @@ SOMEBODY = """
 
 _COUNT = 'cardinality(%(delays)s::int[])'
 
-#: Deliveries that one post makes, at most: so many rows take some tenths of a second.
-_MOST_DELIVERIES = 2**16
+#: Deliveries that one post makes, at most: so many rows take a tenth of a second. Eight such posts
+#: at once hold up the posts of others for less than a second.
+_MOST_DELIVERIES = 2**15
 
 # How many messages a post can have. (A division by zero would say something: tables.py.)
 _MOST = f"""(

@@ -15,7 +15,8 @@ from typing import Any, Generic, TypeVar, cast
 from marconi_api.errors import MarconiError
 from marconi_api.model.admin import Admin, ClaimView
 from marconi_api.model.depths import DepthWalk
-from marconi_api.model.messages import STATES, Messages
+from marconi_api.model.messages import Messages
+from marconi_api.model.pages import STATES
 from marconi_api.model.postgres.database import Database
 from marconi_api.model.postgres.tables import RETIRED, QueueKey, message_id
 

@@ -30,7 +30,7 @@ from marconi_api.model import (
     Verdict,
 )
 from marconi_api.model.admin import ClaimView, MessageView
-from marconi_api.model.messages import PoppedMessage
+from marconi_api.model.message import PoppedMessage
 
 
 class About(int):

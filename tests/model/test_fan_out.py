@@ -229,13 +229,13 @@ def test_a_post_with_too_many_copies_is_refused_and_stores_nothing(queue, make, 
 def test_a_post_with_too_many_deliveries_is_refused(queue, key, sql):
     for number in range(8):
         subscribe(queue, f'{HOOK}/{number}')
-    messages = [NewMessage('1', 300, 0)] * (2**13 + 1)
+    messages = [NewMessage('1', 300, 0)] * (2**12 + 1)
 
-    with pytest.raises(InvalidRequest, match='can post 8192 messages at most, not 8193'):
+    with pytest.raises(InvalidRequest, match='can post 4096 messages at most, not 4097'):
         model.store.messages.post(queue, CLIENT, messages, key=key)
 
-    assert len(model.store.messages.post(queue, CLIENT, messages[:-1], key=key)) == 8192
-    assert sql('SELECT count(*) FROM deliveries') == [(2**16,)]
+    assert len(model.store.messages.post(queue, CLIENT, messages[:-1], key=key)) == 4096
+    assert sql('SELECT count(*) FROM deliveries') == [(2**15,)]
 
 
 # ---------------------------------------------------------------- deliveries

@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 
 from marconi_api import model
-from marconi_api.model import claims, messages
+from marconi_api.model import claims, posting
 from marconi_api.model.attributes import NO_ATTRIBUTES
 from marconi_api.model.postgres import dequeue, low_water_marks
 from marconi_api.model.postgres.low_water_marks import (
@@ -248,7 +248,7 @@ def test_marks_lose_no_message_in_a_crowd(queue, session, monkeypatch):
         while not done.is_set():
             rows = slow_statement(
                 dice,
-                messages._POST,
+                posting.POST,
                 {
                     **queue.parameters,
                     'base': model.store.database.base,
@@ -318,7 +318,7 @@ def test_the_naive_mark_hides_what_commits_late(queue, post, claim, session, mon
     monkeypatch.setattr(low_water_marks._Memory, 'learn', learn_naively)
     late = session()
     late.execute(
-        messages._POST,
+        posting.POST,
         {
             **queue.parameters,
             'base': model.store.database.base,

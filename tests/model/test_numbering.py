@@ -12,10 +12,11 @@ import pytest
 
 from marconi_api import model
 from marconi_api.errors import StorageUnavailable
-from marconi_api.model.messages import _POST, NewMessage
+from marconi_api.model.message import NewMessage
 from marconi_api.model.postgres import numbering
 from marconi_api.model.postgres.database import Database
 from marconi_api.model.postgres.tables import POSITION_BITS
+from marconi_api.model.posting import POST
 from marconi_api.processes import schema
 from marconi_api.processes.embedded.cluster import EmbeddedPostgres
 from marconi_api.processes.embedded.programs import program_directories
@@ -378,7 +379,7 @@ def test_without_the_rest_a_reader_would_miss_a_message(restored, process, sessi
 
 def late_post(session, process, queue=QUEUE):
     """A post whose statement has begun, and which takes its number when it is called."""
-    statement = str(_POST)
+    statement = str(POST)
     base = process_base(process)
     late = session()
     late.execute('SET TRANSACTION ISOLATION LEVEL REPEATABLE READ')

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from marconi_api import model
-from marconi_api.model import messages
+from marconi_api.model import messages, posting
 from marconi_api.model.postgres.tables import public_id
 from tests.model.conftest import CLIENT, OTHER_CLIENT, ids
 
@@ -145,7 +145,7 @@ def test_what_is_in_a_state_is_found_behind_thousands_that_are_not(queue, fill, 
 def read_around_a_late_commit(queue, post, session):
     """Two posts, of which the first commits last; a reader looks before that and after."""
     late = session()
-    late.execute(messages._POST, parameters_of_a_post(queue))
+    late.execute(posting.POST, parameters_of_a_post(queue))
     [(first_id,)] = late.fetchall()
     [quick] = post(1)
 
@@ -179,9 +179,9 @@ def naive_marker(monkeypatch):
     """The marker that this service must not have: it heeds no unfinished transactions."""
     naive = {
         key: statement.replace('pg_snapshot_xmin(pg_current_snapshot())', "'9000000000'")
-        for key, statement in messages._LIST_READY.items()
+        for key, statement in messages.LIST_READY.items()
     }
-    monkeypatch.setattr(messages, '_LIST_READY', naive)
+    monkeypatch.setattr(messages, 'LIST_READY', naive)
 
 
 def test_the_naive_marker_would_pass_it_by(queue, post, session, naive_marker):
@@ -213,7 +213,7 @@ def posters_and_a_reader(queue, seconds):
         dice, mine = random.Random(seed), []
         while not done.is_set():
             with model.store.database.transaction() as run:
-                [(first_id,)] = run(messages._POST, parameters_of_a_post(queue))
+                [(first_id,)] = run(posting.POST, parameters_of_a_post(queue))
                 time.sleep(dice.random() / 100)
             mine.append(public_id(first_id))
         posted.extend(mine)

@@ -23,7 +23,8 @@ from tests.model.conftest import CLIENT, OTHER_CLIENT
 
 CLAIMS = importlib.import_module('marconi_api.model.claims')
 EXPIRY = importlib.import_module('marconi_api.model.janitor')
-MESSAGES = importlib.import_module('marconi_api.model.messages')
+DELETES = importlib.import_module('marconi_api.model.deletes')
+PAGES = importlib.import_module('marconi_api.model.pages')
 VERDICTS = importlib.import_module('marconi_api.model.verdicts')
 
 
@@ -126,8 +127,8 @@ def test_a_plan_that_was_made_when_there_was_nothing_serves_when_there_is_much(
     plans = {}
     for statement in (
         CLAIMS._CREATE,
-        MESSAGES._LIST_READY[False, False],
-        MESSAGES._DELETE_MANY[False],
+        PAGES.LIST_READY[False, False],
+        DELETES.DELETE_MANY[False],
     ):
         model.store.database.rows(statement, parameters)
         explain_it = f'EXPLAIN (FORMAT JSON) {execution(statement, parameters)}'
@@ -137,8 +138,8 @@ def test_a_plan_that_was_made_when_there_was_nothing_serves_when_there_is_much(
     for index in ('message_states_fresh', 'message_states_held', 'Tid Scan'):
         assert index in plans[CLAIMS._CREATE]
     assert 'message_states_pkey' not in plans[CLAIMS._CREATE]
-    assert 'message_states_pkey' not in plans[MESSAGES._LIST_READY[False, False]]
-    assert re.search(r'"Index Cond": "[^"]*\bid = ANY', plans[MESSAGES._DELETE_MANY[False]])
+    assert 'message_states_pkey' not in plans[PAGES.LIST_READY[False, False]]
+    assert re.search(r'"Index Cond": "[^"]*\bid = ANY', plans[DELETES.DELETE_MANY[False]])
     assert len(held.messages) == 1000
 
 
@@ -166,7 +167,7 @@ def test_a_claim_that_puts_dead_letters_away_touches_them_by_place(queue, known_
 
 
 def test_a_pop_finds_by_index_and_deletes_by_place(queue, statistics):
-    found = scans_of(queue, MESSAGES._POP)
+    found = scans_of(queue, DELETES.POP)
 
     assert found[-1][0] == 'Tid Scan'
     assert 'message_states_pkey' not in {index for index, _ in found}
@@ -174,19 +175,19 @@ def test_a_pop_finds_by_index_and_deletes_by_place(queue, statistics):
 
 @pytest.mark.parametrize('without_own', [False, True])
 def test_a_list_walks_the_fresh_and_the_returned(queue, statistics, without_own):
-    found = scans_of(queue, MESSAGES._LIST_READY[without_own, False])
+    found = scans_of(queue, PAGES.LIST_READY[without_own, False])
 
     assert [index for index, _ in found] == ['message_states_held', 'message_states_fresh']
 
 
 def test_a_list_with_claimed_messages_walks_the_key(queue, statistics):
-    found = scans_of(queue, MESSAGES._LIST[READY | {'claimed'}, False, False])
+    found = scans_of(queue, PAGES.LIST[READY | {'claimed'}, False, False])
 
     assert [index for index, _ in found] == ['message_states_pkey']
 
 
 def test_a_list_of_parked_messages_walks_those_alone(queue, statistics):
-    found = scans_of(queue, MESSAGES._LIST[frozenset({'parked'}), False, False])
+    found = scans_of(queue, PAGES.LIST[frozenset({'parked'}), False, False])
 
     assert [index for index, _ in found] == ['message_states_held']
 
@@ -219,10 +220,10 @@ def test_parked_messages_are_found_by_their_index(queue, statistics, statement):
 BY_ID = pytest.mark.parametrize(
     'statement',
     [
-        MESSAGES._GET,
-        MESSAGES._DELETE_FREE[False],
-        MESSAGES._DELETE_CLAIMED[False],
-        MESSAGES._DELETE_MANY[False],
+        PAGES.GET,
+        DELETES.DELETE_FREE[False],
+        DELETES.DELETE_CLAIMED[False],
+        DELETES.DELETE_MANY[False],
         CLAIMS._GET,
         CLAIMS._RENEW,
         CLAIMS._RELEASE,
@@ -272,7 +273,7 @@ def test_a_queue_that_was_filled_since_the_last_analyze_is_not_walked(queue, pos
         return max(found)
 
     ids = [int(identity, 16) for identity in taken]
-    assert removed_by(MESSAGES._DELETE_MANY[False], ids=ids) < 100
+    assert removed_by(DELETES.DELETE_MANY[False], ids=ids) < 100
     sql('UPDATE message_states SET expires_at = now() WHERE id < %s', ids[-1] + 500)
     expired = [ids[-1] + place for place in range(1, 400)]
     assert removed_by(EXPIRY._REMOVE_MESSAGES, ids=expired, reply_ttl=300) < 1000
@@ -303,8 +304,8 @@ def test_a_page_of_returned_messages_does_not_read_all_of_them(queue, fill, with
     fill(20_000, held_until=PAST)
 
     statements = [
-        MESSAGES._LIST_READY[without_own, False],
-        MESSAGES._LIST[READY, without_own, False],
+        PAGES.LIST_READY[without_own, False],
+        PAGES.LIST[READY, without_own, False],
     ]
 
     assert sum(rows_looked_at(queue, statement, **OTHERS) for statement in statements) < 1500
@@ -318,7 +319,7 @@ def test_a_page_of_returned_messages_does_not_read_all_of_them(queue, fill, with
 def test_a_page_passes_over_a_bounded_number_of_messages(queue, fill, contents):
     fill(20_000, **contents)
 
-    for statement in (MESSAGES._LIST_READY[True, False], MESSAGES._LIST[READY, True, False]):
+    for statement in (PAGES.LIST_READY[True, False], PAGES.LIST[READY, True, False]):
         assert rows_looked_at(queue, statement) <= 6001
 
 
@@ -326,12 +327,12 @@ def test_a_page_passes_over_a_bounded_number_of_messages(queue, fill, contents):
 def test_a_page_by_state_passes_over_a_bounded_number_of_messages(queue, fill, state):
     fill(20_000, held_until="'infinity'" if state == 'parked' else 'NULL')
 
-    statement = MESSAGES._LIST[frozenset({state}), True, False]
+    statement = PAGES.LIST[frozenset({state}), True, False]
 
     assert rows_looked_at(queue, statement) == 5000
 
 
-@pytest.mark.parametrize('statement', [CLAIMS._CREATE, MESSAGES._POP], ids=['claim', 'pop'])
+@pytest.mark.parametrize('statement', [CLAIMS._CREATE, DELETES.POP], ids=['claim', 'pop'])
 @pytest.mark.parametrize('held_until', ['NULL', PAST], ids=['fresh', 'returned'])
 def test_what_takes_passes_over_a_bounded_number_of_expired_messages(
     queue, fill, statement, held_until

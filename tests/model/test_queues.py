@@ -20,7 +20,7 @@ from marconi_api.errors import (
 from marconi_api.model import QueueFilter, QueueKey
 from tests.model.conftest import CLIENT, ids, new_messages
 
-MESSAGES = importlib.import_module('marconi_api.model.messages')
+POSTING = importlib.import_module('marconi_api.model.posting')
 QUEUES = importlib.import_module('marconi_api.model.queues')
 
 
@@ -128,11 +128,11 @@ def test_a_queue_made_anew_takes_new_messages(queue, post, claim):
     assert ids(claim()) == posted
 
 
-@pytest.mark.parametrize('statement', ['_POST', '_POST_ONE'])
+@pytest.mark.parametrize('statement', ['POST', 'POST_ONE'])
 def test_deleting_waits_for_a_post_that_is_under_way(queue, session, statement):
     """So that no message can slip into the queue that is made next."""
     slow = session()
-    slow.execute(getattr(MESSAGES, statement), parameters_of_a_post(queue))
+    slow.execute(getattr(POSTING, statement), parameters_of_a_post(queue))
     deleted = threading.Event()
 
     def delete():
@@ -152,7 +152,7 @@ def test_deleting_waits_for_a_post_that_is_under_way(queue, session, statement):
 def test_deleting_does_not_wait_for_posts_that_come_after_it(queue, session):
     """In a crowd there is always a post under way; a delete must not wait for them all."""
     slow = session()
-    slow.execute(MESSAGES._POST, parameters_of_a_post(queue))
+    slow.execute(POSTING.POST, parameters_of_a_post(queue))
 
     with ThreadPoolExecutor(1) as pool:
         deleting = pool.submit(model.store.queues.delete, queue)

@@ -7,7 +7,17 @@ import pytest
 
 from marconi_api import limits, model
 from marconi_api.errors import RequestNotFound, StorageUnavailable
-from marconi_api.model import Asked, NewMessage, QueueKey, Verdict, claims, messages, verdicts
+from marconi_api.model import (
+    Asked,
+    NewMessage,
+    QueueKey,
+    Verdict,
+    claims,
+    deletes,
+    pages,
+    posting,
+    verdicts,
+)
 from marconi_api.model.postgres.prepared import Prepared
 from marconi_api.model.postgres.tables import message_id
 from marconi_api.model.replies import place_of, remove_old
@@ -32,12 +42,12 @@ def ask(queue):
 
 #: What ordinary posts, claims and deletes send, and pages and verdicts.
 ORDINARY = [
-    *(statement for choice, statement in messages._POSTS.items() if not choice[-1]),
-    *(*messages._POST_ONES.values(), messages._POP, messages._GET),
-    *(*messages._DELETE_FREE.values(), *messages._DELETE_CLAIMED.values()),
-    *messages._DELETE_MANY.values(),
+    *(statement for choice, statement in posting.POSTS.items() if not choice[-1]),
+    *(*posting.POST_ONES.values(), deletes.POP, pages.GET),
+    *(*deletes.DELETE_FREE.values(), *deletes.DELETE_CLAIMED.values()),
+    *deletes.DELETE_MANY.values(),
     *(claims._CREATE, claims._CREATE_ONCE, claims._GET, claims._RENEW, claims._RELEASE),
-    *(*messages._LIST.values(), *messages._LIST_READY.values()),
+    *(*pages.LIST.values(), *pages.LIST_READY.values()),
     *(verdicts._GIVE[False], verdicts._GIVE_BY_CLAIMS[False], verdicts._HEARTBEAT),
 ]
 

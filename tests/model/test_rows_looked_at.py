@@ -15,7 +15,7 @@ from uuid import UUID
 import pytest
 
 from marconi_api import model
-from marconi_api.model import QueueFilter, QueueKey, RequestKey, messages
+from marconi_api.model import QueueFilter, QueueKey, RequestKey, deletes
 from marconi_api.model.postgres.prepared import Prepared
 from tests.model.conftest import CLIENT
 from tests.model.test_plans import parameters_of
@@ -30,7 +30,7 @@ CLAIM = '11111111-1111-1111-1111-111111111111'
 PARTS = {
     'verdicts._BATCH',
     'idempotency.POST_REMEMBERED',
-    'messages.POST_REMEMBERED',
+    'posting.POST_REMEMBERED',
     'webhooks._THE_SUBSCRIPTION',
     *('redrive._TARGETS', 'redrive._REACHED'),
 }
@@ -53,8 +53,8 @@ COUNTS_ALL = {
     # Deliveries, up to 10,000.
     'subscriptions._LIST',
     # As much as is claimed or delayed.
-    'messages._LOCK_CLAIMED',
-    'messages._PURGE_UNCLAIMED',
+    'deletes.LOCK_CLAIMED',
+    'deletes.PURGE_UNCLAIMED',
 }
 
 #: What the statements about tokens take; none of those tells of queues.
@@ -64,7 +64,7 @@ A_TOKEN = {
 }
 
 #: Pages and claims pass over what lies in the way: at most 5,000 messages of two kinds.
-WALKS = ('claims._CREATE', 'messages._LIST', 'messages._PEEK', 'webhooks._PAGE')
+WALKS = ('claims._CREATE', 'messages.LIST', 'webhooks._PAGE')
 MOST_ROWS_OF_A_WALK = 2 * 5000 + MOST_ROWS
 
 
@@ -298,7 +298,7 @@ def test_a_statement_looks_at_few_rows_whatever_the_statistics_say(full_queue):
 
 
 def test_a_purge_looks_at_what_is_claimed_or_delayed_alone(full_queue):
-    for statement in (messages._LOCK_CLAIMED, messages._PURGE_UNCLAIMED):
+    for statement in (deletes.LOCK_CLAIMED, deletes.PURGE_UNCLAIMED):
         looked, plans = rows_looked_at(statement, full_queue.parameters)
         # 1,500 are held, and 1,000 of them claimed: looked up once more.
         assert looked <= 1500 + 1000 + 10, plans

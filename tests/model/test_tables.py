@@ -45,7 +45,9 @@ OVER_ALL_QUEUES = {
 
 _MODULES = (
     'queues',
-    'messages',
+    'posting',
+    'pages',
+    'deletes',
     'claims',
     'verdicts',
     'replies',

@@ -7,6 +7,7 @@ long the posts and the waits took.
 
 import argparse
 from contextlib import closing
+from math import inf
 
 from benchmarks.service import running_service
 from tests.standstill.costly import COSTLY, Costly
@@ -63,7 +64,11 @@ def line(name: str, costly: Answers, other: Answers, woken: Answers) -> str:
     times, waits = (
         ' '.join(
             f'{1000 * seconds:6.0f}'
-            for seconds in (found.percentile(0.5), found.percentile(0.99), max(found.seconds))
+            for seconds in (
+                found.percentile(0.5),
+                found.percentile(0.99),
+                max(found.seconds, default=inf),
+            )
         )
         for found in (other, woken)
     )

@@ -56,7 +56,7 @@ def _messages(version: str) -> list[str]:
 
 def _as_many_deliveries(version: str) -> str:
     """A body of a POST to 99 webhooks, with as many messages as it may have."""
-    messages = ','.join(['{"ttl":60,"body":1}'] * (2**16 // 99))
+    messages = ','.join(['{"ttl":60,"body":1}'] * (2**15 // 99))
     return f'[{messages}]' if version == '/v1' else f'{{"messages": [{messages}]}}'
 
 

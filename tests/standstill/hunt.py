@@ -11,6 +11,7 @@ from collections import Counter, deque
 from collections.abc import Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -115,7 +116,9 @@ class Answers:
         self.seconds.append(seconds)
 
     def percentile(self, part: float) -> float:
-        """The seconds within which that part of the answers came."""
+        """The seconds within which that part of the answers came; for ever if there were none."""
+        if not self.seconds:
+            return inf
         ranked = sorted(self.seconds)
         return ranked[min(len(ranked) - 1, int(part * len(ranked)))]
 

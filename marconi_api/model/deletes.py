@@ -1,0 +1,121 @@
+"""Deletes: the statements that delete messages, one, several, or all that nobody has claimed."""
+
+from collections.abc import Callable
+
+from marconi_api.model.fan_out import (
+    NOBODY,
+)
+from marconi_api.model.postgres.bodies import NOBODY_WAITS
+from marconi_api.model.postgres.dequeue import FOUND, find, report
+from marconi_api.model.postgres.prepared import Prepared
+from marconi_api.model.postgres.steering import body_of
+from marconi_api.model.postgres.tables import (
+    AGE_OF,
+    IS_ALIVE,
+    IS_CLAIMED,
+    IS_THE_QUEUE,
+    MAY_NUMBER,
+    NEXT_TRANSACTION,
+    THE_NUMBERED_QUEUE,
+    THE_QUEUE,
+)
+
+
+# What looks for deliveries takes PostgreSQL some time even where it does not run. So queues without
+# subscribers have statements without that; those with find no queue by them.
+def _deletes(statement: Callable[[str, str], str], name: str) -> dict[bool, Prepared]:
+    """A statement that deletes, by whether the queue has subscribers.
+
+    :param statement: makes it of the queue, and of what is to hold for bodies
+    """
+    return {
+        False: Prepared(statement(THE_QUEUE + NOBODY, ''), name),
+        True: Prepared(statement(THE_QUEUE, NOBODY_WAITS), f'{name}_with_subscribers'),
+    }
+
+
+def _delete_one(condition: str) -> Callable[[str, str], str]:
+    return lambda the_queue, nobody_waits: (
+        f"""
+    WITH the_queue AS MATERIALIZED ({the_queue}),
+    seen AS MATERIALIZED (
+        SELECT {IS_CLAIMED} AS was_claimed, claim_id = %(claim_id)s::uuid AS was_held_by_claim
+          FROM message_states
+         WHERE queue_id = %(queue_id)s AND id = %(id)s AND {IS_ALIVE}),
+    gone AS (
+        DELETE FROM message_states
+         WHERE queue_id = %(queue_id)s AND id = %(id)s AND {IS_ALIVE} AND {condition}
+     RETURNING id),
+    body AS (
+        DELETE FROM messages
+         WHERE queue_id = %(queue_id)s AND id = (SELECT id FROM gone){nobody_waits})
+    SELECT EXISTS (SELECT FROM gone), was_claimed, was_held_by_claim FROM seen"""
+    )
+
+
+def _delete_many(the_queue: str, nobody_waits: str) -> str:
+    return f"""
+    WITH the_queue AS MATERIALIZED ({the_queue}),
+    gone AS (
+        DELETE FROM message_states
+         WHERE queue_id = %(queue_id)s AND id = ANY(%(ids)s::bigint[]) AND {IS_ALIVE}
+     RETURNING id),
+    body AS (
+        DELETE FROM messages
+         WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM gone)){nobody_waits})
+    SELECT 1 FROM gone"""
+
+
+DELETE_FREE = _deletes(_delete_one(f'NOT {IS_CLAIMED}'), 'delete_unclaimed')
+DELETE_CLAIMED = _deletes(
+    _delete_one(f'claim_id = %(claim_id)s::uuid AND {IS_CLAIMED}'), 'delete_claimed'
+)
+DELETE_MANY = _deletes(_delete_many, 'delete_many')
+
+
+_POPPED = {
+    'id': 'gone.id',
+    'ttl': 'gone.ttl',
+    'age': AGE_OF.format('message.created_at'),
+    'body': 'message.body',
+    'claim_count': 'gone.claim_count',
+    'traceparent': 'message.traceparent',
+}
+POP = Prepared(
+    f"""{find(THE_NUMBERED_QUEUE)},
+    gone AS (
+        DELETE FROM message_states WHERE {FOUND}
+     RETURNING id, ttl, claim_count),
+    body_gone AS (
+        DELETE FROM messages
+         WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM gone)){NOBODY_WAITS})
+    {report(_POPPED, f'gone, {body_of("gone")}')}""",
+    'pop',
+)
+
+# As in IS_CLAIMED and IS_DELAYED, but by the index on held_until.
+_CLAIMED_HERE = f"""queue_id = %(queue_id)s AND held_until > now() AND held_until < 'infinity'
+           AND claim_id IS NOT NULL AND {IS_ALIVE}"""
+
+# In the order of their ids, as verdicts do. A renewal that is under way is waited for: the
+# next statement, whose snapshot is younger, sees what it made of the message.
+LOCK_CLAIMED = f"""
+    WITH the_queue AS MATERIALIZED ({THE_QUEUE}),
+    claimed AS MATERIALIZED (
+        SELECT id FROM message_states WHERE {_CLAIMED_HERE} ORDER BY held_until, id)
+    SELECT FROM (SELECT id FROM claimed ORDER BY id) AS claimed,
+           LATERAL (SELECT FROM message_states
+                     WHERE queue_id = %(queue_id)s AND id = claimed.id LIMIT 1 FOR UPDATE) AS state
+"""
+
+# What is claimed survives as what was moved here does: by `moved_in`.
+PURGE_UNCLAIMED = f"""
+    WITH the_queue AS MATERIALIZED ({THE_QUEUE}),
+    claimed AS MATERIALIZED (
+        SELECT ctid FROM message_states WHERE {_CLAIMED_HERE} ORDER BY held_until, id),
+    kept AS (
+        UPDATE message_states SET moved_in = {NEXT_TRANSACTION}
+         WHERE ctid = ANY (ARRAY(SELECT ctid FROM claimed)))
+    UPDATE queues SET floor = greatest(floor, {NEXT_TRANSACTION})
+     WHERE {IS_THE_QUEUE} AND {MAY_NUMBER}
+"""
