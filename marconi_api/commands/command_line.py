@@ -43,6 +43,7 @@ _COMMANDS = (
     'doctor',
     'token',
     'quota',
+    'subscriptions',
     'webhooks',
     'audit',
     'expire',

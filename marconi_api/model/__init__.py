@@ -36,7 +36,7 @@ from marconi_api.model.replies import REASONS, Asked, Replies
 from marconi_api.model.subscriptions import Created, Subscription, Subscriptions
 from marconi_api.model.tokens import Tokens
 from marconi_api.model.verdicts import RESULTS, VERDICTS, Outcome, Verdict, Verdicts
-from marconi_api.model.webhooks import Webhooks
+from marconi_api.model.webhooks import Delivery, Webhooks
 
 __all__ = [
     'MOST_IN_A_POST',
@@ -54,6 +54,7 @@ __all__ = [
     'ClaimSource',
     'ClaimedMessage',
     'Created',
+    'Delivery',
     'EndListeners',
     'KnownAttributes',
     'Message',

@@ -159,6 +159,16 @@ class Webhooks:
             if time.monotonic() > deadline:
                 raise StorageTooSlow
 
+    def pause(self, queue: QueueKey, subscription: str) -> None:
+        """Call the webhook no more until it is resumed or changed; what it is to get waits.
+
+        Calls that are under way go on. One that is paused already stays so.
+
+        :raises SubscriptionNotFound: if it is not there
+        :raises InvalidRequest: if its subscriber is a queue
+        """
+        _only_webhooks(self._rows(_PAUSE, queue, subscription, {'reason': _PAUSED}))
+
     def resume(self, queue: QueueKey, subscription: str) -> None:
         """Let a subscription that was paused go on; one that was not goes on as it did.
 
@@ -243,6 +253,9 @@ def _delivery(
 
 _attempts: Callable[[str], list[Attempt]] = msgspec.json.Decoder(list[Attempt]).decode
 
+# Why nothing is sent; it may be shown to all who may see the subscription.
+_PAUSED = 'It was paused by request.'
+
 # Behind all ids.
 _NOWHERE = 2**63 - 1
 
@@ -319,6 +332,14 @@ _RETRY_BATCH = f"""{_THE_SUBSCRIPTION},
          WHERE ctid = ANY (ARRAY(SELECT ctid FROM found))
      RETURNING message_id)
     SELECT (SELECT count(*) FROM changed) FROM the_subscription
+"""
+
+_PAUSE = f"""{_THE_SUBSCRIPTION},
+    paused AS (
+        UPDATE subscriptions SET paused_at = now(), reason = %(reason)s
+         WHERE queue_id = %(queue_id)s AND id = %(id)s AND paused_at IS NULL
+           AND target_id IS NULL AND EXISTS (SELECT FROM the_subscription))
+    SELECT target_id IS NULL FROM the_subscription
 """
 
 _RESUME = f"""{_THE_SUBSCRIPTION},

@@ -122,6 +122,7 @@ _V2 = {
     ('GET', f'{_SUBSCRIPTION}/deliveries'): READERS,
     ('POST', f'{_SUBSCRIPTION}/deliveries/{{delivery}}/retry'): WRITERS,
     ('POST', f'{_SUBSCRIPTION}/retry'): WRITERS,
+    ('POST', f'{_SUBSCRIPTION}/pause'): WRITERS,
     ('POST', f'{_SUBSCRIPTION}/resume'): WRITERS,
     ('POST', f'{_SUBSCRIPTION}/rotate'): WRITERS,
     ('POST', f'{_SUBSCRIPTION}/test'): WRITERS,

@@ -175,6 +175,24 @@ def test_a_paused_subscription_is_resumed(subscription: str, sql: Any) -> None:
     assert sql('SELECT failing_since FROM subscription_owners') == [(None,)]
 
 
+def test_a_webhook_that_is_paused_keeps_what_it_is_to_get(subscription: str, deliver: Any) -> None:
+    deliver()
+
+    model.store.webhooks.pause(QUEUE, subscription)
+
+    found = model.store.subscriptions.get(QUEUE, subscription)
+    assert (found.state, found.reason) == ('paused', 'It was paused by request.')
+    assert found.pending == 1
+
+
+def test_a_pause_keeps_the_reason_of_an_earlier_one(subscription: str, sql: Any) -> None:
+    sql("UPDATE subscriptions SET paused_at = now(), reason = 'why'")
+
+    model.store.webhooks.pause(QUEUE, subscription)
+
+    assert model.store.subscriptions.get(QUEUE, subscription).reason == 'why'
+
+
 def test_a_rotation_keeps_the_secret_before_for_a_while(subscription: str) -> None:
     before = model.store.webhooks.callee(QUEUE, subscription).secrets
 
@@ -191,7 +209,8 @@ def test_a_queue_that_gets_copies_is_not_called(app: Any) -> None:
         model.store.queues.create(QueueKey.of('acme', name))
     subscription = model.store.subscriptions.create(QUEUE, 'queue:copies').id
 
-    for call in (model.store.webhooks.rotate, model.store.webhooks.callee):
+    known = model.store.webhooks
+    for call in (known.rotate, known.callee, known.pause):
         with pytest.raises(InvalidRequest, match='is a queue'):
             call(QUEUE, subscription)
 
@@ -202,7 +221,7 @@ def test_what_is_not_there_is_told(subscription: str, deliver: Any) -> None:
     delivery = deliver()
 
     for queue, name in ((QUEUE, public_id(1)), (QUEUE, 'rubbish'), (other, subscription)):
-        for call in (known.resume, known.rotate, known.callee, known.retry_all):
+        for call in (known.pause, known.resume, known.rotate, known.callee, known.retry_all):
             with pytest.raises(SubscriptionNotFound):
                 call(queue, name)
         with pytest.raises(SubscriptionNotFound):

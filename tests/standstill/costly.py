@@ -278,6 +278,7 @@ _V2: Table = {
         Costly(f'{_SUBSCRIBED}/deliveries/0000000000000001/retry')
     ],
     ('POST', f'{_SUBSCRIPTION}/retry'): [Costly(f'{_SUBSCRIBED}/retry')],
+    ('POST', f'{_SUBSCRIPTION}/pause'): [Costly(f'{_SUBSCRIBED}/pause')],
     ('POST', f'{_SUBSCRIPTION}/resume'): [Costly(f'{_SUBSCRIBED}/resume')],
     ('POST', f'{_SUBSCRIPTION}/rotate'): [Costly(f'{_SUBSCRIBED}/rotate')],
     # The webhook's address is one of a documentation network.

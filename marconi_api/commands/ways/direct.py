@@ -13,9 +13,11 @@ from marconi_api.commands.interrupts import end_soon_at_ctrl_c
 from marconi_api.commands.store import open_store
 from marconi_api.commands.ways.way import Details, End, QueueLine, Told
 from marconi_api.controllers.openstack.v2.types import NewMessages
-from marconi_api.errors import InvalidQueueName, InvalidRequest, NotFinished
+from marconi_api.errors import InvalidQueueName, InvalidRequest, NotFinished, StorageTooSlow
 from marconi_api.model import (
     Claim,
+    Created,
+    Delivery,
     NewMessage,
     Order,
     PeekedMessage,
@@ -23,6 +25,7 @@ from marconi_api.model import (
     QueueKey,
     Redrive,
     Store,
+    Subscription,
 )
 from marconi_api.model.admin import QueueAdmin
 from marconi_api.model.postgres.tables import message_id
@@ -199,6 +202,84 @@ class Direct:
     def redrives(self, queue: str) -> list[Redrive]:
         """The last redrives of a queue, the newest first."""
         return self._store.redrives.page(self.key(queue))
+
+    def subscriptions(self, queue: str, limit: int) -> list[Subscription]:
+        """The first subscriptions to a queue."""
+        return self._store.subscriptions.page(self.key(queue), None, limit)
+
+    def subscription(self, queue: str, identity: str) -> Subscription:
+        """One subscription."""
+        return self._store.subscriptions.get(self.key(queue), identity)
+
+    def subscribe(
+        self, queue: str, subscriber: str, ttl: int | None, options: str | None
+    ) -> Created:
+        """Subscribe to a queue; the limits of a request hold here, too."""
+        limits.in_force.check_queue_name(queue)
+        key = QueueKey.of(self._project, queue)
+        with self._store.database.transaction():
+            made = self._store.subscriptions.create(key, subscriber, ttl, options or '{}')
+            # Its URL may hold a secret.
+            self._store.audit.note('subscription create', key, subscription=made.id)
+        return made
+
+    def unsubscribe(self, queue: str, identity: str) -> None:
+        """End a subscription."""
+        key = self.key(queue)
+        with self._store.database.transaction():
+            self._store.subscriptions.delete(key, identity)
+            self._store.audit.note('subscription delete', key, subscription=identity)
+
+    def pause(self, queue: str, identity: str) -> None:
+        """Call a webhook no more until it is resumed."""
+        key = self.key(queue)
+        with self._store.database.transaction():
+            self._store.webhooks.pause(key, identity)
+            self._store.audit.note('subscription pause', key, subscription=identity)
+
+    def resume(self, queue: str, identity: str) -> None:
+        """Let a subscription go on that is paused."""
+        key = self.key(queue)
+        with self._store.database.transaction():
+            self._store.webhooks.resume(key, identity)
+            self._store.audit.note('subscription resume', key, subscription=identity)
+
+    def deliveries(
+        self, queue: str, identity: str, state: str | None, limit: int
+    ) -> list[Delivery]:
+        """The first messages that a webhook has not taken."""
+        key = self.key(queue)
+        found: list[Delivery] = []
+        after: str | None = None
+        while len(found) < limit:
+            asked = min(limit - len(found), _PAGE)
+            page = self._store.webhooks.page(key, identity, state, after, asked)
+            found += page
+            after = page.next
+            if after is None:
+                break
+        return found
+
+    def retry(self, queue: str, identity: str, delivery: str) -> None:
+        """Send a message to a webhook again now."""
+        key = self.key(queue)
+        with self._store.database.transaction():
+            self._store.webhooks.retry(key, identity, delivery)
+            self._store.audit.note(
+                'subscription retry', key, count=1, subscription=identity, delivery=delivery
+            )
+
+    def retry_all(self, queue: str, identity: str) -> None:
+        """Send all that have failed again."""
+        key, audit = self.key(queue), self._store.audit
+        # Before it, as it takes many transactions.
+        failed = self._store.subscriptions.get(key, identity).failed
+        audit.note('subscription retry', key, count=failed, subscription=identity)
+        is_finished = False
+        while not is_finished:
+            with suppress(StorageTooSlow):
+                self._store.webhooks.retry_all(key, identity)
+                is_finished = True
 
     def _known(self, order: Order) -> Order:
         """The order, once the queue that it names is seen to be there."""

@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime
+from itertools import islice
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -16,10 +17,13 @@ from marconi_api.commands.ways.way import Details, End, QueueLine, Told
 from marconi_api.model import (
     Claim,
     ClaimedMessage,
+    Created,
+    Delivery,
     Order,
     PeekedMessage,
     Preview,
     Redrive,
+    Subscription,
 )
 from marconi_api.model.postgres.tables import message_id
 from marconi_api.model.redrives import Target
@@ -121,6 +125,46 @@ class _Redrive(msgspec.Struct):
 
 class _Redrives(msgspec.Struct):
     redrives: list[_Redrive]
+
+
+class _DeliveryCounts(msgspec.Struct):
+    delivered: int
+    pending: int
+    failed: int
+    oldest_pending_age: int | None
+
+
+class _Subscription(msgspec.Struct):
+    id: str
+    source: str
+    subscriber: str
+    ttl: int
+    age: int
+    options: msgspec.Raw
+    confirmed: bool
+    state: str
+    reason: str | None
+    deliveries: _DeliveryCounts
+
+    def shown(self) -> Subscription:
+        *members, counts = msgspec.structs.astuple(self)
+        members[5] = _text(self.options)
+        return Subscription(*members, *msgspec.structs.astuple(counts))
+
+
+class _Subscriptions(msgspec.Struct):
+    subscriptions: list[_Subscription]
+    links: list[_Link]
+
+
+class _Made(msgspec.Struct):
+    subscription_id: str
+    secret: str | None = None
+
+
+class _Deliveries(msgspec.Struct):
+    deliveries: list[Delivery]
+    links: list[_Link]
 
 
 class OverHttp:
@@ -277,6 +321,66 @@ class OverHttp:
         self._require(queue)
         found: _Redrives = self._client.get(f'{self._redrive(queue)}s', _Redrives)
         return [redrive.shown() for redrive in found.redrives]
+
+    def subscriptions(self, queue: str, limit: int) -> list[Subscription]:
+        """The first subscriptions to a queue."""
+        self._require(queue)
+        pages = self._pages(self._subscriptions(queue), _Subscriptions)
+        found = (one.shown() for page in pages for one in page.subscriptions)
+        return list(islice(found, limit))
+
+    def subscription(self, queue: str, identity: str) -> Subscription:
+        """One subscription."""
+        self._require(queue)
+        found: _Subscription = self._client.get(self._subscriptions(queue, identity), _Subscription)
+        return found.shown()
+
+    def subscribe(
+        self, queue: str, subscriber: str, ttl: int | None, options: str | None
+    ) -> Created:
+        """Subscribe to a queue."""
+        document = {
+            'subscriber': subscriber,
+            'ttl': ttl,
+            'options': None if options is None else msgspec.Raw(options.encode()),
+        }
+        _, answer = self._client.call('POST', self._subscriptions(queue), document)
+        made: _Made = self._client.read(answer, _Made)
+        return Created(made.subscription_id, made.secret is not None, made.secret)
+
+    def unsubscribe(self, queue: str, identity: str) -> None:
+        """End a subscription."""
+        self._client.call('DELETE', self._subscriptions(queue, identity))
+
+    def pause(self, queue: str, identity: str) -> None:
+        """Call a webhook no more until it is resumed."""
+        self._client.call('POST', self._subscriptions(queue, identity, 'pause'))
+
+    def resume(self, queue: str, identity: str) -> None:
+        """Let a subscription go on that is paused."""
+        self._client.call('POST', self._subscriptions(queue, identity, 'resume'))
+
+    def deliveries(
+        self, queue: str, identity: str, state: str | None, limit: int
+    ) -> list[Delivery]:
+        """The first messages that a webhook has not taken."""
+        self._require(queue)
+        path = self._subscriptions(queue, identity, 'deliveries')
+        asked = f'?{urlencode({"state": state})}' if state else ''
+        pages = self._pages(path + asked, _Deliveries)
+        return list(islice((one for page in pages for one in page.deliveries), limit))
+
+    def retry(self, queue: str, identity: str, delivery: str) -> None:
+        """Send a message to a webhook again now."""
+        path = self._subscriptions(queue, identity, 'deliveries', delivery, 'retry')
+        self._client.call('POST', path)
+
+    def retry_all(self, queue: str, identity: str) -> None:
+        """Send all that have failed again."""
+        self._client.call('POST', self._subscriptions(queue, identity, 'retry'))
+
+    def _subscriptions(self, queue: str, *below: str) -> str:
+        return '/'.join(map(_segment, ('', 'v2', 'queues', queue, 'subscriptions', *below)))
 
     def _redrive(self, queue: str) -> str:
         return f'/v2/queues/{_segment(queue)}/redrive'

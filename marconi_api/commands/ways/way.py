@@ -6,7 +6,16 @@ from typing import Any, Protocol
 
 import msgspec
 
-from marconi_api.model import Claim, Order, PeekedMessage, Preview, Redrive
+from marconi_api.model import (
+    Claim,
+    Created,
+    Delivery,
+    Order,
+    PeekedMessage,
+    Preview,
+    Redrive,
+    Subscription,
+)
 
 #: Told how many of something have been dealt with.
 Told = Callable[[int], None]
@@ -105,6 +114,40 @@ class Way(Protocol):
 
     def redrives(self, queue: str) -> list[Redrive]:
         """The last redrives of a queue, the newest first."""
+
+    def subscriptions(self, queue: str, limit: int) -> list[Subscription]:
+        """The first subscriptions to a queue, in the order in which they were made."""
+
+    def subscription(self, queue: str, identity: str) -> Subscription:
+        """One subscription."""
+
+    def subscribe(
+        self, queue: str, subscriber: str, ttl: int | None, options: str | None
+    ) -> Created:
+        """Subscribe to a queue, which is made if it is not there.
+
+        :param options: the text of a JSON object
+        """
+
+    def unsubscribe(self, queue: str, identity: str) -> None:
+        """End a subscription, with what is still to be delivered."""
+
+    def pause(self, queue: str, identity: str) -> None:
+        """Call a webhook no more until it is resumed."""
+
+    def resume(self, queue: str, identity: str) -> None:
+        """Let a subscription go on that is paused."""
+
+    def deliveries(
+        self, queue: str, identity: str, state: str | None, limit: int
+    ) -> list[Delivery]:
+        """The first messages that a webhook has not taken; all, or those in one state."""
+
+    def retry(self, queue: str, identity: str, delivery: str) -> None:
+        """Send a message to a webhook again now."""
+
+    def retry_all(self, queue: str, identity: str) -> None:
+        """Send all that have failed again."""
 
 
 def is_json(text: str) -> bool:

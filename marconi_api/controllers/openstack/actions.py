@@ -104,6 +104,7 @@ V2: Mapping[str, Names] = {
     f'GET {_SUBSCRIPTION}/deliveries': ('subscription:get',),
     f'POST {_SUBSCRIPTION}/deliveries/{{delivery}}/retry': ('subscription:update',),
     f'POST {_SUBSCRIPTION}/retry': ('subscription:update',),
+    f'POST {_SUBSCRIPTION}/pause': ('subscription:update',),
     f'POST {_SUBSCRIPTION}/resume': ('subscription:update',),
     f'POST {_SUBSCRIPTION}/rotate': ('subscription:update',),
     f'POST {_SUBSCRIPTION}/test': ('subscription:update',),

@@ -317,7 +317,10 @@ V2: Table = {
             status: PLAIN,
             404: Example(named={'subscription': NO_MESSAGE}),
         }
-        for verb, status in (('retry', 202), ('resume', 202), ('rotate', 200), ('test', 200))
+        for verb, status in (
+            *(('retry', 202), ('pause', 202), ('resume', 202)),
+            *(('rotate', 200), ('test', 200)),
+        )
     },
     ('POST', f'{_QUEUE}/redrive'): {
         200: Example(body={'state': 'parked', 'to': None, 'dry_run': True}),

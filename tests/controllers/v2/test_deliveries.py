@@ -85,9 +85,9 @@ def test_a_failed_delivery_is_mended(api: LaterApi, subscriptions: str, sql: Any
     assert sql('SELECT count(*) FROM deliveries WHERE due_at <= now() AND attempts = 0') == [(2,)]
 
 
-def test_a_paused_subscription_is_resumed(api: LaterApi, subscriptions: str, sql: Any) -> None:
+def test_a_subscription_is_paused_and_resumed(api: LaterApi, subscriptions: str) -> None:
     path, _ = subscribe(api, subscriptions, 'http://example.com/')
-    sql("UPDATE subscriptions SET paused_at = now(), reason = 'why'")
+    assert api.post(f'{path}/pause', None).status_int == 202
     assert api.get(path).json['state'] == 'paused'
 
     assert api.post(f'{path}/resume', None).status_int == 202

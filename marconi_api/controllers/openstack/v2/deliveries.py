@@ -122,12 +122,22 @@ class RetryAllController(Controller):
         return empty_reply(202)
 
 
+class PauseController(Controller):
+    """``/v2/queues/{queue}/subscriptions/{subscription}/pause``."""
+
+    @expose(replies=ACCEPTED, raises=(SubscriptionNotFound, InvalidRequest))
+    def post(self, request: Request, queue: QueueKey, subscription: str) -> Reply:
+        """Call the webhook no more until it is resumed; what it is to get waits."""
+        model.store.webhooks.pause(queue, subscription)
+        return empty_reply(202)
+
+
 class ResumeController(Controller):
     """``/v2/queues/{queue}/subscriptions/{subscription}/resume``."""
 
     @expose(replies=ACCEPTED, raises=(SubscriptionNotFound,))
     def post(self, request: Request, queue: QueueKey, subscription: str) -> Reply:
-        """Let a subscription go on that is paused as all its deliveries had failed."""
+        """Let a subscription go on that is paused, by a request or as all had failed for a day."""
         model.store.webhooks.resume(queue, subscription)
         return empty_reply(202)
 
@@ -206,6 +216,7 @@ def resources(prefix: str) -> dict[str, Controller]:
         f'{subscription}/deliveries': DeliveriesController(prefix),
         f'{subscription}/deliveries/{{delivery}}/retry': RetryController(prefix),
         f'{subscription}/retry': RetryAllController(prefix),
+        f'{subscription}/pause': PauseController(prefix),
         f'{subscription}/resume': ResumeController(prefix),
         f'{subscription}/rotate': RotateController(prefix),
         f'{subscription}/test': TestController(prefix),
