@@ -4,6 +4,7 @@ The server is embedded, without fsync, and made anew for each test process. Ever
 starts with empty tables. Time passes by ``age``, which moves rows back.
 """
 
+import gc
 import os
 import tempfile
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import hypothesis
-import psycopg2
+import psycopg2.extensions
 import pytest
 from pecan.configuration import conf_from_file
 from webtest import TestApp
@@ -22,6 +23,7 @@ from marconi_api.processes import installation, schema
 from marconi_api.processes.embedded.cluster import EmbeddedPostgres
 from tests import pooler
 from tests.directories import open_directory
+from tests.running_service import wait_until
 
 # The same examples everywhere, so that nobody's build fails by chance; who wants to look
 # further sets HYPOTHESIS_PROFILE=search.
@@ -106,8 +108,47 @@ def limits_in_force() -> None:
     limits.init_limits(conf_from_file(str(installation.OPERATOR_FILES / 'config.py')).limits)
 
 
+# The PostgreSQL of this test process, once there is one.
+_POSTGRES = pytest.StashKey[EmbeddedPostgres]()
+
+
+@pytest.fixture(scope='module', autouse=True)
+def nobody_else_is_connected(pytestconfig: pytest.Config) -> Iterator[None]:
+    """Once the tests of a file are over, no process that they started has a session left.
+
+    A janitor that outlived them would lock rows, move messages and remove what is old in the midst of
+    later tests.
+    """
+    yield
+    server = pytestconfig.stash.get(_POSTGRES, None)
+    # A pooler has sessions for as long as there are tests.
+    if server is None or os.environ.get('MARCONI_TEST_POOLER'):
+        return
+    sql = Sql(server.url)
+    try:
+        wait_until(lambda: not _sessions_of_others(sql))
+    except AssertionError:
+        pytest.fail(f'a process of these tests is still connected: {_sessions_of_others(sql)}')
+    finally:
+        sql.connection.close()
+
+
+def _sessions_of_others(sql: 'Sql') -> list[tuple[Any, ...]]:
+    """Those that are none of this process's: who has them, and what they did last."""
+    ours = [
+        found.info.backend_pid
+        for found in gc.get_objects()
+        if issubclass(type(found), psycopg2.extensions.connection) and not found.closed
+    ]
+    return sql(
+        'SELECT datname, application_name, query FROM pg_stat_activity'
+        " WHERE backend_type = 'client backend' AND pid <> ALL (%s)",
+        ours,
+    )
+
+
 @pytest.fixture(scope='session')
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
+def postgres(pytestconfig: pytest.Config) -> Iterator[EmbeddedPostgres]:
     """A PostgreSQL of this test process's own, its schema up to date."""
     with open_directory() as directory:
         server = EmbeddedPostgres(
@@ -117,10 +158,12 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostg
             programs_dir=os.environ.get('MARCONI_TEST_PROGRAMS_DIR') or None,
         )
         server.start()
+        pytestconfig.stash[_POSTGRES] = server
         try:
             schema.upgrade(server.url)
             yield server
         finally:
+            del pytestconfig.stash[_POSTGRES]
             server.stop()
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from marconi_api.processes import schema
 from marconi_api.processes.embedded.cluster import LOCK_NAME, EmbeddedPostgres, running_url
 from tests.directories import open_directory
+from tests.processes import name_of, with_descendants
 
 DEADLINE = 60.0
 UNFINISHED = (
@@ -89,11 +90,11 @@ class Service:
 
     def processes(self) -> list[int]:
         """It and all processes that it, or they, have started."""
-        found = [self.process.pid]
-        for pid in found:
-            for task in Path(f'/proc/{pid}/task').glob('*/children'):
-                found += [int(child) for child in task.read_text().split()]
-        return found
+        return with_descendants(self.process.pid)
+
+    def named(self, name: str) -> list[int]:
+        """Those of them that call themselves so."""
+        return [pid for pid in self.processes() if name_of(pid) == name]
 
 
 def request(
@@ -125,14 +126,7 @@ def postmaster(service: Service) -> int:
     return int(lines[0]) if len(lines) == 8 else 0
 
 
-def is_gone(pid: int) -> bool:
-    try:
-        return Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[0] == 'Z'
-    except FileNotFoundError:
-        return True
-
-
-def wait_until(holds: Callable[[], bool]) -> None:
+def wait_until(holds: Callable[[], object]) -> None:
     deadline = time.monotonic() + DEADLINE
     while not holds():
         assert time.monotonic() < deadline

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.processes import shown
 from tests.running_service import HEADERS, Service, refused, services, wait_until
 
 BODY = 'a-secret-in-a-body'
@@ -211,7 +212,7 @@ def test_all_lines_are_json(logged: Logged) -> None:
 def test_requests_are_neither_logged_nor_counted_unless_that_is_set() -> None:
     with services() as start:
         service = start().wait_until_ready()
-        files = ''.join(Path(f'/proc/{pid}/maps').read_text() for pid in service.processes())
+        files = ''.join(shown(pid, 'maps') for pid in service.processes())
         with contextlib.closing(service.connect()) as connection:
             connection.request('GET', '/v2/ping', headers={**HEADERS, 'X-Project-Id': 'acme'})
             response = connection.getresponse()

@@ -20,7 +20,8 @@ from marconi_api.processes.embedded.cluster import (
 from marconi_api.processes.embedded.programs import program_directories
 from marconi_api.processes.failures import EmbeddedPostgresError
 from tests.directories import open_directory
-from tests.running_service import is_gone, wait_until
+from tests.processes import is_gone
+from tests.running_service import wait_until
 
 # They close directories to the server's user, or become another user.
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason='only root runs PostgreSQL as another user')

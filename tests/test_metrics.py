@@ -25,6 +25,7 @@ from marconi_api.processes.embedded.cluster import running_url
 from marconi_api.processes.installation import CHECKOUT, OPERATOR_FILES
 from marconi_api.processes.metrics.exporter import signs
 from marconi_api.processes.metrics.looking import Looking
+from tests.processes import shown
 from tests.running_service import HEADERS, Service, refused, services, wait_until
 
 RULES = CHECKOUT / 'contrib' / 'prometheus' / 'marconi.rules.yml'
@@ -95,14 +96,7 @@ class Measured:
 
     def workers(self) -> set[int]:
         """The processes that answer requests."""
-        return {pid for pid in self.service.processes() if _name(pid) == 'marconi-worker'}
-
-
-def _name(pid: int) -> str:
-    # It may have ended just now.
-    with contextlib.suppress(FileNotFoundError):
-        return Path(f'/proc/{pid}/comm').read_text().strip()
-    return ''
+        return set(self.service.named('marconi-worker'))
 
 
 @pytest.fixture(scope='module')
@@ -172,13 +166,12 @@ def test_no_counter_goes_back_when_the_waiting_room_is_killed(measured: Measured
     names = ('wakes', 'wake_fallbacks', 'waiters_refused', 'waiters_gone')
     before = {name: measured.value(f'marconi_{name}_total') for name in names}
     assert before['wakes'] > 0
-    [room] = [pid for pid in measured.service.processes() if _name(pid) == 'marconi-waiting']
+    [room] = measured.service.named('marconi-waiting')
 
     os.kill(room, signal.SIGKILL)
 
     def is_replaced() -> bool:
-        names = {pid: _name(pid) for pid in measured.service.processes()}
-        return any(name == 'marconi-waiting' for pid, name in names.items() if pid != room)
+        return measured.service.named('marconi-waiting') not in ([], [room])
 
     wait_until(is_replaced)
     after = {name: measured.value(f'marconi_{name}_total') for name in names}
@@ -303,9 +296,9 @@ def test_who_takes_the_place_of_a_killed_process_goes_on_with_its_file(measured:
 
 
 def _has(measured: Measured, directory: Path) -> bool:
-    variable = f'MARCONI_METRICS={directory}'.encode()
+    variable = f'MARCONI_METRICS={directory}'
     pids = measured.service.processes()[1:]
-    return any(variable in Path(f'/proc/{pid}/environ').read_bytes() for pid in pids)
+    return any(variable in shown(pid, 'environ') for pid in pids)
 
 
 def test_the_deepest_and_the_oldest_queues_have_figures_and_the_rest_a_sum(
@@ -467,7 +460,7 @@ def test_while_the_database_is_away_that_is_told_and_the_last_figures() -> None:
 
 def test_a_process_that_counts_has_its_files_in_memory(measured: Measured) -> None:
     for pid in measured.workers():
-        assert 'counter_' in Path(f'/proc/{pid}/maps').read_text()
+        assert 'counter_' in shown(pid, 'maps')
 
 
 def test_nothing_but_metrics_is_served(measured: Measured) -> None:

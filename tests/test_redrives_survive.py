@@ -7,7 +7,6 @@ import random
 import signal
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import psycopg2
@@ -60,12 +59,7 @@ def fill(service: Service, queue: str) -> None:
 
 def janitors(service: Service) -> list[int]:
     """The processes that carry redrives out."""
-    found = []
-    for pid in service.processes():
-        with contextlib.suppress(OSError):
-            if Path(f'/proc/{pid}/comm').read_text().strip() == 'marconi-janitor':
-                found.append(pid)
-    return found
+    return service.named('marconi-janitor')
 
 
 def bodies(service: Service, *queues: str) -> list[int]:

@@ -25,13 +25,13 @@ from marconi_api.processes import schema
 from marconi_api.processes.embedded.cluster import LONGEST_LOG, EmbeddedPostgres, running_url
 from marconi_api.processes.embedded.server_user import ServerUser
 from marconi_api.processes.supervisor import MOST_DESCRIPTORS
+from tests.processes import is_gone, name_of, shown
 from tests.running_service import (
     DEADLINE,
     HEADERS,
     UNFINISHED,
     Service,
     Start,
-    is_gone,
     postmaster,
     refused,
     request,
@@ -471,7 +471,7 @@ def test_it_says_where_the_data_lie_and_which_postgresql_has_them(start: Start) 
 
 
 def test_its_processes_have_names(service: Service) -> None:
-    names = [Path(f'/proc/{pid}/comm').read_text().strip() for pid in service.processes()]
+    names = map(name_of, service.processes())
 
     assert {'marconi', 'marconi-janitor', 'marconi-uwsgi', 'marconi-worker'} <= set(names)
 
@@ -522,8 +522,9 @@ def test_the_limit_on_descriptors_is_raised(start: Start) -> None:
 
     service.wait_until_ready()
 
-    limits = [Path(f'/proc/{pid}/limits').read_text() for pid in service.processes()]
+    limits = [text for pid in service.processes() if (text := shown(pid, 'limits'))]
     raised = rf'Max open files +{min(hard, MOST_DESCRIPTORS)} '
+    assert limits
     assert all(re.search(raised, text) for text in limits)
 
 
@@ -541,11 +542,11 @@ def test_an_operator_is_told_of_a_limit_on_descriptors_that_is_low(start: Start)
 
 def test_a_killed_janitor_is_replaced(start: Start) -> None:
     service = start().wait_until_ready()
-    wait_until(lambda: _named(service, 'marconi-janitor') != [])
-    [janitor] = _named(service, 'marconi-janitor')
+    wait_until(lambda: service.named('marconi-janitor') != [])
+    [janitor] = service.named('marconi-janitor')
 
     os.kill(janitor, signal.SIGKILL)
-    wait_until(lambda: _named(service, 'marconi-janitor') not in ([], [janitor]))
+    wait_until(lambda: service.named('marconi-janitor') not in ([], [janitor]))
     _, err = service.end(signal.SIGTERM)
 
     assert 'the janitor has ended by signal 9; it is started again' in err
@@ -619,19 +620,14 @@ def test_as_root_requests_are_answered_by_the_user_of_postgresql(start: Start) -
 
     status, _ = service.request('POST', '/v1/queues/large/messages', request_of_200_kb)
 
-    users = {pid: Path(f'/proc/{pid}').stat().st_uid for pid in service.processes()}
+    users = {
+        pid: int(found[1])
+        for pid in service.processes()
+        if (found := re.search(r'^Uid:\s+(\d+)', shown(pid, 'status'), re.M))
+    }
     assert status == 201
     assert users.pop(service.process.pid) == 0
     assert set(users.values()) == {owner}
-
-
-def _named(service: Service, name: str) -> list[int]:
-    def is_named(pid: int) -> bool:
-        with contextlib.suppress(FileNotFoundError):
-            return Path(f'/proc/{pid}/comm').read_text() == f'{name}\n'
-        return False
-
-    return [pid for pid in service.processes() if is_named(pid)]
 
 
 # After kill -9.
@@ -699,7 +695,7 @@ def _victims(service: Service, name: str) -> list[int]:
     processes = service.processes()
     if name == 'all':
         return processes
-    return [pid for pid in processes if name in Path(f'/proc/{pid}/cmdline').read_text()]
+    return [pid for pid in processes if name in shown(pid, 'cmdline')]
 
 
 def test_a_server_that_a_killed_service_left_is_taken_over_and_stopped(start: Start) -> None:

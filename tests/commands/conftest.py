@@ -120,11 +120,18 @@ def post(queue: QueueKey) -> Callable[..., list[str]]:
     return post_messages
 
 
-@pytest.fixture(scope='session')
+@pytest.fixture(scope='module')
 def service_url(postgres: EmbeddedPostgres, wsgi_app: Any) -> Iterator[str]:
-    """A running service on the same database."""
+    """A running service on the same database; its janitor works on what the tests of the file store."""
+    with a_service(postgres.url) as url:
+        yield url
+
+
+@contextlib.contextmanager
+def a_service(database_url: str) -> Iterator[str]:
+    """The URL of a service that runs on a database until the end of the block."""
     with services() as start:
-        service = start(MARCONI_DATABASE_URL=postgres.url).wait_until_ready()
+        service = start(MARCONI_DATABASE_URL=database_url).wait_until_ready()
         yield f'http://127.0.0.1:{service.port}'
 
 

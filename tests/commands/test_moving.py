@@ -11,7 +11,7 @@ import pytest
 
 from marconi_api import model
 from marconi_api.model import QueueKey
-from tests.commands.conftest import COMMAND, environment
+from tests.commands.conftest import COMMAND, a_service, environment
 
 JOBS = ('--to', 'jobs', '--project', 'acme')
 #: How often the command is killed; more to look further.
@@ -157,13 +157,15 @@ def test_the_last_redrives_are_shown_and_one_is_cancelled(marconi, sql, queue, d
 
 
 @pytest.mark.slow
-def test_over_http_the_service_moves_them(marconi, service_url, sql, queue, dead, post):
+def test_over_http_the_service_moves_them(marconi, postgres, sql, queue, dead, post):
     post(*map(str, range(500)), to=dead)
-    at = ('--url', service_url)
 
-    tried = marconi('redrive', 'dead', *JOBS, *at, '--dry-run')
-    done = marconi('redrive', 'dead', *JOBS, *at, '--rate', '400', '--yes', '--json')
-    again = marconi('redrive', 'dead', *JOBS, *at, '--yes')
+    # Its own, which would carry out the redrives of the other tests, too.
+    with a_service(postgres.url) as url:
+        at = ('--url', url)
+        tried = marconi('redrive', 'dead', *JOBS, *at, '--dry-run')
+        done = marconi('redrive', 'dead', *JOBS, *at, '--rate', '400', '--yes', '--json')
+        again = marconi('redrive', 'dead', *JOBS, *at, '--yes')
 
     assert tried.stdout == 'would move 500 messages of dead to jobs\n'
     document = json.loads(done.stdout)

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from marconi_api.processes.delivery.confirmations import confirmation
 from marconi_api.processes.delivery.office import Office
 from marconi_api.webhooks.calling import Caller
 from marconi_api.webhooks.rules import Rules
+from tests.running_service import wait_until
 
 QUEUE = QueueKey.of('acme', 'events')
 CLIENT = str(uuid4())
@@ -26,13 +26,6 @@ CLIENT = str(uuid4())
 #: Every port of this machine, where the receivers of the tests listen.
 RULES = Rules.from_config({'allowed_networks': ['127.0.0.0/8'], 'allowed_ports': range(1, 65536)})
 SIGNER = Signer(['a key'])
-
-
-def wait_until(holds: Callable[[], Any], seconds: float = 8) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 @contextlib.contextmanager

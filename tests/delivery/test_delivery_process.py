@@ -12,9 +12,8 @@ from typing import Any
 import pytest
 
 from marconi_api.model.deliveries import LEASE
-from tests.delivery.conftest import wait_until
 from tests.delivery.test_delivery_chaos import Process, slow
-from tests.running_service import CALLS_WEBHOOKS, HEADERS, Service, postmaster, services
+from tests.running_service import CALLS_WEBHOOKS, HEADERS, Service, postmaster, services, wait_until
 from tests.webhooks.receivers import Receiver, receiver
 
 pytestmark = pytest.mark.slow
@@ -47,7 +46,7 @@ def test_an_owner_that_was_frozen_sends_nothing_after_its_lease(
             before = taken(receiving)
             successor = Process(directories[1], postgres.url)
             try:
-                wait_until(lambda: len(taken(receiving)) == 1000, seconds=60)
+                wait_until(lambda: len(taken(receiving)) == 1000)
                 wait_until(lambda: not sql('SELECT 1 FROM deliveries LIMIT 1'))
                 after = taken(receiving)
                 frozen.process.send_signal(signal.SIGCONT)
@@ -103,12 +102,6 @@ def post_over_http(service: Service, count: int) -> None:
         assert send(service, 'POST', '/messages', document) == 201
 
 
-def process_named(service: Service, name: str) -> list[int]:
-    return [
-        pid for pid in service.processes() if Path(f'/proc/{pid}/comm').read_text() == f'{name}\n'
-    ]
-
-
 def test_the_service_delivers_though_its_processes_and_its_database_are_killed(
     tmp_path: Path,
 ) -> None:
@@ -124,12 +117,12 @@ def test_the_service_delivers_though_its_processes_and_its_database_are_killed(
         post_over_http(service, 1)
         wait_until(lambda: len(taken(receiving)) == 10)
 
-        [courier] = process_named(service, 'marconi-deliver')
+        [courier] = service.named('marconi-deliver')
         os.kill(courier, signal.SIGKILL)
         post_over_http(service, 5)
         wait_until(lambda: len(taken(receiving)) == 60)
 
         os.kill(postmaster(service), signal.SIGKILL)
-        wait_until(lambda: send(service, 'GET', '') == 200, seconds=30)
+        wait_until(lambda: send(service, 'GET', '') == 200)
         post_over_http(service, 5)
-        wait_until(lambda: len(taken(receiving)) == 110, seconds=30)
+        wait_until(lambda: len(taken(receiving)) == 110)

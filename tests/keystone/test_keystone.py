@@ -8,7 +8,6 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from functools import cache
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -18,6 +17,7 @@ from marconi_api.controllers.access.keystone import KeystoneAsks
 from marconi_api.processes.installation import CHECKOUT
 from marconi_api.wire.failures import InvalidCredential
 from marconi_api.wire.requests import Request
+from tests import processes
 from tests.clients.openstack_tour import (
     HERE,
     OF_VERSION_2,
@@ -415,7 +415,7 @@ def test_no_secret_is_in_the_log_or_in_the_list_of_processes(
 
     shown = place.service.err.read_text()
     for pid in place.service.processes():
-        shown += Path(f'/proc/{pid}/cmdline').read_text()
+        shown += processes.shown(pid, 'cmdline')
 
     for secret in ('SECRET', PASSWORD, 'gAAAAA'):
         assert secret not in shown

@@ -1,7 +1,6 @@
 """A request that is sent again under its key is not done again."""
 
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from uuid import uuid4
 
@@ -12,6 +11,7 @@ from marconi_api.errors import IdempotencyKeyInUse, IdempotencyKeyReused, QueueN
 from marconi_api.model import QueueKey, RequestKey, messages
 from marconi_api.model.janitor import Janitor
 from tests.model.conftest import CLIENT, new_messages
+from tests.running_service import wait_until
 
 KEY = RequestKey.of('key', b'content')
 OF_OTHER_CONTENT = RequestKey.of('key', b'other')
@@ -179,10 +179,7 @@ def unfinished(queue, session):
 
 def waits(sql):
     """Wait until a statement waits for a lock."""
-    end = time.monotonic() + 4
-    while not sql("SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"):
-        assert time.monotonic() < end, 'nobody waits'
-        time.sleep(0.01)
+    wait_until(lambda: sql("SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"))
 
 
 def test_a_post_waits_for_the_first_and_has_its_ids(post_once, unfinished, sql, stored):

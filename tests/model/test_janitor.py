@@ -12,6 +12,7 @@ from marconi_api.model.janitor import Janitor
 from marconi_api.model.postgres.database import Database
 from marconi_api.model.quiet_stretches import QuietStretches
 from tests.model.conftest import CLIENT
+from tests.running_service import wait_until
 
 
 @pytest.fixture(autouse=True)
@@ -132,18 +133,13 @@ def test_it_goes_on_until_it_is_stopped(post, age, janitor, sql):
         running = pool.submit(janitor.run_forever, stop)
         post(10, ttl=60)
         age(61)
-        for _ in range(500):
-            if rows_left_or_none(sql) == 0:
-                break
-            stop.wait(0.01)
-        stop.set()
-        running.result(timeout=10)
+        try:
+            wait_until(lambda: sql('SELECT count(*) FROM message_states') == [(0,)])
+        finally:
+            stop.set()
+        running.result()
 
     assert rows_left(sql) == 0
-
-
-def rows_left_or_none(sql):
-    return sql('SELECT count(*) FROM message_states')[0][0]
 
 
 def test_a_batch_that_fails_leaves_the_others_removed(queue, post, age, janitor, sql, caplog):
@@ -292,7 +288,7 @@ def test_it_goes_on_behind_what_takes_too_long(app, postgres, session, sql):
 
     for _ in range(20):
         janitor.run_once()
-        if rows_left_or_none(sql) == 0:
+        if sql('SELECT count(*) FROM message_states') == [(0,)]:
             break
 
-    assert rows_left_or_none(sql) == 0
+    assert sql('SELECT count(*) FROM message_states') == [(0,)]

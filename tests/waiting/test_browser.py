@@ -16,10 +16,18 @@ from marconi_api.processes.installation import CHECKOUT
 from tests.browser import Browser, chromium, with_chromium
 from tests.directories import open_directory
 from tests.nginx import nginx, with_nginx
+from tests.processes import with_descendants
 from tests.running_service import Service, Start, services, wait_until
 from tests.waiting.waiters import counters, post, room_of, unused
 
 pytestmark = [pytest.mark.slow, with_chromium, with_nginx]
+
+
+#: Lets a test see the stream of the page.
+KEPT_STREAM = """
+window.EventSource = class extends EventSource {
+    constructor(url) { super(url); window.stream = this; }
+}"""
 
 
 class Site(NamedTuple):
@@ -45,11 +53,13 @@ class Site(NamedTuple):
         self.browser.open(f'{self.url}/openapi.json')
         wait_until(lambda: counters(self.service).waiting == 0)
         self.browser.run(
-            f'{script_of_the_page()}; window.shown = [];'
+            f'{script_of_the_page()}; {KEPT_STREAM}; window.shown = [];'
             'follow(arguments[0], message => window.shown.push(message.body), arguments[1])',
             *(queue, marker),
         )
         wait_until(lambda: counters(self.service).waiting == 1)
+        # Before the browser has the beginning of the stream, it does not know where to go on.
+        wait_until(lambda: self.browser.run('return window.stream.readyState') == 1)
 
     def wait_until_shown(self, *expected: Any) -> None:
         """Wait until the page was told of as many messages; they are these."""
@@ -104,8 +114,8 @@ def kill_room(site: Site) -> None:
 def reset_connection(site: Site) -> None:
     """Kill the process of nginx that has the browser's connection; nginx starts another one."""
     master = int((site.proxy_directory / 'pid').read_text())
-    for pid in Path(f'/proc/{master}/task/{master}/children').read_text().split():
-        os.kill(int(pid), signal.SIGKILL)
+    for pid in with_descendants(master)[1:]:
+        os.kill(pid, signal.SIGKILL)
 
 
 def restart_service(site: Site) -> None:

@@ -131,10 +131,8 @@ def test_a_worker_that_is_killed_leaves_waiters_untouched(start: Start) -> None:
     queue = unused('jobs')
     waiter = claim(service, queue)
     with parked(service, waiter):
-        for pid in service.processes():
-            with contextlib.suppress(OSError), open(f'/proc/{pid}/comm') as name:
-                if name.read() == 'marconi-worker\n':
-                    os.kill(pid, signal.SIGKILL)
+        for pid in service.named('marconi-worker'):
+            os.kill(pid, signal.SIGKILL)
 
     posted = False
     while not posted:

@@ -14,7 +14,8 @@ import psycopg2
 import pytest
 
 from marconi_api.processes.embedded.cluster import running_url
-from tests.running_service import Service, is_gone, postmaster, services, wait_until
+from tests.processes import is_gone
+from tests.running_service import Service, postmaster, services, wait_until
 from tests.waiting.waiters import Answer, Gone, Waiter, ask, claim, parked, unused
 
 pytestmark = pytest.mark.slow
@@ -84,20 +85,13 @@ def test_a_room_that_is_killed_loses_waits_but_no_reply(service: Service) -> Non
     waiter = requesting(service, queue)
     with parked(service, waiter):
         path = claimed(service, queue)
-        for pid in processes_called(service, 'marconi-waiting'):
+        for pid in service.named('marconi-waiting'):
             os.kill(pid, signal.SIGKILL)
         waiter.go()
 
     assert ask(service, 'POST', path, 'answer').status == 204
     reply = ask(service, 'GET', path.partition('?')[0])
     assert (reply.status, reply.body['reply']) == (200, 'answer')
-
-
-def processes_called(service: Service, name: str) -> Iterator[int]:
-    for pid in service.processes():
-        with contextlib.suppress(OSError), open(f'/proc/{pid}/comm') as file:
-            if file.read() == f'{name}\n':
-                yield pid
 
 
 def until_answered(
@@ -153,7 +147,7 @@ def test_each_request_gets_its_own_reply_though_processes_are_killed(service: Se
         thread.start()
     for _ in range(KILLS):
         time.sleep(0.7)
-        pids = list(processes_called(service, 'marconi-worker'))
+        pids = service.named('marconi-worker')
         with contextlib.suppress(ProcessLookupError, IndexError):
             os.kill(random.choice(pids), signal.SIGKILL)
     has_killed.set()

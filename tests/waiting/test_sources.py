@@ -7,6 +7,7 @@ off in the first two cases.
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -136,6 +137,18 @@ def test_a_waiter_is_woken_by_a_redrive(deaf: Service, database: str) -> None:
     assert bodies(waiter.answer()) == ['a']
 
 
+@pytest.fixture
+def only_janitor_of_told(sites: dict[str, Service]) -> Iterator[None]:
+    """No other service carries redrives out: the deaf one's room notifies nobody of what it moved."""
+    others = [pid for site in ('other', 'deaf') for pid in sites[site].named('marconi-janitor')]
+    for pid in others:
+        os.kill(pid, signal.SIGSTOP)
+    yield
+    for pid in others:
+        os.kill(pid, signal.SIGCONT)
+
+
+@pytest.mark.usefixtures('only_janitor_of_told')
 def test_a_waiter_is_woken_by_the_process_that_carries_a_redrive_out(told: Service) -> None:
     source, queue = unused('dead'), unused('jobs')
     post(told, source, 'a', 'b')

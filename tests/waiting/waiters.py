@@ -3,6 +3,7 @@
 import contextlib
 import http.client
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -10,6 +11,7 @@ from uuid import uuid4
 
 from marconi_api.processes.waiting.hand_over import DIRECTORY, MAP
 from marconi_api.processes.waiting.wake_map import WakeMap
+from tests.processes import shown
 from tests.running_service import HEADERS, Service, wait_until
 
 PROJECT = {'X-Project-Id': 'acme'}
@@ -88,18 +90,13 @@ class Counters(NamedTuple):
 
 def room_of(service: Service) -> int:
     """The process id of a service's waiting room; 0 while there is none."""
-    for pid in service.processes():
-        with contextlib.suppress(OSError):
-            if Path(f'/proc/{pid}/comm').read_text() == 'marconi-waiting\n':
-                return pid
-    return 0
+    return next(iter(service.named('marconi-waiting')), 0)
 
 
 def counters(service: Service) -> Counters:
-    """What the waiting room of a service has counted."""
-    environment = Path(f'/proc/{room_of(service)}/environ').read_text().split('\0')
-    [directory] = [line for line in environment if line.startswith(f'{DIRECTORY}=')]
-    return Counters(*WakeMap(Path(directory.partition('=')[2], MAP)).counters)
+    """What the waiting room of a service has counted; nothing while there is none."""
+    found = re.search(rf'(?:^|\0){DIRECTORY}=([^\0]+)', shown(room_of(service), 'environ'))
+    return Counters(*WakeMap(Path(found[1], MAP)).counters) if found else Counters(0, 0, 0, 0, 0)
 
 
 @contextlib.contextmanager
