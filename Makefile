@@ -8,7 +8,10 @@ PACKAGING := setup.cfg setup.py pyproject.toml constraints.txt
 # The releases that are known to work. CONSTRAINTS= takes the newest that setup.cfg allows.
 CONSTRAINTS ?= --constraint constraints.txt
 
-.PHONY: help serve test test-slow check bench constraints clean
+FAULTS ?= ci
+MINUTES ?= 60
+
+.PHONY: help serve test test-slow check bench faults constraints clean
 .DEFAULT_GOAL := help
 
 # Each of the hundreds of processes that the tests start would compile all modules for itself.
@@ -35,6 +38,10 @@ check: .venv/check.stamp ## lint, formatting and types
 
 bench: .venv/bench.stamp ## measure, into benchmarks/results/ (QUICK=1: roughly, under two minutes)
 	@$(BIN)/python -m benchmarks $(if $(QUICK),--quick)
+
+faults: .venv/serve.stamp ## kill parts of a service under load, and check its promises (FAULTS=long MINUTES=60, REPLAY=folder)
+	@$(BIN)/python -m faults $(if $(REPLAY),replay '$(REPLAY)',run \
+		$(if $(filter long,$(FAULTS)),--seconds $$(($(MINUTES) * 60))))
 
 constraints: ## choose the newest releases of all packages anew, into constraints.txt
 	@$(PYTHON) -m venv --clear .venv/newest

@@ -1,0 +1,68 @@
+"""`python -m faults`: run a campaign, play one again, check its logs, or prove the checker."""
+
+import argparse
+import os
+import shutil
+import sys
+import time
+from pathlib import Path
+
+from faults.campaign import Terms, new_folder, run, terms_of
+from faults.checker import check
+
+#: Seconds for which clients work in a run by continuous integration.
+_CI = 75.0
+
+
+def main(arguments: list[str]) -> int:
+    """Carry out a command; 1 if anything was wrong."""
+    parser = argparse.ArgumentParser(prog='python -m faults', description=__doc__)
+    commands = parser.add_subparsers(required=True)
+    running = commands.add_parser('run', help='run a campaign')
+    running.add_argument('--seed', default=str(int.from_bytes(os.urandom(4), 'big')))
+    running.add_argument('--seconds', type=float, default=_CI, help='for which clients work')
+    running.add_argument('--pace', type=float, default=1.0, help='accidents a second')
+    running.add_argument('--defect', default='', help='one that the services have')
+    running.set_defaults(carry_out=_run)
+    replaying = commands.add_parser('replay', help='run one again that has failed')
+    replaying.add_argument('folder', type=Path)
+    replaying.set_defaults(carry_out=_replay)
+    checking = commands.add_parser('check', help='check the logs of a run')
+    checking.add_argument('folder', type=Path)
+    checking.set_defaults(carry_out=lambda given: _check(given.folder))
+    given = parser.parse_args(arguments)
+    status: int = given.carry_out(given)
+    return status
+
+
+def _run(given: argparse.Namespace) -> int:
+    return _play(Terms(given.seed, given.seconds, given.pace, given.defect))
+
+
+def _replay(given: argparse.Namespace) -> int:
+    return _play(terms_of(given.folder))
+
+
+def _play(terms: Terms) -> int:
+    folder = new_folder()
+    print(f'seed {terms.seed}, {terms.seconds:g} s, logs in {folder}', flush=True)
+    began = time.monotonic()
+    run(terms, folder)
+    ran = time.monotonic()
+    status = _check(folder)
+    print(f'run in {ran - began:.0f} s, checked in {time.monotonic() - ran:.0f} s')
+    if status:
+        print(f'To run it again: make faults REPLAY={folder}')
+    else:
+        shutil.rmtree(folder)
+    return status
+
+
+def _check(folder: Path) -> int:
+    report = check(folder)
+    print('\n'.join(report.lines()), flush=True)
+    return 0 if report.is_good else 1
+
+
+if __name__ == '__main__':
+    sys.exit(main(sys.argv[1:]))

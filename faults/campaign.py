@@ -1,0 +1,227 @@
+"""A run: services, clients, accidents, and in the end all that the database has."""
+
+import contextlib
+import os
+import random
+import shutil
+import signal
+import socket
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+import msgspec
+
+from faults import proxy, roles, world
+from faults.accidents import Accidents, plan
+from faults.client import Client
+from faults.crew import Crew, forked
+from faults.instances import Database, Instance
+from faults.log import Log
+from faults.numbers import number_in
+from faults.roles import Hand
+from faults.world import Queue, World
+
+# Seconds for which the claims that drain the queues hold what they get.
+_DRAINING = 600
+_QUIET = max(roles.TERMS) + max(roles.DELAYS)
+
+QUEUES = [
+    Queue('acme', 'work'),
+    Queue('acme', 'old'),
+    Queue('acme', 'few', most_claims=3, dead_letters='dead'),
+    Queue('acme', 'parking', most_claims=2),
+    Queue('acme', 'brief'),
+    Queue('acme', 'pops'),
+    Queue('acme', 'log', is_drained=False),
+    Queue('other', 'work'),
+    # After those from which it gets dead letters.
+    Queue('acme', 'dead'),
+]
+
+HANDS = [
+    Hand('producer-a', roles.produce, ('acme/work', 'acme/few', 'acme/parking', 'acme/pops')),
+    Hand('producer-b', roles.produce, ('acme/work', 'other/work', 'acme/log', 'acme/brief')),
+    Hand('producer-c', roles.produce, ('acme/log', 'acme/few', 'acme/work')),
+    Hand('producer-d', roles.produce, ('acme/old', 'acme/log'), version='v1'),
+    Hand('consumer-a', roles.consume, ('acme/work', 'acme/few')),
+    Hand('consumer-b', roles.consume, ('acme/work', 'acme/parking')),
+    Hand('consumer-c', roles.consume, ('acme/few', 'acme/dead', 'acme/work')),
+    Hand('consumer-d', roles.consume, ('other/work',)),
+    Hand('consumer-e', roles.consume, ('acme/old',), version='v1'),
+    Hand('consumer-f', roles.consume, ('acme/brief', 'acme/parking')),
+    Hand('waiter-a', roles.consume, ('acme/work', 'acme/few'), wait=6),
+    Hand('waiter-b', roles.consume, ('acme/old',), version='v1', wait=6),
+    Hand('waiter-c', roles.consume, ('other/work',), wait=6),
+    Hand('popper-a', roles.pop, ('acme/pops',)),
+    Hand('popper-b', roles.pop, ('acme/pops',), wait=6),
+    Hand('reader-a', roles.read, ('acme/work',)),
+    Hand('reader-b', roles.read, ('acme/few',)),
+    Hand('reader-c', roles.read_ready, ('acme/log',)),
+    Hand('reader-d', roles.read_ready, ('acme/log',), version='v1'),
+]
+
+
+class Terms(msgspec.Struct):
+    """What a run is made of: it can be played again with the same."""
+
+    seed: str
+    #: For which clients work, and accidents happen.
+    seconds: float
+    #: Accidents a second.
+    pace: float = 1.0
+    #: The defect that services have; '' for none.
+    defect: str = ''
+
+
+_TERMS = 'terms.json'
+
+
+def terms_of(folder: Path) -> Terms:
+    """Those of a run of which the folder remains."""
+    return msgspec.json.decode((folder / _TERMS).read_bytes(), type=Terms)
+
+
+def new_folder() -> Path:
+    """A folder for a run, into which the PostgreSQL of another user can go."""
+    folder = Path(tempfile.mkdtemp(prefix='marconi-faults-'))
+    os.chmod(folder, 0o755)
+    return folder
+
+
+def run(terms: Terms, folder: Path) -> None:
+    """Let it happen, and leave the logs in the folder."""
+    (folder / _TERMS).write_bytes(msgspec.json.encode(terms))
+    world.write(World(QUEUES), folder)
+    with _services(terms, folder) as (instances, database):
+        client = Client(
+            Log(folder / 'drain.log'), [it.port for it in instances], random.Random(terms.seed)
+        )
+        _make_queues(client)
+        with _proxies(instances, terms.seed) as proxied:
+            # Half of all requests go through a proxy that loses answers.
+            ports = [*(it.port for it in instances), *proxied]
+            crew = Crew(HANDS, folder, ports, terms.seed)
+            log = Log(folder / 'accidents.log')
+            accidents = Accidents(instances, database, crew, client, log)
+            _let_happen(terms, crew, accidents)
+        _drain(client)
+        _keep(database, Log(folder / 'database.log'))
+        for queue in QUEUES:
+            for version in ('v1', 'v2'):
+                client.statistics(queue.key, version)
+    shutil.rmtree(folder / 'state', ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _services(terms: Terms, folder: Path) -> Iterator[tuple[list[Instance], Database]]:
+    first = Instance('first', folder, 2, terms.defect)
+    second = Instance('second', folder, 1, terms.defect)
+    first.start()
+    try:
+        database = Database(folder)
+        second.start({'MARCONI_DATABASE_URL': database.url})
+        try:
+            yield [first, second], database
+        finally:
+            second.stop()
+    finally:
+        first.stop()
+        Database.stop_at(folder)
+
+
+def _make_queues(client: Client) -> None:
+    for queue in QUEUES:
+        metadata: dict[str, object] = {}
+        if queue.most_claims:
+            metadata['_max_claim_count'] = queue.most_claims
+        if queue.dead_letters:
+            metadata['_dead_letter_queue'] = queue.dead_letters
+        if client.make_queue(queue.key, metadata) != 201:
+            raise SystemExit(f'{queue.key} could not be made')
+
+
+@contextlib.contextmanager
+def _proxies(instances: Sequence[Instance], seed: str) -> Iterator[list[int]]:
+    pids, ports = [], []
+    for instance in instances:
+        with socket.create_server(('127.0.0.1', 0)) as listener:
+            chance = random.Random(f'{seed} proxy of {instance.name}')
+            pids.append(forked(partial(proxy.run, listener, instance.port, chance)))
+            ports.append(listener.getsockname()[1])
+    try:
+        yield ports
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+
+
+def _let_happen(terms: Terms, crew: Crew, accidents: Accidents) -> None:
+    crew.start()
+    try:
+        began = time.monotonic()
+        to_come = plan(terms.seed, terms.seconds, terms.pace)
+        while (now := time.monotonic() - began) < terms.seconds:
+            accidents.go_on()
+            if to_come and now >= to_come[0].at:
+                accidents.happen(to_come.pop(0))
+            crew.start_again()
+            time.sleep(0.02)
+        accidents.go_on(are_all=True)
+        accidents.wait_until_healthy()
+        crew.stop('produce')
+        crew.stop('consume', 'pop')
+        # Readers come to the end of their queues.
+        time.sleep(1)
+    finally:
+        accidents.go_on(are_all=True)
+        crew.stop()
+
+
+def _drain(client: Client) -> None:
+    """Claim all that can be claimed, once all claims and delays of clients are over."""
+    time.sleep(_QUIET)
+    for queue in QUEUES:
+        empty = 0
+        # One empty answer may mean that dead letters were put away.
+        while queue.is_drained and empty < 2:
+            found = client.claim([queue.key], 20, _DRAINING)
+            empty = 0 if found else empty + 1
+
+
+_KEPT = """
+SELECT project, name, state.id, body,
+       CASE WHEN expires_at <= now() THEN 'expired'
+            WHEN held_until IS NULL OR held_until <= now() THEN 'ready'
+            WHEN held_until = 'infinity' THEN 'parked'
+            WHEN claim_id IS NOT NULL THEN 'claimed'
+            ELSE 'delayed' END,
+       coalesce(date_part('epoch', nullif(held_until, 'infinity')), 0),
+       coalesce(date_part('epoch', nullif(expires_at, 'infinity')), 0), claim_count
+  FROM message_states AS state
+       JOIN queues USING (queue_id)
+       JOIN messages AS message ON message.queue_id = state.queue_id AND message.id = state.id
+ WHERE coalesce(moved_in, state.id) >= floor
+"""
+
+
+def _keep(database: Database, log: Log) -> None:
+    """Note all messages that the database has."""
+    with contextlib.closing(database.connect()) as connection:
+        connection.autocommit = False
+        with connection.cursor('kept') as cursor:
+            cursor.execute(_KEPT)
+            for project, name, id, body, state, held_until, expires_at, count in cursor:
+                log.note(
+                    'kept',
+                    queue=f'{project}/{name}',
+                    id=f'{id:016x}',
+                    number=number_in(msgspec.json.decode(body)) or 0,
+                    state=state,
+                    held_until=held_until,
+                    expires_at=expires_at,
+                    count=count,
+                )

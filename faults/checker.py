@@ -1,0 +1,181 @@
+"""Whether all that a run's logs tell can be true together: one pass over all messages.
+
+The logs are turned into events of messages, which are sorted on disk; then each message is judged by
+itself (``judges``). What concerns several messages is judged on the way: the order of pages, batches,
+ids, statistics.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import IO, NamedTuple
+
+from faults import world
+from faults.events import Event, Sorted, events_of, line_of, posts_in
+from faults.judges import JUDGES, Fault
+from faults.log import DONE, NEVER, Call, calls
+from faults.message import Message
+from faults.surroundings import Surroundings
+
+#: What can be wrong besides the verdicts of the judges.
+FURTHER = (
+    *('batch half-stored', 'id given twice', 'misordered or repeated for a reader'),
+    *('statistics differ', 'answered 500'),
+)
+VERDICTS = (*JUDGES, *FURTHER)
+
+
+class Finding(NamedTuple):
+    """A fault, and the history that shows it."""
+
+    verdict: str
+    fault: Fault
+    history: list[str]
+
+
+class Report:
+    """What a check has found."""
+
+    def __init__(self) -> None:
+        self.messages = 0
+        self.acknowledged = 0
+        self.found: Counter[str] = Counter()
+        #: Of each verdict the fault that was seen first.
+        self.first: dict[str, Finding] = {}
+        self.surroundings: Surroundings
+
+    def add(self, verdict: str, fault: Fault, history: list[str]) -> None:
+        """Count a fault, and keep it if it is the first of its kind."""
+        self.found[verdict] += 1
+        if verdict not in self.first or fault.at < self.first[verdict].fault.at:
+            self.first[verdict] = Finding(verdict, fault, history)
+
+    @property
+    def is_good(self) -> bool:
+        """Whether nothing was wrong."""
+        return not self.found
+
+    @property
+    def worst(self) -> Finding | None:
+        """The fault that was seen first of all."""
+        return min(self.first.values(), key=lambda finding: finding.fault.at, default=None)
+
+    def lines(self) -> Iterator[str]:
+        """The report: what was looked at, what was wrong, and the history of the first bad message."""
+        asked = self.surroundings.calls
+        kinds = defaultdict(list)
+        for (kind, outcome), count in sorted(asked.items()):
+            kinds[kind].append(f'{count} {outcome}')
+        yield '; '.join(f'{kind}: {", ".join(counts)}' for kind, counts in kinds.items())
+        happened = sorted(self.surroundings.happened.items())
+        yield '; '.join(f'{what}: {count}' for what, count in happened)
+        yield f'{self.messages} messages, {self.acknowledged} of them acknowledged'
+        for verdict in VERDICTS:
+            yield f'{self.found[verdict]:7} {verdict}'
+        if self.worst:
+            yield f'The first: {self.worst.verdict}: {self.worst.fault.why}'
+            yield from self.worst.history
+
+
+def check(folder: Path) -> Report:
+    """Judge the run of which ``folder`` has the logs."""
+    report = Report()
+    report.surroundings = surroundings = Surroundings(world.read(folder))
+    with Sorted(folder) as events, Sorted(folder) as ids:
+        for path in sorted(folder.glob('*.log')):
+            for call in calls(path):
+                surroundings.note(call)
+                for number, event in events_of(call):
+                    events.write(line_of(number, event))
+        surroundings.finish()
+        for post in posts_in(events.lines()):
+            messages = [Message(number, told, surroundings) for number, told in post]
+            _judge_post(messages, report)
+            for message in messages:
+                for id in message.ids:
+                    ids.write(b'%s %016x\n' % (id.encode(), message.number))
+        _judge_ids(ids.lines(), report)
+    _judge_the_rest(surroundings, report)
+    return report
+
+
+def _judge_post(messages: list[Message], report: Report) -> None:
+    """Judge the messages of a post, each by itself and all together."""
+    for message in messages:
+        report.messages += 1
+        report.acknowledged += message.post is not None and message.post.outcome == DONE
+        for verdict, judge in JUDGES.items():
+            for fault in judge(message):
+                report.add(verdict, fault, history(message, fault.at))
+    missing = [message for message in messages if not message.was_stored]
+    if len(missing) in (0, len(messages)):
+        return
+    for message in missing:
+        # That an acknowledged one is missing is a loss, or it was never looked at.
+        if message.post and message.post.outcome != DONE and not _may_be_gone_unseen(message):
+            other = next(other for other in messages if other.was_stored)
+            fault = Fault(message.surroundings.ended, f'{other.number:x} of its post was stored')
+            lines = history(other, NEVER)
+            report.add('batch half-stored', fault, [*history(message, NEVER), *lines])
+
+
+def _may_be_gone_unseen(message: Message) -> bool:
+    assert message.post
+    surroundings = message.surroundings
+    return bool(surroundings.unseen_pops[message.post.queue]) or message.may_be_expired(
+        surroundings.ended
+    )
+
+
+def _judge_ids(lines: IO[bytes], report: Report) -> None:
+    """See that each id belongs to one message; they come sorted by id."""
+    for one, other in pairwise(line.decode().split() for line in lines):
+        if one[0] == other[0] and one[1] != other[1]:
+            fault = Fault(0, f'{one[0]} is the id of the messages {one[1]} and {other[1]}')
+            report.add('id given twice', fault, [])
+
+
+def _judge_the_rest(surroundings: Surroundings, report: Report) -> None:
+    for at, why in surroundings.misordered:
+        report.add('misordered or repeated for a reader', Fault(at, why), [])
+    for call in surroundings.answers_500:
+        report.add('answered 500', Fault(call.ended, f'{call.who} #{call.number}'), [str(call)])
+    for call in surroundings.statistics:
+        _judge_statistics(call, surroundings, report)
+
+
+def _judge_statistics(call: Call, surroundings: Surroundings, report: Report) -> None:
+    queue, told = call.given['queue'], call.answer['told']
+    counted = {
+        'free': surroundings.kept[queue, 'ready'] + surroundings.kept[queue, 'delayed'],
+        'claimed': surroundings.kept[queue, 'claimed'],
+        'parked': surroundings.kept[queue, 'parked'],
+    }
+    wrong = {name: told[name] for name in counted if name in told and told[name] != counted[name]}
+    if wrong:
+        fault = Fault(call.ended, f'{queue} tells {wrong}, where the database has {counted}')
+        report.add('statistics differ', fault, [])
+
+
+def history(message: Message, until: float) -> list[str]:
+    """The events of a message up to then, a line each; times are seconds since the first."""
+    start = message.events[0].began
+    shown = [event for event in message.events if event.began <= until]
+    return [f'  message {message.number:x}', *(_line(event, start) for event in shown)]
+
+
+def _line(event: Event, start: float) -> str:
+    ended = '  (no end)' if event.ended >= NEVER else f'{event.ended - start:10.4f}'
+    more = [event.queue, event.id, event.claim and f'claim {event.claim}', _terms(event, start)]
+    what = ' '.join(filter(None, more))
+    return f'  {event.began - start:10.4f} {ended}  {event.who:20} {event.kind:8}{event.outcome:8}{what}'
+
+
+def _terms(event: Event, start: float) -> str:
+    if event.kind == 'kept':
+        held = f' until {event.seconds - start:.4f}' if event.seconds else ''
+        return f'handed out {event.times} times{held}'
+    delay = 'delay' if event.kind in ('post', 'release') else 'ttl'
+    count = f'count {event.times}' if event.kind == 'claim' and event.times else ''
+    return ' '.join(filter(None, (f'{delay} {event.seconds:g}' if event.seconds else '', count)))

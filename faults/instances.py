@@ -1,0 +1,138 @@
+"""The services of a campaign, as their users start them: real processes, durable commits."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import psycopg2
+
+from benchmarks.children import free_port
+from benchmarks.processes import command_line, family
+from marconi_api.processes.embedded.cluster import EmbeddedPostgres, running_url
+from marconi_api.processes.installation import CHECKOUT
+
+#: Settings for all: claims that lapse, and messages that expire, within seconds.
+_SETTINGS = """
+server = {{'processes': {processes}, 'threads': 4}}
+limits = {{'min_claim_ttl': 1, 'min_message_ttl': 1}}
+janitor = {{'interval': 5}}
+"""
+# Modules in here are found before all others: sitecustomize puts defects into the services.
+_SWITCH = Path(__file__).parent / 'switch'
+
+
+class Instance:
+    """A service; the first one of a campaign has the PostgreSQL, which the others use."""
+
+    def __init__(self, name: str, folder: Path, processes: int, defect: str = '') -> None:
+        self.name = name
+        self.port = free_port()
+        self._folder = folder
+        settings = folder / f'{name}.py'
+        settings.write_text(_SETTINGS.format(processes=processes))
+        self._environment = {
+            'PORT': str(self.port),
+            'MARCONI_CONFIG': str(settings),
+            'MARCONI_DATA_DIR': str(folder / 'state'),
+            'MARCONI_DELIVERY_PROCESSES': '0',
+        }
+        if defect:
+            self._environment |= {
+                'FAULTS_DEFECT': defect,
+                'FAULTS_INSTANCE': name,
+                'PYTHONPATH': f'{_SWITCH}:{CHECKOUT}',
+            }
+
+    def start(self, more: Mapping[str, str] | None = None) -> None:
+        """Start it, and wait until it is ready."""
+        self._environment |= more or {}
+        clean = {name: value for name, value in os.environ.items() if 'MARCONI' not in name}
+        with open(self._folder / f'{self.name}.err', 'ab') as said:
+            self.process = subprocess.Popen(
+                [sys.executable, '-m', 'marconi_api.commands', 'serve'],
+                env=clean | self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=said,
+            )
+        assert self.process.stdout is not None
+        if not self.process.stdout.readline():
+            raise SystemExit(f'{self.name} did not start: see {self._folder / self.name}.err')
+
+    def stop(self) -> None:
+        """End it, and the PostgreSQL that it has."""
+        if self.process.poll() is None:
+            self.process.terminate()
+        self.process.communicate()
+
+    def kill(self) -> None:
+        """Kill it, and what it has started, but for the PostgreSQL."""
+        self.process.kill()
+        self.process.communicate()
+
+    def part(self, *words: str) -> list[int]:
+        """Those of its processes whose command has one of the words."""
+        found = []
+        for pid in family(self.process.pid)[1:]:
+            try:
+                line = ' '.join(command_line(pid))
+            except OSError:
+                continue
+            if any(word in line for word in words):
+                found.append(pid)
+        return found
+
+    def servers(self) -> list[int]:
+        """The processes of uwsgi but its master: those that answer requests, and the routers."""
+        return sorted(self.part('/uwsgi'))[1:]
+
+
+class Database:
+    """The PostgreSQL of the first instance, as an administrator sees it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._state = folder / 'state'
+        url = running_url(self._state)
+        assert url is not None
+        #: For the other instances.
+        self.url = url
+
+    @property
+    def postmaster(self) -> int:
+        """Its process; 0 while there is none."""
+        try:
+            return int((self._state / 'data' / 'postmaster.pid').read_text().split()[0])
+        except (OSError, ValueError, IndexError):
+            return 0
+
+    def processes(self) -> list[int]:
+        """The postmaster and its children."""
+        return family(self.postmaster) if self.postmaster else []
+
+    def connect(self) -> psycopg2.extensions.connection:
+        """A session in autocommit."""
+        connection = psycopg2.connect(self.url.replace('+psycopg2', ''))
+        connection.autocommit = True
+        return connection
+
+    def rows(self, statement: str) -> list[tuple[int, ...]]:
+        """What a statement returns; nothing if the database is away."""
+        try:
+            connection = self.connect()
+        except psycopg2.OperationalError:
+            return []
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute(statement)
+                return cursor.fetchall()
+        except psycopg2.Error:
+            return []
+        finally:
+            connection.close()
+
+    @staticmethod
+    def stop_at(folder: Path) -> None:
+        """Stop the one of a run, though its service may have failed to."""
+        EmbeddedPostgres(folder / 'state').stop()

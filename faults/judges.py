@@ -1,0 +1,305 @@
+"""What can be wrong with a message: one function for each verdict of the checker.
+
+Each yields when the fault was seen, and why it is one. A call took effect at one instant between its
+begin and its end; if its end is not known, at any instant after its begin, or never. A judge speaks
+only if no choice of these instants makes all answers true.
+"""
+
+from collections.abc import Callable, Iterator
+from itertools import combinations, pairwise
+from typing import NamedTuple
+
+from faults.events import OVER, Event
+from faults.log import DONE, NEVER, REFUSED
+from faults.message import EPSILON, Message
+
+
+class Fault(NamedTuple):
+    """When a fault was seen, and what it is."""
+
+    at: float
+    why: str
+
+
+Judge = Callable[[Message], Iterator[Fault]]
+
+# More hand-outs of one message are only compared with the next one each.
+_MANY = 30
+
+
+def never_posted(message: Message) -> Iterator[Fault]:
+    """It was seen, and nobody posted it; or it was seen where it does not belong."""
+    if message.post is None:
+        yield Fault(message.events[0].began, 'it was seen, but no process posted it')
+        return
+    queue = message.surroundings.queues.get(message.post.queue)
+    home = {message.post.queue, queue.key_of_dead_letters if queue else ''}
+    for event in message.sights:
+        if event.queue not in home:
+            yield Fault(
+                event.ended, f'it was posted to {message.post.queue}, seen in {event.queue}'
+            )
+    if message.post.outcome == REFUSED and message.was_stored:
+        yield Fault(message.sights[0].ended, 'its post was refused, but it was stored')
+
+
+def lost(message: Message) -> Iterator[Fault]:
+    """Its post was answered with success, it is not there, and nobody deleted it."""
+    post, end = message.post, message.surroundings.ended
+    if post is None or message.kept or not (post.outcome == DONE or message.was_stored):
+        return
+    if message.may_be_deleted(NEVER) or message.may_be_expired(end):
+        return
+    if not message.surroundings.unseen_pops[post.queue]:
+        yield Fault(end, 'it is not in the database, and nobody deleted it')
+
+
+def stored_twice(message: Message) -> Iterator[Fault]:
+    """It has two ids, or is in two queues."""
+    if len(message.ids) > 1:
+        key = 'a post with a key' if message.post and message.post.times else 'a post'
+        yield Fault(message.events[-1].began, f'{key} stored it as {sorted(message.ids)}')
+    if len(message.kept) > 1:
+        places = [event.queue for event in message.kept]
+        yield Fault(message.kept[-1].began, f'it is in the database {len(places)} times: {places}')
+
+
+def two_at_once(message: Message) -> Iterator[Fault]:
+    """Two claims held it at the same time, or it was handed out again after a pop."""
+    handed_out = message.handed_out
+    pairs = combinations(handed_out, 2) if len(handed_out) < _MANY else pairwise(handed_out)
+    for one, other in pairs:
+        if not (message.may_precede(one, other) or message.may_precede(other, one)):
+            ends = message.earliest_end(one, other.ended)
+            left = 'for ever' if ends >= NEVER else f'for {ends - other.ended:.3f} s more, at least'
+            yield Fault(
+                other.ended, f'{one.who} held it {left}, when {other.who} was given it, too'
+            )
+
+
+def redelivered_without_reason(message: Message) -> Iterator[Fault]:
+    """It was handed out more often than all claims explain, seen ones and unseen ones."""
+    for event in _counted(message):
+        most = message.most_handed_out(event.queue, event.ended)
+        if event.times > most:
+            yield Fault(
+                event.ended,
+                f'{event.queue} has handed it out {event.times} times, where calls explain {most}',
+            )
+
+
+def miscounted(message: Message) -> Iterator[Fault]:
+    """It was handed out more often than its queue may, or was put away too early."""
+    for event in _counted(message):
+        before = sum(
+            claim.queue == event.queue and claim.ended <= event.began for claim in message.claims
+        )
+        # What is kept tells what was; who claims counts that claim, too.
+        least = before + (event.kind == 'claim')
+        if event.times < least:
+            yield Fault(event.ended, f'it was handed out {least} times, but {event.times} are told')
+    yield from _dead_letter(message)
+
+
+def _counted(message: Message) -> list[Event]:
+    told = [event for event in message.sights if event.times]
+    # What a pop tells is how often it was claimed before.
+    return [event for event in told if event.kind in ('claim', 'kept')]
+
+
+def _dead_letter(message: Message) -> Iterator[Fault]:
+    queue = message.surroundings.queues.get(message.post.queue) if message.post else None
+    if queue is None or not queue.most_claims:
+        return
+    own = [claim for claim in message.claims if claim.queue == queue.key]
+    if len(own) > queue.most_claims:
+        yield Fault(
+            own[queue.most_claims].ended,
+            f'{queue.key} gave it to {len(own)} claims, and may to {queue.most_claims}',
+        )
+    was_parked = any(
+        event.kind == 'park' and event.outcome != REFUSED for event in message.verdicts
+    )
+    away = [
+        event
+        for event in message.sights
+        if event.queue != queue.key or (event.outcome == 'parked' and not was_parked)
+    ]
+    first = message.first(away)
+    if first and message.most_handed_out(queue.key, first.ended) < queue.most_claims:
+        yield Fault(
+            first.ended,
+            f'it was put away after {len(own)} claims of {queue.key}, not {queue.most_claims}',
+        )
+
+
+def seen_after_its_end(message: Message) -> Iterator[Fault]:
+    """It was seen after it was deleted or popped, or after its ttl was over."""
+    for over in message.surely_over():
+        for sight in message.sights:
+            # A delete that found nothing says so of its queue alone.
+            is_everywhere = over.outcome != OVER and over.kind in ('delete', 'pop')
+            if sight.began >= over.ended and (is_everywhere or sight.queue == over.queue):
+                yield Fault(
+                    sight.ended, f'{over.who} has ended it, and {sight.who} saw it after that'
+                )
+    for sight in message.sights:
+        ends = message.life_ends(sight.began)
+        if sight.kind != 'kept' and sight.began > ends + EPSILON:
+            yield Fault(
+                sight.ended, f'{sight.who} saw it {sight.began - ends:.3f} s after its life'
+            )
+
+
+def stale_verdict(message: Message) -> Iterator[Fault]:
+    """A verdict was carried out with a claim that did not hold the message any more."""
+    claims = {claim.claim: claim for claim in message.claims}
+    for verdict in message.verdicts:
+        claim = claims.get(verdict.claim)
+        is_told = verdict.outcome == DONE or (verdict.kind == 'delete' and verdict.outcome == OVER)
+        if claim is None or not is_told:
+            continue
+        why = _why_stale(message, claim, verdict)
+        if why and not (verdict.outcome == OVER and _may_be_gone(message, verdict)):
+            yield Fault(verdict.ended, f'{verdict.who} was carried out, though {why}')
+
+
+def _why_stale(message: Message, claim: Event, verdict: Event) -> str:
+    late = verdict.began - message.latest_end(claim)
+    if late > EPSILON:
+        return f'its claim had lapsed {late:.3f} s before'
+    for other in message.handed_out:
+        if other.began >= claim.ended and other.ended <= verdict.began and other is not claim:
+            return f'{other.who} had been given the message'
+    for earlier in message.verdicts_of(claim):
+        is_end = earlier.kind in ('release', 'park') and earlier.outcome == DONE
+        if is_end and earlier.ended <= verdict.began:
+            return f'{earlier.who} had ended its claim'
+    return ''
+
+
+def _may_be_gone(message: Message, verdict: Event) -> bool:
+    by = verdict.ended
+    return (
+        message.may_be_deleted(by, but=verdict)
+        or message.may_be_expired(by)
+        or message.may_have_left(by)
+    )
+
+
+def refused_to_holder(message: Message) -> Iterator[Fault]:
+    """A verdict was refused to the claim that held the message."""
+    claims = {claim.claim: claim for claim in message.claims}
+    for verdict in message.verdicts:
+        claim = claims.get(verdict.claim)
+        if verdict.outcome != REFUSED or claim is None or verdict.began < claim.ended:
+            continue
+        if verdict.ended + EPSILON < message.earliest_end(claim, verdict.ended, but=verdict):
+            yield Fault(
+                verdict.ended, f'{verdict.who} was refused, though its claim held the message'
+            )
+
+
+def delivered_early(message: Message) -> Iterator[Fault]:
+    """It was handed out before its delay was over."""
+    post = message.post
+    for event in message.handed_out:
+        if post and event.ended + EPSILON < post.began + post.seconds:
+            early = post.began + post.seconds - event.ended
+            yield Fault(event.ended, f'{event.who} was given it {early:.3f} s too early')
+        for release in message.verdicts:
+            is_delayed = release.kind == 'release' and release.outcome == DONE and release.seconds
+            if (
+                is_delayed
+                and event.began >= release.ended
+                and event.ended + EPSILON < release.began + release.seconds
+            ):
+                early = release.began + release.seconds - event.ended
+                yield Fault(
+                    event.ended,
+                    f'{event.who} was given it {early:.3f} s before the delay of {release.who}',
+                )
+
+
+def skipped(message: Message) -> Iterator[Fault]:
+    """A reader behind a marker passed its place without seeing it."""
+    if message.post is None or not message.was_stored:
+        return
+    seen_by = {event.who.partition(' ')[0] for event in message.events if event.kind == 'read'}
+    for reader in message.surroundings.readers[message.post.queue]:
+        for id in message.ids if reader.who not in seen_by else ():
+            passed = reader.passed(id)
+            if passed is not None and not _may_be_unseen(message, passed, reader.sees_all):
+                yield Fault(passed, f'{reader.who} passed its place and was not shown it')
+
+
+def _may_be_unseen(message: Message, by: float, sees_all: bool) -> bool:
+    assert message.post
+    if message.surroundings.unseen_pops[message.post.queue] or message.may_be_deleted(by):
+        return True
+    if message.may_be_expired(by) or message.may_have_left(by):
+        return True
+    if any(event.kind == 'park' and event.began < by for event in message.verdicts):
+        return True
+    if sees_all:
+        return False
+    # What is claimed or delayed is left out by some readers.
+    was_claimed = message.unseen_claims(message.post.queue, by) or any(
+        claim.began < by for claim in message.claims
+    )
+    return bool(was_claimed) or message.post.seconds > 0
+
+
+def withheld(message: Message) -> Iterator[Fault]:
+    """It was ready, or should have been, and was not handed out to those who claimed all."""
+    for event in message.kept:
+        queue = message.surroundings.queues.get(event.queue)
+        if queue is None or not queue.is_drained:
+            continue
+        if event.outcome == 'ready':
+            yield Fault(event.began, f'it is ready in {queue.key}, and no claim was given it')
+        held = event.seconds - event.began
+        longest = max((other.seconds for other in message.claims), default=_LONGEST)
+        if event.outcome in ('claimed', 'delayed') and held > max(longest, _LONGEST) + 1:
+            yield Fault(event.began, f'it is {event.outcome} for {held:.0f} s more in {queue.key}')
+
+
+# Seconds for which some message may be held that nobody saw being claimed.
+_LONGEST = 60.0
+
+
+def waited_too_long(message: Message) -> Iterator[Fault]:
+    """A request waited for messages of the queue, while this one was ready all the time."""
+    post = message.post
+    if post is None or post.outcome != DONE:
+        return
+    ready = post.ended + post.seconds
+    taken = min(
+        (event.began for event in message.events if event.kind not in ('post', 'read')),
+        default=message.surroundings.ended,
+    )
+    patience = message.surroundings.world.patience
+    if taken - ready < patience or message.unseen_claims(post.queue, taken):
+        return
+    for wait in message.surroundings.waits[post.queue]:
+        began, ended = max(wait.began, ready), min(wait.ended, taken, ready + post.grace)
+        if ended - began > patience and message.surroundings.is_calm(began, ended):
+            yield Fault(ended, f'{wait.who} waited for {ended - began:.1f} s while it was ready')
+
+
+#: The judges, by the name of what they find.
+JUDGES: dict[str, Judge] = {
+    'never posted': never_posted,
+    'lost': lost,
+    'stored twice': stored_twice,
+    'two live claims': two_at_once,
+    'redelivered without a reason': redelivered_without_reason,
+    'seen after its end': seen_after_its_end,
+    'stale verdict took effect': stale_verdict,
+    'refused to the holder': refused_to_holder,
+    'delivered early': delivered_early,
+    'skipped by a reader': skipped,
+    'claims miscounted': miscounted,
+    'withheld': withheld,
+    'waited too long': waited_too_long,
+}
