@@ -86,7 +86,7 @@ TABLES = (
     *('queues', 'messages', 'message_states', 'claims', 'idempotency_keys'),
     *('subscriptions', 'subscription_owners', 'deliveries', 'delivery_attempts'),
     *('requests', 'tokens', 'project_limits'),
-    *('redrives', 'audit'),
+    *('redrives', 'audit', 'queue_minutes'),
 )
 
 TRUNCATE_ALL = f'TRUNCATE {", ".join(TABLES)}'

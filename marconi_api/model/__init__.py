@@ -23,6 +23,7 @@ from marconi_api.model.idempotency import RequestKey
 from marconi_api.model.janitor import Janitor
 from marconi_api.model.message import ClaimedMessage, Message, NewMessage, Page, PeekedMessage
 from marconi_api.model.messages import Messages
+from marconi_api.model.minutes import Minutes
 from marconi_api.model.pages import READY, STATES
 from marconi_api.model.postgres.database import Database
 from marconi_api.model.postgres.low_water_marks import LowWaterMarks
@@ -113,6 +114,7 @@ class Store:
     quotas: Quotas
     janitor: Janitor
     admin: Admin
+    minutes: Minutes
     figures: Figures
 
     @classmethod
@@ -148,6 +150,7 @@ class Store:
             *(database, queues, messages, claims, tokens, quotas, janitor, became_ready),
             *(redrives, audit),
         )
+        minutes = Minutes(database)
         return cls(
             database=database,
             low_water_marks=marks,
@@ -171,7 +174,8 @@ class Store:
             quotas=quotas,
             janitor=janitor,
             admin=admin,
-            figures=Figures(database, admin, messages),
+            minutes=minutes,
+            figures=Figures(database, admin, messages, minutes),
         )
 
     def is_healthy(self) -> bool:

@@ -56,6 +56,7 @@ from marconi_api.model.postgres.tables import (
     claim_id,
 )
 from marconi_api.model.postgres.transitions import CLAIM_ENDS, CLOCK, HELD_FOR, NOW, READY_NOW
+from marconi_api.model.traffic import traffic
 
 _TRIES = 5
 
@@ -281,6 +282,7 @@ class Claims:
             )
             if taken is not None:
                 handled.add(len(taken), CLAIMED)
+                traffic.handed_out(queue.id, taken)
                 if parameters['ttl'] <= 0:
                     self._became_ready.tell(queue, len(taken))
                 return taken
@@ -291,7 +293,9 @@ class Claims:
         raise StorageUnavailable
 
     def _tell_of_dead_letters(self, queue: QueueKey, attributes: Attributes, count: int) -> None:
+        traffic.left(queue.id, count)
         if target := dead_letters.target_of(queue, attributes):
+            traffic.came(target.id, count)
             self._became_ready.tell(target, count)
 
     def get(self, queue: QueueKey, claim: str) -> Claim:

@@ -9,13 +9,14 @@ many look.
 import threading
 import time
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar, cast
 
 from marconi_api.errors import MarconiError
 from marconi_api.model.admin import Admin, ClaimView
 from marconi_api.model.depths import DepthWalk
 from marconi_api.model.messages import Messages
+from marconi_api.model.minutes import Minute, Minutes
 from marconi_api.model.pages import STATES
 from marconi_api.model.postgres.database import Database
 from marconi_api.model.postgres.tables import RETIRED, QueueKey, message_id
@@ -46,7 +47,8 @@ Result = TypeVar('Result')
 class QueueLine:
     """A queue of an overview; ``age`` is that of its oldest message, None where it has none.
 
-    A parked message does not count as the oldest.
+    A parked message does not count as the oldest. ``came`` and ``gone`` are the messages that came to
+    it and left it in the last whole minute.
     """
 
     project: str
@@ -56,6 +58,8 @@ class QueueLine:
     delayed: int = 0
     parked: int = 0
     age: int | None = None
+    came: int = 0
+    gone: int = 0
 
     @property
     def messages(self) -> int:
@@ -75,12 +79,13 @@ class Overview:
 class QueueFigures:
     """How many messages of a queue are in each state; its live claims, the first to end first.
 
-    ``age`` is that of the oldest message that is not parked.
+    ``age`` is that of the oldest message that is not parked; ``minutes`` are those of the last hour.
     """
 
     counts: dict[str, int]
     age: int | None
     claims: list[ClaimView]
+    minutes: list[Minute]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +110,11 @@ class _Count(Generic[Result]):
 class Figures:
     """Figures of all queues, and of single ones."""
 
-    def __init__(self, database: Database, admin: Admin, messages: Messages) -> None:
+    def __init__(
+        self, database: Database, admin: Admin, messages: Messages, minutes: Minutes
+    ) -> None:
         self._database = database
+        self._minutes = minutes
         self._messages = messages
         self._admin = admin
         self._lock = threading.Lock()
@@ -144,18 +152,25 @@ class Figures:
             time.sleep(0 if is_over else time.monotonic() - started)
         depths = {(one.project, one.name): one for one in walk.depths.queues} if walk.depths else {}
         rows = self._database.rows(_NAMES, {'limit': MOST_QUEUES + 1}, repeatable=True)
+        traffic = self._minutes.last()
         queues = []
         for project, name in rows[:MOST_QUEUES]:
-            line = QueueLine(project, name)
+            came, gone = traffic.get((project, name), (0, 0))
+            line = QueueLine(project, name, came=came, gone=gone)
             if depth := depths.get((project, name)):
-                line = QueueLine(project, name, **depth.messages, age=depth.age)
+                line = replace(line, **depth.messages, age=depth.age)
             queues.append(line)
         return Overview(queues, len(rows) <= MOST_QUEUES)
 
     def _count_queue(self, queue: QueueKey) -> QueueFigures:
         one = self._admin.queue(queue.name, queue.project)
         oldest = self._messages.peek(queue, None, 1, states=_MAY_BE_OLDEST)
-        return QueueFigures(one.stats(), oldest[0].age if oldest else None, one.claims(MOST_CLAIMS))
+        return QueueFigures(
+            one.stats(),
+            oldest[0].age if oldest else None,
+            one.claims(MOST_CLAIMS),
+            self._minutes.of(queue),
+        )
 
     def _of(self, what: Hashable, count: Callable[[], Result]) -> Seen[Result] | None:
         known = self._begun(what, count)

@@ -22,6 +22,7 @@ from marconi_api.model.postgres.tables import RETIRED
 from marconi_api.model.queues import remove_retired
 from marconi_api.model.quiet_stretches import LONGEST, QuietStretches
 from marconi_api.model.replies import NOTE_ENDS, remove_old, reply_parameters
+from marconi_api.model.traffic import traffic
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +47,8 @@ class Janitor:
         self._left_behind = LeftBehind(database, batch_size)
         self._quiet = QuietStretches()
         self._name = str(uuid4())
+        #: Whether it is this one that does the rounds.
+        self.has_turn = False
 
     def run_once(self) -> int:
         """Walk all queues once; return how many messages were removed."""
@@ -62,9 +65,8 @@ class Janitor:
         rounds = count()
         while not stop.is_set():
             try:
-                removed = (
-                    self._run_round(next(rounds) % _SWEEPS_EVERY == 0) if self._is_our_turn() else 0
-                )
+                self.has_turn = self._is_our_turn()
+                removed = self._run_round(next(rounds) % _SWEEPS_EVERY == 0) if self.has_turn else 0
                 if removed:
                     log.info('removed %d expired messages', removed)
             except StorageUnavailable:
@@ -159,6 +161,7 @@ class Janitor:
         # A message outlives its claim.
         flows.tell(LAPSED, sum(has_expired and was_claimed for has_expired, was_claimed in gone))
         flows.tell(DELETED, len(gone) - expired)
+        traffic.left(queue_id, len(gone))
         return len(gone)
 
     def _remove(self, statement: str, parameters: dict[str, Any]) -> list[Row]:

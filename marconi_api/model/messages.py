@@ -58,6 +58,7 @@ from marconi_api.model.postgres.tables import (
 from marconi_api.model.posting import FLOOR_IS_AHEAD, POST_ONES, POSTS, batch_of
 from marconi_api.model.queues import Queues
 from marconi_api.model.quotas import Quotas
+from marconi_api.model.traffic import traffic
 
 
 def _up_to_the_end(rows: list[Row]) -> tuple[list[Row], int | None]:
@@ -268,6 +269,7 @@ class Messages:
             refuse_too_many(count, -first_id)
         if is_new:
             handled.add(count, POSTED)
+            traffic.came(queue.id, count)
             if self._became_ready:
                 self._became_ready.tell(queue, batch['delays'].count(0))
             if fanned_out:
@@ -285,7 +287,9 @@ class Messages:
         copied_to = places[1:]
         flows.tell(POSTED, count * len(copied_to))
         for name in copied_to:
-            self._became_ready.tell(QueueKey.of(queue.project, name), batch['delays'].count(0))
+            copy = QueueKey.of(queue.project, name)
+            traffic.came(copy.id, count)
+            self._became_ready.tell(copy, batch['delays'].count(0))
         for name in set(of_webhooks):
             self._became_deliverable.tell(QueueKey.of(queue.project, name), count)
 
@@ -408,6 +412,7 @@ class Messages:
             [(is_deleted, was_claimed, was_held_by_claim)] = rows
             if is_deleted:
                 handled.add(1, DELETED)
+                traffic.left(queue.id, 1)
                 self._ended.tell((identity,))
                 return
             if claim is not None and (holder is None or not was_claimed):
@@ -439,6 +444,8 @@ class Messages:
         """Delete up to ``limit`` free messages and return them: those that a claim would take."""
         taken = take(self._database, self._marks, queue, POP, {'limit': limit}) or []
         handled.add(len(taken), CLAIMED, DELETED)
+        traffic.handed_out(queue.id, taken)
+        traffic.left(queue.id, len(taken))
         if self._ended:
             self._ended.tell([row[0] for row in taken])
         return [PoppedMessage(public_id(row[0]), *row[1:6]) for row in taken]
@@ -462,6 +469,7 @@ class Messages:
         parameters = {**queue.parameters, 'ids': ids}
         count = len(self._delete(DELETE_MANY, queue, parameters))
         handled.add(count, DELETED)
+        traffic.left(queue.id, count)
         self._ended.tell(ids)
         return count
 

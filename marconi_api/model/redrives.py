@@ -49,6 +49,7 @@ from marconi_api.model.redrive import (
     Slice,
     move_batch,
 )
+from marconi_api.model.traffic import traffic
 
 log = logging.getLogger(__name__)
 
@@ -333,7 +334,11 @@ class Redrives:
     def _tell(self, task: _Task, batch: Batch) -> None:
         flows.tell(REDRIVEN, batch.moved)
         for name, count in zip(batch.targets, batch.counts, strict=True):
-            self._became_ready.tell(QueueKey.of(task.project, name), count)
+            target = QueueKey.of(task.project, name)
+            if target.id != task.queue_id:
+                traffic.left(task.queue_id, count)
+                traffic.came(target.id, count)
+            self._became_ready.tell(target, count)
 
 
 def _is_in_place(state: str, to: str | None) -> bool:

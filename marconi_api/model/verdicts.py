@@ -31,6 +31,7 @@ from marconi_api.model.postgres.tables import (
 )
 from marconi_api.model.postgres.transitions import AS_JUDGED, CLOCK, NOW, STARTED_ANEW, after
 from marconi_api.model.replies import GIVE_REPLIES, reply_parameters
+from marconi_api.model.traffic import traffic
 
 #: What can be said of a message. All but ``kick`` need the claim that holds it; a message
 #: that no claim holds can be parked without one.
@@ -262,6 +263,7 @@ class Verdicts:
         done = Counter(outcome.verdict for outcome in outcomes if outcome.result == 'done')
         for verdict, count in done.items():
             handled.add(count, *_FLOWS[verdict])
+        traffic.left(queue.id, done['delete'])
         if self._became_ready:
             became_ready = [
                 outcome.result == 'done' and outcome.state == 'ready' for outcome in outcomes
@@ -284,9 +286,7 @@ class Verdicts:
 
         Then ``NotFinished`` says so, and the next call goes on.
         """
-        deleted, last = self._in_batches(
-            _DELETE_PARKED, queue, _MOST_AT_ONCE, lambda _, count: flows.tell(DELETED, count)
-        )
+        deleted, last = self._in_batches(_DELETE_PARKED, queue, _MOST_AT_ONCE, _tell_deleted)
         if deleted == _MOST_AT_ONCE and self._has_parked(queue, last):
             raise NotFinished(f'{deleted} parked messages were deleted, and there are more')
 
@@ -322,6 +322,11 @@ class Verdicts:
 
     def _rows(self, statement: str, queue: QueueKey, parameters: dict[str, Any]) -> list[Row]:
         return self._database.rows(statement, {**queue.parameters, **parameters})
+
+
+def _tell_deleted(queue: QueueKey, count: int) -> None:
+    flows.tell(DELETED, count)
+    traffic.left(queue.id, count)
 
 
 def _longest_reply(attributes: Attributes) -> int:

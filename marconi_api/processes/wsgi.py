@@ -28,6 +28,7 @@ from marconi_api.processes.large_answers import send as send_large
 from marconi_api.processes.metrics.meters import meters_of
 from marconi_api.processes.observers import Observers
 from marconi_api.processes.settings import read_settings
+from marconi_api.processes.tallies import tally_of
 from marconi_api.processes.tracing import Tracer, tracer_of
 from marconi_api.processes.waiting.hand_over import Parked, RoomConnection, connection_of
 from marconi_api.wire.failures import BodyTooSlow, MalformedRequest, TooManySlowBodies
@@ -274,6 +275,7 @@ def _become_worker() -> None:
     # A worker keeps no bodies, but the log may be a file, and so are its counters.
     _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    tally_of(os.environ, uwsgi.worker_id())
     global _tracer
     _tracer = tracer_of(_settings)
     observers = Observers(

@@ -32,13 +32,13 @@ def test_a_queue_has_its_depth_by_state_and_the_age_of_its_oldest_message(
 
     page = pages.get()
 
-    assert cells(page, 'jobs') == ['8', '3', '2', '3', '0', '1 min 30 s']
+    assert cells(page, 'jobs') == ['8', '3', '2', '3', '0', '1 min 30 s', '0', '0']
 
 
 def test_a_queue_without_messages_is_shown_too(pages: Pages) -> None:
     post('empty')
 
-    assert cells(pages.get(), 'empty') == ['0', '0', '0', '0', '0', '–']
+    assert cells(pages.get(), 'empty') == ['0', '0', '0', '0', '0', '–', '0', '0']
 
 
 def test_the_deepest_queue_comes_first(pages: Pages) -> None:
@@ -87,7 +87,7 @@ def test_many_queues_are_shown_page_after_page(pages: Pages, sql: Any) -> None:
 
 def test_figures_are_used_again_for_seconds(pages: Pages) -> None:
     store = model.store
-    figures = Figures(store.database, store.admin, store.messages)
+    figures = Figures(store.database, store.admin, store.messages, store.minutes)
     while (first := figures.overview()) is None:
         pass
     post('jobs')

@@ -122,6 +122,10 @@ A_DELIVERY = {
 A_WEBHOOK = {'id': 3, 'message_id': COUNT, 'state': 'failed', 'secret': '', 'after': -1}
 
 
+#: What the statements about the minutes of queues take.
+A_MINUTE = {'minute': 29_000_000, 'rows': '[]', 'kept': 4500, 'within': 10}
+
+
 def a_delivery(queue):
     failure = {'queue_id': queue.id, 'id': 3, 'attempts': 0, 'delay': 5, 'is_attempt': True}
     failure |= {'milliseconds': 1}
@@ -287,6 +291,8 @@ def test_a_statement_looks_at_few_rows_whatever_the_statistics_say(full_queue):
             given |= a_delivery(full_queue)
         if name.startswith('webhooks'):
             given |= A_WEBHOOK
+        if name.startswith('minutes'):
+            given |= A_MINUTE
         if name.startswith('quotas'):
             given |= {'most': 10, 'setting': 'quota.bytes', 'value': 1}
         looked, plans = rows_looked_at(statement, given)

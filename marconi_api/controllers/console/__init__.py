@@ -14,8 +14,16 @@ from marconi_api.controllers.console.redrive import RedriveController
 from marconi_api.controllers.console.sessions import PREFIX, ConsoleHook
 from marconi_api.controllers.console.sign_in import SignInController, SignOutController
 from marconi_api.controllers.console.static import NothingController, StaticController
-from marconi_api.controllers.console.tokens import TokensController
-from marconi_api.controllers.console.verbs import VERBS
+from marconi_api.controllers.console.subscriptions import (
+    SubscriptionController,
+    SubscriptionsController,
+)
+from marconi_api.controllers.console.tokens import (
+    NewTokenController,
+    RevokeTokenController,
+    TokensController,
+)
+from marconi_api.controllers.console.verbs import VERBS, VerbController
 from marconi_api.wire.doors import Door
 
 DOOR = Door(
@@ -23,11 +31,18 @@ DOOR = Door(
     resources={
         f'{PREFIX}': OverviewController(),
         f'{PREFIX}/tokens': TokensController(),
+        f'{PREFIX}/tokens/new': NewTokenController(),
+        f'{PREFIX}/tokens/revoke': RevokeTokenController(),
         f'{PREFIX}/audit': AuditController(),
         f'{PREFIX}/queues/{{queue}}': QueueController(),
         f'{PREFIX}/queues/{{queue}}/messages': MessagesController(),
         f'{PREFIX}/queues/{{queue}}/messages/{{message}}': MessageController(),
-        **{f'{PREFIX}/queues/{{queue}}/{name}': verb for name, (verb, _) in VERBS.items()},
+        f'{PREFIX}/queues/{{queue}}/subscriptions': SubscriptionsController(),
+        f'{PREFIX}/queues/{{queue}}/subscriptions/{{subscription}}': SubscriptionController(),
+        **{
+            f'{PREFIX}/queues/{{queue}}/{name}': VerbController(verb)
+            for name, verb in VERBS.items()
+        },
         f'{PREFIX}/queues/{{queue}}/redrive': RedriveController(),
         f'{PREFIX}/sign-in': SignInController(),
         f'{PREFIX}/sign-out': SignOutController(),
@@ -41,14 +56,20 @@ DOOR = Door(
         'GET /queues/{queue}/messages': ('messages:get_all',),
         'GET /queues/{queue}/messages/{message}': ('messages:get', 'claims:get'),
         **{
-            f'{method} /queues/{{queue}}/{name}': names
-            for name, (_, names) in VERBS.items()
+            f'{method} /queues/{{queue}}/{name}': verb.actions
+            for name, verb in VERBS.items()
             for method in ('GET', 'POST')
         },
+        'GET /queues/{queue}/subscriptions': ('subscription:get_all',),
+        'GET /queues/{queue}/subscriptions/{subscription}': ('subscription:get',),
         'GET /queues/{queue}/redrive': ('redrives:get',),
         'POST /queues/{queue}/redrive': ('redrives:create',),
         # Who may do such things, may see who did them.
         'GET /tokens': ('tokens:get_all',),
+        'GET /tokens/new': ('tokens:create',),
+        'POST /tokens/new': ('tokens:create',),
+        'GET /tokens/revoke': ('tokens:get_all', 'tokens:delete'),
+        'POST /tokens/revoke': ('tokens:get_all', 'tokens:delete'),
         'GET /audit': ('queues:purge',),
         'GET /sign-in': ('ping:get',),
         'POST /sign-in': ('ping:get',),

@@ -23,6 +23,8 @@ SORTS: Mapping[str, Callable[[QueueLine], Any]] = {
     'claimed': lambda queue: -queue.claimed,
     'delayed': lambda queue: -queue.delayed,
     'parked': lambda queue: -queue.parked,
+    'in': lambda queue: -queue.came,
+    'out': lambda queue: -queue.gone,
     'age': lambda queue: -1 if queue.age is None else -queue.age,
 }
 

@@ -1,7 +1,5 @@
 """How a page is made: from a template, with the headers that keep it harmless."""
 
-import re
-from datetime import UTC, datetime
 from functools import cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -11,6 +9,7 @@ from marconi_api.controllers.console import sessions
 from marconi_api.controllers.console.failures import SignInFirst
 from marconi_api.controllers.console.sessions import FORM_KEY, PREFIX
 from marconi_api.controllers.console.static import link_to
+from marconi_api.controllers.console.texts import duration, estimate, number, utc, visible
 from marconi_api.errors import MarconiError, NotAuthorized
 from marconi_api.wire.failures import MethodNotAllowed
 from marconi_api.wire.replies import Reply
@@ -36,43 +35,6 @@ _HARMLESS = (
     ('Cache-Control', 'no-store'),
 )
 
-# Characters that cannot be seen, or that change in which direction others are written. Line
-# feeds and tabs do no harm.
-_UNSEEN = re.compile(
-    '[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u115f\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f'
-    '\ud800-\udfff\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]'
-)
-
-
-def visible(value: Any) -> Any:
-    """A text whose unseen characters are written out, as JSON does; anything else as it is."""
-    if type(value) is not str:
-        return '' if value is None else value
-    return _UNSEEN.sub(lambda found: f'\\u{ord(found[0]):04x}', value)
-
-
-def duration(seconds: float | None) -> str:
-    """Seconds as people say them, in the two largest units."""
-    if seconds is None:
-        return '–'
-    left = int(seconds)
-    parts: list[str] = []
-    for unit, size in (('d', 86400), ('h', 3600), ('min', 60), ('s', 1)):
-        count, left = divmod(left, size)
-        if count or (unit == 's' and not parts):
-            parts.append(f'{count} {unit}')
-    return ' '.join(parts[:2])
-
-
-def number(value: int) -> str:
-    """A number with its thousands apart."""
-    return f'{value:,}'
-
-
-def utc(time: datetime) -> str:
-    """A time, to the second."""
-    return time.astimezone(UTC).strftime('%Y-%m-%d %H:%M:%S')
-
 
 def link(path: str, **query: Any) -> str:
     """The address of a page; parameters that are None are left out."""
@@ -93,7 +55,7 @@ def _templates() -> 'Environment':
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(duration=duration, number=number, utc=utc)
+    environment.filters.update(duration=duration, estimate=estimate, number=number, utc=utc)
     environment.globals.update(link=link, link_to=link_to, FORM_KEY=FORM_KEY)
     return environment
 
@@ -118,6 +80,7 @@ def page(request: Request, template: str, status: int = 200, **values: Any) -> R
             signed_in=bool(session.token and request.identity.token),
             form_key=sessions.gate.form_key(session),
             may=lambda verb: _may(request, f'POST /queues/{{queue}}/{verb}'),
+            may_do=lambda line: _may(request, line),
             may_see_tokens=_may(request, 'GET /tokens'),
             may_audit=_may(request, 'GET /audit'),
             **values,

@@ -3,6 +3,7 @@
 import msgspec
 
 from marconi_api import model
+from marconi_api.controllers.console import plots
 from marconi_api.controllers.console.pages import page
 from marconi_api.controllers.console.sessions import query_of
 from marconi_api.errors import MessageNotFound
@@ -27,11 +28,17 @@ class QueueController:
     def get(self, request: Request, queue: QueueKey) -> Reply:
         """What the queue holds, and who holds claims."""
         metadata = model.store.queues.metadata(queue)
+        seen = model.store.figures.queue(queue)
+        minutes = seen.figures.minutes if seen else []
         return page(
             request,
             'queue.html',
             queue=queue,
-            seen=model.store.figures.queue(queue),
+            seen=seen,
+            plots=plots.plots_of(tuple(minutes)),
+            rows=plots.rows_of(minutes),
+            waited=plots.waited(minutes),
+            parts=plots.PARTS,
             metadata=pretty(metadata),
             most_claims=MOST_CLAIMS,
         )

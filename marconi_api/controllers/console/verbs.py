@@ -1,11 +1,13 @@
-"""What mends a queue: each verb first says how many messages it will touch, then is carried out.
+"""What mends a queue: each verb first says how much it will touch, then is carried out.
 
 ``GET`` asks, ``POST`` does it. That a form comes from a page of this console is a matter of
 :class:`~marconi_api.controllers.console.sessions.ConsoleHook`.
 """
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 from urllib.parse import parse_qs
 
 from marconi_api import limits, model
@@ -26,203 +28,86 @@ MOST_NAMED = 100
 #: Parked messages that one kick makes ready, at most.
 MOST_KICKED = 10_000
 
+#: What a form can name, by the names of its fields.
+FIELDS = ('id', 'claim', 'redrive', 'subscription', 'delivery')
+
 Sent = Mapping[str, list[str]]
 
 
-class VerbController:
-    """``/console/queues/{queue}/NAME``.
+class Counted(NamedTuple):
+    """How much a verb would touch, and how many seconds ago that was counted.
 
-    ``title`` and ``ask`` stand on the page that asks; ``done`` says what became of the messages.
+    The number is None while it is counted for the first time, or where it is not known.
     """
 
-    name = ''
-    title = ''
-    ask = ''
-    done = ''
-    #: Whether it cannot be undone.
-    is_final = False
-    #: Whether it takes a reason.
-    takes_reason = False
+    number: int | None
+    age: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verb:
+    """Something that can be done to a queue.
+
+    :param name: the last part of its path
+    :param actions: what one must be allowed to do over the API
+    :param title: of the page that asks; ``ask`` stands on it
+    :param done: what became of what it touched
+    :param count: how much it would touch
+    :param carry_out: does it, and notes by whom; how much it touched
+    :param noun: what it touches
+    :param is_final: whether it cannot be undone
+    :param takes_reason: whether it takes a reason
+    """
+
+    name: str
+    actions: tuple[str, ...]
+    title: str
+    ask: str
+    done: str
+    count: Callable[[QueueKey, Sent], Counted]
+    carry_out: Callable[[QueueKey, Sent, Actor], int]
+    noun: tuple[str, str] = ('message', 'messages')
+    is_final: bool = False
+    takes_reason: bool = False
+
+
+class VerbController:
+    """``/console/queues/{queue}/NAME``."""
+
+    def __init__(self, verb: Verb) -> None:
+        self._verb = verb
 
     @expose(replies={200: Content()})
     def get(self, request: Request, queue: QueueKey) -> Reply:
-        """How many messages it will touch, and a form that does it."""
+        """How much it will touch, and a form that does it."""
         sent = parse_qs(request.environ.get('QUERY_STRING', ''))
-        count, age = self.count(queue, sent)
+        counted = self._verb.count(queue, sent)
         return page(
             request,
             'confirm.html',
             queue=queue,
-            verb=self,
-            count=count,
-            age=age,
-            named=[
-                (name, value) for name in ('id', 'claim', 'redrive') for value in sent.get(name, [])
-            ],
+            verb=self._verb,
+            count=counted.number,
+            age=counted.age,
+            named=[(name, value) for name in FIELDS for value in sent.get(name, [])],
+            subscription=_last(sent, 'subscription'),
             most_reason=limits.in_force.max_park_reason,
         )
 
     @expose(replies={200: Content()})
     def post(self, request: Request, queue: QueueKey) -> Reply:
         """Do it."""
-        count = self.carry_out(queue, form_of(request), actor_of(request))
+        sent = form_of(request)
+        count = self._verb.carry_out(queue, sent, actor_of(request))
         model.store.figures.forget()
-        return page(request, 'done.html', queue=queue, verb=self, count=count)
-
-    def count(self, queue: QueueKey, sent: Sent) -> tuple[int | None, float]:
-        """How many messages it would touch, and how many seconds ago that was counted.
-
-        The number is None while it is counted for the first time.
-        """
-        raise NotImplementedError
-
-    def carry_out(self, queue: QueueKey, sent: Sent, by: Actor) -> int:
-        """Do it, and note by whom; how many messages it touched."""
-        raise NotImplementedError
-
-
-class PurgeController(VerbController):
-    """All messages of the queue are deleted."""
-
-    name = 'purge'
-    title = 'Delete all messages'
-    ask = 'All of them are deleted, also those under a claim, and what is posted until then.'
-    done = 'deleted'
-    is_final = True
-
-    def count(self, queue: QueueKey, sent: Sent) -> tuple[int | None, float]:
-        """All that are alive."""
-        return _counted(queue, LIVE_STATES)
-
-    def carry_out(self, queue: QueueKey, sent: Sent, by: Actor) -> int:
-        """Put them below the floor."""
-        return _admin(queue, by).purge()
-
-
-class KickController(VerbController):
-    """All parked messages of the queue become ready."""
-
-    name = 'kick'
-    title = 'Make parked messages ready'
-    ask = (
-        'Each starts anew: with its whole time to live, and as if it had never been handed out.'
-        f' {MOST_KICKED:,} at most become ready at once, those that were posted first.'
-    )
-    done = 'made ready'
-
-    def count(self, queue: QueueKey, sent: Sent) -> tuple[int | None, float]:
-        """Those that are parked, as far as one kick goes."""
-        count, age = _counted(queue, ('parked',))
-        return (None if count is None else min(count, MOST_KICKED)), age
-
-    def carry_out(self, queue: QueueKey, sent: Sent, by: Actor) -> int:
-        """Kick them."""
-        kicked = model.store.verdicts.kick(queue, MOST_KICKED).messages
-        # Each batch is a transaction, so that nobody waits for all of them.
-        model.store.audit.note('kick', queue, count=kicked, by=by)
-        return kicked
-
-
-class ReleaseController(VerbController):
-    """A claim is ended."""
-
-    name = 'release'
-    title = 'End the claim'
-    ask = 'What it holds can be claimed by others at once, though its worker may still be at work.'
-    done = 'released'
-
-    def count(self, queue: QueueKey, sent: Sent) -> tuple[int | None, float]:
-        """Those that the claim holds."""
-        return len(model.store.claims.get(queue, _claim(sent)).messages), 0.0
-
-    def carry_out(self, queue: QueueKey, sent: Sent, by: Actor) -> int:
-        """Release it."""
-        claim = _claim(sent)
-        # It tells whether there is one, which the release does not.
-        model.store.claims.get(queue, claim)
-        return _admin(queue, by).release(claim)
-
-
-class CancelController(VerbController):
-    """A redrive is cancelled."""
-
-    name = 'cancel'
-    title = 'Cancel the redrive'
-    ask = 'They stay where they are. What was moved before stays moved.'
-    done = 'left to be moved, and stay'
-
-    def count(self, queue: QueueKey, sent: Sent) -> tuple[int | None, float]:
-        """Those that are still to be moved."""
-        return _left(model.store.redrives.get(queue, _redrive(sent))), 0.0
-
-    def carry_out(self, queue: QueueKey, sent: Sent, by: Actor) -> int:
-        """Let it move nothing more."""
-        return _left(model.store.redrives.cancel(queue, _redrive(sent), by)) or 0
-
-
-class NamedMessagesController(VerbController):
-    """Does something to messages that are named, by the fields ``id``."""
-
-    def count(self, queue: QueueKey, sent: Sent) -> tuple[int | None, float]:
-        """Those that are there."""
-        found = 0
-        for message in _ids(sent):
-            with contextlib.suppress(MessageNotFound):
-                peek_at(queue, message)
-                found += 1
-        return found, 0.0
-
-
-class DeleteController(NamedMessagesController):
-    """Messages are deleted."""
-
-    name = 'delete'
-    title = 'Delete messages'
-    ask = 'They are deleted also where a claim holds them.'
-    done = 'deleted'
-    is_final = True
-
-    def carry_out(self, queue: QueueKey, sent: Sent, by: Actor) -> int:
-        """Delete them."""
-        return _admin(queue, by).delete(_ids(sent))
-
-
-class RequeueController(NamedMessagesController):
-    """Messages become ready."""
-
-    name = 'requeue'
-    title = 'Make messages ready'
-    ask = (
-        'Claimed, delayed and parked ones can be claimed at once. A parked one starts anew. The'
-        ' worker that holds a claimed one may still be at work.'
-    )
-    done = 'made ready'
-
-    def carry_out(self, queue: QueueKey, sent: Sent, by: Actor) -> int:
-        """Requeue them; those that are ready already are not counted."""
-        return _admin(queue, by).requeue(_ids(sent))
-
-
-class ParkController(NamedMessagesController):
-    """Messages are parked."""
-
-    name = 'park'
-    title = 'Park messages'
-    ask = 'They stay, and nobody gets them, until they are made ready. Those under a claim are left alone.'
-    done = 'parked'
-    takes_reason = True
-
-    def carry_out(self, queue: QueueKey, sent: Sent, by: Actor) -> int:
-        """Park those that no claim holds."""
-        reason = sent.get('reason', [''])[-1].strip() or None
-        verdicts = [Verdict.park(message, reason) for message in _ids(sent)]
-        with model.store.database.transaction():
-            outcomes = model.store.verdicts.give(queue, None, verdicts)
-            parked = [one.message for one in outcomes if one.result == 'done']
-            model.store.audit.note(
-                'park', queue, count=len(parked), by=by, ids=parked, reason=reason
-            )
-        return len(parked)
+        return page(
+            request,
+            'done.html',
+            queue=queue,
+            verb=self._verb,
+            count=count,
+            subscription=_last(sent, 'subscription'),
+        )
 
 
 def actor_of(request: Request) -> Actor:
@@ -231,16 +116,98 @@ def actor_of(request: Request) -> Actor:
     return Actor(f'token {token}' if token else 'no token', CONSOLE)
 
 
-def _admin(queue: QueueKey, by: Actor) -> QueueAdmin:
-    return model.store.admin.queue(queue.name, queue.project, by)
+# ---------------------------------------------------------------- a queue as a whole
 
 
-def _counted(queue: QueueKey, states: tuple[str, ...]) -> tuple[int | None, float]:
+def _all(queue: QueueKey, sent: Sent) -> Counted:
+    return _counted(queue, LIVE_STATES)
+
+
+def _purge(queue: QueueKey, sent: Sent, by: Actor) -> int:
+    return _admin(queue, by).purge()
+
+
+def _parked(queue: QueueKey, sent: Sent) -> Counted:
+    """Those that are parked, as far as one kick goes."""
+    count, age = _counted(queue, ('parked',))
+    return Counted(None if count is None else min(count, MOST_KICKED), age)
+
+
+def _kick(queue: QueueKey, sent: Sent, by: Actor) -> int:
+    kicked = model.store.verdicts.kick(queue, MOST_KICKED).messages
+    # Each batch is a transaction, so that nobody waits for all of them.
+    model.store.audit.note('kick', queue, count=kicked, by=by)
+    return kicked
+
+
+def _counted(queue: QueueKey, states: tuple[str, ...]) -> Counted:
     model.store.queues.metadata(queue)
     seen = model.store.figures.queue(queue)
     if seen is None:
-        return None, 0.0
-    return sum(seen.figures.counts[state] for state in states), seen.age
+        return Counted(None)
+    return Counted(sum(seen.figures.counts[state] for state in states), seen.age)
+
+
+# ---------------------------------------------------------------- a claim, a redrive
+
+
+def _held(queue: QueueKey, sent: Sent) -> Counted:
+    return Counted(len(model.store.claims.get(queue, _last(sent, 'claim')).messages))
+
+
+def _release(queue: QueueKey, sent: Sent, by: Actor) -> int:
+    claim = _last(sent, 'claim')
+    # It tells whether there is one, which the release does not.
+    model.store.claims.get(queue, claim)
+    return _admin(queue, by).release(claim)
+
+
+def _to_be_moved(queue: QueueKey, sent: Sent) -> Counted:
+    return Counted(_left(model.store.redrives.get(queue, _last(sent, 'redrive'))))
+
+
+def _cancel(queue: QueueKey, sent: Sent, by: Actor) -> int:
+    return _left(model.store.redrives.cancel(queue, _last(sent, 'redrive'), by)) or 0
+
+
+def _left(redrive: Redrive) -> int | None:
+    """How many messages are still to be moved; None where they were not counted."""
+    if redrive.total is None:
+        return None
+    return max(0, redrive.total - redrive.moved - redrive.without_target)
+
+
+# ---------------------------------------------------------------- messages that are named
+
+
+def _named(queue: QueueKey, sent: Sent) -> Counted:
+    """Those that are there."""
+    found = 0
+    for message in _ids(sent):
+        with contextlib.suppress(MessageNotFound):
+            peek_at(queue, message)
+            found += 1
+    return Counted(found)
+
+
+def _delete(queue: QueueKey, sent: Sent, by: Actor) -> int:
+    return _admin(queue, by).delete(_ids(sent))
+
+
+def _requeue(queue: QueueKey, sent: Sent, by: Actor) -> int:
+    """Those that are ready already are not counted."""
+    return _admin(queue, by).requeue(_ids(sent))
+
+
+def _park(queue: QueueKey, sent: Sent, by: Actor) -> int:
+    """Park those that no claim holds."""
+    reason = _last(sent, 'reason').strip() or None
+    verdicts = [Verdict.park(message, reason) for message in _ids(sent)]
+    with model.store.database.transaction():
+        outcomes = model.store.verdicts.give(queue, None, verdicts)
+        parked = [one.message for one in outcomes if one.result == 'done']
+        model.store.audit.note('park', queue, count=len(parked), by=by, ids=parked, reason=reason)
+    return len(parked)
 
 
 def _ids(sent: Sent) -> list[str]:
@@ -253,31 +220,195 @@ def _ids(sent: Sent) -> list[str]:
     return ids
 
 
-def _redrive(sent: Sent) -> str:
-    return sent.get('redrive', [''])[-1]
+# ---------------------------------------------------------------- a subscription
 
 
-def _left(redrive: Redrive) -> int | None:
-    """How many messages are still to be moved; None where they were not counted."""
-    if redrive.total is None:
-        return None
-    return max(0, redrive.total - redrive.moved - redrive.without_target)
+def _pending(queue: QueueKey, sent: Sent) -> Counted:
+    return Counted(_subscription(queue, sent).pending)
 
 
-def _claim(sent: Sent) -> str:
-    return sent.get('claim', [''])[-1]
+def _failed(queue: QueueKey, sent: Sent) -> Counted:
+    return Counted(_subscription(queue, sent).failed)
 
 
-#: All of them, by the last part of their path, with what one must be allowed to do over the API.
-VERBS: Mapping[str, tuple[VerbController, tuple[str, ...]]] = {
-    verb.name: (verb, actions)
-    for verb, actions in (
-        (PurgeController(), ('queues:purge',)),
-        (KickController(), ('messages:kick',)),
-        (ReleaseController(), ('claims:get', 'claims:delete')),
-        (CancelController(), ('redrives:get', 'redrives:delete')),
-        (DeleteController(), ('messages:delete', 'messages:delete_without_claim')),
-        (RequeueController(), ('messages:release', 'messages:kick')),
-        (ParkController(), ('messages:park', 'messages:park_without_claim')),
+def _subscription(queue: QueueKey, sent: Sent) -> model.Subscription:
+    return model.store.subscriptions.get(queue, _last(sent, 'subscription'))
+
+
+def _pause(queue: QueueKey, sent: Sent, by: Actor) -> int:
+    subscription = _subscription(queue, sent)
+    with model.store.database.transaction():
+        model.store.webhooks.pause(queue, subscription.id)
+        _note_of(subscription, 'subscription pause', queue, by)
+    return subscription.pending
+
+
+def _resume(queue: QueueKey, sent: Sent, by: Actor) -> int:
+    subscription = _subscription(queue, sent)
+    with model.store.database.transaction():
+        model.store.webhooks.resume(queue, subscription.id)
+        _note_of(subscription, 'subscription resume', queue, by)
+    return subscription.pending
+
+
+def _one(queue: QueueKey, sent: Sent) -> Counted:
+    _subscription(queue, sent)
+    return Counted(1)
+
+
+def _retry(queue: QueueKey, sent: Sent, by: Actor) -> int:
+    subscription, delivery = _subscription(queue, sent), _last(sent, 'delivery')
+    with model.store.database.transaction():
+        model.store.webhooks.retry(queue, subscription.id, delivery)
+        _note_of(subscription, 'delivery retry', queue, by, delivery=delivery)
+    return 1
+
+
+def _retry_all(queue: QueueKey, sent: Sent, by: Actor) -> int:
+    subscription = _subscription(queue, sent)
+    count = model.store.webhooks.retry_all(queue, subscription.id)
+    # Each batch is a transaction, so that nobody waits for all of them.
+    _note_of(subscription, 'delivery retry', queue, by, deliveries=count)
+    return count
+
+
+def _note_of(
+    subscription: model.Subscription, action: str, queue: QueueKey, by: Actor, **details: Any
+) -> None:
+    model.store.audit.note(
+        action,
+        queue,
+        by=by,
+        subscription=subscription.id,
+        subscriber=subscription.subscriber,
+        **details,
+    )
+
+
+def _admin(queue: QueueKey, by: Actor) -> QueueAdmin:
+    return model.store.admin.queue(queue.name, queue.project, by)
+
+
+def _last(sent: Sent, name: str) -> str:
+    return sent.get(name, [''])[-1]
+
+
+_DELIVERIES = ('delivery', 'deliveries')
+
+#: All of them, by the last part of their path.
+VERBS: Mapping[str, Verb] = {
+    verb.name: verb
+    for verb in (
+        Verb(
+            name='purge',
+            actions=('queues:purge',),
+            title='Delete all messages',
+            ask='All of them are deleted, also those under a claim, and what is posted until then.',
+            done='deleted',
+            count=_all,
+            carry_out=_purge,
+            is_final=True,
+        ),
+        Verb(
+            name='kick',
+            actions=('messages:kick',),
+            title='Make parked messages ready',
+            ask='Each starts anew: with its whole time to live, and as if it had never been handed'
+            f' out. {MOST_KICKED:,} at most become ready at once, those that were posted first.',
+            done='made ready',
+            count=_parked,
+            carry_out=_kick,
+        ),
+        Verb(
+            name='release',
+            actions=('claims:get', 'claims:delete'),
+            title='End the claim',
+            ask='What it holds can be claimed by others at once, though its worker may still be at'
+            ' work.',
+            done='released',
+            count=_held,
+            carry_out=_release,
+        ),
+        Verb(
+            name='cancel',
+            actions=('redrives:get', 'redrives:delete'),
+            title='Cancel the redrive',
+            ask='They stay where they are. What was moved before stays moved.',
+            done='left to be moved, and stay',
+            count=_to_be_moved,
+            carry_out=_cancel,
+        ),
+        Verb(
+            name='delete',
+            actions=('messages:delete', 'messages:delete_without_claim'),
+            title='Delete messages',
+            ask='They are deleted also where a claim holds them.',
+            done='deleted',
+            count=_named,
+            carry_out=_delete,
+            is_final=True,
+        ),
+        Verb(
+            name='requeue',
+            actions=('messages:release', 'messages:kick'),
+            title='Make messages ready',
+            ask='Claimed, delayed and parked ones can be claimed at once. A parked one starts anew.'
+            ' The worker that holds a claimed one may still be at work.',
+            done='made ready',
+            count=_named,
+            carry_out=_requeue,
+        ),
+        Verb(
+            name='park',
+            actions=('messages:park', 'messages:park_without_claim'),
+            title='Park messages',
+            ask='They stay, and nobody gets them, until they are made ready. Those under a claim'
+            ' are left alone.',
+            done='parked',
+            count=_named,
+            carry_out=_park,
+            takes_reason=True,
+        ),
+        Verb(
+            name='pause',
+            actions=('subscription:get', 'subscription:update'),
+            title='Pause the subscription',
+            ask='They wait, with those of later messages, until the subscription is resumed. What'
+            ' expires meanwhile has failed.',
+            done='left to wait',
+            count=_pending,
+            carry_out=_pause,
+            noun=_DELIVERIES,
+        ),
+        Verb(
+            name='resume',
+            actions=('subscription:get', 'subscription:update'),
+            title='Resume the subscription',
+            ask='They are sent now, the oldest first.',
+            done='let go on',
+            count=_pending,
+            carry_out=_resume,
+            noun=_DELIVERIES,
+        ),
+        Verb(
+            name='retry',
+            actions=('subscription:get', 'subscription:update'),
+            title='Send the delivery again',
+            ask='It is sent now, as if it had never been tried.',
+            done='put up to be sent again',
+            count=_one,
+            carry_out=_retry,
+            noun=_DELIVERIES,
+        ),
+        Verb(
+            name='retry-all',
+            actions=('subscription:get', 'subscription:update'),
+            title='Send all failed deliveries again',
+            ask='They are sent now, as if they had never been tried.',
+            done='put up to be sent again',
+            count=_failed,
+            carry_out=_retry_all,
+            noun=_DELIVERIES,
+        ),
     )
 }

@@ -36,7 +36,7 @@ from sqlalchemy.dialects.postgresql import UUID as PostgresUuid
 metadata = MetaData()
 
 #: The migration that brings the database up to what is written here.
-REVISION = '0011'
+REVISION = '0012'
 
 #: The id of a fresh message, written so that none but the index of fresh ones gives its
 #: order: where all messages were fresh at the last ANALYZE, the planner would else take the
@@ -400,6 +400,28 @@ audit = Table(
     # A JSON object.
     Column('details', Text, nullable=False, server_default=text("'{}'")),
     Index('audit_times', 'at'),
+)
+
+queue_minutes = Table(
+    'queue_minutes',
+    metadata,
+    # Of the last hour; by the minute first, as those of a minute are written and removed together.
+    Column('minute', _timestamp, primary_key=True),
+    Column('queue_id', BigInteger, primary_key=True, autoincrement=False),
+    # Messages that came to the queue in the minute, and that left it.
+    Column('came', BigInteger, nullable=False, server_default=text('0')),
+    Column('gone', BigInteger, nullable=False, server_default=text('0')),
+    # Those that were handed out, by steps of their age; null: none was.
+    Column('handed_out', ARRAY(BigInteger)),
+    # What the queue held when that was counted in the minute; null: it was not.
+    Column('ready', BigInteger),
+    Column('claimed', BigInteger),
+    Column('delayed', BigInteger),
+    Column('parked', BigInteger),
+    # Seconds, of the oldest that is not parked.
+    Column('oldest_age', BigInteger),
+    prefixes=['UNLOGGED'],
+    postgresql_with={'fillfactor': 70},
 )
 
 

@@ -19,6 +19,7 @@ from marconi_api.processes.delivery.office import Office
 from marconi_api.processes.installation import database_url
 from marconi_api.processes.metrics.meters import meters_of
 from marconi_api.processes.settings import read_settings
+from marconi_api.processes.tallies import tally_of
 from marconi_api.processes.waiting import hand_over
 from marconi_api.webhooks.calling import Caller
 from marconi_api.webhooks.rules import Rules
@@ -33,6 +34,7 @@ def main() -> None:
     settings.database.url = database_url(settings)
     place = int(os.environ.get(PLACE) or 0)
     meters_of(os.environ, f'delivery-{place}')
+    tally_of(os.environ, f'delivery-{place}')
     asyncio.run(_deliver(settings, Path(os.environ[hand_over.DIRECTORY]), place))
 
 

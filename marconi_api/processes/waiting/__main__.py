@@ -14,6 +14,7 @@ from marconi_api.processes.installation import database_url, normalise_url
 from marconi_api.processes.metrics.meters import meters_of
 from marconi_api.processes.observers import Observers
 from marconi_api.processes.settings import read_settings
+from marconi_api.processes.tallies import tally_of
 from marconi_api.processes.tracing import tracer_of
 from marconi_api.processes.waiting.clients import Clients
 from marconi_api.processes.waiting.hand_over import ADDRESS, DIRECTORY, RoomConnection
@@ -38,6 +39,7 @@ def main() -> None:
     connection = RoomConnection(directory)
     model.store.became_ready.append(connection.wake)
     model.store.ended.append(connection.wake_askers)
+    tally_of(os.environ, 'waiting')
     if bell := bell_of(os.environ):
         model.store.became_deliverable.append(bell.ring)
     url = normalise_url(settings.waiting.notifications_url or database_url(settings) or '')

@@ -15,6 +15,8 @@ async function renew(part, place) {
   const page = new DOMParser().parseFromString(await answer.text(), 'text/html');
   const newer = page.querySelectorAll('[data-live]')[place];
   if (!newer || isInUse(part)) return part;
+  const details = part.querySelectorAll('details');
+  newer.querySelectorAll('details').forEach((one, at) => { one.open = Boolean(details[at]?.open); });
   part.replaceWith(document.adoptNode(newer));
   return newer;
 }

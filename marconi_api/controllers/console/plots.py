@@ -1,0 +1,170 @@
+"""The last hour of a queue as pictures, which pygal draws.
+
+A picture is a part of its page. It has no style, script or text of its own but numbers: the page's
+style sheet colors it, so that it is dark or light as the page is. Its page has a table of the same
+figures, for those who cannot see it.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from markupsafe import Markup
+
+from marconi_api.controllers.console.texts import clock, duration, number
+from marconi_api.model.minutes import Minute, quantile
+
+if TYPE_CHECKING:
+    from pygal.graph.graph import Graph
+
+#: The parts of messages that were in the queue for no longer than is shown.
+PARTS = (50, 95, 99)
+
+_WIDTH, _HEIGHT = 560, 240
+
+_STATES = ('ready', 'claimed', 'delayed', 'parked')
+
+
+class Plot(NamedTuple):
+    """A picture, and what it shows."""
+
+    title: str
+    svg: Markup
+
+
+class Row(NamedTuple):
+    """A minute as a line of the table; what is not known is None."""
+
+    time: str
+    came: int
+    gone: int
+    waited: Sequence[float | None]
+    held: Sequence[int | None]
+    oldest_age: int | None
+
+
+def rows_of(minutes: Sequence[Minute]) -> list[Row]:
+    """The minutes as a table, the last first."""
+    return [
+        Row(
+            clock(minute.number * 60),
+            minute.came,
+            minute.gone,
+            _waited(minute.handed_out),
+            minute.held[:4] if minute.held else (None,) * 4,
+            minute.held.oldest_age if minute.held else None,
+        )
+        for minute in reversed(minutes)
+    ]
+
+
+def waited(minutes: Sequence[Minute]) -> list[tuple[int, float | None]]:
+    """For each part, how long these messages were in the queue at most until they were handed out."""
+    sums = [
+        sum(counts) for counts in zip(*(m.handed_out for m in minutes if m.handed_out), strict=True)
+    ]
+    return list(zip(PARTS, _waited(sums), strict=True))
+
+
+def _waited(handed_out: Sequence[int]) -> list[float | None]:
+    return [quantile(handed_out, part / 100) for part in PARTS]
+
+
+# An open page asks again every few seconds; its minutes change once a minute.
+@lru_cache(maxsize=64)
+def plots_of(minutes: tuple[Minute, ...]) -> list[Plot]:
+    """All pictures of a queue."""
+    held = [minute.held for minute in minutes]
+    times = [clock(minute.number * 60) for minute in minutes]
+    waits = [_waited(minute.handed_out) for minute in minutes]
+    plots: list[tuple[str, bool, Callable[[float], str], dict[str, list[Any]]]] = [
+        (
+            'Messages by state',
+            True,
+            _whole,
+            {state: [one and one[place] for one in held] for place, state in enumerate(_STATES)},
+        ),
+        (
+            'Messages in and out, a minute',
+            False,
+            _whole,
+            {
+                'in': [minute.came for minute in minutes],
+                'out': [minute.gone for minute in minutes],
+            },
+        ),
+        (
+            'Age of the oldest message',
+            False,
+            duration,
+            {'oldest': [one and (one.oldest_age or 0) for one in held]},
+        ),
+        (
+            'Time in the queue until handed out (estimated)',
+            False,
+            duration,
+            {f'{part} %': [wait[place] for wait in waits] for place, part in enumerate(PARTS)},
+        ),
+    ]
+    return [
+        Plot(title, _drawn(is_stacked, form, times, series))
+        for title, is_stacked, form, series in plots
+    ]
+
+
+def _whole(value: float) -> str:
+    return number(round(value))
+
+
+def _drawn(
+    is_stacked: bool,
+    form: Callable[[float], str],
+    times: list[str],
+    series: dict[str, list[Any]],
+) -> Markup:
+    # It takes a tenth of a second to import, and most processes never draw.
+    import pygal
+
+    values = [value for one in series.values() for value in one if value]
+    chart: Graph = (pygal.StackedLine if is_stacked else pygal.Line)(
+        width=_WIDTH,
+        height=_HEIGHT,
+        margin=8,
+        js=[],
+        css=[],
+        classes=('plot',),
+        fill=is_stacked,
+        # A minute in which nothing was handed out is not joined to others: it is seen as a dot.
+        allow_interruptions=True,
+        dots_size=1.5,
+        show_minor_x_labels=False,
+        x_labels_major_every=15,
+        truncate_label=-1,
+        include_x_axis=True,
+        min_scale=2,
+        max_scale=5,
+        range=None if values else (0, 1),
+        legend_at_bottom=True,
+        legend_at_bottom_columns=len(series),
+        value_formatter=form,
+    )
+    chart.x_labels = times
+    for name, one in series.items():
+        chart.add(name, one)
+    return _bare(chart)
+
+
+def _bare(chart: 'Graph') -> Markup:
+    """The picture alone: without style, script, and texts for a pointer that pygal's script shows."""
+    from xml.etree import ElementTree
+
+    tree = ElementTree.fromstring(chart.render(disable_xml_declaration=True))
+    for parent in list(tree.iter()):
+        for child in list(parent):
+            if child.tag.rpartition('}')[2] in ('defs', 'title', 'desc'):
+                parent.remove(child)
+        parent.attrib.pop('style', None)
+    tree.attrib.pop('id', None)
+    tree.attrib['aria-hidden'] = 'true'
+    ElementTree.register_namespace('', 'http://www.w3.org/2000/svg')
+    return Markup(ElementTree.tostring(tree, encoding='unicode'))
