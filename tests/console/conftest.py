@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from marconi_api.controllers.access.trusted import believing
 from marconi_api.controllers.console import sessions
 from marconi_api.controllers.console.sessions import Gate
 from marconi_api.model import NewMessage, QueueKey
+from marconi_api.model.deliveries import Failure, SubscriptionKey
 from marconi_api.processes.installation import OPERATOR_FILES
 
 CLIENT = '3381af92-2b9e-11e3-b191-71861300734c'
@@ -80,6 +82,22 @@ def post(name: str, *bodies: str, project: str = 'acme') -> QueueKey:
     if bodies:
         model.store.messages.post(queue, CLIENT, [NewMessage(body, 3600, 0) for body in bodies])
     return queue
+
+
+def failed_delivery(queue: QueueKey, sql: Any) -> tuple[str, str]:
+    """A subscription of a webhook, and a delivery of a new message that failed twice, for good."""
+    subscription = model.store.subscriptions.create(queue, 'https://else.test/<b>').id
+    [message] = model.store.messages.post(queue, CLIENT, [NewMessage('1', 3600, 0)])
+    key = SubscriptionKey(queue.id, int(subscription, 16))
+    at = datetime.now(UTC)
+    attempts: tuple[tuple[float | None, int | None, str | None], ...] = (
+        (1.0, 503, None),
+        (None, None, '<i>no'),
+    )
+    for before, (delay, status, error) in enumerate(attempts):
+        failure = Failure(key, int(message, 16), before, delay, at, 12, status, error)
+        model.store.deliveries.note_failures([failure])
+    return subscription, message
 
 
 def token(*roles: str, project: str = 'acme', **more: Any) -> str:

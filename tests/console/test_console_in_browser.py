@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator
 from importlib.resources import files
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 import pytest
 
@@ -76,7 +77,7 @@ def _fill(site: Site) -> None:
     """Put hostile texts wherever clients can put texts."""
     site.send('PUT', '/v2/queues/hostile', {f'k{text}': text for text in HOSTILE})
     for text in HOSTILE:
-        body = {'messages': [{'body': {text: [text]}, 'ttl': 3600}, {'body': text, 'ttl': 3600}]}
+        body: Any = {'messages': [{'body': {text: [text]}, 'ttl': 3600}, {'body': text, 'ttl': 3600}]}
         site.send('POST', '/v2/queues/hostile/messages', body)
     claim = site.send('POST', '/v2/queues/hostile/claims?limit=12', {'ttl': 300, 'grace': 60})
     for message, text in zip(claim['messages'], HOSTILE, strict=False):
@@ -85,6 +86,12 @@ def _fill(site: Site) -> None:
         )
     site.send('POST', '/v2/tokens', {'roles': ['reader'], 'name': HOSTILE[0]}, 'admin')
     site.send('PUT', '/v2/queues/other', {})
+    for text in HOSTILE[:3]:
+        url = 'https://else.test/' + quote(text, safe='<>{}()=:;,*$')
+        options = {'post_headers': {f'X-{place}': text for place, text in enumerate(HOSTILE[:3])}}
+        body = {'subscriber': url, 'options': {'anything': HOSTILE, **options}}
+        site.send('POST', '/v2/queues/hostile/subscriptions', body)
+    site.send('POST', '/v2/queues/hostile/messages', {'messages': [{'body': HOSTILE[0]}]})
     site.send('POST', '/v2/queues/hostile/redrive', {'to': 'other', 'rate': 1})
     site.send('DELETE', f'/v2/queues/hostile/redrives/{_redrive(site)}')
     site.send('POST', '/v2/queues/hostile/claims?limit=3', {'ttl': 300, 'grace': 60})
@@ -93,6 +100,15 @@ def _fill(site: Site) -> None:
 def _redrive(site: Site) -> str:
     found = site.send('GET', '/v2/queues/hostile/redrives')
     return str(found['redrives'][0]['id'])
+
+
+def _token(site: Site) -> str:
+    return str(site.send('GET', '/v2/tokens', role='admin')['tokens'][0]['id'])
+
+
+def _subscription(site: Site) -> str:
+    found = site.send('GET', '/v2/queues/hostile/subscriptions')['subscriptions']
+    return str(found[0]['id'])
 
 
 def _claim(message: dict[str, Any]) -> str:
@@ -122,6 +138,12 @@ def pages(site: Site) -> list[str]:
         f'/queues/hostile/redrive?{PROJECT}&state=parked',
         '/audit',
         f'/tokens?{PROJECT}',
+        f'/tokens/new?{PROJECT}',
+        f'/tokens/revoke?{PROJECT}&token={_token(site)}',
+        f'/queues/hostile/subscriptions?{PROJECT}',
+        f'/queues/hostile/subscriptions/{_subscription(site)}?{PROJECT}',
+        f'/queues/hostile/pause?{PROJECT}&subscription={_subscription(site)}',
+        f'/queues/hostile/retry-all?{PROJECT}&subscription={_subscription(site)}',
         f'/queues/hostile/delete?{PROJECT}&id={first}&id=%3Cscript%3E',
         f'/queues/hostile/park?{PROJECT}&id={first}',
         '/queues/nothing?project=%3Cscript%3E',
@@ -138,7 +160,7 @@ def test_hostile_texts_are_shown_as_texts(site: Site) -> None:
 
         found = site.browser.run(
             'return [window.taken, [...document.querySelectorAll('
-            '"main :is(script, img, svg, iframe, base, meta, link, style)")].length,'
+            '"main :is(script, img, svg:not(.plot), iframe, base, meta, link, style)")].length,'
             ' document.body.innerText]'
         )
         assert found[:2] == [None, 0], path

@@ -8,6 +8,7 @@ from webtest import TestResponse
 from marconi_api import model
 from marconi_api.model import NewMessage
 from marconi_api.model.figures import Figures
+from marconi_api.model.traffic import STEPS
 from tests.console.conftest import CLIENT, Pages, post
 
 
@@ -110,3 +111,17 @@ def test_who_is_too_early_gets_a_page_without_figures(pages: Pages, sql: Any) ->
     assert page.status_int == 200
     assert 'Being counted' in page.text
     assert names(pages.get()) == ['jobs']
+
+
+def test_a_queue_has_what_came_and_left_in_the_last_minute(pages: Pages, sql: Any) -> None:
+    jobs, letters = post('jobs'), post('letters')
+    sql("UPDATE queues SET created_at = now() - interval '1 hour'")
+    last = model.store.minutes.of(jobs)[-1].number
+    nothing = [0] * STEPS
+    model.store.minutes.add(last, {jobs.id: [1234, 5, *nothing], letters.id: [7, 60, *nothing]})
+
+    page = pages.get()
+
+    assert cells(page, 'jobs')[-2:] == ['1,234', '5']
+    assert names(pages.get('?sort=in')) == ['jobs', 'letters']
+    assert names(pages.get('?sort=out')) == ['letters', 'jobs']

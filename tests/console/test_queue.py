@@ -8,7 +8,11 @@ from webtest import TestResponse
 
 from marconi_api import model
 from marconi_api.model import STATES, QueueKey, Verdict
-from tests.console.conftest import Pages, post, token
+from marconi_api.model.admin import LIVE_STATES
+from marconi_api.model.depths import Depth
+from marconi_api.model.traffic import STEPS
+from tests.conftest import TABLES
+from tests.console.conftest import Pages, failed_delivery, post, token
 
 
 def figures(page: TestResponse) -> dict[str, str]:
@@ -61,6 +65,35 @@ def test_a_queue_has_who_holds_claims_and_for_how_long(pages: Pages, age: Any) -
     assert claim is not None
     [row] = [row for row in page.split('</tr>') if claim.id in row]
     assert re.findall('class="number">([^<]*)<', row) == ['2', '1 min ago', '3 min 59 s']
+
+
+def test_a_queue_has_its_last_hour_as_plots_and_as_a_table(pages: Pages, sql: Any) -> None:
+    queue = post('jobs')
+    sql("UPDATE queues SET created_at = now() - interval '1 hour'")
+    last = model.store.minutes.of(queue)[-1].number
+    counted = [1234, 7, 0, 5, *[0] * (STEPS - 2)]
+    model.store.minutes.add(last, {queue.id: counted})
+    model.store.minutes.note_held([Depth('acme', 'jobs', dict.fromkeys(LIVE_STATES, 3), 90)], ())
+
+    page = pages.get('/queues/jobs?project=acme').text
+
+    assert page.count('<svg') == 4
+    first, *rows = page.partition('The same as a table')[2].split('<tr>')[2:]
+    assert len(rows) == 59
+    cells = re.findall('<t[hd][^>]*>([^<]*)</t', first)
+    assert cells[1:6] == ['1,234', '7', '1.5 s', '1.9 s', '2.0 s']
+    assert '50 % were handed out within about</dt><dd class="number">1.5 s' in page
+
+
+def test_plots_have_neither_style_nor_script_of_their_own(pages: Pages) -> None:
+    post('jobs', '1')
+
+    page = pages.get('/queues/jobs?project=acme').text
+
+    assert page.count('<svg') == 4
+    assert ' style=' not in page
+    assert '<style' not in page
+    assert page.count('<script') == 1
 
 
 def test_a_queue_has_its_metadata(pages: Pages) -> None:
@@ -138,10 +171,14 @@ def test_a_message_is_found_in_each_state(pages: Pages) -> None:
 
 
 def tables(sql: Any) -> list[Any]:
-    """All that is stored of messages, with the places of the rows, which a change would move."""
+    """All that is stored but tokens, with the places of the rows, which a change would move.
+
+    Of a token it is noted when it was used.
+    """
     return [
         sql(f'SELECT ctid, xmin, t.* FROM {table} AS t ORDER BY ctid')
-        for table in ('queues', 'messages', 'message_states', 'claims', 'idempotency_keys')
+        for table in TABLES
+        if table != 'tokens'
     ]
 
 
@@ -149,7 +186,9 @@ def test_to_look_changes_nothing(pages: Pages, sql: Any) -> None:
     queue = post('jobs', *'1234567')
     parked = park(queue, 'broken')
     model.store.claims.create(queue, 300, 60, 2)
-    before = tables(sql)
+    subscription = failed_delivery(queue, sql)[0]
+    made = model.store.tokens.create('acme', 'reader').token.id
+    before = tables(sql), sql('SELECT ctid, xmin, * FROM tokens')
 
     tour = [
         '',
@@ -157,10 +196,22 @@ def test_to_look_changes_nothing(pages: Pages, sql: Any) -> None:
         '/queues/jobs?project=acme',
         *(f'/queues/jobs/messages?project=acme&state={state}' for state in ('', *STATES)),
         f'/queues/jobs/messages/{parked}?project=acme',
+        '/queues/jobs/subscriptions?project=acme',
+        *(
+            f'/queues/jobs/subscriptions/{subscription}?project=acme&state={state}'
+            for state in ('', 'pending', 'failed')
+        ),
+        '/queues/jobs/redrive?project=acme&state=parked',
+        '/tokens?project=acme',
+        '/tokens/new?project=acme',
+        f'/tokens/revoke?project=acme&token={made}',
+        '/audit',
     ]
-    assert [pages.get(path).status_int for path in tour] == [200] * len(tour)
+    admin = {'X-Project-Id': 'acme', 'X-Roles': 'admin'}
+    statuses = [pages.get(path, headers=admin).status_int for path in tour]
 
-    assert tables(sql) == before
+    assert statuses == [200] * len(tour)
+    assert (tables(sql), sql('SELECT ctid, xmin, * FROM tokens')) == before
 
 
 def test_a_consumer_sees_a_message_that_it_can_name_but_no_list(pages_by_token: Pages) -> None:

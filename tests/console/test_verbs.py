@@ -9,7 +9,7 @@ from webtest import TestResponse
 from marconi_api import model
 from marconi_api.controllers.console.verbs import VERBS
 from marconi_api.model import STATES, Order, QueueKey
-from tests.console.conftest import Pages, post, token
+from tests.console.conftest import Pages, failed_delivery, post, token
 from tests.console.test_queue import park, tables
 
 JOBS = QueueKey.of('acme', 'jobs')
@@ -43,10 +43,21 @@ def begun_redrive() -> str:
     return model.store.redrives.start(JOBS, Order('ready', 'elsewhere', rate=1)).id
 
 
+def all_named(sql: Any) -> list[tuple[str, str]]:
+    """A form that names all that the queue has: each verb could be carried out with it."""
+    post('jobs', *'123')
+    park(JOBS, 'broken')
+    messages, claim, redrive = ids(), claimed(1), begun_redrive()
+    subscription, delivery = failed_delivery(JOBS, sql)
+    return named(
+        *messages, claim=claim, redrive=redrive, subscription=subscription, delivery=delivery
+    )
+
+
 def asked(page: TestResponse) -> str:
     """How many messages a question says that it is about."""
     assert page.status_int == 200, page.text
-    [count] = re.findall('<strong>([0-9,]+) messages?</strong>', page.text)
+    [count] = re.findall('<strong>([0-9,]+) [a-z]+</strong>', page.text)
     return str(count)
 
 
@@ -182,10 +193,12 @@ def test_a_question_changes_nothing(pages: Pages, sql: Any) -> None:
     post('jobs', *'1234')
     park(JOBS, 'broken')
     claim, redrive = claimed(1), begun_redrive()
+    subscription, delivery = failed_delivery(JOBS, sql)
     before = tables(sql)
 
     for verb in VERBS:
         given = f'claim={claim}&redrive={redrive}&id={ids()[0]}'
+        given += f'&subscription={subscription}&delivery={delivery}'
         path = f'/queues/jobs/{verb}?project=acme&{given}'
         assert pages.get(path).status_int == 200
 
@@ -201,9 +214,7 @@ def test_a_question_changes_nothing(pages: Pages, sql: Any) -> None:
 def test_no_verb_is_carried_out_for_another_site(
     pages: Pages, sql: Any, verb: str, headers: dict[str, str]
 ) -> None:
-    post('jobs', *'123')
-    park(JOBS, 'broken')
-    form = named(*ids(), claim=claimed(1), form_key=_key(pages))
+    form = [*all_named(sql), ('form_key', _key(pages))]
     before = tables(sql)
 
     response = pages.send(f'/queues/jobs/{verb}?project=acme', form, headers=headers)
@@ -220,9 +231,7 @@ def _key(pages: Pages) -> str:
 def test_no_verb_is_carried_out_without_the_key_of_a_form(
     pages: Pages, sql: Any, verb: str
 ) -> None:
-    post('jobs', *'123')
-    park(JOBS, 'broken')
-    form = named(*ids(), claim=claimed(1))
+    form = all_named(sql)
     _key(pages)
     before = tables(sql)
 
@@ -234,10 +243,9 @@ def test_no_verb_is_carried_out_without_the_key_of_a_form(
 
 @pytest.mark.parametrize('verb', VERBS)
 def test_no_verb_is_carried_out_for_a_reader(pages_by_token: Pages, sql: Any, verb: str) -> None:
-    post('jobs', *'123')
-    park(JOBS, 'broken')
+    form = all_named(sql)
     pages_by_token.sign_in(token('reader'))
-    form = named(*ids(), claim=claimed(1), form_key=pages_by_token.form_key())
+    form.append(('form_key', pages_by_token.form_key()))
     before = tables(sql)
 
     assert pages_by_token.send(f'/queues/jobs/{verb}', form).status_int == 403

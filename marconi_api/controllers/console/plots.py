@@ -22,6 +22,9 @@ PARTS = (50, 95, 99)
 
 _WIDTH, _HEIGHT = 560, 240
 
+# Minutes that a picture has, at least.
+_FEWEST = 15
+
 _STATES = ('ready', 'claimed', 'delayed', 'parked')
 
 
@@ -73,7 +76,9 @@ def _waited(handed_out: Sequence[int]) -> list[float | None]:
 # An open page asks again every few seconds; its minutes change once a minute.
 @lru_cache(maxsize=64)
 def plots_of(minutes: tuple[Minute, ...]) -> list[Plot]:
-    """All pictures of a queue."""
+    """All pictures of a queue, from the first minute on of which anything is known."""
+    unknown = next((place for place, one in enumerate(minutes) if one.came or one.held), 60)
+    minutes = minutes[min(unknown, len(minutes) - _FEWEST) :]
     held = [minute.held for minute in minutes]
     times = [clock(minute.number * 60) for minute in minutes]
     waits = [_waited(minute.handed_out) for minute in minutes]
@@ -134,11 +139,12 @@ def _drawn(
         css=[],
         classes=('plot',),
         fill=is_stacked,
-        # A minute in which nothing was handed out is not joined to others: it is seen as a dot.
+        # What is not known is left out; a minute between two such ones is seen as a dot.
         allow_interruptions=True,
+        show_dots=any(None in one for one in series.values()),
         dots_size=1.5,
         show_minor_x_labels=False,
-        x_labels_major_every=15,
+        x_labels_major_every=max(1, len(times) // 4),
         truncate_label=-1,
         include_x_axis=True,
         min_scale=2,
@@ -161,10 +167,11 @@ def _bare(chart: 'Graph') -> Markup:
     tree = ElementTree.fromstring(chart.render(disable_xml_declaration=True))
     for parent in list(tree.iter()):
         for child in list(parent):
-            if child.tag.rpartition('}')[2] in ('defs', 'title', 'desc'):
+            is_for_script = child.get('class', '').endswith('overlay')
+            if is_for_script or child.tag.rpartition('}')[2] in ('defs', 'title', 'desc'):
                 parent.remove(child)
-        parent.attrib.pop('style', None)
-    tree.attrib.pop('id', None)
+        for name in ('style', 'id'):
+            parent.attrib.pop(name, None)
     tree.attrib['aria-hidden'] = 'true'
     ElementTree.register_namespace('', 'http://www.w3.org/2000/svg')
     return Markup(ElementTree.tostring(tree, encoding='unicode'))

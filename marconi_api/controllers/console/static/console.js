@@ -7,29 +7,29 @@ function isInUse(part) {
     || (selection && !selection.isCollapsed && part.contains(selection.anchorNode));
 }
 
-async function renew(part, place) {
-  if (document.hidden || isInUse(part)) return part;
-  const answer = await fetch(location.href, {headers: {Accept: 'text/html'}});
-  // Somebody has to sign in again, or the queue is gone: that shows once the page is loaded.
-  if (!answer.ok || answer.redirected) return part;
-  const page = new DOMParser().parseFromString(await answer.text(), 'text/html');
-  const newer = page.querySelectorAll('[data-live]')[place];
-  if (!newer || isInUse(part)) return part;
+function replace(part, newer) {
+  if (!newer || isInUse(part)) return;
   const details = part.querySelectorAll('details');
   newer.querySelectorAll('details').forEach((one, at) => { one.open = Boolean(details[at]?.open); });
   part.replaceWith(document.adoptNode(newer));
-  return newer;
 }
 
-document.querySelectorAll('[data-live]').forEach((first, place) => {
-  let part = first;
-  async function again() {
-    try {
-      part = await renew(part, place);
-    } catch {
-      // The service is out of reach for now.
-    }
-    setTimeout(again, part.dataset.live * 1000);
-  }
-  setTimeout(again, part.dataset.live * 1000);
-});
+async function renew() {
+  const parts = document.querySelectorAll('[data-live]');
+  if (document.hidden || [...parts].every(isInUse)) return;
+  const answer = await fetch(location.href, {headers: {Accept: 'text/html'}});
+  // Somebody has to sign in again, or the queue is gone: that shows once the page is loaded.
+  if (!answer.ok || answer.redirected) return;
+  const page = new DOMParser().parseFromString(await answer.text(), 'text/html');
+  const newer = page.querySelectorAll('[data-live]');
+  parts.forEach((part, place) => replace(part, newer[place]));
+}
+
+const first = document.querySelector('[data-live]');
+if (first) {
+  const pause = first.dataset.live * 1000;
+  const again = () => renew().catch(() => {
+    // The service is out of reach for now.
+  }).finally(() => setTimeout(again, pause));
+  setTimeout(again, pause);
+}
