@@ -9,7 +9,7 @@ many look.
 import threading
 import time
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar, cast
 
 from marconi_api.errors import MarconiError
@@ -155,11 +155,18 @@ class Figures:
         traffic = self._minutes.last()
         queues = []
         for project, name in rows[:MOST_QUEUES]:
+            depth = depths.get((project, name))
             came, gone = traffic.get((project, name), (0, 0))
-            line = QueueLine(project, name, came=came, gone=gone)
-            if depth := depths.get((project, name)):
-                line = replace(line, **depth.messages, age=depth.age)
-            queues.append(line)
+            queues.append(
+                QueueLine(
+                    project,
+                    name,
+                    **(depth.messages if depth else {}),
+                    age=depth.age if depth else None,
+                    came=came,
+                    gone=gone,
+                )
+            )
         return Overview(queues, len(rows) <= MOST_QUEUES)
 
     def _count_queue(self, queue: QueueKey) -> QueueFigures:

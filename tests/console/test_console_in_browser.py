@@ -77,7 +77,9 @@ def _fill(site: Site) -> None:
     """Put hostile texts wherever clients can put texts."""
     site.send('PUT', '/v2/queues/hostile', {f'k{text}': text for text in HOSTILE})
     for text in HOSTILE:
-        body: Any = {'messages': [{'body': {text: [text]}, 'ttl': 3600}, {'body': text, 'ttl': 3600}]}
+        body: Any = {
+            'messages': [{'body': {text: [text]}, 'ttl': 3600}, {'body': text, 'ttl': 3600}]
+        }
         site.send('POST', '/v2/queues/hostile/messages', body)
     claim = site.send('POST', '/v2/queues/hostile/claims?limit=12', {'ttl': 300, 'grace': 60})
     for message, text in zip(claim['messages'], HOSTILE, strict=False):

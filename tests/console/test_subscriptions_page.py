@@ -91,7 +91,7 @@ def test_a_delivery_is_sent_again(pages: Pages, failed: tuple[str, str]) -> None
     assert heading(done) == '1 delivery was put up to be sent again'
     assert (subscription(identity).failed, subscription(identity).pending) == (0, 1)
     [entry] = model.store.audit.find()
-    assert (entry.action, entry.way, entry.queue) == ('delivery retry', 'console', 'jobs')
+    assert (entry.action, entry.way, entry.queue) == ('subscription retry', 'console', 'jobs')
     assert delivery in entry.details
 
 
@@ -118,7 +118,7 @@ def test_a_subscription_is_paused_and_resumed(pages: Pages, failed: tuple[str, s
         carry_out(pages, question)
         states.append((subscription(identity).state, subscription(identity).reason))
 
-    assert states == [('paused', 'paused by hand'), ('active', None)]
+    assert states == [('paused', 'It was paused by request.'), ('active', None)]
     assert [one.action for one in model.store.audit.find()] == [
         'subscription resume',
         'subscription pause',

@@ -119,7 +119,9 @@ A_DELIVERY = {
 
 
 #: What the statements about webhooks take.
-A_WEBHOOK = {'id': 3, 'message_id': COUNT, 'state': 'failed', 'secret': '', 'after': -1}
+A_WEBHOOK = {
+    **{'id': 3, 'message_id': COUNT, 'state': 'failed', 'secret': '', 'after': -1, 'reason': ''}
+}
 
 
 #: What the statements about the minutes of queues take.

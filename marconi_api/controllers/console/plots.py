@@ -5,8 +5,9 @@ style sheet colors it, so that it is dark or light as the page is. Its page has 
 figures, for those who cannot see it.
 """
 
+import sys
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from markupsafe import Markup
@@ -127,9 +128,7 @@ def _drawn(
     times: list[str],
     series: dict[str, list[Any]],
 ) -> Markup:
-    # It takes a tenth of a second to import, and most processes never draw.
-    import pygal
-
+    pygal = _pygal()
     values = [value for one in series.values() for value in one if value]
     chart: Graph = (pygal.StackedLine if is_stacked else pygal.Line)(
         width=_WIDTH,
@@ -158,6 +157,17 @@ def _drawn(
     for name, one in series.items():
         chart.add(name, one)
     return _bare(chart)
+
+
+@cache
+def _pygal() -> Any:
+    """The library, which takes a tenth of a second to import: most processes never draw."""
+    finders = list(sys.meta_path)
+    import pygal
+
+    # It leaves one for its plug-ins, of which Python 3.11 warns with each import that fails.
+    sys.meta_path[:] = finders
+    return pygal
 
 
 def _bare(chart: 'Graph') -> Markup:

@@ -7,7 +7,7 @@
 import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import parse_qs
 
 from marconi_api import limits, model
@@ -260,7 +260,7 @@ def _retry(queue: QueueKey, sent: Sent, by: Actor) -> int:
     subscription, delivery = _subscription(queue, sent), _last(sent, 'delivery')
     with model.store.database.transaction():
         model.store.webhooks.retry(queue, subscription.id, delivery)
-        _note_of(subscription, 'delivery retry', queue, by, delivery=delivery)
+        _note_of(subscription, 'subscription retry', queue, by, 1, delivery=delivery)
     return 1
 
 
@@ -268,20 +268,20 @@ def _retry_all(queue: QueueKey, sent: Sent, by: Actor) -> int:
     subscription = _subscription(queue, sent)
     count = model.store.webhooks.retry_all(queue, subscription.id)
     # Each batch is a transaction, so that nobody waits for all of them.
-    _note_of(subscription, 'delivery retry', queue, by, deliveries=count)
+    _note_of(subscription, 'subscription retry', queue, by, count)
     return count
 
 
 def _note_of(
-    subscription: model.Subscription, action: str, queue: QueueKey, by: Actor, **details: Any
+    subscription: model.Subscription,
+    action: str,
+    queue: QueueKey,
+    by: Actor,
+    count: int | None = None,
+    **details: str,
 ) -> None:
     model.store.audit.note(
-        action,
-        queue,
-        by=by,
-        subscription=subscription.id,
-        subscriber=subscription.subscriber,
-        **details,
+        action, queue, count=count, by=by, subscription=subscription.id, **details
     )
 
 
