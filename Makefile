@@ -11,7 +11,7 @@ CONSTRAINTS ?= --constraint constraints.txt
 FAULTS ?= ci
 MINUTES ?= 60
 
-.PHONY: help serve test test-slow check bench faults constraints clean
+.PHONY: help serve test test-slow check docs bench faults constraints clean
 .DEFAULT_GOAL := help
 
 # Each of the hundreds of processes that the tests start would compile all modules for itself.
@@ -28,13 +28,18 @@ test: ## run the tests
 		.venv/test.stamp .venv/clients-v1.stamp .venv/clients-v2.stamp
 	@$(BIN)/python -m pytest
 
-test-slow: .venv/test.stamp .venv/keystone.stamp ## run the tests that kill, restart and install services, for minutes
+test-slow: .venv/test.stamp .venv/docs.stamp .venv/keystone.stamp ## run the tests that kill, restart and install services, for minutes
 	@$(BIN)/python -m pytest -m slow
 
 check: .venv/check.stamp ## lint, formatting and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+docs: .venv/docs.stamp ## make the documents a site, build/site/; a broken link fails
+	@rm -rf build/site
+	@$(BIN)/python -m sphinx --quiet --fail-on-warning --fresh-env -d build/doctrees -c docs . build/site
+	@echo 'The documents are a site now: open build/site/index.html in a browser.'
 
 bench: .venv/bench.stamp ## measure, into benchmarks/results/ (QUICK=1: roughly, under two minutes)
 	@$(BIN)/python -m benchmarks $(if $(QUICK),--quick)
@@ -45,7 +50,7 @@ faults: .venv/serve.stamp ## kill parts of a service under load, and check its p
 
 constraints: ## choose the newest releases of all packages anew, into constraints.txt
 	@$(PYTHON) -m venv --clear .venv/newest
-	@.venv/newest/bin/python -m pip $(PIP_INSTALL) '.[test,check,bench,keystone,tracing]'
+	@.venv/newest/bin/python -m pip $(PIP_INSTALL) '.[test,check,docs,bench,keystone,tracing]'
 	@{ echo '# Made by `make constraints`: the releases with which Marconi is installed and tested.'; \
 		.venv/newest/bin/python -m pip freeze --exclude marconi-api; } >constraints.txt
 
@@ -94,6 +99,10 @@ INSTALL := $(BIN)/python -m pip $(PIP_INSTALL) --use-pep517 $(CONSTRAINTS) --edi
 
 .venv/bench.stamp: .venv/serve.stamp
 	@$(INSTALL) '.[bench]'
+	@touch $@
+
+.venv/docs.stamp: .venv/serve.stamp
+	@$(INSTALL) '.[docs]'
 	@touch $@
 
 .venv/check.stamp: .venv/test.stamp

@@ -1,5 +1,6 @@
 """Tours that a document makes with curl, taken line by line."""
 
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -21,6 +22,7 @@ def what_varies_masked(text: str) -> str:
         (ID, 'ID'),
         (r'mrc_[0-9A-Za-z]{12}_[0-9A-Za-z]{49}', 'TOKEN'),
         (r'(/tokens/|"id": ?")[0-9A-Za-z]{12}\b', r'\1TOKEN-ID'),
+        (r'\btoken [0-9A-Za-z]{12}\b', 'token TOKEN-ID'),
         (r'\d{4}-\d\d-\d\dT[\d:]{8}Z', 'TIME'),
         (r'whsec_[A-Za-z0-9+/=]{32,88}', 'SECRET'),
         (r'("ms": ?)\d+', r'\1MILLISECONDS'),
@@ -31,7 +33,7 @@ def what_varies_masked(text: str) -> str:
     return text.strip()
 
 
-def take_tour(text: str, service: Service, directory: Path) -> int:
+def take_tour(text: str, service: Service, directory: Path, **environment: str) -> int:
     """Run what a document shows, see that each step replies as shown; how many steps there were.
 
     The ids in a command are those that the document has shown before; they stand for those that
@@ -46,8 +48,15 @@ def take_tour(text: str, service: Service, directory: Path) -> int:
         here = here.replace('curl ', 'curl --silent --show-error ')
         here = re.sub(ID, lambda match: ids.get(match[0], match[0]), here)
         done = subprocess.run(
-            ['bash', '-c', here], cwd=directory, capture_output=True, text=True, check=True
+            ['bash', '-c', here],
+            cwd=directory,
+            env=os.environ | environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=True,
         )
-        assert what_varies_masked(done.stdout) == what_varies_masked(shown), command
+        was, should = what_varies_masked(done.stdout), what_varies_masked(shown)
+        assert was == should, f'{command}\n{was}'
         ids.update(zip(re.findall(ID, shown), re.findall(ID, done.stdout), strict=True))
     return len(steps)

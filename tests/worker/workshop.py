@@ -8,7 +8,7 @@ import subprocess
 import sys
 import uuid
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from marconi_api.processes.installation import CHECKOUT
 from tests.running_service import DEADLINE, HEADERS, Service, wait_until
@@ -77,12 +77,18 @@ class Workshop:
         return self.run(program, *arguments, stderr=stderr)
 
     def run(self, *arguments: str, stderr: int | None = None) -> subprocess.Popen[str]:
-        """A program that may import those of docs/."""
+        """A program in Python that may import those of docs/."""
+        return self.launch(sys.executable, *arguments, stderr=stderr)
+
+    def launch(
+        self, *command: str, stdout: int | IO[str] = subprocess.PIPE, stderr: int | None = None
+    ) -> subprocess.Popen[str]:
+        """A worker in any language."""
         worker = subprocess.Popen(
-            [sys.executable, *arguments],
+            command,
             cwd=self.record.parent,
             env=os.environ | {'PYTHONPATH': str(DOCS)},
-            stdout=subprocess.PIPE,
+            stdout=stdout,
             stderr=stderr,
             text=True,
         )
