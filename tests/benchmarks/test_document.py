@@ -21,7 +21,10 @@ def measured(row: str) -> float:
 
 def test_the_page_on_choosing_says_roughly_what_was_measured() -> None:
     """If a later run differs, say so in docs/choosing.md, and here."""
-    cycles = {name: measured(rf'{name} \| [^|]*(?:commit|quorum)[^|]* \| ') for name in ('Marconi', 'PGMQ', 'RabbitMQ')}
+    cycles = {
+        name: measured(rf'{name} \| [^|]*(?:commit|quorum)[^|]* \| ')
+        for name in ('Marconi', 'PGMQ', 'RabbitMQ')
+    }
 
     assert 1.2 < cycles['PGMQ'] / cycles['Marconi'] < 1.8
     assert 2 < cycles['Marconi'] / cycles['RabbitMQ'] < 4
