@@ -9,6 +9,8 @@ from pathlib import Path
 
 from faults.campaign import Terms, new_folder, run, terms_of
 from faults.checker import check
+from faults.controls import prove
+from faults.defects import DEFECTS
 
 #: Seconds for which clients work in a run by continuous integration.
 _CI = 75.0
@@ -30,6 +32,12 @@ def main(arguments: list[str]) -> int:
     checking = commands.add_parser('check', help='check the logs of a run')
     checking.add_argument('folder', type=Path)
     checking.set_defaults(carry_out=lambda given: _check(given.folder))
+    proving = commands.add_parser('controls', help='prove that defects are found')
+    proving.add_argument('defects', nargs='*', metavar='DEFECT', help='all of them')
+    proving.add_argument('--seed', default='controls')
+    proving.add_argument('--seconds', type=float, default=12.0, help='for which clients work')
+    proving.add_argument('--pace', type=float, default=1.5, help='accidents a second')
+    proving.set_defaults(carry_out=_prove)
     given = parser.parse_args(arguments)
     status: int = given.carry_out(given)
     return status
@@ -56,6 +64,15 @@ def _play(terms: Terms) -> int:
     else:
         shutil.rmtree(folder)
     return status
+
+
+def _prove(given: argparse.Namespace) -> int:
+    missed = prove(given.defects, given.seed, given.seconds, given.pace)
+    number = len(given.defects or DEFECTS)
+    print(f'{number - len(missed)} of {number} defects found')
+    if missed:
+        print(f'The campaign proves nothing, as these were not found: {", ".join(missed)}')
+    return bool(missed)
 
 
 def _check(folder: Path) -> int:

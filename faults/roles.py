@@ -22,6 +22,8 @@ class Hand(NamedTuple):
     version: str = 'v2'
     #: Seconds for which it lets its requests wait.
     wait: int = 0
+    #: Seconds between two of its claims.
+    pause: float = 0
 
 
 class Work:
@@ -98,6 +100,7 @@ def consume(work: Work) -> None:
             chance.choices(*_HABITS[work.hand.version])[0](work, messages, ttl)
         elif not work.hand.wait:
             work.rest(chance.uniform(0, 0.1))
+        work.rest(work.hand.pause)
 
 
 def _delete_each(work: Work, messages: list[Held], ttl: int) -> None:

@@ -1,0 +1,366 @@
+"""Defects that a service can be started with, to prove that the checker finds them.
+
+A defect is a change of the source of some modules, made while they are imported. Nothing on the disk
+changes, and no service has one that is not started by a campaign.
+"""
+
+import sys
+from collections.abc import Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+from importlib.util import spec_from_file_location
+from types import CodeType, ModuleType
+from typing import NamedTuple
+
+
+class Change(NamedTuple):
+    """In a package of ``marconi_api``, or a module, one text takes the place of another.
+
+    It does so in each module that has the text, so that it may move.
+    """
+
+    place: str
+    old: str
+    new: str
+
+    def concerns(self, module: str) -> bool:
+        """Whether a module lies there."""
+        place = f'marconi_api.{self.place}'
+        return module == place or module.startswith(f'{place}.')
+
+
+class Defect(NamedTuple):
+    """What is wrong, as the changes that make it so."""
+
+    changes: Sequence[Change]
+    #: The verdicts of the checker of which one must be found.
+    found_as: Sequence[str]
+    #: The name of the instance that has it; '' for all.
+    instance: str = ''
+
+
+def switch_on(name: str, instance: str) -> None:
+    """Have the modules changed that this process imports from now on."""
+    defect = DEFECTS[name]
+    if defect.instance in ('', instance):
+        sys.meta_path.insert(0, _Finder(defect.changes))
+
+
+def changed(module: str, source: str, changes: Sequence[Change]) -> str:
+    """The source of a module with the changes that concern it."""
+    for change in changes:
+        if change.concerns(module):
+            source = source.replace(change.old, change.new)
+    return source
+
+
+class _Finder(MetaPathFinder):
+    def __init__(self, changes: Sequence[Change]) -> None:
+        self._changes = changes
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if not any(change.concerns(fullname) for change in self._changes):
+            return None
+        spec = PathFinder.find_spec(fullname, path)
+        # A package is left as it is: its modules are found by themselves.
+        if spec is None or spec.origin is None or spec.submodule_search_locations:
+            return None
+        loader = _Loader(fullname, spec.origin)
+        loader.changes = self._changes
+        return spec_from_file_location(fullname, spec.origin, loader=loader)
+
+
+class _Loader(SourceFileLoader):
+    changes: Sequence[Change]
+
+    def get_code(self, fullname: str) -> CodeType:
+        # Neither read from a file of compiled code nor kept in one.
+        source = self.get_source(fullname) or ''
+        return compile(changed(fullname, source, self.changes), self.path, 'exec')
+
+
+_SECOND_TRANSACTION = """
+        if target := dead_letters.target_of(queue, attributes):
+            import time
+            time.sleep(0.1)
+            for table, own in (
+                ('messages', "id = ANY (ARRAY(SELECT id FROM message_states WHERE queue_id = %(limbo)s"
+                 " AND held_until > now() - interval '1 second'))"),
+                ('message_states', "held_until > now() - interval '1 second'"),
+            ):
+                self._database.rows(
+                    f'UPDATE {table} SET queue_id = %(target)s WHERE queue_id = %(limbo)s AND {own}',
+                    {'target': target.id, 'limbo': target.id + 1},
+                )
+"""
+
+_TWO_HALVES = """
+        if len(batch['bodies']) > 1 and key is None and 'is_half' not in batch:
+            import time
+            half = len(batch['bodies']) // 2
+            first, second = (
+                {name: it[part] if isinstance(it, list) else it for name, it in batch.items()}
+                | {'is_half': True}
+                for part in (slice(None, half), slice(half, None))
+            )
+            ids = self._post(queue, sender, first, key, has_subscribers)
+            time.sleep(0.1)
+            return ids and ids + self._post(queue, sender, second, key, has_subscribers)
+"""
+
+#: All defects, by their names.
+DEFECTS: dict[str, Defect] = {
+    'messages are taken without a lock': Defect(
+        [
+            Change(
+                'model',
+                '\n                           FOR UPDATE SKIP LOCKED) AS locked',
+                ') AS locked',
+            ),
+            Change(
+                'model',
+                "FOUND = 'ctid = ANY (ARRAY(SELECT place FROM returned"
+                " UNION ALL SELECT place FROM fresh))'",
+                "FOUND = 'queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT s.id"
+                ' FROM message_states AS s WHERE s.ctid = ANY (ARRAY('
+                "SELECT place FROM returned UNION ALL SELECT place FROM fresh))))'",
+            ),
+        ],
+        ['two live claims'],
+    ),
+    'a delete does not look at the claim': Defect(
+        [
+            Change(
+                'model',
+                "_delete_one(f'claim_id = %(claim_id)s::uuid AND {IS_CLAIMED}')",
+                "_delete_one('true')",
+            )
+        ],
+        ['stale verdict took effect', 'seen after its end', 'lost'],
+    ),
+    'verdicts of a lapsed claim count': Defect(
+        [
+            Change(
+                'model',
+                "WHEN claim_id = {holder} THEN 'expired'",
+                "WHEN claim_id = {holder} THEN 'done'",
+            )
+        ],
+        ['stale verdict took effect'],
+    ),
+    'a list goes beyond unfinished transactions': Defect(
+        [
+            Change(
+                'model',
+                "return f'{id} > %(after)s AND {id} < {horizon}'",
+                "return f'{id} > %(after)s'",
+            )
+        ],
+        ['skipped by a reader'],
+    ),
+    'a list repeats the message at its marker': Defect(
+        [
+            Change(
+                'model',
+                "return f'{id} > %(after)s AND {id} < {horizon}'",
+                "return f'{id} >= %(after)s AND {id} < {horizon}'",
+            )
+        ],
+        ['misordered or repeated for a reader'],
+    ),
+    'expired messages are claimed': Defect(
+        [Change('model', 'expires_at > now() AS is_ready', 'true AS is_ready')],
+        ['seen after its end'],
+    ),
+    'claims lapse a second early': Defect(
+        [
+            Change(
+                'model',
+                'held_until <= now()',
+                "held_until <= now() + interval '1 second'",
+            ),
+            Change(
+                'model',
+                "IS_READY = f'NOT {_IS_HELD}'",
+                'IS_READY = "NOT coalesce(held_until > now() + interval \'1 second\', false)"',
+            ),
+        ],
+        ['two live claims', 'delivered early', 'redelivered without a reason'],
+    ),
+    'a renewal does not renew': Defect(
+        [
+            Change(
+                'model',
+                """        UPDATE message_states SET {HELD_FOR}
+         WHERE {_HELD}
+     RETURNING id),
+    claim_renewed""",
+                """        UPDATE message_states SET ttl = ttl
+         WHERE {_HELD}
+     RETURNING id),
+    claim_renewed""",
+            )
+        ],
+        ['two live claims', 'refused to the holder'],
+    ),
+    'a dead letter is moved in two transactions': Defect(
+        [
+            Change(
+                'model',
+                'SELECT %(target_id)s, id, {NOW},',
+                'SELECT %(target_id)s + 1, id, {NOW},',
+            ),
+            Change(
+                'model',
+                'SELECT %(target_id)s, gone.id, created_at',
+                'SELECT %(target_id)s + 1, gone.id, created_at',
+            ),
+            Change(
+                'model',
+                'attributes: Attributes, count: int) -> None:\n',
+                f'attributes: Attributes, count: int) -> None:{_SECOND_TRANSACTION}',
+            ),
+        ],
+        ['lost'],
+    ),
+    'a message is claimed once too often': Defect(
+        [Change('model', 'claim_count < %(max', 'claim_count <= %(max')],
+        ['claims miscounted'],
+    ),
+    'claims are not counted': Defect(
+        [
+            Change(
+                'model',
+                'claim_count = claim_count + 1, {HELD_FOR}',
+                'claim_count = claim_count, {HELD_FOR}',
+            )
+        ],
+        ['claims miscounted'],
+    ),
+    'a batch is stored in two transactions': Defect(
+        [
+            Change(
+                'model',
+                "        by_attributes = 'digest' in batch\n",
+                f"{_TWO_HALVES}        by_attributes = 'digest' in batch\n",
+            )
+        ],
+        ['batch half-stored'],
+    ),
+    "one service goes by its machine's clock": Defect(
+        [
+            Change(
+                'model',
+                'THEN clock_timestamp() END AS at',
+                "THEN clock_timestamp() - interval '1 hour' END AS at",
+            )
+        ],
+        ['two live claims', 'delivered early'],
+        instance='second',
+    ),
+    'keys of posts are not remembered': Defect(
+        [
+            Change(
+                'model',
+                'POSTS[by_attributes, key is not None, has_subscribers, asks]',
+                'POSTS[by_attributes, False, has_subscribers, asks]',
+            ),
+            Change(
+                'model',
+                '        if key is None:\n            if',
+                '        if True:\n            if',
+            ),
+        ],
+        ['stored twice'],
+    ),
+    'commits are not waited for': Defect(
+        [
+            Change(
+                'model',
+                "'default_transaction_isolation': 'read committed',\n            'statement",
+                "'default_transaction_isolation': 'read committed',\n"
+                "            'synchronous_commit': 'off',\n            'statement",
+            )
+        ],
+        ['lost', 'seen after its end', 'stale verdict took effect', 'two live claims'],
+    ),
+    'a delay is not heeded': Defect(
+        [
+            Change(
+                'model',
+                "return f'CASE WHEN {delay} > 0 THEN {after(delay)} END'",
+                "return f'CASE WHEN {delay} > 0 THEN {NOW} END'",
+            )
+        ],
+        ['delivered early'],
+    ),
+    'a release comes back a second early': Defect(
+        [
+            Change(
+                'model',
+                "{after('seconds')} AS until",
+                "{after('greatest(0, seconds - 1)')} AS until",
+            )
+        ],
+        ['delivered early', 'two live claims', 'refused to the holder'],
+    ),
+    'projects share their queues': Defect(
+        [
+            Change('model', "{len(project)}:{project}{name}'", "{name}'"),
+            Change('model', 'AND project = %(project)s AND name', 'AND name'),
+        ],
+        ['never posted'],
+    ),
+    'nobody wakes who waits': Defect(
+        [
+            Change(
+                'processes.waiting.sweeps',
+                'if not self._lines.wake(queue_id, count, now):',
+                'if True:',
+            ),
+            Change('processes.waiting.room', 'sweep_intervals[0] if', '1000 if'),
+            Change('processes.waiting.room', 'else min(sweep_intervals)', 'else 1000'),
+        ],
+        ['waited too long'],
+    ),
+    'marks are raised without their proof': Defect(
+        [
+            Change(
+                'model',
+                'if self.confirmed and oldest_unfinished > self.confirmed.transaction:\n'
+                '            held = min(first_held or Place(now, 0), self.confirmed.place)',
+                'if True:\n            held = first_held or Place(now, 0)',
+            ),
+            Change(
+                'model',
+                'if first_fresh is not None and first_fresh < fresh_id:',
+                'fresh_id = (oldest_unfinished + 100) << POSITION_BITS\n'
+                '        if first_fresh is not None and first_fresh < fresh_id:',
+            ),
+        ],
+        ['withheld', 'skipped by a reader', 'waited too long'],
+    ),
+    'the janitor removes what lives': Defect(
+        [
+            Change(
+                'model.janitor', 'expires_at <= now()', "expires_at <= now() + interval '2 hours'"
+            ),
+            Change(
+                'model.janitor', 'expires_at > now()', "expires_at > now() + interval '2 hours'"
+            ),
+        ],
+        ['lost', 'refused to the holder'],
+    ),
+    'statistics count a claim until it is removed': Defect(
+        [
+            Change(
+                'model',
+                'count(*) FILTER (WHERE {IS_CLAIMED}) AS claimed',
+                'count(*) FILTER (WHERE claim_id IS NOT NULL) AS claimed',
+            )
+        ],
+        ['statistics differ'],
+    ),
+}
