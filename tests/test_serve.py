@@ -25,6 +25,7 @@ from marconi_api.processes import schema
 from marconi_api.processes.embedded.cluster import LONGEST_LOG, EmbeddedPostgres, running_url
 from marconi_api.processes.embedded.server_user import ServerUser
 from marconi_api.processes.supervisor import MOST_DESCRIPTORS
+from tests.directories import open_directory
 from tests.processes import is_gone, name_of, shown
 from tests.running_service import (
     DEADLINE,
@@ -33,6 +34,7 @@ from tests.running_service import (
     Service,
     Start,
     postmaster,
+    put_prepared_data,
     refused,
     request,
     services,
@@ -60,9 +62,15 @@ def start_anew() -> Iterator[Start]:
 
 @pytest.fixture(scope='module')
 def service() -> Iterator[Service]:
-    """A service for the tests that only talk to it; its data directory is made by its start."""
+    """A service for the tests that leave it as it was; its data directory is made by its start.
+
+    It was allowed few descriptors at once, and many if it asks for them.
+    """
     with services(prepared=False) as start:
-        yield start().wait_until_ready()
+        service = start()
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.prlimit(service.process.pid, resource.RLIMIT_NOFILE, (256, hard))
+        yield service.wait_until_ready()
 
 
 @pytest.fixture
@@ -242,14 +250,14 @@ def test_a_pre_signed_url_works_after_a_restart_without_a_key_set(start: Start) 
 
 
 def test_a_key_that_cannot_be_kept_is_told_in_one_line(start: Start) -> None:
-    service = start().wait_until_ready()
-    service.end(signal.SIGTERM)
-    (service.data_dir / 'signing.key').unlink()
-    (service.data_dir / 'signing.key').mkdir()
+    with open_directory() as directory:
+        data_dir = directory / 'state'
+        put_prepared_data(data_dir)
+        (data_dir / 'signing.key').mkdir()
 
-    line = refused(start())
+        line = refused(start(data_dir))
 
-    assert f'cannot keep a key for signed URLs: Is a directory: {service.data_dir}' in line
+    assert f'cannot keep a key for signed URLs: Is a directory: {data_dir}' in line
     assert 'set MARCONI_SIGNING_KEYS' in line
 
 
@@ -316,18 +324,6 @@ def test_settings_that_cannot_be_read_are_named(start: Start) -> None:
         line = refused(start(MARCONI_CONFIG=settings.name))
 
     assert f'cannot read the settings in {settings.name}: SyntaxError' in line
-
-
-def test_a_file_that_changes_one_setting_is_enough(start: Start) -> None:
-    with tempfile.NamedTemporaryFile('w', suffix='.py') as settings:
-        settings.write("limits = {'max_messages_per_page': 10}")
-        settings.flush()
-        service = start(MARCONI_CONFIG=settings.name).wait_until_ready()
-
-    page = f'/v1/queues/jobs/messages?ids={",".join(["0" * 16] * 11)}'
-    status, answer = service.request('GET', page)
-
-    assert (status, b'between 1 and 10' in answer) == (400, True)
 
 
 def test_contradictory_limits_are_named(start: Start) -> None:
@@ -405,6 +401,7 @@ def test_a_client_that_keeps_a_connection_is_told_before_it_ends(start: Start) -
 
 
 def test_it_is_not_ready_for_a_while_before_it_stops(start: Start, tmp_path: Path) -> None:
+    """And a file that changes one setting is enough."""
     settings = tmp_path / 'settings.py'
     settings.write_text("server = {'drain_seconds': 3}")
     service = start(MARCONI_CONFIG=str(settings)).wait_until_ready()
@@ -438,16 +435,14 @@ def test_repeated_signals_leave_no_process_behind(start: Start) -> None:
     assert running_url(service.data_dir) is None
 
 
-def test_a_hangup_does_not_stop_it(start: Start) -> None:
-    service = start().wait_until_ready()
-
+def test_a_hangup_does_not_stop_it(service: Service) -> None:
     service.process.send_signal(signal.SIGHUP)
     # It may be asked anything as soon as it has seen the signal, and before.
     answer = service.request('GET', '/v1/health')
-    _, err = service.end(signal.SIGTERM)
 
     assert answer == (204, b'')
-    assert 'SIGHUP is ignored: restart Marconi' in err
+    wait_until(lambda: 'SIGHUP is ignored: restart Marconi' in service.err.read_text())
+    assert service.request('GET', '/v1/health') == (204, b'')
 
 
 def test_a_hangup_of_its_terminal_stops_it(start: Start) -> None:
@@ -461,13 +456,21 @@ def test_a_hangup_of_its_terminal_stops_it(start: Start) -> None:
     assert service.process.returncode == 0
 
 
-def test_it_says_where_the_data_lie_and_which_postgresql_has_them(start: Start) -> None:
-    service = start().wait_until_ready()
+@pytest.fixture(scope='module')
+def ended() -> Iterator[Service]:
+    """A service that has stopped; it could not open many files."""
+    with services() as start:
+        service = start()
+        resource.prlimit(service.process.pid, resource.RLIMIT_NOFILE, (256, 1024))
+        service.wait_until_ready().end(signal.SIGTERM)
+        yield service
 
-    _, err = service.end(signal.SIGTERM)
 
-    assert re.search(rf'PostgreSQL \d+\.\d+ keeps the data in {service.data_dir}\n', err)
-    assert f'Marconi has stopped; the data stay in {service.data_dir}\n' in err
+def test_it_says_where_the_data_lie_and_which_postgresql_has_them(ended: Service) -> None:
+    err = ended.err.read_text()
+
+    assert re.search(rf'PostgreSQL \d+\.\d+ keeps the data in {ended.data_dir}\n', err)
+    assert f'Marconi has stopped; the data stay in {ended.data_dir}\n' in err
 
 
 def test_its_processes_have_names(service: Service) -> None:
@@ -497,6 +500,7 @@ def test_a_start_waits_for_a_port_that_becomes_free(start: Start) -> None:
     assert service.wait_until_ready().port == port
 
 
+@pytest.mark.slow
 def test_a_killed_service_leaves_its_port_though_requests_are_in_flight(start: Start) -> None:
     service = start().wait_until_ready()
     answers: list[tuple[int, bytes]] = []
@@ -515,12 +519,8 @@ def _listens(port: int) -> bool:
         return client.connect_ex(('127.0.0.1', port)) == 0
 
 
-def test_the_limit_on_descriptors_is_raised(start: Start) -> None:
-    service = start()
+def test_the_limit_on_descriptors_is_raised(service: Service) -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.prlimit(service.process.pid, resource.RLIMIT_NOFILE, (256, hard))
-
-    service.wait_until_ready()
 
     limits = [text for pid in service.processes() if (text := shown(pid, 'limits'))]
     raised = rf'Max open files +{min(hard, MOST_DESCRIPTORS)} '
@@ -528,43 +528,36 @@ def test_the_limit_on_descriptors_is_raised(start: Start) -> None:
     assert all(re.search(raised, text) for text in limits)
 
 
-def test_an_operator_is_told_of_a_limit_on_descriptors_that_is_low(start: Start) -> None:
-    service = start()
-    resource.prlimit(service.process.pid, resource.RLIMIT_NOFILE, (256, 1024))
+def test_an_operator_is_told_of_a_limit_on_descriptors_that_is_low(ended: Service) -> None:
+    said = 'only 1024 descriptors may be open, for about 512 clients at once'
 
-    _, err = service.wait_until_ready().end(signal.SIGTERM)
-
-    assert 'only 1024 descriptors may be open, for about 512 clients at once' in err
+    assert said in ended.err.read_text()
 
 
 # What ends unasked.
 
 
-def test_a_killed_janitor_is_replaced(start: Start) -> None:
-    service = start().wait_until_ready()
+def test_a_killed_janitor_is_replaced(service: Service) -> None:
     wait_until(lambda: service.named('marconi-janitor') != [])
     [janitor] = service.named('marconi-janitor')
 
     os.kill(janitor, signal.SIGKILL)
     wait_until(lambda: service.named('marconi-janitor') not in ([], [janitor]))
-    _, err = service.end(signal.SIGTERM)
 
-    assert 'the janitor has ended by signal 9; it is started again' in err
+    said = 'the janitor has ended by signal 9; it is started again'
+    assert said in service.err.read_text()
 
 
-def test_a_killed_postgresql_is_started_again(start: Start) -> None:
-    service = start().wait_until_ready()
+def test_a_killed_postgresql_is_started_again(service: Service) -> None:
     service.request('PUT', '/v1/queues/kept')
 
     os.kill(postmaster(service), signal.SIGKILL)
+    wait_until(lambda: 'PostgreSQL was ended by signal 9' in service.err.read_text())
+
     wait_until(lambda: service.request('GET', '/v1/queues/kept')[0] == 204)
-    _, err = service.end(signal.SIGTERM)
-
-    assert 'PostgreSQL was ended by signal 9' in err
 
 
-def test_a_postgresql_that_cannot_start_is_tried_again_until_it_can(start: Start) -> None:
-    service = start().wait_until_ready()
+def test_a_postgresql_that_cannot_start_is_tried_again_until_it_can(service: Service) -> None:
     service.request('PUT', '/v1/queues/kept')
     control = service.data_dir / 'data' / 'global' / 'pg_control'
 
@@ -609,8 +602,7 @@ def test_a_user_that_does_not_exist_is_refused(start: Start) -> None:
 
 
 @as_root
-def test_as_root_requests_are_answered_by_the_user_of_postgresql(start: Start) -> None:
-    service = start().wait_until_ready()
+def test_as_root_requests_are_answered_by_the_user_of_postgresql(service: Service) -> None:
     owner = (service.data_dir / 'data').stat().st_uid
     if not ServerUser.for_cluster(service.data_dir / 'data').can_read([sys.executable]):
         # As where Python is installed in root's home: nothing of ours is at fault.
@@ -633,23 +625,7 @@ def test_as_root_requests_are_answered_by_the_user_of_postgresql(start: Start) -
 # After kill -9.
 
 
-def test_an_answered_post_survives_kill_9_of_every_process(start: Start) -> None:
-    service = start().wait_until_ready()
-    service.request('PUT', '/v1/queues/kept')
-    message = '[{"ttl": 300, "body": "kept"}]'
-    status, _ = service.request('POST', '/v1/queues/kept/messages', message)
-
-    for pid in service.processes():
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    service.end()
-    again = start().wait_until_ready()
-
-    assert status == 201
-    status, body = again.request('GET', '/v1/queues/kept/messages?echo=true')
-    assert (status, b'"kept"' in body) == (200, True)
-
-
+@pytest.mark.slow
 @pytest.mark.parametrize('victim', ['postgres', 'uwsgi', 'all'])
 def test_every_post_that_was_answered_survives_kill_9_while_posting(
     start: Start, victim: str
@@ -698,6 +674,7 @@ def _victims(service: Service, name: str) -> list[int]:
     return [pid for pid in processes if name in shown(pid, 'cmdline')]
 
 
+@pytest.mark.slow
 def test_a_server_that_a_killed_service_left_is_taken_over_and_stopped(start: Start) -> None:
     service = start().wait_until_ready()
     *children, _ = processes = service.processes()[1:]
