@@ -153,6 +153,7 @@ def test_a_dump_is_restored_and_new_ids_are_above_all_former_ones(
     assert listed(usual, marker=late) == ['new']
 
 
+@pytest.mark.slow
 def test_a_copy_of_the_files_of_a_stopped_service_can_be_put_back(
     directory: Path, start: Start, service: Service
 ) -> None:
@@ -169,6 +170,7 @@ def test_a_copy_of_the_files_of_a_stopped_service_can_be_put_back(
     assert post(again, 'new') > [late]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'programs',
     [
@@ -277,6 +279,7 @@ def test_the_proxy_passes_a_path_and_a_body_on_as_they_are(
     assert other_spelling[0] >= 400
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which('systemd-analyze') is None, reason='systemd is not there')
 def test_systemd_takes_the_unit(tmp_path: Path) -> None:
     unit = tmp_path / 'marconi.service'

@@ -58,9 +58,11 @@ class Connection:
         """Read a stream for a while; its status, 0 where there was none."""
         with closing(self._open()) as connection, suppress(OSError, http.client.HTTPException):
             connection.request(method, target, headers={**self._usual(), **headers})
+            # The connection forgets it once it has the head of an answer that its close ends.
+            of_the_stream = connection.sock
             response = connection.getresponse()
             until = time.monotonic() + _FOLLOWED
-            connection.sock and connection.sock.settimeout(_FOLLOWED)
+            of_the_stream.settimeout(_FOLLOWED)
             with response, suppress(TimeoutError):
                 while time.monotonic() < until and response.read1(65536):
                     pass

@@ -85,6 +85,13 @@ def start() -> Iterator[Start]:
         yield start
 
 
+@pytest.fixture(scope='module')
+def service() -> Iterator[Service]:
+    """One whose processes and database tests may kill: it mends itself."""
+    with services() as start:
+        yield start().wait_until_ready()
+
+
 def test_a_stop_answers_all_who_wait(start: Start) -> None:
     service = start().wait_until_ready()
     queue = unused('jobs')
@@ -102,8 +109,7 @@ def test_a_stop_answers_all_who_wait(start: Start) -> None:
     service.end()
 
 
-def test_a_room_that_is_killed_is_replaced_and_loses_no_message(start: Start) -> None:
-    service = start().wait_until_ready()
+def test_a_room_that_is_killed_is_replaced_and_loses_no_message(service: Service) -> None:
     queue = unused('jobs')
     lost = claim(service, queue)
     with parked(service, lost):
@@ -126,8 +132,7 @@ def test_a_room_that_is_killed_is_replaced_and_loses_no_message(start: Start) ->
     lost.go()
 
 
-def test_a_worker_that_is_killed_leaves_waiters_untouched(start: Start) -> None:
-    service = start().wait_until_ready()
+def test_a_worker_that_is_killed_leaves_waiters_untouched(service: Service) -> None:
     queue = unused('jobs')
     waiter = claim(service, queue)
     with parked(service, waiter):
@@ -190,8 +195,7 @@ def test_a_project_lets_as_many_requests_wait_as_its_quota_says(
     elsewhere.go()
 
 
-def test_waiters_are_answered_in_time_while_the_database_is_down(start: Start) -> None:
-    service = start().wait_until_ready()
+def test_waiters_are_answered_in_time_while_the_database_is_down(service: Service) -> None:
     queue = unused('jobs')
     waiters = [claim(service, queue, wait=6) for _ in range(20)]
     with parked(service, *waiters):

@@ -5,7 +5,8 @@ value of ``hostile.py`` once; then several get some at once.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import cycle
 from typing import Any
 from urllib.parse import quote_from_bytes
 
@@ -108,9 +109,12 @@ def signed(path: str, method: str) -> dict[str, str]:
     }
 
 
-def go_on(api: LaterApi) -> None:
+VERSIONS = ('/v1', '/v1.1', '/v2')
+
+
+def go_on(api: LaterApi, versions: Iterable[str] = VERSIONS) -> None:
     """Use the queue as others do, whose metadata and messages were just written."""
-    for version in ('/v1', '/v1.1', '/v2'):
+    for version in versions:
         queue = f'{version}/queues/jobs'
         for method, target, body in (
             ('GET', f'{version}/queues?detailed=true', None),
@@ -165,12 +169,14 @@ each_with_a_body = pytest.mark.parametrize(
 
 @each_with_a_body
 def test_no_value_of_a_field_is_a_fault_of_ours(target: Target) -> None:
+    # All look at the same rows: what one version makes of a value, the next sees of the next.
+    looks = cycle(VERSIONS)
     for place, schema in places(target.body):
         for choice in range(choices(target.body)):
             for document in (*DOCUMENTS, *edges(schema)):
                 response = target.send(target.written({place: document}, choice))
                 if response.status_int in (200, 201, 204) and target.writes:
-                    go_on(target.api)
+                    go_on(target.api, [next(looks)])
 
 
 @each_operation
