@@ -3,6 +3,7 @@
 import argparse
 import os
 import shutil
+import signal
 import sys
 import time
 from pathlib import Path
@@ -39,6 +40,8 @@ def main(arguments: list[str]) -> int:
     proving.add_argument('--pace', type=float, default=1.5, help='accidents a second')
     proving.set_defaults(carry_out=_prove)
     given = parser.parse_args(arguments)
+    # Services are stopped then, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit('faults: told to stop'))
     status: int = given.carry_out(given)
     return status
 

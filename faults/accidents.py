@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import psycopg2
+
 from faults.client import Client
 from faults.crew import Crew
 from faults.instances import Database, Instance
@@ -15,6 +17,13 @@ from faults.log import DONE, Log
 
 # Seconds within which services must answer again after an accident.
 _PATIENCE = 60.0
+
+
+# Looks for a session amid a transaction; each takes less than a millisecond.
+_LOOKS = 300
+_WRITERS = """
+    SELECT pid FROM pg_stat_activity
+     WHERE application_name = 'marconi' AND backend_xid IS NOT NULL"""
 
 
 class Accident(NamedTuple):
@@ -47,10 +56,11 @@ OF_SERVICES = {
     'stop postmaster at once': 2,
     'kill backend': 3,
     'end sessions': 8,
-    'pause backend': 4,
+    'pause backend': 8,
     'kill worker or router': 12,
     'kill waiting room': 6,
     'kill janitor': 3,
+    'kill delivery process': 6,
     'kill service': 2,
     'deafen waiting rooms': 4,
 }
@@ -112,6 +122,7 @@ class Accidents:
             'kill worker or router': self._kill_server,
             'kill waiting room': lambda chance: self._kill_part(chance, 'processes.waiting'),
             'kill janitor': lambda chance: self._kill_part(chance, 'expire --forever'),
+            'kill delivery process': lambda chance: self._kill_part(chance, 'processes.delivery'),
             'kill service': self._kill_service,
             'deafen waiting rooms': lambda _: self._end_sessions(
                 "application_name = 'marconi waiting'"
@@ -126,16 +137,30 @@ class Accidents:
         self._pause(pid, chance.choice((0.5, 2.5, 6)))
 
     def _kill_backend(self, chance: random.Random) -> None:
-        if backends := self._backends():
-            _send(chance.choice(backends), signal.SIGKILL)
+        if pid := self._stopped_backend():
+            _send(pid, signal.SIGKILL)
+            _send(pid, signal.SIGCONT)
 
     def _pause_backend(self, chance: random.Random) -> None:
-        if backends := self._backends():
-            self._pause(chance.choice(backends), chance.choice((0.5, 2)))
+        if pid := self._stopped_backend():
+            self._paused.append((time.monotonic() + chance.choice((0.5, 2)), pid))
 
-    def _backends(self) -> list[int]:
-        statement = "SELECT pid FROM pg_stat_activity WHERE application_name = 'marconi' ORDER BY 1"
-        return [pid for (pid,) in self._database.rows(statement)]
+    def _stopped_backend(self) -> int:
+        """A session that is stopped amid a transaction that writes; 0 if none is found soon."""
+        with (
+            contextlib.suppress(psycopg2.Error),
+            contextlib.closing(self._database.connect()) as it,
+        ):
+            cursor = it.cursor()
+            for _ in range(_LOOKS):
+                cursor.execute(_WRITERS)
+                for (pid,) in cursor.fetchall():
+                    _send(pid, signal.SIGSTOP)
+                    cursor.execute(_WRITERS)
+                    if (pid,) in cursor.fetchall():
+                        return int(pid)
+                    _send(pid, signal.SIGCONT)
+        return 0
 
     def _end_sessions(self, condition: str) -> None:
         self._database.rows(

@@ -8,13 +8,13 @@ import signal
 import socket
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
 import msgspec
 
-from faults import proxy, roles, world
+from faults import proxy, receiver, roles, world
 from faults.accidents import Accidents, plan
 from faults.client import Client
 from faults.crew import Crew, forked
@@ -28,6 +28,19 @@ from faults.world import Queue, World
 _DRAINING = 600
 _QUIET = max(roles.TERMS) + max(roles.DELAYS)
 
+# Seconds within which webhooks have got all, once there are no accidents.
+_DELIVERING = 60.0
+#: What is refused is sent again soon, and often.
+_OPTIONS: dict[str, object] = {
+    '_timeout': 2,
+    '_retry_policy': {
+        'retries_with_no_delay': 1,
+        'minimum_delay': 1,
+        'minimum_delay_retries': 200,
+        'maximum_delay': 11,
+    },
+}
+
 QUEUES = [
     Queue('acme', 'work'),
     Queue('acme', 'old'),
@@ -36,6 +49,8 @@ QUEUES = [
     Queue('acme', 'brief'),
     Queue('acme', 'pops'),
     Queue('acme', 'log', is_drained=False),
+    Queue('acme', 'slow'),
+    Queue('acme', 'news', has_webhook=True),
     Queue('other', 'work'),
     # After those from which it gets dead letters.
     Queue('acme', 'dead'),
@@ -44,7 +59,8 @@ QUEUES = [
 HANDS = [
     Hand('producer-a', roles.produce, ('acme/work', 'acme/few', 'acme/parking', 'acme/pops')),
     Hand('producer-b', roles.produce, ('acme/work', 'other/work', 'acme/log', 'acme/brief')),
-    Hand('producer-c', roles.produce, ('acme/log', 'acme/few', 'acme/work')),
+    Hand('producer-c', roles.produce, ('acme/log', 'acme/few', 'acme/work', 'acme/slow')),
+    Hand('producer-e', roles.produce, ('acme/news', 'acme/log')),
     Hand('producer-d', roles.produce, ('acme/old', 'acme/log'), version='v1'),
     Hand('consumer-a', roles.consume, ('acme/work', 'acme/few')),
     Hand('consumer-b', roles.consume, ('acme/work', 'acme/parking')),
@@ -52,6 +68,8 @@ HANDS = [
     Hand('consumer-d', roles.consume, ('other/work',)),
     Hand('consumer-e', roles.consume, ('acme/old',), version='v1'),
     Hand('consumer-f', roles.consume, ('acme/brief',), pause=3),
+    Hand('consumer-g', roles.consume, ('acme/news',)),
+    Hand('straggler', roles.straggle, ('acme/slow',)),
     Hand('waiter-a', roles.consume, ('acme/work', 'acme/few'), wait=6),
     Hand('waiter-b', roles.consume, ('acme/old',), version='v1', wait=6),
     Hand('waiter-c', roles.consume, ('other/work',), wait=6),
@@ -100,14 +118,15 @@ def run(terms: Terms, folder: Path) -> None:
             Log(folder / 'drain.log'), [it.port for it in instances], random.Random(terms.seed)
         )
         _make_queues(client)
-        with _proxies(instances, terms.seed) as proxied:
+        with _receivers(client, folder, terms.seed), _proxies(instances, terms.seed) as proxied:
             # Half of all requests go through a proxy that loses answers.
             ports = [*(it.port for it in instances), *proxied]
             crew = Crew(HANDS, folder, ports, terms.seed)
             log = Log(folder / 'accidents.log')
             accidents = Accidents(instances, database, crew, client, log)
             _let_happen(terms, crew, accidents)
-        _drain(client)
+            _drain(client)
+            _wait_for_deliveries(database)
         _keep(database, Log(folder / 'database.log'))
         for queue in QUEUES:
             for version in ('v1', 'v2'):
@@ -144,19 +163,41 @@ def _make_queues(client: Client) -> None:
 
 
 @contextlib.contextmanager
-def _proxies(instances: Sequence[Instance], seed: str) -> Iterator[list[int]]:
-    pids, ports = [], []
-    for instance in instances:
-        with socket.create_server(('127.0.0.1', 0)) as listener:
-            chance = random.Random(f'{seed} proxy of {instance.name}')
-            pids.append(forked(partial(proxy.run, listener, instance.port, chance)))
-            ports.append(listener.getsockname()[1])
+def _receivers(client: Client, folder: Path, seed: str) -> Iterator[None]:
+    """Webhooks of the queues that have one, as long as this lasts."""
+    with contextlib.ExitStack() as running:
+        for queue in QUEUES:
+            if queue.has_webhook:
+                listener = running.enter_context(socket.create_server(('127.0.0.1', 0)))
+                url = f'http://127.0.0.1:{listener.getsockname()[1]}/'
+                if client.subscribe(queue.key, url, _OPTIONS) != 201:
+                    raise SystemExit(f'{queue.key} could not be subscribed')
+                log = Log(folder / f'receiver-of-{queue.name}.log')
+                work = partial(receiver.run, listener, queue.key, log, random.Random(seed))
+                running.enter_context(_process(work))
+        yield
+
+
+@contextlib.contextmanager
+def _process(work: Callable[[], None]) -> Iterator[None]:
+    pid = forked(work)
     try:
-        yield ports
+        yield
     finally:
-        for pid in pids:
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
+@contextlib.contextmanager
+def _proxies(instances: Sequence[Instance], seed: str) -> Iterator[list[int]]:
+    ports = []
+    with contextlib.ExitStack() as running:
+        for instance in instances:
+            listener = running.enter_context(socket.create_server(('127.0.0.1', 0)))
+            chance = random.Random(f'{seed} proxy of {instance.name}')
+            running.enter_context(_process(partial(proxy.run, listener, instance.port, chance)))
+            ports.append(listener.getsockname()[1])
+        yield ports
 
 
 def _let_happen(terms: Terms, crew: Crew, accidents: Accidents) -> None:
@@ -190,6 +231,13 @@ def _drain(client: Client) -> None:
         while queue.is_drained and empty < 2:
             found = client.claim([queue.key], 20, _DRAINING)
             empty = 0 if found else empty + 1
+
+
+def _wait_for_deliveries(database: Database) -> None:
+    """Return when webhooks have got all, or when they should have."""
+    deadline = time.monotonic() + _DELIVERING
+    while database.rows('SELECT 1 FROM deliveries LIMIT 1') and time.monotonic() < deadline:
+        time.sleep(0.2)
 
 
 _KEPT = """

@@ -200,6 +200,12 @@ class Client:
         project, name = queue.split('/')
         return self._ask(project, 'PUT', f'/v2/queues/{name}', metadata).status
 
+    def subscribe(self, queue: str, url: str, options: dict[str, Any]) -> int:
+        """Have what is posted sent to a webhook; the status."""
+        project, name = queue.split('/')
+        document = {'subscriber': url, 'ttl': 86400, 'options': options}
+        return self._ask(project, 'POST', f'/v2/queues/{name}/subscriptions', document).status
+
     def is_healthy(self, port: int) -> bool:
         """Whether a service can store messages."""
         return self._ask('', 'GET', '/v1/health', port=port).status == 204

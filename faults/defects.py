@@ -353,6 +353,16 @@ DEFECTS: dict[str, Defect] = {
         ],
         ['lost', 'refused to the holder'],
     ),
+    'a delivery is done before its answer': Defect(
+        [
+            Change(
+                'webhooks.calling',
+                'return self.status is not None and 200 <= self.status < 300',
+                'return True',
+            )
+        ],
+        ['webhook never delivered'],
+    ),
     'statistics count a claim until it is removed': Defect(
         [
             Change(

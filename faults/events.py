@@ -27,8 +27,8 @@ GONE = 'gone'
 class Event(NamedTuple):
     """What one call had to do with a message.
 
-    ``kind`` is post, claim, pop, read, kept (found in the database in the end) or a verdict: delete,
-    release, touch or park. ``seconds`` is the delay of a post or a release, the ttl of a claim or a touch,
+    ``kind`` is post, claim, pop, read, delivered (to a webhook), kept (found in the database in the end)
+    or a verdict: delete, release, touch or park. ``seconds`` is the delay of a post or a release, the ttl of a claim or a touch,
     or until when the database holds what is kept. ``grace`` is the ttl of a post, the grace of a claim or a touch, or
     the end of life of what is kept. ``times`` is how often the message was handed out, where that is
     told, else 0; of a post, 1 if it had a key. ``outcome`` of what is kept is its state.
@@ -101,6 +101,10 @@ def _of_kept(call: Call) -> Iterator[tuple[int, Event]]:
     yield given['number'], event._replace(outcome=given['state'])
 
 
+def _of_delivered(call: Call) -> Iterator[tuple[int, Event]]:
+    yield call.given['number'], _event(call, call.given['queue'])
+
+
 def _event(call: Call, queue: str, **more: Any) -> Event:
     who = f'{call.who} #{call.number}'
     return Event(call.began, call.ended, call.kind, call.outcome, who, queue, **more)
@@ -113,6 +117,7 @@ _READINGS: dict[str, Callable[[Call], Iterator[tuple[int, Event]]]] = {
     'verdicts': _of_verdicts,
     'read': _of_read,
     'kept': _of_kept,
+    'delivered': _of_delivered,
 }
 
 

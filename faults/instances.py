@@ -18,6 +18,7 @@ _SETTINGS = """
 server = {{'processes': {processes}, 'threads': 4}}
 limits = {{'min_claim_ttl': 1, 'min_message_ttl': 1}}
 janitor = {{'interval': 5}}
+eventing = {{'allowed_networks': ['127.0.0.0/8'], 'allowed_ports': list(range(1024, 65536))}}
 """
 # Modules in here are found before all others: sitecustomize puts defects into the services.
 _SWITCH = Path(__file__).parent / 'switch'
@@ -36,7 +37,7 @@ class Instance:
             'PORT': str(self.port),
             'MARCONI_CONFIG': str(settings),
             'MARCONI_DATA_DIR': str(folder / 'state'),
-            'MARCONI_DELIVERY_PROCESSES': '0',
+            'MARCONI_DELIVERY_PROCESSES': '1',
         }
         if defect:
             self._environment |= {

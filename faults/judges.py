@@ -275,7 +275,11 @@ def waited_too_long(message: Message) -> Iterator[Fault]:
         return
     ready = post.ended + post.seconds
     taken = min(
-        (event.began for event in message.events if event.kind not in ('post', 'read')),
+        (
+            event.began
+            for event in message.events
+            if event.kind not in ('post', 'read', 'delivered')
+        ),
         default=message.surroundings.ended,
     )
     patience = message.surroundings.world.patience
@@ -285,6 +289,17 @@ def waited_too_long(message: Message) -> Iterator[Fault]:
         began, ended = max(wait.began, ready), min(wait.ended, taken, ready + post.grace)
         if ended - began > patience and message.surroundings.is_calm(began, ended):
             yield Fault(ended, f'{wait.who} waited for {ended - began:.1f} s while it was ready')
+
+
+def never_delivered(message: Message) -> Iterator[Fault]:
+    """A webhook never took it."""
+    queue = message.surroundings.queues.get(message.post.queue) if message.post else None
+    if message.post is None or queue is None or not queue.has_webhook:
+        return
+    was_stored = message.was_stored or message.post.outcome == DONE
+    was_taken = any(event.kind == 'delivered' and event.outcome == DONE for event in message.events)
+    if was_stored and not was_taken:
+        yield Fault(message.surroundings.ended, f'the webhook of {queue.key} never took it')
 
 
 #: The judges, by the name of what they find.
@@ -302,4 +317,5 @@ JUDGES: dict[str, Judge] = {
     'claims miscounted': miscounted,
     'withheld': withheld,
     'waited too long': waited_too_long,
+    'webhook never delivered': never_delivered,
 }

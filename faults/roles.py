@@ -103,6 +103,16 @@ def consume(work: Work) -> None:
         work.rest(work.hand.pause)
 
 
+def straggle(work: Work) -> None:
+    """Claim messages that nobody else claims, and come too late with the verdicts."""
+    while work.goes_on:
+        ttl = min(TERMS)
+        if messages := work.client.claim(work.hand.queues, 5, ttl):
+            _come_late(work, messages, ttl)
+        else:
+            work.rest(0.1)
+
+
 def _delete_each(work: Work, messages: list[Held], ttl: int) -> None:
     for message in messages:
         work.client.delete(message, work.hand.version)

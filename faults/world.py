@@ -13,6 +13,8 @@ class Queue(msgspec.Struct, frozen=True):
     most_claims: int = 0
     #: The name of its dead-letter queue.
     dead_letters: str = ''
+    #: Whether a webhook is to get what is posted.
+    has_webhook: bool = False
     #: Whether it is emptied by claims before the database is read.
     is_drained: bool = True
 

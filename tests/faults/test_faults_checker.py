@@ -33,6 +33,7 @@ class Story:
                     Queue('acme', 'work'),
                     Queue('acme', 'few', most_claims=2, dead_letters='dead'),
                     Queue('acme', 'dead'),
+                    Queue('acme', 'news', has_webhook=True),
                 ]
             ),
             folder,
@@ -457,6 +458,18 @@ def test_a_request_may_wait_while_a_service_recovers(story: Story) -> None:
     wait(story, 2, 12)
     story.call('accident', 3, 4, what='kill', whom=1, stops_service=True)
     story.kept(20)
+
+    assert story.found() == {}
+
+
+def test_a_webhook_that_never_took_a_message_is_found(story: Story) -> None:
+    story.post(0, 1, queue='acme/news')
+    story.call('delivered', 2, 3, REFUSED, queue='acme/news', number=ONE)
+    story.kept(9, queue='acme/news')
+
+    assert story.found() == {'webhook never delivered': 1}
+
+    story.call('delivered', 4, 5, queue='acme/news', number=ONE)
 
     assert story.found() == {}
 
