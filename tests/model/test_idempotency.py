@@ -8,7 +8,7 @@ import pytest
 
 from marconi_api import limits, model
 from marconi_api.errors import IdempotencyKeyInUse, IdempotencyKeyReused, QueueNotFound
-from marconi_api.model import QueueKey, RequestKey, messages
+from marconi_api.model import QueueKey, RequestKey, posting
 from marconi_api.model.janitor import Janitor
 from tests.model.conftest import CLIENT, new_messages
 from tests.running_service import wait_until
@@ -229,8 +229,8 @@ def test_who_waits_for_messages_is_told_of_a_post_once(post_once, queue):
 
 
 def test_a_post_without_a_key_touches_no_table_of_keys():
-    assert 'idempotency_keys' not in messages._POST
-    assert 'idempotency_keys' not in messages._POST_AS_KNOWN
+    assert 'idempotency_keys' not in posting.POST
+    assert 'idempotency_keys' not in posting.POST_AS_KNOWN
 
 
 def test_the_janitor_removes_keys_whose_time_is_over_batch_by_batch(post_once, age, sql):
