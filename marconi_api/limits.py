@@ -47,7 +47,8 @@ class Range:
         if asked is None:
             assert self.default is not None
             return self.default
-        self.check(what, asked)
+        if not self.least <= asked <= self.most:
+            self.check(what, asked)
         return asked
 
 
@@ -287,8 +288,10 @@ class Limits:
 
     def check_claim(self, ttl: int | None, grace: int | None) -> None:
         """The terms of a claim that the client names are within their ranges."""
-        self.check_claim_ttl(ttl)
-        if grace is not None:
+        # Mostly they are, and nothing is called.
+        if ttl is not None and not self.min_claim_ttl <= ttl <= self.max_claim_ttl:
+            self.check_claim_ttl(ttl)
+        if grace is not None and not self.min_claim_grace <= grace <= self.max_claim_grace:
             self.claim_grace.check('The grace of a claim', grace)
 
     def check_renewal(self, ttl: int | None, grace: int | None) -> None:

@@ -29,6 +29,7 @@ class RootController:
         self._routes.add(self._service())
         for door in doors:
             self._routes.add(door)
+        self._route = self._routes.find
 
     def _service(self) -> Door:
         """What belongs to no protocol."""
@@ -48,9 +49,6 @@ class RootController:
             policy=policy,
             error_reply=error_reply,
         )
-
-    def _route(self, path: str, request: Request) -> None:
-        self._routes.find(path, request)
 
     @expose(replies={300: Content(Versions)}, needs_storage=False)
     def get(self, request: Request) -> Reply:

@@ -133,7 +133,7 @@ class Store:
         marks = LowWaterMarks()
         database.on_connect.append(marks.forget)
         attributes = KnownAttributes(database)
-        became_ready = ReadyListeners(database.after_commit)
+        became_ready = ReadyListeners(database)
         ended = EndListeners()
         became_deliverable = ReadyListeners()
         quotas = _quotas(database, config)

@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable
 from functools import partial
 
+from marconi_api.model.postgres.database import Database
 from marconi_api.model.postgres.tables import QueueKey
 
 log = logging.getLogger(__name__)
@@ -19,23 +20,20 @@ class ReadyListeners(list[Callable[[QueueKey, int], None]]):
 
     They are called in the thread of the request, before it is answered, and so must be quick.
 
-    :param after_commit: puts a call off until the transaction is committed that may be open
+    :param database: whose transaction, if it has one open, is committed before
     """
 
-    def __init__(self, after_commit: Callable[[Callable[[], None]], None] | None = None) -> None:
+    def __init__(self, database: Database | None = None) -> None:
         super().__init__()
-        self._after_commit = after_commit
+        self._database = database
 
     def tell(self, queue: QueueKey, count: int) -> None:
         """So many messages of the queue can be claimed now. What a listener raises is logged."""
         if not (self and count):
             return
-        if self._after_commit is None:
-            self._tell(queue, count)
-        else:
-            self._after_commit(partial(self._tell, queue, count))
-
-    def _tell(self, queue: QueueKey, count: int) -> None:
+        if self._database is not None and self._database.thread.run is not None:
+            self._database.after_commit(partial(self.tell, queue, count))
+            return
         for listener in self:
             try:
                 listener(queue, count)

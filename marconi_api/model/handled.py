@@ -16,8 +16,9 @@ class Handled(threading.local):
         :param came_about: what became of each of them, for those who count it: of ``flows``
         """
         self._count += count
-        for flow in came_about:
-            flows.tell(flow, count)
+        if flows:
+            for flow in came_about:
+                flows.tell(flow, count)
 
     def take(self) -> int:
         """How many were handled since this was last called in this thread."""

@@ -52,22 +52,27 @@ def batch_of(
         within.check_body(size, min(allowed, attributes.max_messages_post_size or allowed))
     default_ttl = attributes.default_message_ttl or within.default_message_ttl
     default_delay = attributes.default_message_delay or 0
-    ttls = [default_ttl if new.ttl is None else new.ttl for new in messages]
-    delays = [default_delay if new.delay is None else new.delay for new in messages]
-    within.check_message_ttls(ttls)
-    within.check_message_delays(delays)
-    for ttl, delay in zip(ttls, delays, strict=True):
+    default = asks = attributes.default_reply
+    ttls, delays, bodies = [], [], []
+    # Each function that is called for a post of one message takes some 2 us, as a busy machine has
+    # none of it in its caches. So this is one loop.
+    for new in messages:
+        ttl = default_ttl if new.ttl is None else new.ttl
+        delay = default_delay if new.delay is None else new.delay
+        if not within.min_message_ttl <= ttl <= within.max_message_ttl:
+            within.message_ttl.check('The ttl of a message', ttl)
+        if not 0 <= delay <= within.max_message_delay:
+            within.message_delay.check('The delay of a message', delay)
         if ttl <= delay:
             raise InvalidRequest(
                 f'A message with ttl {ttl} and delay {delay} would end before it is due.'
             )
-    batch: dict[str, Any] = {
-        'ttls': ttls,
-        'bodies': [new.body for new in messages],
-        'delays': delays,
-    }
-    default = attributes.default_reply
-    if default or any([new.reply for new in messages]):
+        ttls.append(ttl)
+        delays.append(delay)
+        bodies.append(new.body)
+        asks = asks or bool(new.reply)
+    batch: dict[str, Any] = {'ttls': ttls, 'bodies': bodies, 'delays': delays}
+    if asks:
         asking = [int(default if new.reply is None else new.reply) for new in messages]
         batch |= {'asking': asking, **reply_parameters()}
     return batch

@@ -8,9 +8,10 @@ from urllib.parse import parse_qs
 
 import pecan
 
+from marconi_api import limits
 from marconi_api.errors import MarconiError
-from marconi_api.wire.documents import read_document
-from marconi_api.wire.failures import InvalidParameter, WrongContentType
+from marconi_api.wire.documents import document_reader
+from marconi_api.wire.failures import InvalidParameter, MissingHeader, WrongContentType
 from marconi_api.wire.replies import JSON, Reply
 from marconi_api.wire.requests import Request
 from marconi_api.wire.values import Parameter
@@ -88,7 +89,7 @@ def expose(
 ) -> Callable[[Action], Action]:
     """Make a method of a controller an action of the API; say what it reads and replies.
 
-    :param body: the type of its document (see :func:`read_document`), handed over as ``body``
+    :param body: the type of its document (see :func:`document_reader`), handed over as ``body``
     :param at_most: the name of the limit on the body's bytes
     :param media_type: the only ``Content-Type`` that the body may have, if there is one
     :param needs_client_id: whether ``Client-ID`` must be there
@@ -106,17 +107,19 @@ def expose(
     """
 
     def decorate(action: Action) -> Action:
-        read_query = query_reader(query)
+        read_query = query_reader(query) if query else None
+        read_body = None if body is None else document_reader(body)
 
         def read_arguments(request: Request) -> dict[str, Any]:
-            arguments = read_query(request)
-            if needs_client_id:
-                request.require_client_id()
-            if body is not None and not (body_is_optional and not request.content_size):
+            arguments = {} if read_query is None else read_query(request)
+            if needs_client_id and request.client_id is None:
+                raise MissingHeader('Client-ID')
+            if read_body is not None and not (body_is_optional and not request.content_size):
                 if media_type and request.environ.get('CONTENT_TYPE') != media_type:
                     raise WrongContentType(media_type)
-                size = getattr(request.door.limits(), at_most)
-                arguments['body'] = read_document(body, request.read_text(size))
+                door = request.door
+                within = limits.in_force if door.limits is None else door.limits_in_force
+                arguments['body'] = read_body(request.read_text(getattr(within, at_most)))
             return arguments
 
         exposed: Any = pecan.expose(content_type=JSON)(action)
@@ -189,7 +192,9 @@ def _remembered_query(query: str) -> Mapping[str, list[str]]:
 
 def sends_parameter(request: Request, name: str) -> bool:
     """Whether the client sent a value for it, as :func:`query_reader` will find."""
-    return name in _parse_query(request.environ.get('QUERY_STRING', ''))
+    query = request.environ.get('QUERY_STRING', '')
+    # A name may be encoded.
+    return (name in query or '%' in query) and name in _parse_query(query)
 
 
 def unnamed_parameters(request: Request, declared: Mapping[str, Any]) -> dict[str, str]:

@@ -8,15 +8,13 @@ documents and msgspec reads them; WSME's own parsing is not used, since it takes
 """
 
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import msgspec
 from wsme import types as wtypes
 
 from marconi_api.wire.failures import InvalidBody
-
-_parse_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 class Document(wtypes.Base):
@@ -46,46 +44,47 @@ class JsonObject:
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self.members: dict[str, msgspec.Raw] = _parse(_parse_object, text)
+        self.members: dict[str, msgspec.Raw] = _read_object(text)
 
 
-def read_document(datatype: Any, text: str) -> Any:
-    """The JSON ``text`` as what ``datatype`` says: a WSME type, [a WSME type], a value or JsonObject.
+def document_reader(datatype: Any) -> Callable[[str], Any]:
+    """What reads a JSON text as what ``datatype`` says: a WSME type, [a WSME type], a value or JsonObject.
 
     Of a WSME type comes an object with its attributes: what was sent, else the default, else
     ``Unset``. Members that the type does not name are ignored (docs/protocol-v1.md, 5.3, 6.1).
     """
     if datatype is JsonObject:
-        return JsonObject(text)
+        return JsonObject
     if isinstance(datatype, list):
-        return _parse(_parser_of_list(datatype[0]), text)
+        return _reader(list[struct_of(datatype[0])])  # type: ignore[misc]
     if isinstance(datatype, wtypes.UserType):
-        return _parse(_parser_of_value(datatype), text)
-    return _parse(_parser_of(datatype), text)
+        return _reader(datatype.parsed)
+    return _reader(struct_of(datatype))
 
 
-def _parse(parse: Callable[[str], Any], text: str) -> Any:
-    try:
-        return parse(text)
-    except msgspec.ValidationError as error:
-        raise InvalidBody(f'The body does not have the expected shape: {error}.') from None
-    except msgspec.DecodeError as error:
-        raise InvalidBody(f'The body is not valid JSON: {error}.') from None
+def read_document(datatype: Any, text: str) -> Any:
+    """The text as what a WSME type says; see :func:`document_reader`."""
+    return _reader_of(datatype)(text)
 
 
-@cache
-def _parser_of(datatype: Any) -> Callable[[str], Any]:
-    return msgspec.json.Decoder(struct_of(datatype)).decode
+_reader_of = cache(document_reader)
 
 
-@cache
-def _parser_of_list(element: Any) -> Callable[[str], Any]:
-    return msgspec.json.Decoder(list[struct_of(element)]).decode  # type: ignore[misc]
+def _reader(shape: Any) -> Callable[[str], Any]:
+    parse = msgspec.json.Decoder(shape).decode
+
+    def read(text: str) -> Any:
+        try:
+            return parse(text)
+        except msgspec.ValidationError as error:
+            raise InvalidBody(f'The body does not have the expected shape: {error}.') from None
+        except msgspec.DecodeError as error:
+            raise InvalidBody(f'The body is not valid JSON: {error}.') from None
+
+    return read
 
 
-@cache
-def _parser_of_value(datatype: Any) -> Callable[[str], Any]:
-    return msgspec.json.Decoder(datatype.parsed).decode
+_read_object = _reader(dict[str, msgspec.Raw])
 
 
 @cache
@@ -107,6 +106,5 @@ def struct_of(datatype: Any) -> Any:
     )
 
 
-def text_of(value: msgspec.Raw) -> str:
-    """A JSON value's text."""
-    return str(value, 'utf-8')
+#: The text of a JSON value, of :class:`msgspec.Raw`.
+text_of: Callable[[msgspec.Raw], str] = partial(str, encoding='utf-8')

@@ -103,7 +103,7 @@ class Door:
     :param operations: which controller serves which operation
     :param hooks: what looks at each request before its action, in this order
     :param placeholders: those that are more than a text, by their names in paths
-    :param limits: how much its requests may ask for
+    :param limits: how much its requests may ask for, if not what ``limits.in_force`` says
     :param is_described: whether it is for programs, and so part of ``/openapi.json``
     """
 
@@ -116,8 +116,13 @@ class Door:
     operations: Mapping[str, object] = field(default_factory=dict)
     hooks: Sequence[Hook] = ()
     placeholders: Mapping[str, Placeholder] = field(default_factory=dict)
-    limits: Callable[[], Limits] = lambda: limits.in_force
+    limits: Callable[[], Limits] | None = None
     is_described: bool = True
+
+    @property
+    def limits_in_force(self) -> Limits:
+        """How much its requests may ask for now."""
+        return limits.in_force if self.limits is None else self.limits()
 
 
 class ErrorHook(PecanHook):

@@ -207,7 +207,7 @@ class Operation:
         self._path = path
         self._method = method
         self._resource = resource
-        self._limits = resource.door.limits()
+        self._limits = resource.door.limits_in_force
         self._components = components
         self._action: Any = resource.actions[method]
         self._declared: Declaration = self._action.declaration

@@ -27,7 +27,8 @@ class Request(BaseRequest):
     ``identity`` is who asks, an ``Identity`` of ``controllers/access``. ``door`` and ``resource``
     are what was asked, those of ``wire.doors`` and ``wire.routes``, and None until that is known.
     ``project`` is the tenant, '' where none was named, which the door's hooks say;
-    ``path_values`` is what the path's placeholders stand for, in the path's order.
+    ``client_id`` is the client's UUID in its canonical spelling, None where the header is absent, as
+    the door's hooks say. ``path_values`` is what the path's placeholders stand for, in the path's order.
     """
 
     # Declared here, WebOb keeps them as plain attributes; it would otherwise put each
@@ -38,6 +39,7 @@ class Request(BaseRequest):
     door: Any = None
     resource: Any = None
     project = ''
+    client_id: str | None = None
     path_values: dict[str, Any] = {}
     _content: bytes | None = None
 
@@ -56,12 +58,6 @@ class Request(BaseRequest):
         sent: str | None = self.environ.get('HTTP_X_PROJECT_ID')
         return None if sent is None else project_in(sent)
 
-    @property
-    def client_id(self) -> str | None:
-        """The client's UUID in its canonical spelling; None where the header is absent."""
-        sent = self.environ.get('HTTP_CLIENT_ID')
-        return None if sent is None else canonical_uuid(sent)
-
     def require_client_id(self) -> str:
         """The client's UUID; without one the request is refused."""
         client_id = self.client_id
@@ -70,16 +66,14 @@ class Request(BaseRequest):
         return client_id
 
     @property
-    def idempotency_key(self) -> str | None:
-        """By which name the client may send the request again; None where it has none.
+    def idempotency_key(self) -> str:
+        """By which name the client may send the request again, if it has the header.
 
         A string as RFC 8941 writes it, in quotation marks, or the same without them.
 
         :raises InvalidIdempotencyKey: where it is neither
         """
-        sent: str | None = self.environ.get('HTTP_IDEMPOTENCY_KEY')
-        if sent is None:
-            return None
+        sent: str = self.environ['HTTP_IDEMPOTENCY_KEY']
         key = sent.strip(' \t')
         if key.startswith('"'):
             quoted = _QUOTED.fullmatch(key)

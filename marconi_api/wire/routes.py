@@ -184,7 +184,9 @@ class Marconi(PecanBase):
         }
         # Without the frames of Pecan's own loop, and the calls of hooks that do nothing.
         self._on_route = [
-            hook.on_route for hook in self.hooks if type(hook).on_route is not PecanHook.on_route
+            (hook.on_route, getattr(hook, 'only_with', None))
+            for hook in self.hooks
+            if type(hook).on_route is not PecanHook.on_route
         ]
 
     def determine_hooks(self, controller: Any = None) -> list[PecanHook]:
@@ -204,10 +206,11 @@ class Marconi(PecanBase):
         """Steps 0 to 4 of the way: the action, and what to call it with."""
         request = state.request
         environ = request.environ
-        framing.receive(environ)
-        for look in self._on_route:
-            look(state)
-        self.root._route(framing.path_as_sent(environ), request)
+        path = framing.receive(environ)
+        for look_at, member in self._on_route:
+            if member is None or member in environ:
+                look_at(state)
+        self.root._route(path, request)
         resource: Resource = request.resource
         method = environ['REQUEST_METHOD']
         if method == 'OPTIONS':

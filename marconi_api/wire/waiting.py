@@ -77,16 +77,18 @@ def may_wait(request: Request, asked: int | None = None, keeps_body: bool = True
     :param keeps_body: whether its body is needed when it is run again
     :raises InvalidRequest: if the query asks for more than is allowed
     """
-    is_long = keeps_body and request.content_size > LONGEST_BODY
     seconds = asked
+    if seconds is None and 'HTTP_PREFER' not in request.environ:
+        return
+    is_long = keeps_body and request.content_size > LONGEST_BODY
     if seconds is not None:
         limits.in_force.wait.check('wait', seconds)
         if is_long:
             raise InvalidRequest(
                 f'A request that waits has a body of {LONGEST_BODY} bytes at most.'
             )
-    elif (preferred := request.environ.get('HTTP_PREFER')) is not None:
-        found = _PREFERRED.search(preferred)
+    else:
+        found = _PREFERRED.search(request.environ['HTTP_PREFER'])
         if found and not is_long:
             seconds = min(int(found[2]), limits.in_force.max_wait)
     if seconds is not None:

@@ -25,7 +25,7 @@ MOST_IN_AN_ENTRY = 4096
 
 #: The caches that are bounded by what there is in the program: types of documents, and files.
 OF_THE_PROGRAM = {
-    *('_parser_of', '_parser_of_list', '_parser_of_value', 'struct_of'),
+    *('document_reader', 'struct_of'),
     *('_templates', '_content', 'link_to', '_tls'),
 }
 

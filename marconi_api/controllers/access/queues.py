@@ -12,16 +12,16 @@ from marconi_api.wire.doors import Placeholder
 from marconi_api.wire.requests import Request
 
 
-def queue_named(request: Request, name: str) -> QueueKey:
+def queue_named(request: Request, text: str) -> QueueKey:
     """The queue of that name in the project of the request.
 
     :raises InvalidQueueName: where the name, or the project's, breaks the rules
     :raises NotThisQueue: where the credential is for other queues
     """
-    queue = _key(limits.in_force, request.project, name)
+    queue = _key(limits.in_force, request.project, text)
     identity = request.identity
-    if identity.queues is not None and not identity.may_name(name):
-        raise NotThisQueue(name, identity.queues)
+    if identity.queues is not None and not identity.may_name(text):
+        raise NotThisQueue(text, identity.queues)
     return queue
 
 
@@ -64,9 +64,8 @@ class QueueName(Placeholder):
         longest = limits.in_force.max_queue_name_length
         return {'type': 'string', 'pattern': f'^[A-Za-z0-9_.-]{{1,{longest}}}$'}
 
-    def read(self, request: Request, text: str) -> QueueKey:
-        """The queue's key; see :func:`queue_named`."""
-        return queue_named(request, text)
+    #: The queue's key.
+    read = staticmethod(queue_named)
 
 
 #: What the paths of all versions hold that is more than a text.

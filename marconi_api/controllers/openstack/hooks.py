@@ -53,7 +53,7 @@ class IdentityHook(Hook):
             self.raises = (*self.raises, MissingHeader, MissingProject)
 
     def before(self, request: Request) -> None:
-        """Check the headers, and tell the request its project."""
+        """Check the headers, and tell the request its project and its client."""
         sent = request.environ.get
         content_type = sent('CONTENT_TYPE', '') if sent('CONTENT_LENGTH') else ''
         accept, client_id, named = (
@@ -65,11 +65,11 @@ class IdentityHook(Hook):
         length = len(content_type) + len(accept) + len(client_id or '') + len(named or '')
         check = self._remembered if length < 400 else self._check
         try:
-            check(content_type, accept, client_id, named)
+            request.client_id = check(content_type, accept, client_id, named)
         except NotAcceptable:
             if not (self._streams and wants_stream(request) and _is_of_messages(request)):
                 raise
-            check(content_type, '', client_id, named)
+            request.client_id = check(content_type, '', client_id, named)
         project = request.project = request.identity.project
         # A credential has a project, whether or not the client names it, too.
         if not project:
@@ -80,17 +80,18 @@ class IdentityHook(Hook):
 
     def _check(
         self, content_type: str, accept: str, client_id: str | None, named: str | None
-    ) -> None:
+    ) -> str | None:
         if _is_form(content_type):
             raise FormEncodedBody
         if not _accepts_json(accept):
             raise NotAcceptable
         if client_id is not None:
-            canonical_uuid(client_id)
+            client_id = canonical_uuid(client_id)
         elif self.required:
             raise MissingHeader('Client-ID')
         if named is not None:
             project_in(named)
+        return client_id
 
 
 class SignedUrlHook(PecanHook, Hook):
@@ -104,12 +105,13 @@ class SignedUrlHook(PecanHook, Hook):
     credentials = ('URL-Signature', 'URL-Expires', 'URL-Methods', 'URL-Paths')
     raises = (NotGranted,)
 
+    #: The member of a WSGI environment without which it has nothing to do.
+    only_with = 'HTTP_URL_SIGNATURE'
+
     def on_route(self, state: RoutingState) -> None:
         """Refuse a signature that does not allow this request."""
         environ = state.request.environ
-        signature = environ.get('HTTP_URL_SIGNATURE')
-        if signature is None:
-            return
+        signature = environ[self.only_with]
         project = state.request.named_project or ''
         grant = _granted(environ, project)
         if not (

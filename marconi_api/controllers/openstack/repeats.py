@@ -17,9 +17,11 @@ def request_key(request: Request, *parameters: object, operation: str = '') -> R
     :param parameters: what else it asks for
     :param operation: keeps its keys apart from those of other requests that the model does alike
     """
+    if 'HTTP_IDEMPOTENCY_KEY' not in request.environ:
+        return None
     name = request.idempotency_key
-    if name is not None and operation:
+    if operation:
         # A key has no space.
         name = f'{operation} {name}'
     asked = b''.join(b'%r\n' % (value,) for value in parameters)
-    return None if name is None else RequestKey.of(name, asked + request.content)
+    return RequestKey.of(name, asked + request.content)

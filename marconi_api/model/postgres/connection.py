@@ -13,7 +13,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from math import inf
 from select import POLLIN, poll
@@ -91,7 +91,9 @@ class Connection(_Connection):
     #: Short texts as literals, by the text: see prepared.py.
     quoted: dict[str, str]
 
-    _arrivals: poll
+    #: What PostgreSQL has sent unasked: nothing mostly. Takes the milliseconds to wait for it.
+    arrivals: Callable[[int], list[tuple[int, int]]]
+
     # The same socket under a descriptor of ours, which nobody closes and reuses unseen.
     _socket: socket.socket | None = None
 
@@ -99,8 +101,9 @@ class Connection(_Connection):
         """Let statements be sent, and be watched."""
         self.autocommit = True
         self.prepared, self.quoted = set(), {}
-        self._arrivals = poll()
-        self._arrivals.register(self.fileno(), POLLIN)
+        looking = poll()
+        looking.register(self.fileno(), POLLIN)
+        self.arrivals = looking.poll
         self._socket = socket.socket(fileno=os.dup(self.fileno()))
         _watch.add(self)
 
@@ -122,10 +125,6 @@ class Connection(_Connection):
             # It may have been closed just now.
             with suppress(OSError):
                 self._socket.shutdown(socket.SHUT_RDWR)
-
-    def has_arrivals(self) -> bool:
-        """Whether PostgreSQL has sent something unasked."""
-        return bool(self._arrivals.poll(0))
 
 
 class _Watch:

@@ -135,7 +135,8 @@ class Database:
         self._asking = threading.Lock()
         #: Whether a statement failed for lack of space; who sees one succeed sets it back.
         self.lacks_space = False
-        self._thread = _Thread()
+        #: What the calling thread has of its own: its connection, and its transaction if one is open.
+        self.thread = _Thread()
         #: Added to transaction ids to number them: see numbering.py.
         self.base = 0
         #: Called after each connect, and when transactions are numbered anew: what was learned
@@ -159,7 +160,7 @@ class Database:
 
         Within :meth:`transaction` of the same thread it is a part of that.
         """
-        run = self._thread.run
+        run = self.thread.run
         if run is not None:
             return run(statement, parameters() if callable(parameters) else parameters)
         if self.is_silent:
@@ -221,8 +222,8 @@ class Database:
 
         Within another one of the same thread it is a part of that.
         """
-        if self._thread.run is not None:
-            yield self._thread.run
+        if self.thread.run is not None:
+            yield self.thread.run
             return
         # What it does cannot be repeated, but to find a server that can be written to can.
         self.check_writable()
@@ -240,12 +241,12 @@ class Database:
                     cursor.execute('BEGIN')
                 afterwards: list[Callable[[], None]] = []
                 try:
-                    self._thread.run = partial(self._run, cursor, base=self.base)
-                    self._thread.afterwards = afterwards
+                    self.thread.run = partial(self._run, cursor, base=self.base)
+                    self.thread.afterwards = afterwards
                     try:
-                        yield self._thread.run
+                        yield self.thread.run
                     finally:
-                        self._thread.run = None
+                        self.thread.run = None
                     cursor.execute('COMMIT')
                 except BaseException:
                     # What went wrong is told; that the connection is gone, too, is not news.
@@ -262,10 +263,10 @@ class Database:
 
     def after_commit(self, call: Callable[[], None]) -> None:
         """Call it once this thread's transaction is committed; at once if it has none open."""
-        if self._thread.run is None:
+        if self.thread.run is None:
             call()
         else:
-            self._thread.afterwards.append(call)
+            self.thread.afterwards.append(call)
 
     def check_writable(self) -> None:
         """Raise ``StorageUnavailable`` if no host in reach can be written to; writes nothing."""
@@ -334,18 +335,18 @@ class Database:
                 prepared.add(name)
 
     def _cursor(self, deadline: float = inf) -> Cursor:
-        connection = self._thread.connection
+        connection = self.thread.connection
         # Between statements PostgreSQL has nothing to say; if there is something to read, it
         # is its farewell. Seen now, a post can go over a new connection; seen after sending,
         # nobody would know whether it was stored.
-        if connection is None or connection.closed or connection.has_arrivals():
+        if connection is None or connection.closed or connection.arrivals(0):
             connection = self._connect(deadline)
         connection.deadline = deadline
         return connection.cursor()  # type: ignore[return-value]
 
     def _lost(self) -> bool:
         """Whether there was a connection, and it broke."""
-        connection = self._thread.connection
+        connection = self.thread.connection
         return connection is not None and bool(connection.closed)
 
     def _connect(self, deadline: float) -> Connection:
@@ -353,9 +354,9 @@ class Database:
         connection = self._open(deadline)
         connection.patience = self._patience
         connection.deadline = deadline
-        self._thread.connection = connection
-        flows.tell(RECONNECTS, int(self._thread.has_been_connected))
-        self._thread.has_been_connected = True
+        self.thread.connection = connection
+        flows.tell(RECONNECTS, int(self.thread.has_been_connected))
+        self.thread.has_been_connected = True
         try:
             self._bring_settings(connection)
             with connection.cursor() as cursor:
@@ -423,8 +424,8 @@ class Database:
             self._asking.release()
 
     def _discard(self) -> None:
-        connection = self._thread.connection
-        self._thread.connection = None
+        connection = self.thread.connection
+        self.thread.connection = None
         if connection is not None:
             connection.close()
 

@@ -65,11 +65,14 @@ class Prepared(str):
             # What most are is written here, without a call, as `literal` would.
             if kind is int:
                 given.append(value)
-            elif kind is OwnText:
+            elif kind is str:
+                given.append(kept.get(value) or _quoted(value, connection))
+            elif value is None:
+                given.append('NULL')
+            elif kind is OwnText or kind is datetime:
                 given.append(f"'{value}'")
             else:
-                written = kept.get(value) if kind is str else None
-                given.append(written or literal(value, connection))
+                given.append(literal(value, connection))
         return self._calls % tuple(given)
 
 
@@ -92,7 +95,7 @@ def literal(value: Any, connection: Connection) -> str:
     """
     kind = type(value)
     if kind is str:
-        return _quoted(value, connection)
+        return connection.quoted.get(value) or _quoted(value, connection)
     if kind is int:
         return str(value)
     if kind is list:
@@ -113,21 +116,16 @@ _MOST_KEPT = 1000
 
 
 def _quoted(text: str, connection: Connection) -> str:
-    if len(text) > _LONGEST_KEPT:
-        return _quote(text, connection)
-    kept = connection.quoted
-    quoted = kept.get(text)
-    if quoted is None:
+    """What psycopg2 makes of a text, which the connection keeps if it is short."""
+    adapted = QuotedString(text)
+    adapted.prepare(connection)
+    quoted = str(adapted.getquoted(), 'utf-8')
+    if len(text) <= _LONGEST_KEPT:
+        kept = connection.quoted
         if len(kept) >= _MOST_KEPT:
             kept.clear()
-        quoted = kept[text] = _quote(text, connection)
+        kept[text] = quoted
     return quoted
-
-
-def _quote(text: str, connection: Connection) -> str:
-    quoted = QuotedString(text)
-    quoted.prepare(connection)
-    return str(quoted.getquoted(), 'utf-8')
 
 
 def _list_literal(values: list[Any], connection: Connection) -> str:

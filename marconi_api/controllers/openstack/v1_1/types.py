@@ -8,7 +8,7 @@ from wsme import types as wtypes
 from marconi_api.controllers.openstack.documents import Link
 from marconi_api.errors import InvalidRequest
 from marconi_api.model import MOST_IN_A_POST
-from marconi_api.wire.documents import Document, read_document
+from marconi_api.wire.documents import Document, document_reader, read_document
 from marconi_api.wire.values import (
     ListOf,
     NullableInteger,
@@ -114,10 +114,13 @@ class Health(Document):
     message_volume = wtypes.wsattr(any_object, mandatory=True)
 
 
+_read_objects = document_reader([AnyObject])
+
+
 def read_messages(datatype: type[NewMessages], text: str) -> list[NewMessage]:
     """The messages of a POST; an envelope without any is refused (docs/protocol-v2.md, 6.3)."""
     if text.lstrip(' \t\r\n').startswith('['):
-        read_document([AnyObject], text)
+        _read_objects(text)
         raise InvalidRequest('The body must be an object with the member "messages".')
     messages = read_document(datatype, text).messages
     if not messages:
