@@ -28,7 +28,7 @@ def kill_sessions_of_the_service(sql):
 def test_a_connection_that_broke_while_idle_is_replaced_before_anything_is_sent(queue, post, sql):
     kill_sessions_of_the_service(sql)
     # PostgreSQL forgets a session before it closes the session's socket.
-    wait_until(lambda: model.store.database._thread.connection.has_arrivals())
+    wait_until(lambda: model.store.database.thread.connection.arrivals(0))
 
     assert len(post(1)) == 1
 

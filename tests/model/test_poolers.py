@@ -70,7 +70,7 @@ def test_others_do_not_get_the_settings(connect: Any, postgres: EmbeddedPostgres
     database = connect(IGNORES)
     database.rows('SELECT 1', {})
 
-    connection = database._thread.connection
+    connection = database.thread.connection
     connection.settings = ''
 
     assert database.rows('SHOW statement_timeout', {}) == [('0',)]
