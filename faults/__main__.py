@@ -25,6 +25,7 @@ def main(arguments: list[str]) -> int:
     running.add_argument('--seed', default=str(int.from_bytes(os.urandom(4), 'big')))
     running.add_argument('--seconds', type=float, default=_CI, help='for which clients work')
     running.add_argument('--pace', type=float, default=1.0, help='accidents a second')
+    running.add_argument('--standby', action='store_true', help='PostgreSQL fails over to one')
     running.add_argument('--defect', default='', help='one that the services have')
     running.set_defaults(carry_out=_run)
     replaying = commands.add_parser('replay', help='run one again that has failed')
@@ -47,7 +48,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _run(given: argparse.Namespace) -> int:
-    return _play(Terms(given.seed, given.seconds, given.pace, given.defect))
+    return _play(Terms(given.seed, given.seconds, given.pace, given.standby, given.defect))
 
 
 def _replay(given: argparse.Namespace) -> int:

@@ -34,16 +34,29 @@ class Accident(NamedTuple):
     choice: float
 
 
-def plan(seed: str, seconds: float, pace: float) -> list[Accident]:
+def plan(
+    seed: str, seconds: float, pace: float, fails_over: bool, only: Sequence[str] = ()
+) -> list[Accident]:
     """The accidents of a run, of which the last quarter has only those that befall clients.
 
     :param pace: accidents a second
+    :param fails_over: whether there is a standby that takes the place of a PostgreSQL that is killed
+    :param only: what happens; else of all a share, by their weights
     """
+    if only:
+        return _plan(seed, seconds, pace, lambda at: dict.fromkeys(only, 1))
+    all_kinds = {**OF_CLIENTS, **OF_SERVICES, **(OF_PAIRS if fails_over else OF_POSTGRES)}
+    calm = seconds * 0.75
+    return _plan(seed, seconds, pace, lambda at: OF_CLIENTS if at > calm else all_kinds)
+
+
+def _plan(
+    seed: str, seconds: float, pace: float, kinds_at: Callable[[float], dict[str, int]]
+) -> list[Accident]:
     chance = random.Random(f'{seed} accidents')
     found, at = [], 0.0
     while (at := at + chance.expovariate(pace)) < seconds:
-        is_calm = at > seconds * 0.75
-        kinds = OF_CLIENTS if is_calm else {**OF_CLIENTS, **OF_SERVICES}
+        kinds = kinds_at(at)
         [what] = chance.choices(list(kinds), weights=list(kinds.values()))
         found.append(Accident(at, what, chance.random()))
     return found
@@ -52,8 +65,6 @@ def plan(seed: str, seconds: float, pace: float) -> list[Accident]:
 #: Each with its weight.
 OF_CLIENTS = {'kill client': 25, 'pause client': 30}
 OF_SERVICES = {
-    'kill postmaster': 4,
-    'stop postmaster at once': 2,
     'kill backend': 3,
     'end sessions': 8,
     'pause backend': 8,
@@ -64,6 +75,10 @@ OF_SERVICES = {
     'kill service': 2,
     'deafen waiting rooms': 4,
 }
+
+
+OF_POSTGRES = {'kill postmaster': 4, 'stop postmaster at once': 2}
+OF_PAIRS = {'fail over': 6}
 
 
 class Accidents:
@@ -86,7 +101,7 @@ class Accidents:
 
     def happen(self, accident: Accident) -> None:
         """Let one happen. One that stops the service lasts until that answers again."""
-        stops = accident.what in OF_SERVICES
+        stops = accident.what not in OF_CLIENTS
         call = self._log.begin('accident', what=accident.what, stops_service=stops)
         self._happenings()[accident.what](random.Random(accident.choice))
         if stops:
@@ -116,6 +131,7 @@ class Accidents:
             'pause client': self._pause_client,
             'kill postmaster': lambda _: _send(self._database.postmaster, signal.SIGKILL),
             'stop postmaster at once': lambda _: _send(self._database.postmaster, signal.SIGQUIT),
+            'fail over': lambda _: self._database.fail_over(),
             'kill backend': self._kill_backend,
             'end sessions': lambda _: self._end_sessions('true'),
             'pause backend': self._pause_backend,

@@ -21,6 +21,7 @@ from faults.crew import Crew, forked
 from faults.instances import Database, Instance
 from faults.log import Log
 from faults.numbers import number_in
+from faults.pair import Pair
 from faults.roles import Hand
 from faults.world import Queue, World
 
@@ -90,6 +91,10 @@ class Terms(msgspec.Struct):
     seconds: float
     #: Accidents a second.
     pace: float = 1.0
+    #: Whether PostgreSQL has a standby, which takes its place when it is killed.
+    has_standby: bool = False
+    #: What happens; if nothing is named, all does.
+    accidents: Sequence[str] = ()
     #: The defect that services have; '' for none.
     defect: str = ''
 
@@ -131,24 +136,31 @@ def run(terms: Terms, folder: Path) -> None:
         for queue in QUEUES:
             for version in ('v1', 'v2'):
                 client.statistics(queue.key, version)
-    shutil.rmtree(folder / 'state', ignore_errors=True)
+    for data in ('state', 'one', 'other'):
+        shutil.rmtree(folder / data, ignore_errors=True)
 
 
 @contextlib.contextmanager
 def _services(terms: Terms, folder: Path) -> Iterator[tuple[list[Instance], Database]]:
-    first = Instance('first', folder, 2, terms.defect)
-    second = Instance('second', folder, 1, terms.defect)
-    first.start()
-    try:
-        database = Database(folder)
-        second.start({'MARCONI_DATABASE_URL': database.url})
-        try:
-            yield [first, second], database
-        finally:
-            second.stop()
-    finally:
-        first.stop()
-        Database.stop_at(folder)
+    instances = [
+        Instance('first', folder, 2, terms.defect),
+        Instance('second', folder, 1, terms.defect),
+    ]
+    with contextlib.ExitStack() as started:
+        if terms.has_standby:
+            pair = Pair(folder)
+            started.callback(pair.stop)
+            pair.start()
+            database: Database = pair
+        else:
+            started.callback(Database.stop_at, folder)
+            started.callback(instances[0].stop)
+            instances[0].start()
+            database = Database(folder)
+        for instance in instances[not terms.has_standby :]:
+            started.callback(instance.stop)
+            instance.start({'MARCONI_DATABASE_URL': database.url})
+        yield instances, database
 
 
 def _make_queues(client: Client) -> None:
@@ -204,7 +216,7 @@ def _let_happen(terms: Terms, crew: Crew, accidents: Accidents) -> None:
     crew.start()
     try:
         began = time.monotonic()
-        to_come = plan(terms.seed, terms.seconds, terms.pace)
+        to_come = plan(terms.seed, terms.seconds, terms.pace, terms.has_standby, terms.accidents)
         while (now := time.monotonic() - began) < terms.seconds:
             accidents.go_on()
             if to_come and now >= to_come[0].at:

@@ -3,6 +3,7 @@
 import contextlib
 import http.client
 import random
+import time
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -18,6 +19,8 @@ CLIENT_ID = '3381af92-2b9e-11e3-b191-71861300734c'
 PATIENCE = 12.0
 # How often a call with a key is made until its outcome is known.
 _TRIES = 6
+# Seconds after which it goes on at the latest, when an answer was lost.
+_PAUSE = 0.5
 
 #: A message that a claim got: its queue's key, its id, its number, and the claim's id.
 Held = tuple[str, str, int, str]
@@ -240,10 +243,13 @@ class Client:
             assert connection.sock is not None
             connection.sock.settimeout(PATIENCE + wait)
             connection.request(method, target, body, all_headers | (headers or {}))
-            return _answer(connection.getresponse())
+            answer = _answer(connection.getresponse())
         except (OSError, http.client.HTTPException, msgspec.DecodeError):
             self._drop(port)
-            return Answer(0)
+            answer = Answer(0)
+        if answer.outcome == UNKNOWN:
+            time.sleep(self._chance.uniform(0, _PAUSE))
+        return answer
 
     def _connection(self, port: int) -> http.client.HTTPConnection:
         if port not in self._connections:

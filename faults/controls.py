@@ -32,7 +32,7 @@ def _look_for(name: str, seed: str, seconds: float, pace: float) -> Finding | No
     for attempt in range(TRIES):
         folder = new_folder()
         try:
-            run(Terms(f'{seed}.{attempt}', seconds * (1 + attempt), pace, name), folder)
+            run(_terms(name, f'{seed}.{attempt}', seconds * (1 + attempt), pace), folder)
             report = check(folder)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
@@ -43,3 +43,8 @@ def _look_for(name: str, seed: str, seconds: float, pace: float) -> Finding | No
             return found[0]
         print(f'{name}: found only {dict(report.found)}', flush=True)
     return None
+
+
+def _terms(name: str, seed: str, seconds: float, pace: float) -> Terms:
+    accidents = DEFECTS[name].accidents
+    return Terms(seed, seconds, 2 * pace if accidents else pace, accidents=accidents, defect=name)

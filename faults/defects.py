@@ -35,6 +35,8 @@ class Defect(NamedTuple):
     changes: Sequence[Change]
     #: The verdicts of the checker of which one must be found.
     found_as: Sequence[str]
+    #: The accidents that bring it to light; else all happen.
+    accidents: Sequence[str] = ()
     #: The name of the instance that has it; '' for all.
     instance: str = ''
 
@@ -110,6 +112,8 @@ _TWO_HALVES = """
             return ids and ids + self._post(queue, sender, second, key, has_subscribers)
 """
 
+_KILLS = 'kill worker or router', 'end sessions', 'kill postmaster'
+
 #: All defects, by their names.
 DEFECTS: dict[str, Defect] = {
     'messages are taken without a lock': Defect(
@@ -159,6 +163,7 @@ DEFECTS: dict[str, Defect] = {
             )
         ],
         ['skipped by a reader'],
+        ['pause backend'],
     ),
     'a list repeats the message at its marker': Defect(
         [
@@ -224,6 +229,7 @@ DEFECTS: dict[str, Defect] = {
             ),
         ],
         ['lost'],
+        _KILLS,
     ),
     'a message is claimed once too often': Defect(
         [Change('model', 'claim_count < %(max', 'claim_count <= %(max')],
@@ -248,6 +254,7 @@ DEFECTS: dict[str, Defect] = {
             )
         ],
         ['batch half-stored'],
+        _KILLS,
     ),
     "one service goes by its machine's clock": Defect(
         [
@@ -285,6 +292,7 @@ DEFECTS: dict[str, Defect] = {
             )
         ],
         ['lost', 'seen after its end', 'stale verdict took effect', 'two live claims'],
+        ['kill postmaster', 'stop postmaster at once'],
     ),
     'a delay is not heeded': Defect(
         [
@@ -362,6 +370,50 @@ DEFECTS: dict[str, Defect] = {
             )
         ],
         ['webhook never delivered'],
+    ),
+    'the messages of a batch change places': Defect(
+        [
+            Change(
+                'model',
+                "'bodies': [new.body for new in messages]",
+                "'bodies': [new.body for new in reversed(messages)]",
+            )
+        ],
+        ['stored twice'],
+    ),
+    'two transactions have one number': Defect(
+        [
+            Change(
+                'model',
+                "_FIRST_ID = f'(pg_current_xact_id()::text::bigint + %(base)s) <<",
+                "_FIRST_ID = f'((pg_current_xact_id()::text::bigint + %(base)s) / 4) <<",
+            )
+        ],
+        ['id given twice', 'answered 500'],
+    ),
+    'a verdict deletes nothing': Defect(
+        [
+            Change(
+                'model.verdicts',
+                "WHERE result = 'done' AND verdict = 'delete'))",
+                "WHERE result = 'done' AND verdict = 'never'))",
+            )
+        ],
+        ['seen after its end'],
+    ),
+    'a dead letter without a queue is dropped': Defect(
+        [
+            Change(
+                'model.dead_letters',
+                'UPDATE message_states\n           SET {PARKED}, park_reason = %(park_reason)s\n',
+                'DELETE FROM message_states\n',
+            )
+        ],
+        ['lost'],
+    ),
+    'a release gives back what another claim holds': Defect(
+        [Change('model.claims', 'AND claim_id = %(claim_id)s::uuid AND {IS_CLAIMED} AND', 'AND')],
+        ['two live claims', 'refused to the holder', 'stale verdict took effect'],
     ),
     'statistics count a claim until it is removed': Defect(
         [

@@ -103,8 +103,13 @@ class Database:
     @property
     def postmaster(self) -> int:
         """Its process; 0 while there is none."""
+        return self.postmaster_of(self._state)
+
+    @staticmethod
+    def postmaster_of(state: Path) -> int:
+        """The process of the server with this directory; 0 while there is none."""
         try:
-            return int((self._state / 'data' / 'postmaster.pid').read_text().split()[0])
+            return int((state / 'data' / 'postmaster.pid').read_text().split()[0])
         except (OSError, ValueError, IndexError):
             return 0
 
@@ -117,6 +122,10 @@ class Database:
         connection = psycopg2.connect(self.url.replace('+psycopg2', ''))
         connection.autocommit = True
         return connection
+
+    def fail_over(self) -> None:
+        """Have a standby take its place; it has none."""
+        raise NotImplementedError
 
     def rows(self, statement: str) -> list[tuple[int, ...]]:
         """What a statement returns; nothing if the database is away."""

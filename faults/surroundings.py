@@ -55,7 +55,7 @@ class Surroundings:
     def __init__(self, world: World) -> None:
         self.world = world
         self.queues = world.by_key()
-        #: By queue, when calls began that may have claimed some of its messages unseen.
+        #: By queue, when calls began that may have taken some of its messages unseen.
         self._unseen_claims: dict[str, list[float]] = defaultdict(list)
         #: By queue, how many messages may have been popped unseen.
         self.unseen_pops: Counter[str] = Counter()
@@ -118,6 +118,7 @@ class Surroundings:
     def _note_pop(self, call: Call) -> None:
         if call.outcome == UNKNOWN:
             self.unseen_pops[call.given['queue']] += call.given['limit']
+            self._unseen_claims[call.given['queue']].append(call.began)
         self._note_wait(call, [call.given['queue']])
 
     def _note_wait(self, call: Call, queues: list[str]) -> None:

@@ -453,6 +453,14 @@ def test_a_request_that_waits_though_there_is_a_message_is_found(story: Story) -
     assert story.found() == {'waited too long': 1}
 
 
+def test_a_request_may_wait_though_a_message_was_popped_unseen(story: Story) -> None:
+    story.post(0, 1)
+    story.pop(1, None)
+    wait(story, 2, 12)
+
+    assert story.found() == {}
+
+
 def test_a_request_may_wait_while_a_service_recovers(story: Story) -> None:
     story.post(0, 1)
     wait(story, 2, 12)
