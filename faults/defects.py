@@ -375,8 +375,8 @@ DEFECTS: dict[str, Defect] = {
         [
             Change(
                 'model',
-                "'bodies': [new.body for new in messages]",
-                "'bodies': [new.body for new in reversed(messages)]",
+                'SELECT first_id + place - 1 AS id',
+                'SELECT first_id + cardinality(%(ttls)s::int[]) - place AS id',
             )
         ],
         ['stored twice'],
