@@ -12,7 +12,7 @@ from benchmarks.plan import Plan
 
 QUESTIONS = (
     *('framework', 'end_to_end', 'growth', 'peers', 'footprint', 'verdicts', 'waiting', 'replies'),
-    *('access', 'row_security', 'metrics', 'deliveries', 'beside', 'subscriptions'),
+    *('access', 'row_security', 'metrics', 'deliveries', 'beside', 'subscriptions', 'shortcuts'),
 )
 RESULTS = Path(__file__).with_name('results')
 
