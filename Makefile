@@ -23,12 +23,12 @@ help: ## list these commands
 serve: .venv/serve.stamp ## run the service at http://127.0.0.1:8888 until Ctrl-C
 	@exec $(BIN)/marconi serve
 
-test: ## run the tests
-	@$(MAKE) --no-print-directory --jobs=2 \
-		.venv/test.stamp .venv/clients-v1.stamp .venv/clients-v2.stamp
+test: .venv/test.stamp ## run the tests
 	@$(BIN)/python -m pytest
 
-test-slow: .venv/test.stamp .venv/docs.stamp .venv/keystone.stamp ## run the tests that kill, restart and install services, for minutes
+test-slow: .venv/test.stamp .venv/docs.stamp ## run the tests with real clients, and those that kill, restart and install services, for minutes
+	@$(MAKE) --no-print-directory --jobs=2 \
+		.venv/keystone.stamp .venv/clients-v1.stamp .venv/clients-v2.stamp
 	@$(BIN)/python -m pytest -m slow
 
 check: .venv/check.stamp ## lint, formatting and types

@@ -1,6 +1,6 @@
 """Real clients, unchanged, against the real service.
 
-`make test` makes an environment for each generation of them: they cannot share the service's,
+`make test-slow` makes an environment for each generation of them: they cannot share the service's,
 nor each other's. MARCONI_TEST_CLIENTS names another directory that holds these environments.
 """
 
@@ -28,12 +28,16 @@ from tests.clients.openstack_tour import (
 )
 from tests.running_service import Service
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope='module', autouse=True)
 def environments() -> None:
     for environment in (OF_VERSION_1, OF_VERSION_2):
         if not environment.exists():
-            pytest.fail(f'{environment} is missing: run make test once, which installs the clients')
+            pytest.fail(
+                f'{environment} is missing: run make test-slow once, which installs the clients'
+            )
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from marconi_api.processes.installation import CHECKOUT
 
-#: Where `make test` makes an environment for it and for its clients.
+#: Where `make test-slow` makes an environment for it and for its clients.
 ENVIRONMENTS = Path(os.environ.get('MARCONI_TEST_CLIENTS') or CHECKOUT / '.venv')
 KEYSTONE, CLIENTS = ENVIRONMENTS / 'keystone/bin', ENVIRONMENTS / 'clients-v2/bin'
 
@@ -26,7 +26,7 @@ def why_not() -> str | None:
     if failed.exists():
         return f'Keystone cannot be installed: {failed.read_text().strip()[-200:]}'
     if not (KEYSTONE / 'keystone-manage').exists():
-        return 'Keystone is not installed: run make test once, which installs it'
+        return 'Keystone is not installed: run make test-slow once, which installs it'
     return None
 
 
