@@ -19,7 +19,7 @@ NAVIGATION = {
     ),
     'Operate': (
         *('docs/operating', 'docs/commands', 'docs/console', 'docs/metrics', 'docs/tracing'),
-        *('docs/poolers', 'docs/performance'),
+        *('docs/poolers', 'docs/reliability', 'docs/performance'),
     ),
     'Security': ('docs/security', 'docs/keystone', 'SECURITY'),
     'Protocol': ('docs/protocol-v2', 'docs/protocol-v1'),

@@ -23,7 +23,8 @@ _PATIENCE = 60.0
 _LOOKS = 300
 _WRITERS = """
     SELECT pid FROM pg_stat_activity
-     WHERE application_name = 'marconi' AND backend_xid IS NOT NULL"""
+     WHERE application_name = 'marconi' AND backend_xid IS NOT NULL AND {}"""
+_POSTS = "query LIKE 'EXECUTE marconi_post%'"
 
 
 class Accident(NamedTuple):
@@ -67,7 +68,8 @@ OF_CLIENTS = {'kill client': 25, 'pause client': 30}
 OF_SERVICES = {
     'kill backend': 3,
     'end sessions': 8,
-    'pause backend': 8,
+    'pause backend': 6,
+    'pause post': 6,
     'kill worker or router': 12,
     'kill waiting room': 6,
     'kill janitor': 3,
@@ -135,6 +137,7 @@ class Accidents:
             'kill backend': self._kill_backend,
             'end sessions': lambda _: self._end_sessions('true'),
             'pause backend': self._pause_backend,
+            'pause post': self._pause_post,
             'kill worker or router': self._kill_server,
             'kill waiting room': lambda chance: self._kill_part(chance, 'processes.waiting'),
             'kill janitor': lambda chance: self._kill_part(chance, 'expire --forever'),
@@ -161,18 +164,23 @@ class Accidents:
         if pid := self._stopped_backend():
             self._paused.append((time.monotonic() + chance.choice((0.5, 2)), pid))
 
-    def _stopped_backend(self) -> int:
+    def _pause_post(self, chance: random.Random) -> None:
+        if pid := self._stopped_backend(_POSTS):
+            self._paused.append((time.monotonic() + chance.choice((0.2, 1)), pid))
+
+    def _stopped_backend(self, condition: str = 'true') -> int:
         """A session that is stopped amid a transaction that writes; 0 if none is found soon."""
+        writers = _WRITERS.format(condition)
         with (
             contextlib.suppress(psycopg2.Error),
             contextlib.closing(self._database.connect()) as it,
         ):
             cursor = it.cursor()
             for _ in range(_LOOKS):
-                cursor.execute(_WRITERS)
+                cursor.execute(writers)
                 for (pid,) in cursor.fetchall():
                     _send(pid, signal.SIGSTOP)
-                    cursor.execute(_WRITERS)
+                    cursor.execute(writers)
                     if (pid,) in cursor.fetchall():
                         return int(pid)
                     _send(pid, signal.SIGCONT)

@@ -86,11 +86,11 @@ class _Loader(SourceFileLoader):
 _SECOND_TRANSACTION = """
         if target := dead_letters.target_of(queue, attributes):
             import time
-            time.sleep(0.1)
+            time.sleep(0.5)
             for table, own in (
                 ('messages', "id = ANY (ARRAY(SELECT id FROM message_states WHERE queue_id = %(limbo)s"
-                 " AND held_until > now() - interval '1 second'))"),
-                ('message_states', "held_until > now() - interval '1 second'"),
+                 " AND held_until > now() - interval '2 seconds'))"),
+                ('message_states', "held_until > now() - interval '2 seconds'"),
             ):
                 self._database.rows(
                     f'UPDATE {table} SET queue_id = %(target)s WHERE queue_id = %(limbo)s AND {own}',
@@ -112,7 +112,7 @@ _TWO_HALVES = """
             return ids and ids + self._post(queue, sender, second, key, has_subscribers)
 """
 
-_KILLS = 'kill worker or router', 'end sessions', 'kill postmaster'
+_KILLS = 'kill worker or router', 'kill service', 'kill postmaster'
 
 #: All defects, by their names.
 DEFECTS: dict[str, Defect] = {
@@ -163,7 +163,7 @@ DEFECTS: dict[str, Defect] = {
             )
         ],
         ['skipped by a reader'],
-        ['pause backend'],
+        ['pause post'],
     ),
     'a list repeats the message at its marker': Defect(
         [

@@ -102,9 +102,8 @@ def miscounted(message: Message) -> Iterator[Fault]:
 
 
 def _counted(message: Message) -> list[Event]:
-    told = [event for event in message.sights if event.times]
-    # What a pop tells is how often it was claimed before.
-    return [event for event in told if event.kind in ('claim', 'kept')]
+    # Most claims do not tell it; what a pop tells is how often it was claimed before.
+    return [event for event in message.claims if event.times] + message.kept
 
 
 def _dead_letter(message: Message) -> Iterator[Fault]:

@@ -137,8 +137,12 @@ def _release_all(work: Work, messages: list[Held], ttl: int) -> None:
 
 def _renew_and_delete(work: Work, messages: list[Held], ttl: int) -> None:
     own = [message for message in messages if message[3] == messages[0][3]]
-    work.client.renew(own, work.chance.choice(TERMS), work.hand.version)
-    _delete_each(work, messages, ttl)
+    longest = max(TERMS)
+    # Shortly before it would lapse; the verdicts come after that.
+    work.rest(ttl - 0.6)
+    work.client.renew(own, longest, work.hand.version)
+    work.rest(1.2)
+    _delete_each(work, own, ttl)
 
 
 def _forget(work: Work, messages: list[Held], ttl: int) -> None:

@@ -1,5 +1,6 @@
 """The checker of the fault campaign sees each kind of fault, in logs that are written by hand."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ class Story:
         self._folder = folder
         self._now = 0.0
         self._logs: dict[str, Log] = {}
+        self._claims: Counter[str] = Counter()
         world.write(
             World(
                 [
@@ -82,6 +84,7 @@ class Story:
             'id': ID,
             'count': 0,
         } | more
+        self._claims[given['queue']] += 1
         message = [given['id'], given['number'], given['count']]
         answer = {'claims': [[given['queue'], claim, [message]]], 'waited': False}
         terms: dict[str, Any] = {'ttl': given['ttl'], 'grace': 60, 'limit': 1, 'wait': 0}
@@ -104,14 +107,9 @@ class Story:
         self.call('read', began, ended, who=who, answer=answer, queue=WORK, sees_all=True)
 
     def kept(self, at: float, state: str = 'claimed', number: int = ONE, **more: Any) -> None:
-        given: dict[str, Any] = {
-            'queue': WORK,
-            'id': ID,
-            'held_until': at + 5,
-            'expires_at': at + 99,
-            'count': 0,
-        }
-        given |= {'number': number, 'state': state} | more
+        given: dict[str, Any] = {'queue': WORK, 'id': ID, 'held_until': at + 5} | more
+        given |= {'number': number, 'state': state, 'expires_at': at + 99}
+        given.setdefault('count', self._claims[given['queue']])
         self.call('kept', at, at, who='database', **given)
 
     def checked(self) -> Report:
@@ -411,6 +409,14 @@ def test_a_message_that_is_put_away_too_early_is_found(story: Story) -> None:
     story.post(0, 1, queue=FEW)
     story.claim(2, 3, queue=FEW)
     story.kept(20, queue=DEAD)
+
+    assert story.found() == {'claims miscounted': 1}
+
+
+def test_claims_that_are_not_counted_are_found(story: Story) -> None:
+    story.post(0, 1)
+    story.claim(2, 3)
+    story.kept(9, count=0)
 
     assert story.found() == {'claims miscounted': 1}
 
