@@ -60,3 +60,41 @@ def fill(connection: Connection, queue: str, waiting: int, message: object) -> N
         # Every measurement starts alike. No checkpoint: after one, PostgreSQL writes each page
         # whole that it touches first, which is what a claim would then wait for.
         cursor.execute(f'VACUUM ANALYZE {", ".join(TABLES)}')
+
+
+def fill_many(connection: Connection, queues: int, messages: int, deep: int) -> list[str]:
+    """Messages of queues in turn, as if these had been posted to at once; of no other queues.
+
+    :param deep: so many queues hold half of the messages, the others the other half
+    :returns: the names of these queues
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(f'TRUNCATE {", ".join(TABLES)}, queues')
+        make_queues(connection, [f'many-{number}' for number in range(queues)])
+        terms = {'deep': deep, 'half': messages // 2, 'queues': queues, 'project': PROJECT}
+        cursor.execute(_FILL_MANY, terms)
+        cursor.execute(f'VACUUM ANALYZE {", ".join(TABLES)}, queues')
+        cursor.execute(_DEEPEST, {'deep': deep})
+        return [name for (name,) in cursor.fetchall()]
+
+
+_DEEPEST = """
+    SELECT name FROM message_states JOIN queues USING (queue_id)
+     GROUP BY name ORDER BY count(*) DESC LIMIT %(deep)s
+"""
+
+
+_FILL_MANY = """
+    WITH numbered AS MATERIALIZED (
+        SELECT queue_id, row_number() OVER () AS number FROM queues
+         WHERE project = %(project)s),
+    placed AS MATERIALIZED (
+        SELECT queue_id, row_number() OVER (ORDER BY random()) + (1::bigint << 30) AS id
+          FROM numbered, generate_series(1, CASE WHEN number <= %(deep)s THEN %(half)s / %(deep)s
+                                                 ELSE %(half)s / (%(queues)s - %(deep)s) END)),
+    states AS (
+        INSERT INTO message_states (queue_id, id, expires_at, client_id, ttl)
+        SELECT queue_id, id, now() + interval '1 day', gen_random_uuid(), 86400
+          FROM placed ORDER BY id)
+    INSERT INTO messages (queue_id, id, created_at, body)
+    SELECT queue_id, id, now(), '"x"' FROM placed ORDER BY id"""

@@ -22,12 +22,10 @@ import time
 import urllib.request
 from typing import Any
 
-from psycopg2.extensions import connection as Connection
-
-from benchmarks.filling import TABLES, make_queues
+from benchmarks.filling import fill_many
 from benchmarks.in_process import environ
 from benchmarks.measured import say
-from benchmarks.operations import PROJECT, Queue, Request
+from benchmarks.operations import Queue, Request
 from benchmarks.plan import Plan
 from benchmarks.report import Answer, Table
 from benchmarks.service import Service, connect, running_service
@@ -126,7 +124,7 @@ def _reading(plan: Plan, service: Service) -> Table:
     messages = plan.choose(1_000_000, 50_000)
     say(f'filling {queues:,} queues with {messages:,} messages')
     with contextlib.closing(connect(service.url)) as connection:
-        _fill_many(connection, queues, messages)
+        fill_many(connection, queues, messages, DEEP)
     scrapes, steps = [], _steps(service.url)
     say('waiting for the walk of the service')
     while f'marconi_queues_filled {queues:.1f}'.encode() not in _scrape(service):
@@ -164,29 +162,3 @@ def _steps(url: str) -> list[float]:
         is_end = walk.step()
         times.append(time.monotonic() - began)
     return times
-
-
-def _fill_many(connection: Connection, queues: int, messages: int) -> None:
-    """Messages of queues in turn, as if these had been posted to at once."""
-    with connection.cursor() as cursor:
-        cursor.execute(f'TRUNCATE {", ".join(TABLES)}, queues')
-        make_queues(connection, [f'many-{number}' for number in range(queues)])
-        terms = {'deep': DEEP, 'half': messages // 2, 'queues': queues, 'project': PROJECT}
-        cursor.execute(_FILL, terms)
-        cursor.execute(f'VACUUM ANALYZE {", ".join(TABLES)}, queues')
-
-
-_FILL = """
-    WITH numbered AS MATERIALIZED (
-        SELECT queue_id, row_number() OVER () AS number FROM queues
-         WHERE project = %(project)s),
-    placed AS MATERIALIZED (
-        SELECT queue_id, row_number() OVER (ORDER BY random()) + (1::bigint << 30) AS id
-          FROM numbered, generate_series(1, CASE WHEN number <= %(deep)s THEN %(half)s / %(deep)s
-                                                 ELSE %(half)s / (%(queues)s - %(deep)s) END)),
-    states AS (
-        INSERT INTO message_states (queue_id, id, expires_at, client_id, ttl)
-        SELECT queue_id, id, now() + interval '1 day', gen_random_uuid(), 86400
-          FROM placed ORDER BY id)
-    INSERT INTO messages (queue_id, id, created_at, body)
-    SELECT queue_id, id, now(), '"x"' FROM placed ORDER BY id"""

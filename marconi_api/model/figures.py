@@ -1,6 +1,6 @@
 """Figures for people who look on: of a few seconds ago, counted by threads of their own.
 
-Whoever asks waits a fifth of a second at most, and else gets the figures of before. Nothing is
+Whoever asks waits a tenth of a second at most, and else gets the figures of before. Nothing is
 counted unless somebody asks; what was counted is used again for ten times as long as it took. So
 to look costs at most a tenth of the time of one session of PostgreSQL in each process, however
 many look.
@@ -28,7 +28,7 @@ MOST_QUEUES = 100_000
 MOST_CLAIMS = 50
 
 # Seconds for which a request waits for figures that are being counted.
-_PATIENCE = 0.2
+_PATIENCE = 0.1
 
 # What was counted is good for so many seconds, or so many times as long as it took.
 _GOOD_FOR = 2.0

@@ -1,9 +1,12 @@
 """``/console``: all queues at a glance."""
 
+import threading
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
 from marconi_api import model
+from marconi_api.controllers.console import plots
 from marconi_api.controllers.console.pages import page
 from marconi_api.controllers.console.sessions import may_name_projects, query_of
 from marconi_api.model.figures import QueueLine
@@ -35,6 +38,7 @@ class OverviewController:
     @expose(replies={200: Content()})
     def get(self, request: Request) -> Reply:
         """The queues of a project or, for those who may see all, of all projects."""
+        _expect_a_queue()
         query = query_of(request)
         shows_all = may_name_projects(request) and not (
             request.identity.project or 'project' in query
@@ -70,6 +74,12 @@ class OverviewController:
             number=number,
             pages=_pages(len(found)),
         )
+
+
+@cache
+def _expect_a_queue() -> None:
+    """Get ready to draw, once in a process: next somebody looks at a queue."""
+    threading.Thread(target=plots.load, name='plots', daemon=True).start()
 
 
 def _pages(found: int) -> int:

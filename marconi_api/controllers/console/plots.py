@@ -128,7 +128,7 @@ def _drawn(
     times: list[str],
     series: dict[str, list[Any]],
 ) -> Markup:
-    pygal = _pygal()
+    pygal = load()
     values = [value for one in series.values() for value in one if value]
     chart: Graph = (pygal.StackedLine if is_stacked else pygal.Line)(
         width=_WIDTH,
@@ -160,7 +160,7 @@ def _drawn(
 
 
 @cache
-def _pygal() -> Any:
+def load() -> Any:
     """The library, which takes a tenth of a second to import: most processes never draw."""
     finders = list(sys.meta_path)
     import pygal
