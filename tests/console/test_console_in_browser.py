@@ -269,3 +269,62 @@ def test_the_keyboard_leads_from_the_deepest_queue_to_a_dead_letter_and_makes_it
 
     site.open(f'/queues/hostile/messages/{message}?{PROJECT}')
     assert 'ready' in site.browser.run('return document.querySelector("dd").innerText')
+
+
+def _dead_letters(site: Site) -> None:
+    """Two messages that were put away as dead letters, and a queue with fewer."""
+    attributes = {'_max_claim_count': 1, '_dead_letter_queue': 'dead'}
+    site.send('PUT', '/v2/queues/dead', {})
+    site.send('PUT', '/v2/queues/mail', attributes)
+    site.send('POST', '/v2/queues/mail/messages', {'messages': [{'body': 'a'}, {'body': 'b'}]})
+    claim = site.send('POST', '/v2/queues/mail/claims', {'ttl': 300})
+    path = claim['messages'][0]['href'].partition('claim_id=')[2]
+    site.send('DELETE', f'/v2/queues/mail/claims/{path}')
+    assert site.send('POST', '/v2/queues/mail/claims', {'ttl': 300}) is None
+    site.send('POST', '/v2/queues/dead-few/messages', {'messages': [{'body': 'c'}]})
+
+
+def test_the_keyboard_leads_from_the_deepest_queue_to_a_dead_letter_and_redrives_it(
+    site: Site,
+) -> None:
+    _dead_letters(site)
+    # What was counted for a test before is shown for a while.
+    wait_until(lambda: site.open(f'?{PROJECT}&search=dead') or 'dead-few' in text_of(site))
+
+    tab_to(site, 'dead')
+    press_enter(site, 'Queue dead')
+    tab_to(site, 'ready')
+    press_enter(site, 'Ready messages of dead')
+    tab_to(site, 'Message 0')
+    site.browser.press(TAB)
+    press_enter(site, 'Message 0')
+    assert 'Dead letter of' in text_of(site)
+    tab_to(site, 'dead')
+    press_enter(site, 'Queue dead')
+    tab_to(site, 'Redrives')
+    press_enter(site, 'Move messages of dead')
+    tab_to(site, 'Count, move nothing')
+    site.browser.press(ENTER)
+    wait_until(lambda: '2 to mail' in text_of(site))
+    tab_to(site, 'Move them')
+    site.browser.press(ENTER)
+    wait_until(lambda: 'completed' in text_of(site))
+
+    assert site.send('GET', '/v2/queues/mail/stats')['messages']['total'] == 2
+
+
+def test_the_plots_of_a_queue_come_without_a_reload(site: Site) -> None:
+    site.send('PUT', '/v2/queues/new', {})
+    site.open(f'/queues/new?{PROJECT}')
+
+    wait_until(lambda: site.browser.run('return document.querySelectorAll("svg.plot").length') == 4)
+    site.browser.run('document.querySelector("details").open = true')
+    site.send('POST', '/v2/queues/new/messages', {'messages': [{'body': 1}]})
+    ready = 'return document.querySelector("dl.figures dd").innerText'
+    wait_until(lambda: site.browser.run(ready) == '1')
+
+    assert site.browser.run('return document.querySelector("details").open')
+
+
+def text_of(site: Site) -> str:
+    return str(site.browser.run('return document.body.innerText'))

@@ -35,7 +35,7 @@ class QueueController:
             'queue.html',
             queue=queue,
             seen=seen,
-            plots=plots.plots_of(tuple(minutes)),
+            plots=plots.plots_of(tuple(minutes)) if minutes else [],
             rows=plots.rows_of(minutes),
             waited=plots.waited(minutes),
             parts=plots.PARTS,

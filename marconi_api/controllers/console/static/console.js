@@ -25,11 +25,15 @@ async function renew() {
   parts.forEach((part, place) => replace(part, newer[place]));
 }
 
-const first = document.querySelector('[data-live]');
-if (first) {
-  const pause = first.dataset.live * 1000;
-  const again = () => renew().catch(() => {
-    // The service is out of reach for now.
-  }).finally(() => setTimeout(again, pause));
-  setTimeout(again, pause);
+function goOn() {
+  const part = document.querySelector('[data-live]');
+  if (part) setTimeout(again, part.dataset.live * 1000);
 }
+
+function again() {
+  renew().catch(() => {
+    // The service is out of reach for now.
+  }).finally(goOn);
+}
+
+goOn();
