@@ -301,7 +301,7 @@ def test_the_keyboard_leads_from_the_deepest_queue_to_a_dead_letter_and_redrives
     assert 'Dead letter of' in text_of(site)
     tab_to(site, 'dead')
     press_enter(site, 'Queue dead')
-    tab_to(site, 'Redrives')
+    tab_to(site, 'Redrive messages')
     press_enter(site, 'Move messages of dead')
     tab_to(site, 'Count, move nothing')
     site.browser.press(ENTER)

@@ -7,6 +7,7 @@ import pytest
 from webtest import TestResponse
 
 from marconi_api import model
+from marconi_api.controllers.console.plots import _marks_up_to
 from marconi_api.model import STATES, QueueKey, Verdict
 from marconi_api.model.admin import LIVE_STATES
 from marconi_api.model.depths import Depth
@@ -250,3 +251,17 @@ def test_a_page_that_is_not_there_is_told_as_a_page(pages: Pages) -> None:
 
     assert response.status_int == 404
     assert response.headers['Content-Type'].startswith('text/html')
+
+
+@pytest.mark.parametrize(
+    ('top', 'is_time', 'marks'),
+    [
+        (0, False, [0, 1, 2, 3, 4, 5]),
+        (7, False, [0, 2, 4, 6, 8]),
+        (1234, False, [0, 500, 1000, 1500]),
+        (200, True, [0, 60, 120, 180, 240]),
+        (30 * 86400, True, [0, 10 * 86400, 20 * 86400, 30 * 86400]),
+    ],
+)
+def test_the_marks_of_a_plot_are_round(top: float, is_time: bool, marks: list[float]) -> None:
+    assert _marks_up_to(top, is_time) == marks

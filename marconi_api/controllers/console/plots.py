@@ -6,8 +6,10 @@ figures, for those who cannot see it.
 """
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache, lru_cache
+from itertools import chain, count
+from math import ceil
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from markupsafe import Markup
@@ -22,6 +24,14 @@ if TYPE_CHECKING:
 PARTS = (50, 95, 99)
 
 _WIDTH, _HEIGHT = 560, 240
+
+# Between two marks at the side of a picture, in seconds; from the last one on in days, as numbers are.
+_TIME_STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200)
+_DAY = 86400
+
+# Marks above zero, at most, and the least that the last one stands for.
+_MOST_MARKS = 5
+_LEAST_TOP = 5
 
 # Minutes that a picture has, at least.
 _FEWEST = 15
@@ -83,17 +93,17 @@ def plots_of(minutes: tuple[Minute, ...]) -> list[Plot]:
     held = [minute.held for minute in minutes]
     times = [clock(minute.number * 60) for minute in minutes]
     waits = [_waited(minute.handed_out) for minute in minutes]
-    plots: list[tuple[str, bool, Callable[[float], str], dict[str, list[Any]]]] = [
+    plots: list[tuple[str, bool, bool, dict[str, list[Any]]]] = [
         (
             'Messages by state',
             True,
-            _whole,
+            False,
             {state: [one and one[place] for one in held] for place, state in enumerate(_STATES)},
         ),
         (
             'Messages in and out, a minute',
             False,
-            _whole,
+            False,
             {
                 'in': [minute.came for minute in minutes],
                 'out': [minute.gone for minute in minutes],
@@ -102,20 +112,29 @@ def plots_of(minutes: tuple[Minute, ...]) -> list[Plot]:
         (
             'Age of the oldest message',
             False,
-            duration,
+            True,
             {'oldest': [one and (one.oldest_age or 0) for one in held]},
         ),
         (
             'Time in the queue until handed out (estimated)',
             False,
-            duration,
+            True,
             {f'{part} %': [wait[place] for wait in waits] for place, part in enumerate(PARTS)},
         ),
     ]
     return [
-        Plot(title, _drawn(is_stacked, form, times, series))
-        for title, is_stacked, form, series in plots
+        Plot(title, _drawn(is_stacked, is_time, times, series))
+        for title, is_stacked, is_time, series in plots
     ]
+
+
+def _marks_up_to(top: float, is_time: bool) -> list[float]:
+    """Round numbers from zero to one that is not below ``top``."""
+    top = max(top, _LEAST_TOP)
+    decades = (10**power * digit for power in count() for digit in (1, 2, 5))
+    steps = chain(_TIME_STEPS, (_DAY * one for one in decades)) if is_time else decades
+    step = next(step for step in steps if step * _MOST_MARKS >= top)
+    return [float(step * place) for place in range(ceil(top / step) + 1)]
 
 
 def _whole(value: float) -> str:
@@ -124,12 +143,15 @@ def _whole(value: float) -> str:
 
 def _drawn(
     is_stacked: bool,
-    form: Callable[[float], str],
+    is_time: bool,
     times: list[str],
     series: dict[str, list[Any]],
 ) -> Markup:
     pygal = load()
-    values = [value for one in series.values() for value in one if value]
+    tops = zip(*series.values(), strict=True)
+    marks = _marks_up_to(
+        max((sum if is_stacked else max)(value or 0 for value in top) for top in tops), is_time
+    )
     chart: Graph = (pygal.StackedLine if is_stacked else pygal.Line)(
         width=_WIDTH,
         height=_HEIGHT,
@@ -146,14 +168,13 @@ def _drawn(
         x_labels_major_every=max(1, len(times) // 4),
         truncate_label=-1,
         include_x_axis=True,
-        min_scale=2,
-        max_scale=5,
-        range=None if values else (0, 1),
+        range=(0, marks[-1]),
         legend_at_bottom=True,
         legend_at_bottom_columns=len(series),
-        value_formatter=form,
+        value_formatter=duration if is_time else _whole,
     )
     chart.x_labels = times
+    chart.y_labels = marks
     for name, one in series.items():
         chart.add(name, one)
     return _bare(chart)
