@@ -109,6 +109,29 @@ def test_the_installed_migrations_are_at_hand(environment: dict[str, str]) -> No
     assert heads.endswith('(head)\n')
 
 
+def test_the_commands_of_the_readme_work_from_any_directory(environment: dict[str, str]) -> None:
+    readme = (CHECKOUT / 'README.md').read_text()
+    [shown] = re.findall(r'^((?: {4}(?:marconi|alembic|pecan) .*\n)+)', readme, re.MULTILINE)
+    serve, upgrade, shell = (line.strip() for line in shown.splitlines())
+
+    service = subprocess.Popen(
+        ['sh', '-c', f'exec {serve}'],
+        env=environment,
+        cwd='/',
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    with service:
+        assert service.stdout is not None
+        assert service.stdout.readline().startswith('Marconi is ready')
+        run(upgrade, environment)
+        said = run(f'echo "admin.overview()" | {shell} 2>&1', environment)
+        service.send_signal(signal.SIGTERM)
+
+    assert 'Start with admin' in said
+
+
 def test_the_installed_settings_are_those_of_the_checkout(environment: dict[str, str]) -> None:
     path = run('marconi paths config', environment).strip()
 

@@ -1,9 +1,15 @@
 """A request waits for messages: how long, what for, and what it gets."""
 
+import json
+import re
+import shutil
+import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
+from marconi_api.processes.installation import CHECKOUT
 from tests.running_service import Service, wait_until
 from tests.waiting.waiters import (
     Waiter,
@@ -328,3 +334,37 @@ def test_a_claim_with_a_key_that_waited_can_be_sent_again(told: Service) -> None
     again = claim(told, queue, wait=5, Idempotency_Key='key').answer()
     assert again.headers['Location'] == first.headers['Location']
     assert bodies(again) == bodies(first) == ['a']
+
+
+@pytest.mark.skipif(shutil.which('curl') is None, reason='the document shows it with curl')
+def test_the_commands_of_the_document_wait_and_follow(other: Service, tmp_path: Path) -> None:
+    document = (CHECKOUT / 'docs' / 'waiting.md').read_text()
+    waits, follows = re.findall(r'^    (curl .*)$', document, re.MULTILINE)
+    (tmp_path / 'headers').write_text(
+        'Client-ID: 3381af92-2b9e-11e3-b191-71861300734c\nX-Project-Id: acme\n'
+    )
+    queue = unused('jobs')
+
+    def typed(command: str) -> 'subprocess.Popen[str]':
+        here = command.replace('127.0.0.1:8888', f'127.0.0.1:{other.port}')
+        here = here.replace('/jobs/', f'/{queue}/').replace('curl ', 'exec curl -sS --max-time 50 ')
+        return subprocess.Popen(
+            ['bash', '-c', here], cwd=tmp_path, stdout=subprocess.PIPE, text=True
+        )
+
+    wait_until(lambda: counters(other).waiting == 0)
+    with typed(waits) as waiter:
+        wait_until(lambda: counters(other).waiting == 1)
+        post(other, queue, 'a')
+        claimed = json.loads(waiter.communicate(timeout=60)[0])
+    with typed(follows) as follower:
+        assert follower.stdout
+        lines = iter(follower.stdout.readline, '')
+        # From here on it shows what is posted.
+        assert any(line.startswith('id: ') for line in lines)
+        post(other, queue, 'b')
+        event = next(line for line in lines if line.startswith('data: '))
+        follower.terminate()
+
+    assert [message['body'] for message in claimed['messages']] == ['a']
+    assert json.loads(event.removeprefix('data: '))['body'] == 'b'
