@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from marconi_api.processes.embedded.server_user import ServerUser
 
@@ -163,6 +163,12 @@ def stop_child(process: subprocess.Popen[bytes], seconds: float) -> None:
 def how_it_ended(code: int) -> str:
     """The end of a process in words, for a line of the log."""
     return f'with code {code}' if code >= 0 else f'by signal {-code}'
+
+
+def leave() -> NoReturn:
+    """End this process. Python would free all that it has loaded, which takes a tenth of a second of CPU."""
+    logging.shutdown()
+    os._exit(0)
 
 
 def name_process(name: str) -> None:

@@ -12,7 +12,7 @@ from uuid import uuid4
 from marconi_api import limits
 from marconi_api.controllers.openstack.signed_urls import Signer
 from marconi_api.model import Store
-from marconi_api.processes.children import name_process
+from marconi_api.processes.children import leave, name_process
 from marconi_api.processes.delivery.bell import OWNER, PLACE, Ear, path_of
 from marconi_api.processes.delivery.confirmations import confirmation
 from marconi_api.processes.delivery.office import Office
@@ -61,3 +61,4 @@ async def _deliver(settings: Any, directory: Path, place: int) -> None:
 
 if __name__ == '__main__':
     main()
+    leave()

@@ -8,7 +8,7 @@ from pecan import load_app
 
 from marconi_api import limits, model
 from marconi_api.model.postgres.notifications import Notifications
-from marconi_api.processes.children import name_process
+from marconi_api.processes.children import leave, name_process
 from marconi_api.processes.delivery.bell import bell_of
 from marconi_api.processes.installation import database_url, normalise_url
 from marconi_api.processes.metrics.meters import meters_of
@@ -71,3 +71,4 @@ def main() -> None:
 
 if __name__ == '__main__':
     main()
+    leave()
