@@ -26,6 +26,9 @@ def main(arguments: list[str]) -> int:
     running.add_argument('--seconds', type=float, default=_CI, help='for which clients work')
     running.add_argument('--pace', type=float, default=1.0, help='accidents a second')
     running.add_argument('--standby', action='store_true', help='PostgreSQL fails over to one')
+    running.add_argument(
+        '--pooler', action='store_true', help='a service reaches PostgreSQL through PgBouncer'
+    )
     running.add_argument('--defect', default='', help='one that the services have')
     running.set_defaults(carry_out=_run)
     replaying = commands.add_parser('replay', help='run one again that has failed')
@@ -48,7 +51,11 @@ def main(arguments: list[str]) -> int:
 
 
 def _run(given: argparse.Namespace) -> int:
-    return _play(Terms(given.seed, given.seconds, given.pace, given.standby, given.defect))
+    return _play(
+        Terms(
+            given.seed, given.seconds, given.pace, given.standby, given.pooler, defect=given.defect
+        )
+    )
 
 
 def _replay(given: argparse.Namespace) -> int:

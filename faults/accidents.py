@@ -152,7 +152,7 @@ class Accidents:
         _send(chance.choice(self._crew.pids('consume', 'pop', 'produce')), signal.SIGKILL)
 
     def _pause_client(self, chance: random.Random) -> None:
-        pid = chance.choice(self._crew.pids('consume', 'pop', 'read'))
+        pid = chance.choice(self._crew.pids('consume', 'pop', 'read', 'follow'))
         self._pause(pid, chance.choice((0.5, 2.5, 6)))
 
     def _kill_backend(self, chance: random.Random) -> None:

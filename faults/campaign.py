@@ -24,6 +24,7 @@ from faults.numbers import number_in
 from faults.pair import Pair
 from faults.roles import Hand
 from faults.world import Queue, World
+from tests.pooler import pgbouncer
 
 # Seconds for which the claims that drain the queues hold what they get.
 _DRAINING = 600
@@ -80,6 +81,7 @@ HANDS = [
     Hand('reader-b', roles.read, ('acme/few',)),
     Hand('reader-c', roles.read_ready, ('acme/log',)),
     Hand('reader-d', roles.read_ready, ('acme/log',), version='v1'),
+    Hand('follower', roles.follow, ('acme/log',)),
 ]
 
 
@@ -93,6 +95,8 @@ class Terms(msgspec.Struct):
     pace: float = 1.0
     #: Whether PostgreSQL has a standby, which takes its place when it is killed.
     has_standby: bool = False
+    #: Whether the second service reaches PostgreSQL through a PgBouncer.
+    has_pooler: bool = False
     #: What happens; if nothing is named, all does.
     accidents: Sequence[str] = ()
     #: The defect that services have; '' for none.
@@ -157,9 +161,17 @@ def _services(terms: Terms, folder: Path) -> Iterator[tuple[list[Instance], Data
             started.callback(instances[0].stop)
             instances[0].start()
             database = Database(folder)
+        settings = {'MARCONI_DATABASE_URL': database.url}
+        if terms.has_pooler:
+            directory = folder / 'pooler'
+            directory.mkdir()
+            settings = {
+                'MARCONI_DATABASE_URL': started.enter_context(pgbouncer(database.url, directory)),
+                'MARCONI_NOTIFICATIONS_URL': database.url,
+            }
         for instance in instances[not terms.has_standby :]:
             started.callback(instance.stop)
-            instance.start({'MARCONI_DATABASE_URL': database.url})
+            instance.start(settings)
         yield instances, database
 
 

@@ -4,7 +4,7 @@ import contextlib
 import http.client
 import random
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -189,6 +189,29 @@ class Client:
         links = answer.body['links'] if answer.body else []
         return _marker(links[0]['href']) if links else marker
 
+    def follow(self, queue: str, marker: str, seconds: float) -> str:
+        """Follow a stream from behind a marker for a while; the id of the last message."""
+        call = self.log.begin('read', queue=queue, marker=marker, sees_all=False)
+        project, name = queue.split('/')
+        connection = http.client.HTTPConnection(
+            '127.0.0.1', self._chance.choice(self._ports), seconds
+        )
+        messages: list[list[Any]] = []
+        headers = {'X-Project-Id': project, 'Client-ID': CLIENT_ID, 'Accept': 'text/event-stream'}
+        try:
+            target = f'/v2/queues/{name}/messages?echo=true&marker={marker}'
+            connection.request('GET', target, headers=headers)
+            response = connection.getresponse()
+            if response.status == 200:
+                messages += _followed(response, time.monotonic() + seconds)
+        except (OSError, http.client.HTTPException):
+            time.sleep(self._chance.uniform(0, _PAUSE))
+        finally:
+            connection.close()
+        # What came is known, whatever broke the stream off.
+        self.log.end(call, DONE, messages=messages)
+        return messages[-1][0] if messages else marker
+
     def statistics(self, queue: str, version: str = 'v2') -> None:
         """Ask how many messages there are, and note it."""
         call = self.log.begin('stats', queue=queue, version=version)
@@ -273,6 +296,20 @@ def _answer(response: http.client.HTTPResponse) -> Answer:
     body = msgspec.json.decode(content) if is_document else None
     headers = {name.lower(): value for name, value in response.getheaders()}
     return Answer(response.status, body, headers)
+
+
+def _followed(response: http.client.HTTPResponse, until: float) -> Iterator[list[Any]]:
+    """The id and the number of each message of a stream, up to a time or its end."""
+    while time.monotonic() < until:
+        try:
+            line = response.readline()
+        except (OSError, http.client.HTTPException):
+            return
+        if not line.endswith(b'\n'):
+            return
+        if line.startswith(b'data:'):
+            message = msgspec.json.decode(line[5:])
+            yield [message['id'], number_in(message['body']) or 0]
 
 
 def _claims(queue: str, answer: Answer) -> list[Any]:

@@ -134,6 +134,7 @@ class Sorted:
             env=os.environ | {'LC_ALL': 'C'},
             stdin=subprocess.PIPE,
             stdout=self._output,
+            bufsize=2**20,
         )
         assert self._process.stdin is not None
         self.write = self._process.stdin.write

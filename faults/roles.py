@@ -202,3 +202,11 @@ def _read(work: Work, sees_all: bool) -> None:
         if following in (None, marker):
             work.rest(work.chance.uniform(0, 0.1))
         marker = following or marker
+
+
+def follow(work: Work) -> None:
+    """Follow a queue by streams, each for a while."""
+    [queue] = work.hand.queues
+    marker = ''
+    while work.goes_on:
+        marker = work.client.follow(queue, marker, work.chance.uniform(1, 4))
