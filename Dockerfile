@@ -5,7 +5,9 @@ FROM python:3.13-slim
 RUN useradd --uid 10001 --create-home --home-dir /var/lib/marconi --shell /usr/sbin/nologin marconi
 
 COPY . /usr/src/marconi
-RUN pip install --no-cache-dir --constraint /usr/src/marconi/constraints.txt /usr/src/marconi \
+# No file is installed that was changed since requirements.txt was made. Marconi itself is not fetched.
+RUN pip install --no-cache-dir --require-hashes --requirement /usr/src/marconi/requirements.txt \
+    && pip install --no-cache-dir --no-index --no-deps --no-build-isolation /usr/src/marconi \
     && rm -r /usr/src/marconi
 
 # Where the embedded PostgreSQL keeps its data, unless MARCONI_DATABASE_URL names another.

@@ -11,7 +11,7 @@ CONSTRAINTS ?= --constraint constraints.txt
 FAULTS ?= ci
 MINUTES ?= 60
 
-.PHONY: help serve test test-slow check docs bench faults constraints clean
+.PHONY: help serve test test-slow check docs bench faults constraints hashes clean
 .DEFAULT_GOAL := help
 
 # Each of the hundreds of processes that the tests start would compile all modules for itself.
@@ -48,11 +48,20 @@ faults: .venv/serve.stamp ## kill parts of a service under load, and check its p
 	@$(BIN)/python -m faults $(if $(REPLAY),replay '$(REPLAY)',run \
 		$(if $(filter long,$(FAULTS)),--seconds $$(($(MINUTES) * 60))))
 
-constraints: ## choose the newest releases of all packages anew, into constraints.txt
+constraints: ## choose the newest releases of all packages anew, into constraints.txt and requirements.txt
 	@$(PYTHON) -m venv --clear .venv/newest
 	@.venv/newest/bin/python -m pip $(PIP_INSTALL) '.[test,check,docs,bench,keystone,tracing]'
 	@{ echo '# Made by `make constraints`: the releases with which Marconi is installed and tested.'; \
 		.venv/newest/bin/python -m pip freeze --exclude marconi-api; } >constraints.txt
+	@$(MAKE) --no-print-directory hashes
+
+# For all platforms and versions of Python that Marconi runs on, which pip-compile cannot do.
+hashes: ## write requirements.txt anew: what Marconi needs to run, of constraints.txt, with hashes
+	@$(PYTHON) -m venv --clear .venv/hashes
+	@.venv/hashes/bin/python -m pip $(PIP_INSTALL) uv
+	@{ echo '# Made by `make hashes`: what Marconi needs to run, for pip install --require-hashes.'; \
+		.venv/hashes/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+			--no-annotate --no-header --constraint constraints.txt setup.cfg; } >requirements.txt
 
 clean: ## remove what these commands made, the data of the service excepted
 	rm -rf .venv build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache

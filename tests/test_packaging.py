@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from marconi_api.processes.installation import CHECKOUT
+from tests.test_requirements import canonical, releases
 
 pytestmark = pytest.mark.slow
 
@@ -101,6 +102,36 @@ def test_the_installed_service_runs_anywhere_and_passes_the_health_check(
     assert service.returncode == 0
     with pytest.raises(subprocess.CalledProcessError):
         run(f'{health_check} 2>/dev/null', environment)
+
+
+def test_a_package_that_is_not_the_one_of_its_hash_is_refused(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    wanted = tmp_path / 'requirements.txt'
+    wanted.write_text(f'sniffio=={releases()["sniffio"]} --hash=sha256:{"0" * 64}\n')
+    pip = {name: value for name, value in os.environ.items() if name.startswith('PIP_')}
+
+    done = subprocess.run(
+        ['pip', 'download', '--no-deps', '--require-hashes', '--requirement', wanted],
+        cwd=tmp_path,
+        env=environment | pip,
+        capture_output=True,
+        text=True,
+    )
+
+    assert done.returncode == 1
+    assert 'DO NOT MATCH THE HASHES' in done.stderr
+
+
+def test_the_installed_releases_are_those_of_the_file(environment: dict[str, str]) -> None:
+    installed = dict(
+        line.split('==') for line in run('pip freeze --all', environment).split() if '==' in line
+    )
+
+    wanted = releases()
+    for name, version in installed.items():
+        if canonical(name) not in ('pip', 'marconi-api'):
+            assert wanted[canonical(name)] == version
 
 
 def test_the_installed_migrations_are_at_hand(environment: dict[str, str]) -> None:

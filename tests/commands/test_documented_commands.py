@@ -104,6 +104,8 @@ RUN_BY = {
     'go run worker.go resize.go': 'tests/worker/test_other_languages.py::'
     'test_the_program_of_the_page_works',
     'pip install --force-reinstall --no-binary pyuwsgi': '.ci/run',
+    'pip install --require-hashes': 'tests/test_packaging.py::environment',
+    'pip install --no-index --no-deps': 'tests/test_packaging.py::environment',
 }
 
 #: Commands by their beginning that no test runs, and why.
@@ -112,6 +114,7 @@ NOT_RUN = {
     'make bench': 'it takes half an hour, and minutes if it is quick',
     'make faults': 'it takes minutes; tests of faults/ are shorter',
     'make constraints': 'it takes the newest releases of all packages',
+    'make hashes': 'it asks the package index for the hashes of all files',
     "pip install 'marconi-api[keystone]'": 'it is not published; an installation of it is tested',
     'pip install "marconi-api[tracing]"': 'it is not published; an installation of it is tested',
     'useradd ': 'it changes the machine',
