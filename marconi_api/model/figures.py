@@ -8,13 +8,13 @@ many look.
 
 import threading
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar, cast
 
 from marconi_api.errors import MarconiError
 from marconi_api.model.admin import Admin, ClaimView
-from marconi_api.model.depths import DepthWalk
+from marconi_api.model.depths import Depth, DepthWalk
 from marconi_api.model.messages import Messages
 from marconi_api.model.minutes import Minute, Minutes
 from marconi_api.model.pages import STATES
@@ -69,10 +69,14 @@ class QueueLine:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """All queues by project and name; ``has_all`` is false where there are more than it holds."""
+    """All queues by project and name; ``has_all`` is false where there are more than it holds.
+
+    ``age``: of figures that were written down before, the seconds since then.
+    """
 
     queues: list[QueueLine]
     has_all: bool
+    age: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +126,15 @@ class Figures:
         self._running = 0
 
     def overview(self) -> Seen[Overview] | None:
-        """All queues of all projects; None while they are counted for the first time."""
-        return self._of('overview', self._count_all)
+        """All queues of all projects; None while they are counted for the first time.
+
+        Meanwhile the figures of ``minutes``, if there are any: to count millions takes a while.
+        """
+        counted = self._of('overview', self._count_all)
+        if counted is not None:
+            return counted
+        written = self._of('written', self._read_all)
+        return written and Seen(written.figures, written.age + written.figures.age)
 
     def queue(self, queue: QueueKey) -> Seen[QueueFigures] | None:
         """One queue; None while it is counted for the first time."""
@@ -150,7 +161,14 @@ class Figures:
             is_over = walk.step()
             # Others want to use PostgreSQL, too.
             time.sleep(0 if is_over else time.monotonic() - started)
-        depths = {(one.project, one.name): one for one in walk.depths.queues} if walk.depths else {}
+        return self._overview(walk.depths.queues if walk.depths else [])
+
+    def _read_all(self) -> Overview | None:
+        age, held = self._minutes.held_last()
+        return None if age is None else self._overview(held, age)
+
+    def _overview(self, held: Sequence[Depth], age: float = 0.0) -> Overview:
+        depths = {(one.project, one.name): one for one in held}
         rows = self._database.rows(_NAMES, {'limit': MOST_QUEUES + 1}, repeatable=True)
         traffic = self._minutes.last()
         queues = []
@@ -167,7 +185,7 @@ class Figures:
                     gone=gone,
                 )
             )
-        return Overview(queues, len(rows) <= MOST_QUEUES)
+        return Overview(queues, len(rows) <= MOST_QUEUES, age)
 
     def _count_queue(self, queue: QueueKey) -> QueueFigures:
         one = self._admin.queue(queue.name, queue.project)
@@ -179,7 +197,7 @@ class Figures:
             self._minutes.of(queue),
         )
 
-    def _of(self, what: Hashable, count: Callable[[], Result]) -> Seen[Result] | None:
+    def _of(self, what: Hashable, count: Callable[[], Result | None]) -> Seen[Result] | None:
         known = self._begun(what, count)
         if known.is_running:
             known.ended.wait(_PATIENCE)
@@ -187,7 +205,7 @@ class Figures:
             return None
         return Seen(known.figures, time.monotonic() - known.counted_at)
 
-    def _begun(self, what: Hashable, count: Callable[[], Result]) -> _Count[Result]:
+    def _begun(self, what: Hashable, count: Callable[[], Result | None]) -> _Count[Result]:
         """What is known, and is being counted anew where that is due."""
         now = time.monotonic()
         with self._lock:
@@ -211,7 +229,7 @@ class Figures:
             if count.is_running or now < count.good_until + _KEPT_FOR
         }
 
-    def _run(self, known: _Count[Result], count: Callable[[], Result]) -> None:
+    def _run(self, known: _Count[Result], count: Callable[[], Result | None]) -> None:
         started = time.monotonic()
         figures = None
         try:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from marconi_api.model.depths import Depth
+from marconi_api.model.depths import STATES, Depth
 from marconi_api.model.postgres.database import Database
 from marconi_api.model.postgres.tables import IS_THE_QUEUE, RETIRED, QueueKey
 from marconi_api.model.traffic import BOUNDS, CAME, HANDED_OUT, LEFT
@@ -114,6 +114,19 @@ class Minutes:
             minutes.append(minute)
         return minutes[-SHOWN:]
 
+    def held_last(self) -> tuple[float | None, list[Depth]]:
+        """How many seconds ago it was last written down what the queues hold, and what that was.
+
+        None where it was not in the last minutes.
+        """
+        rows = self._database.rows(_HELD_LAST, {'kept': KEPT_FOR}, repeatable=True)
+        depths = [
+            Depth(project, name, dict(zip(STATES, held, strict=True)), oldest_age)
+            for _, project, name, *held, oldest_age in rows
+            if name is not None
+        ]
+        return rows[0][0], depths
+
     def last(self) -> dict[tuple[str, str], tuple[int, int]]:
         """How many messages came to each queue and left it in the last whole minute.
 
@@ -203,6 +216,26 @@ _OF_QUEUE = f"""
            SELECT queue_minutes.*
              FROM wanted CROSS JOIN the_queue JOIN queue_minutes USING (minute, queue_id)
             WHERE minute >= date_trunc('minute', created_at)) AS known ON true
+"""
+
+# A round may be written across the end of a minute.
+_HELD_LAST = f"""
+    WITH last AS MATERIALIZED (
+        SELECT max(minute) AS minute FROM (
+               SELECT minute FROM queue_minutes
+                WHERE minute > now() - %(kept)s * interval '1 second' AND ready IS NOT NULL
+                ORDER BY minute DESC LIMIT 1) AS newest),
+    held AS (
+        SELECT DISTINCT ON (queue_id) queue_minutes.*
+          FROM last JOIN queue_minutes
+                 ON queue_minutes.minute BETWEEN last.minute - interval '1 minute' AND last.minute
+         WHERE ready IS NOT NULL
+         ORDER BY queue_id, queue_minutes.minute DESC),
+    shown AS (
+        SELECT project, name, ready, claimed, delayed, parked, oldest_age
+          FROM held JOIN queues USING (queue_id)
+         WHERE floor < {RETIRED} AND held.minute >= date_trunc('minute', created_at))
+    SELECT date_part('epoch', now() - minute), shown.* FROM last LEFT JOIN shown ON true
 """
 
 _LAST = f"""

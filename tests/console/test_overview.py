@@ -7,6 +7,7 @@ from webtest import TestResponse
 
 from marconi_api import model
 from marconi_api.model import NewMessage
+from marconi_api.model.depths import STATES, Depth
 from marconi_api.model.figures import Figures
 from marconi_api.model.traffic import STEPS
 from tests.console.conftest import CLIENT, Pages, post
@@ -84,6 +85,26 @@ def test_many_queues_are_shown_page_after_page(pages: Pages, sql: Any) -> None:
     assert 'page=2' in pages_shown[0].text
     assert names(pages.get('?sort=name&page=99')) == names(pages_shown[2])
     assert names(pages.get('?sort=name&page=-1')) == names(pages_shown[0])
+
+
+def test_who_is_too_early_gets_figures_that_were_written_down(pages: Pages, sql: Any) -> None:
+    post('jobs')
+    post('empty')
+    sql("UPDATE queues SET created_at = now() - interval '1 hour'")
+    held = dict(zip(STATES, (1234, 2, 3, 4), strict=True))
+    model.store.minutes.note_held([Depth('acme', 'jobs', held, 90)], ())
+    sql("UPDATE queue_minutes SET minute = minute - interval '5 minutes'")
+    sql('BEGIN; LOCK TABLE message_states IN ACCESS EXCLUSIVE MODE')
+    try:
+        model.store.figures.forget()
+        while 'Being counted' in (page := pages.look()).text:
+            pass
+    finally:
+        sql('ROLLBACK')
+
+    assert names(page) == ['jobs', 'empty']
+    assert cells(page, 'jobs')[:6] == ['1,243', '1,234', '2', '3', '4', '1 min 30 s']
+    assert re.search('Counted 5 min .* ago', page.text)
 
 
 def test_figures_are_used_again_for_seconds(pages: Pages) -> None:
