@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 #: The parts of messages that were in the queue for no longer than is shown.
 PARTS = (50, 95, 99)
 
-_WIDTH, _HEIGHT = 560, 240
+_WIDTH, _HEIGHT = 420, 220
 
 # Between two marks at the side of a picture, in seconds; from the last one on in days, as numbers are.
 _TIME_STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200)
@@ -116,7 +116,7 @@ def plots_of(minutes: tuple[Minute, ...]) -> list[Plot]:
             {'oldest': [one and (one.oldest_age or 0) for one in held]},
         ),
         (
-            'Time in the queue until handed out (estimated)',
+            'Time in the queue (estimated)',
             False,
             True,
             {f'{part} %': [wait[place] for wait in waits] for place, part in enumerate(PARTS)},
