@@ -45,7 +45,7 @@ def test_a_claim_gets_a_message_that_is_posted_while_it_waits(told: Service) -> 
 
     answer = waiter.answer()
     assert (answer.status, bodies(answer)) == (201, ['a'])
-    assert answer.headers['Preference-Applied'] == 'wait=10'
+    assert answer.headers['Preference-Applied'] == 'wait=30'
 
 
 def test_a_claim_gets_at_once_what_is_there(told: Service) -> None:

@@ -68,7 +68,7 @@ def post(service: Reached, queue: str, *bodies: Any, **members: Any) -> list[str
     return paths
 
 
-def claim(service: Reached, queue: str, wait: int = 10, **headers: str) -> Waiter:
+def claim(service: Reached, queue: str, wait: int = 30, **headers: str) -> Waiter:
     """A claim of one message that waits."""
     return Waiter(service, 'POST', f'/v2/queues/{queue}/claims?limit=1&wait={wait}', **headers)
 

@@ -17,6 +17,7 @@ from marconi_api.webhooks.calling import Caller
 from marconi_api.webhooks.forms import headers_of, notification
 from marconi_api.webhooks.rules import Rules
 from marconi_api.webhooks.signatures import new_secret
+from tests.running_service import DEADLINE
 
 DOCS = CHECKOUT / 'docs'
 PROGRAMS = {'receiver.py': [sys.executable], 'receiver.mjs': ['node']}
@@ -44,7 +45,7 @@ class Program:
 
     def call(self, body: bytes, headers: dict[str, str]) -> int | None:
         """The status of its answer."""
-        return asyncio.run(Caller(RULES).call(self._target, headers, body, 10)).status
+        return asyncio.run(Caller(RULES).call(self._target, headers, body, DEADLINE)).status
 
 
 @pytest.fixture(scope='module', params=PROGRAMS)
