@@ -14,7 +14,7 @@ from faults.controls import prove
 from faults.defects import DEFECTS
 
 #: Seconds for which clients work in a run by continuous integration.
-_CI = 75.0
+_CI = 60.0
 
 
 def main(arguments: list[str]) -> int:
@@ -28,6 +28,9 @@ def main(arguments: list[str]) -> int:
     running.add_argument('--standby', action='store_true', help='PostgreSQL fails over to one')
     running.add_argument(
         '--pooler', action='store_true', help='a service reaches PostgreSQL through PgBouncer'
+    )
+    running.add_argument(
+        '--only', nargs='+', default=[], metavar='ACCIDENT', help='all that happens'
     )
     running.add_argument('--defect', default='', help='one that the services have')
     running.set_defaults(carry_out=_run)
@@ -53,7 +56,13 @@ def main(arguments: list[str]) -> int:
 def _run(given: argparse.Namespace) -> int:
     return _play(
         Terms(
-            given.seed, given.seconds, given.pace, given.standby, given.pooler, defect=given.defect
+            given.seed,
+            given.seconds,
+            given.pace,
+            given.standby,
+            given.pooler,
+            given.only,
+            given.defect,
         )
     )
 

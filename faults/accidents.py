@@ -199,8 +199,8 @@ class Accidents:
         _send(chance.choice(chance.choice(self._instances).part(word) or [0]), signal.SIGKILL)
 
     def _kill_service(self, chance: random.Random) -> None:
-        # Not the first, of which the PostgreSQL is a child.
-        instance = self._instances[-1]
+        # An embedded PostgreSQL lives on, and the next service takes it over.
+        instance = chance.choice(self._instances)
         instance.kill()
         instance.start()
 
