@@ -52,6 +52,8 @@ QUEUES = [
     Queue('acme', 'pops'),
     Queue('acme', 'log', is_drained=False),
     Queue('acme', 'slow'),
+    # Nobody asks it again and again.
+    Queue('acme', 'waited'),
     Queue('acme', 'news', has_webhook=True),
     Queue('other', 'work'),
     # After those from which it gets dead letters.
@@ -63,6 +65,7 @@ HANDS = [
     Hand('producer-b', roles.produce, ('acme/work', 'other/work', 'acme/log', 'acme/brief')),
     Hand('producer-c', roles.produce, ('acme/log', 'acme/few', 'acme/work', 'acme/slow')),
     Hand('producer-e', roles.produce, ('acme/news', 'acme/log')),
+    Hand('producer-f', roles.produce, ('acme/waited',), pause=3),
     Hand('producer-d', roles.produce, ('acme/old', 'acme/log'), version='v1'),
     Hand('consumer-a', roles.consume, ('acme/work', 'acme/few')),
     Hand('consumer-b', roles.consume, ('acme/work', 'acme/parking')),
@@ -75,6 +78,7 @@ HANDS = [
     Hand('waiter-a', roles.consume, ('acme/work', 'acme/few'), wait=6),
     Hand('waiter-b', roles.consume, ('acme/old',), version='v1', wait=6),
     Hand('waiter-c', roles.consume, ('other/work',), wait=6),
+    Hand('waiter-d', roles.consume, ('acme/waited',), wait=8),
     Hand('popper-a', roles.pop, ('acme/pops',)),
     Hand('popper-b', roles.pop, ('acme/pops',), wait=6),
     Hand('reader-a', roles.read, ('acme/work',)),

@@ -333,6 +333,7 @@ DEFECTS: dict[str, Defect] = {
             Change('processes.waiting.room', 'else min(sweep_intervals)', 'else 1000'),
         ],
         ['waited too long'],
+        ['kill client'],
     ),
     'marks are raised without their proof': Defect(
         [

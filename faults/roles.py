@@ -22,7 +22,7 @@ class Hand(NamedTuple):
     version: str = 'v2'
     #: Seconds for which it lets its requests wait.
     wait: int = 0
-    #: Seconds between two of its claims.
+    #: Seconds between two of its posts or claims.
     pause: float = 0
 
 
@@ -81,7 +81,7 @@ def produce(work: Work) -> None:
             has_key=chance.random() < 0.5,
             version=work.hand.version,
         )
-        work.rest(chance.uniform(0, 0.06))
+        work.rest(chance.uniform(0, 0.06) + work.hand.pause)
 
 
 def consume(work: Work) -> None:
