@@ -34,8 +34,8 @@ class Work:
     ) -> None:
         self.hand = hand
         self.chance = random.Random(f'{seed} {hand.name} {life}')
-        #: Of a producer, so that no two of them have the same.
-        self.number = int.from_bytes(hand.name.encode()[-3:], 'big') * 8 % 2**20 + life
+        #: Of a producer, whose names end in a letter each: no two lives have the same.
+        self.number = (ord(hand.name[-1]) << _LIFE_BITS) + life
         self.client = Client(Log(folder / f'{hand.name}.{life}.log'), ports, self.chance)
         self._is_over = False
         signal.signal(signal.SIGTERM, self._stop)
@@ -55,6 +55,8 @@ class Work:
         while self.goes_on and (left := until - time.monotonic()) > 0:
             time.sleep(min(left, 0.2))
 
+
+_LIFE_BITS = 16
 
 #: Seconds for which messages of the queues called ``brief`` live.
 BRIEF = 4
