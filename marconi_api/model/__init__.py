@@ -1,4 +1,4 @@
-"""What a queue is: one file a noun, and all the SQL.
+"""What the service promises of queues and messages: a file for each noun, and all the SQL.
 
 ``init_model`` opens the :class:`Store`, whose repositories the controllers call.
 """
@@ -89,9 +89,10 @@ __all__ = [
 class Store:
     """All that is kept, on one database: a repository for each noun.
 
-    ``janitor`` removes what is dead; ``admin`` is for those who type in `pecan shell`, ``figures`` for
-    those who look on. Who wants to know of messages that became ready adds a function to
-    ``became_ready``; who wants to know of deliveries to webhooks adds one to ``became_deliverable``.
+    ``janitor`` removes dead rows. ``admin`` serves `pecan shell` and the commands, ``figures`` serves
+    the pages of the console. Three members are lists of listeners, to which a process adds functions:
+    ``became_ready`` tells of messages that became ready, ``ended`` of messages that a request deleted,
+    ``became_deliverable`` of messages that webhooks are to get.
     """
 
     database: Database
@@ -119,7 +120,7 @@ class Store:
 
     @classmethod
     def of(cls, config: Any) -> 'Store':
-        """A store as it is set up; nothing is connected yet.
+        """A store with these settings; nothing is connected yet.
 
         :param config: Pecan's configuration, of which ``database``, ``janitor`` and others are used;
             ``database.url`` must be set
@@ -181,9 +182,10 @@ class Store:
     def is_healthy(self) -> bool:
         """Whether messages can be stored.
 
-        PostgreSQL is asked each time whether it takes a write, which writes nothing. It does not
-        know beforehand that its disk is full: once a statement of this process has failed for
-        that reason, a message is stored and removed again, until that succeeds.
+        Each call asks PostgreSQL whether it takes a write, by a statement that writes nothing.
+        PostgreSQL learns of a full disk only when a write fails. So after a statement of this
+        process has failed for lack of space, each call stores a message and removes it again,
+        until that succeeds.
         """
         try:
             self._check_storage()
@@ -220,15 +222,15 @@ def _quotas(database: Database, config: Any) -> Quotas:
     return Quotas(database, values, config.quota.overrides, config.rate.burst, processes)
 
 
-# Of each process its own, so that nobody else uses it, and one that could not be deleted is
-# used again.
+# The queue in which the health check stores a message. Each process has its own, so that nobody
+# else uses it. If it could not be deleted, the next check uses it again.
 _TRIAL = f'health-{uuid4()}'
 
-#: That of the running service; :func:`init_model` opens it.
+#: The store of the running service; :func:`init_model` opens it.
 store: Store
 
 
 def init_model(config: Any) -> None:
-    """Use from now on the store that ``config`` says; see :meth:`Store.of`."""
+    """Open the store that ``config`` describes, and make it :data:`store`; see :meth:`Store.of`."""
     global store
     store = Store.of(config)

@@ -1,4 +1,4 @@
-"""Claims: messages reserved for one worker, until it is done or its time is over."""
+"""Claims: messages are reserved for one worker, until it deletes them or the claim's ttl is over."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -64,8 +64,8 @@ _TRIES = 5
 class Claim(msgspec.Struct, frozen=True):
     """A live claim and the live messages it holds, in posting order.
 
-    ``ttl`` and ``age`` in seconds; ``age`` since it was made or last renewed. It is not new if
-    it was made by a former request with the same key.
+    ``ttl`` and ``age`` are in seconds; ``age`` counts from the claim's start or its last renewal.
+    ``is_new`` is false if an earlier request with the same idempotency key made the claim.
     """
 
     id: str
@@ -76,10 +76,7 @@ class Claim(msgspec.Struct, frozen=True):
 
 
 def terms(ttl: int | None, grace: int | None) -> tuple[int, int]:
-    """How long a claim lasts, and how long its messages outlive it, in seconds.
-
-    None: who claims leaves it to us.
-    """
+    """The ttl and the grace of a claim, in seconds; the limits' default in place of None."""
     return (
         limits.in_force.default_claim_ttl if ttl is None else ttl,
         limits.in_force.default_claim_grace if grace is None else grace,
@@ -87,7 +84,7 @@ def terms(ttl: int | None, grace: int | None) -> tuple[int, int]:
 
 
 class Claims:
-    """The claims on all queues. Ids that cannot be parsed are ids of no claim."""
+    """The claims on all queues. An id that is not well formed counts as unknown."""
 
     def __init__(
         self,
@@ -111,15 +108,16 @@ class Claims:
     ) -> Claim | None:
         """Reserve up to ``limit`` messages for ``ttl`` seconds; None if there are none.
 
-        Messages that came back (released, or lapsed with their claim) come first, then
-        fresh ones in posting order. A message that would end before the claim is made to
-        outlive it by ``grace`` seconds. Others are not waited for: what they are taking at
-        this moment is passed over. A message that was handed out as often as the queue's
-        attributes allow is a dead letter: it is moved or parked, not handed out again.
+        Returned messages come first, then fresh ones in posting order. A message that would
+        expire before the claim ends is made to outlive the claim by ``grace`` seconds. A claim
+        does not wait for other requests: it skips the messages that they lock at this moment. A
+        message that was claimed as often as the queue's attributes allow is a dead letter: the
+        claim moves or parks it, and does not hand it out again.
 
-        :param ttl: and ``grace``: where they are None, :func:`terms` says them
-        :param key: by which the request may be sent again: it then gets the same claim, with what
-            that still holds
+        :param ttl: seconds; for None, and for a ``grace`` of None, see :func:`terms`
+        :param key: the request's idempotency key; a request that is sent again under it gets the
+            same claim, with the messages that the claim still holds
+        :returns: None also if there is no such queue
         :raises IdempotencyKeyReused: if another request had the key
         :raises IdempotencyKeyInUse: if the first request with the key does not end in time
         :raises IdempotentClaimEnded: if the claim of the first request has ended
@@ -140,12 +138,13 @@ class Claims:
     ) -> tuple[list[tuple[QueueKey, Claim]], list[QueueKey]]:
         """Reserve up to ``limit`` messages of several queues, each queue under its own claims.
 
-        Without weights the queues are asked in order, until there are enough. With weights
-        each message is drawn for a queue by chance, in proportion to the weights; what a queue
-        does not have is left to the others. One statement a queue that is asked. What was
-        claimed is returned also if a later queue then cannot be asked.
+        Without weights the queues are asked in order, until there are enough messages. With
+        weights each message is drawn for a queue by chance, in proportion to the weights; what a
+        queue does not have is left to the others. Each queue that is asked takes one statement.
+        If a statement fails after some messages were claimed, these are returned, and no error is
+        raised.
 
-        :param key: and what it raises: as of :meth:`create`
+        :param key: the request's idempotency key, as in :meth:`create`, with the same errors
         :returns: the claims, each with its queue; and the queues that do not exist
         """
         claims: list[tuple[QueueKey, Claim]] = []
@@ -165,7 +164,8 @@ class Claims:
             try:
                 made = claim_of(queue, count)
             except (Fault, StorageUnavailable, IdempotencyKeyInUse, IdempotentClaimEnded):
-                # Unseen, what was claimed so far would be held for its whole time.
+                # If this raised, no worker would learn of the claims made so far, and their
+                # messages would be held for the whole ttl.
                 if claims:
                     return 0
                 raise
@@ -174,7 +174,7 @@ class Claims:
                 return 0
             if made.messages:
                 claims.append((queue, made))
-            # One that was made under the key at the same moment may have asked for more.
+            # A request with the same key may have made this claim just now, and asked for more.
             return min(count, len(made.messages))
 
         divide(sources, limit, claim)
@@ -197,7 +197,7 @@ class Claims:
             try:
                 claim = self._claim(queue, ttl, grace, limit, remembered)
             except AlreadyThere:
-                # Another request was quicker; or the key is there, and forgotten.
+                # Another request wrote the key first; or the key's row is there, but has expired.
                 given = {**queue.parameters, **remembered}
                 self._database.rows(REMOVE_FORGOTTEN, given, repeatable=True)
                 continue
@@ -205,7 +205,7 @@ class Claims:
                 raise IdempotencyKeyInUse from error
             if claim is None or claim.messages:
                 return claim
-            # What there was may be what another request with the key has got just now.
+            # Another request with the key may have taken all that there was just now.
             return self._known(queue, remembered) or claim
         raise StorageUnavailable
 
@@ -224,7 +224,10 @@ class Claims:
     def _known_across(
         self, queues: Sequence[QueueKey], key: RequestKey
     ) -> list[tuple[QueueKey, Claim]]:
-        """Those of the claims of several queues that have not ended; none were made: none."""
+        """The live claims that were made under the key, each with its queue; empty if none was made.
+
+        :raises IdempotentClaimEnded: if claims were made, and all have ended
+        """
         by_id = {queue.id: queue for queue in queues}
         given = {'ids': list(by_id), **key.parameters}
         rows = self._database.rows(KNOWN_CLAIMS_ACROSS, given, repeatable=True)
@@ -253,7 +256,7 @@ class Claims:
         """
         identity = str(uuid4())
         ttl, grace = terms(ttl, grace)
-        # Another each time: not worth to be kept as a literal.
+        # Each claim has another id, so a connection need not keep its literal.
         own = OwnText(identity)
         parameters = {'claim_id': own, 'ttl': ttl, 'grace': grace, 'limit': limit}
         if remembered:
@@ -268,7 +271,7 @@ class Claims:
         statement, within_limit = _CREATE, _CREATE_WITHIN_LIMIT
         if is_remembered:
             statement, within_limit = _CREATE_ONCE, _CREATE_ONCE_WITHIN_LIMIT
-        # Of a queue that this process does not know, the most likely is tried.
+        # A queue that this process does not know most likely has no attributes.
         attributes = self._attributes.recall(queue) or NO_ATTRIBUTES
         for _ in range(_TRIES):
             taken = take(
@@ -299,7 +302,10 @@ class Claims:
             self._became_ready.tell(target, count)
 
     def get(self, queue: QueueKey, claim: str) -> Claim:
-        """The claim with what it still holds; one that holds nothing is no more."""
+        """The claim with the messages that it still holds.
+
+        :raises ClaimNotFound: if there is no such claim, it has lapsed, or it holds nothing
+        """
         identity = claim_id(claim)
         rows = identity and self._database.rows(
             _GET, {**queue.parameters, 'claim_id': identity}, repeatable=True
@@ -311,10 +317,13 @@ class Claims:
         return Claim(identity, ttl, age, messages_under(identity, rows))
 
     def renew(self, queue: QueueKey, claim: str, ttl: int | None, grace: int | None) -> None:
-        """Start the claim anew: it and what it still holds last ``ttl`` seconds from now.
+        """Renew the claim: it holds what it still holds for ``ttl`` seconds from now.
 
-        A message that would end before the claim is made to outlive it by ``grace``. A claim
-        that holds nothing is no more, and is left as it is.
+        A message that would expire before the claim ends is made to outlive the claim by ``grace``
+        seconds.
+
+        :raises ClaimNotFound: if there is no such claim, it has lapsed, or it holds nothing;
+            nothing is changed
         """
         identity = claim_id(claim)
         ttl, grace = terms(ttl, grace)
@@ -327,9 +336,9 @@ class Claims:
             self._became_ready.tell(queue, len(renewed))
 
     def release(self, queue: QueueKey, claim: str) -> int:
-        """Give back at once what the claim still holds; how many messages that were.
+        """Release the messages that the claim still holds; returns their number.
 
-        No such claim is no error.
+        If there is no such claim the number is 0.
         """
         parameters = {**queue.parameters, 'claim_id': claim_id(claim)}
         count = len(self._database.rows(_RELEASE, parameters, repeatable=True))
@@ -338,9 +347,13 @@ class Claims:
         return count
 
     def give_back(self, queue: QueueKey, claim: str, key: RequestKey | None) -> None:
-        """Release a claim of which its client never learned: its key may make another one."""
+        """Release a claim whose id never reached its client.
+
+        Its idempotency key is forgotten, so that a request with the key makes a new claim.
+        """
         if key:
-            # First: who sends the request again must not be told that its claim has ended.
+            # Before the release: else a client that sends the request again in between would be
+            # told that its claim has ended.
             given = {'queue_id': queue.id, 'claim_id': claim, **key.parameters}
             self._database.rows(FORGET_CLAIM, given, repeatable=True)
         self.release(queue, claim)

@@ -1,4 +1,4 @@
-"""Deletes: the statements that delete messages, one, several, or all that nobody has claimed."""
+"""Deletes: the statements that delete messages: one, several, or all that no claim holds."""
 
 from collections.abc import Callable
 
@@ -21,12 +21,13 @@ from marconi_api.model.postgres.tables import (
 )
 
 
-# What looks for deliveries takes PostgreSQL some time even where it does not run. So queues without
-# subscribers have statements without that; those with find no queue by them.
+# The part of a statement that looks for deliveries costs PostgreSQL time even where it does not run.
+# So there are two statements. The one without that part finds no queue if the queue has subscribers.
 def _deletes(statement: Callable[[str, str], str], name: str) -> dict[bool, Prepared]:
-    """A statement that deletes, by whether the queue has subscribers.
+    """The two statements of a delete, by whether the queue has subscribers.
 
-    :param statement: makes it of the queue, and of what is to hold for bodies
+    :param statement: makes one from the SQL that finds the queue, and from a further condition for
+        the bodies that are deleted
     """
     return {
         False: Prepared(statement(THE_QUEUE + NOBODY, ''), name),
@@ -97,8 +98,8 @@ POP = Prepared(
 _CLAIMED_HERE = f"""queue_id = %(queue_id)s AND held_until > now() AND held_until < 'infinity'
            AND claim_id IS NOT NULL AND {IS_ALIVE}"""
 
-# In the order of their ids, as verdicts do. A renewal that is under way is waited for: the
-# next statement, whose snapshot is younger, sees what it made of the message.
+# Messages are locked in the order of their ids, as verdicts lock them. The lock waits for a renewal
+# that is under way; PURGE_UNCLAIMED, which comes next, has a younger snapshot and sees the renewal.
 LOCK_CLAIMED = f"""
     WITH the_queue AS MATERIALIZED ({THE_QUEUE}),
     claimed AS MATERIALIZED (
@@ -108,7 +109,7 @@ LOCK_CLAIMED = f"""
                      WHERE queue_id = %(queue_id)s AND id = claimed.id LIMIT 1 FOR UPDATE) AS state
 """
 
-# What is claimed survives as what was moved here does: by `moved_in`.
+# A claimed message survives the new floor by its `moved_in`, as a message that was moved here does.
 PURGE_UNCLAIMED = f"""
     WITH the_queue AS MATERIALIZED ({THE_QUEUE}),
     claimed AS MATERIALIZED (

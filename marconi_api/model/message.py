@@ -1,4 +1,4 @@
-"""What a message is to those who post one, look at one, or get one."""
+"""The forms of a message: as it is posted, listed, claimed and popped."""
 
 from collections.abc import Iterable
 from typing import TypeVar
@@ -12,7 +12,7 @@ from marconi_api.model.postgres.database import Row
 class Message(msgspec.Struct, frozen=True):
     """A live message; ``ttl`` and ``age`` in seconds, ``body`` the JSON text as posted.
 
-    ``claim`` is the id of the live claim that it is under, if it is.
+    ``claim`` is the id of the claim that holds it, if one does.
     """
 
     id: str
@@ -23,9 +23,9 @@ class Message(msgspec.Struct, frozen=True):
 
 
 class ClaimedMessage(Message, frozen=True):
-    """A message that a claim holds; ``claim_count``: how often it was handed out, this time too.
+    """A message that a claim holds; ``claim_count`` counts its claims, this one included.
 
-    ``traceparent``: the one with which it was posted, if it was.
+    ``traceparent`` is the one with which the message was posted, or None.
     """
 
     claim_count: int = 1
@@ -33,7 +33,7 @@ class ClaimedMessage(Message, frozen=True):
 
 
 class PoppedMessage(msgspec.Struct, frozen=True):
-    """A message that is gone from the queue; the rest as of :class:`ClaimedMessage`."""
+    """A message that a pop deleted; its members are as in :class:`ClaimedMessage`."""
 
     id: str
     ttl: int
@@ -44,9 +44,10 @@ class PoppedMessage(msgspec.Struct, frozen=True):
 
 
 class NewMessage(msgspec.Struct, frozen=True):
-    """A message to post: its JSON text, and seconds for which it lives, and for which it waits.
+    """A message to post: ``body`` is JSON text, ``ttl`` and ``delay`` are in seconds.
 
-    None: as the attributes of its queue say. ``reply``: whether it asks for one.
+    ``reply``: whether the message asks for a reply. For a member that is None the attributes of the
+    queue hold.
     """
 
     body: str
@@ -58,8 +59,8 @@ class NewMessage(msgspec.Struct, frozen=True):
 class PeekedMessage(Message, frozen=True):
     """A message with all that is known of it.
 
-    ``state``: ready, claimed, delayed or parked; ``claim_count``: how often it was handed out;
-    ``reason``: why it is parked, if it is and somebody said so.
+    ``state``: ready, claimed, delayed or parked; ``claim_count``: how often it was claimed;
+    ``reason``: why it is parked, in the words of whoever parked it, or None.
     """
 
     state: str = 'ready'
@@ -77,14 +78,18 @@ class Page(list[M]):
     next: str | None
 
     def __init__(self, messages: Iterable[M], reached: str | None) -> None:
-        """Take the messages, and the id up to which these are all if it lies behind them."""
+        """Make a page.
+
+        :param reached: the id up to which the page is complete, if a cut-short look went further
+            than the last message; else None
+        """
         super().__init__(messages)
         self.next = reached or (self[-1].id if self else None)
 
 
-# As public_id does: ten calls take one microsecond.
+# Both write ids as public_id does, without its call: ten calls take one microsecond.
 def messages_under(claim: str, rows: Iterable[Row]) -> list[ClaimedMessage]:
-    """The messages in rows that begin with id, ttl, age, body, count and trace, under one claim."""
+    """The messages of one claim, from rows that begin with id, ttl, age, body, count and trace."""
     return [
         ClaimedMessage(f'{row[0]:016x}', row[1], row[2], row[3], claim, row[4], row[5])
         for row in rows
@@ -92,7 +97,7 @@ def messages_under(claim: str, rows: Iterable[Row]) -> list[ClaimedMessage]:
 
 
 def messages_in(rows: Iterable[Row]) -> list[Message]:
-    """The messages in rows of id, ttl, age, body and claim."""
+    """The messages from rows of id, ttl, age, body and claim."""
     return [
         Message(f'{identity:016x}', ttl, age, body, claim)
         for identity, ttl, age, body, claim in rows

@@ -1,4 +1,4 @@
-"""Messages: posted, looked at, deleted."""
+"""The repository of messages: they are posted, listed, popped and deleted."""
 
 from collections.abc import Mapping, Sequence, Set
 from typing import Any
@@ -62,19 +62,22 @@ from marconi_api.model.traffic import traffic
 
 
 def _up_to_the_end(rows: list[Row]) -> tuple[list[Row], int | None]:
-    """The messages up to the row without a ttl, if there is one; and the id of that."""
+    """The messages of a page, and the id at which the look was cut short, or None.
+
+    A statement of a page that was cut short says so by a last row without a ttl.
+    """
     for count, row in enumerate(rows):
         if row[1] is None:
             return rows[:count], row[0]
     return rows, None
 
 
-#: What a post's statement is told of who sends it: ``client_id`` and ``traceparent``.
+#: The parameters of a post's statement that describe the sender: ``client_id``, ``traceparent``.
 Sender = Mapping[str, str | None]
 
 
 class Messages:
-    """The messages of all queues. Ids that cannot be parsed are ids of no message."""
+    """The messages of all queues. An id that is not well formed counts as unknown."""
 
     def __init__(
         self,
@@ -109,13 +112,14 @@ class Messages:
         """Store messages, all or none, and return their ids in the order given.
 
         :param client_id: the poster's UUID
-        :param size: bytes of the request, if the queue's attributes may limit them
-        :param create: whether a queue that is not there is made
-        :param key: by which the request may be sent again: it is then not done again, and the
-            ids are those of the first time
-        :param traceparent: of which trace the post is a part, for those who get the messages
-        :raises InvalidRequest: for what the queue, or the service, does not take
-        :raises QueueNotFound: if there is no queue, and none is to be made
+        :param size: bytes of the request's body, to be held to the limit among the queue's
+            attributes; None: they are not checked
+        :param create: whether to make the queue if it does not exist
+        :param key: the request's idempotency key; a request that is sent again under it stores
+            nothing, and gets the ids of the first time
+        :param traceparent: the trace of which the post is a part, for those who get the messages
+        :raises InvalidRequest: if the queue or the service does not take the messages
+        :raises QueueNotFound: if the queue does not exist, and ``create`` is false
         :raises QuotaExceeded: if the project would have more than it may have
         :raises RateExceeded: if it posts more messages a second than it may
         :raises IdempotencyKeyReused: if another request had the key
@@ -133,13 +137,13 @@ class Messages:
                 return self._post_by_attributes(queue, sender, messages, size, create, key)
             return self._post_as_it_is(queue, sender, messages, create, key)
         except (InvalidRequest, QuotaExceeded, RateExceeded):
-            # What was posted before is not refused for what holds since then.
+            # A post that succeeded is not refused when it is sent again, whatever has changed since.
             if key and (ids := self._known(queue, len(messages), key)):
                 return ids
             raise
 
     def _known(self, queue: QueueKey, count: int, key: RequestKey) -> list[str]:
-        """The ids of so many messages that were posted under the key, if they were."""
+        """The ids of the ``count`` messages that were posted under the key; empty if none were."""
         given = {**queue.parameters, **key.parameters}
         for first_id, is_the_same in self._database.rows(KNOWN_POST, given, repeatable=True):
             if is_the_same:
@@ -154,7 +158,7 @@ class Messages:
         create: bool,
         key: RequestKey | None,
     ) -> list[str]:
-        """Post messages that lack nothing, whatever the queue's attributes are."""
+        """Post messages that need no default of the queue's attributes."""
         batch = batch_of(messages, None, NO_ATTRIBUTES)
         attributes = self._attributes.recall(queue)
         for _ in range(_TRIES_TO_POST):
@@ -177,7 +181,10 @@ class Messages:
         create: bool,
         key: RequestKey | None,
     ) -> list[str]:
-        """Post what becomes of the messages by the attributes, as often as these change."""
+        """Post messages with the defaults and limits of the attributes.
+
+        If the attributes change meanwhile, it fills the messages in again and tries again.
+        """
         attributes = self._attributes.recall(queue)
         is_current = False
         for _ in range(_TRIES_TO_POST):
@@ -188,7 +195,7 @@ class Messages:
             except InvalidRequest:
                 if is_current:
                     raise
-                # That may hold for what the attributes were, and no longer.
+                # The attributes that this process remembers refuse it; they may be out of date.
                 attributes = None
                 continue
             if attributes is None:
@@ -216,10 +223,10 @@ class Messages:
         key: RequestKey | None,
         has_subscribers: bool,
     ) -> list[str]:
-        """Post a batch; the ids of the first time if that was posted before under the key.
+        """Post a batch, and return the ids; those of the first time if the key was used before.
 
-        There are no ids if the queue is not there, was purged just now, or is not as the batch
-        and we suppose.
+        The list is empty, and nothing was stored, if the queue does not exist, if it was purged just
+        now, or if its attributes or subscribers are not those that the statement was made for.
         """
         by_attributes = 'digest' in batch
         asks = 'asking' in batch
@@ -251,9 +258,9 @@ class Messages:
         fanned_out: list[list[str]],
         is_new: bool = True,
     ) -> list[str]:
-        """The ids of the messages, once it is told that they became ready.
+        """Tell the listeners of the messages, and return the ids.
 
-        :param fanned_out: of a queue with subscribers, what REPORT says
+        :param fanned_out: of a queue with subscribers, the columns of ``fan_out.REPORT``
         """
         count = len(batch['bodies'])
         if first_id < 0:
@@ -286,8 +293,9 @@ class Messages:
             self._became_deliverable.tell(QueueKey.of(queue.project, name), count)
 
     def _see_to_floor(self, queue: QueueKey) -> None:
-        # A post that fails though its queue is there met a purge, or a queue that was made
-        # anew. Or the queue was restored from a dump whose ids are ahead of this cluster's.
+        # A post to a queue that exists can fail for three reasons: the queue was purged, it was
+        # deleted and made anew, or it was restored from a dump whose ids are ahead of this
+        # cluster's. Only the last one calls for a higher base.
         if self._database.rows(FLOOR_IS_AHEAD, queue.parameters):
             self._database.raise_base()
 
@@ -301,11 +309,13 @@ class Messages:
     ) -> 'Page[Message]':
         """The next messages in posting order, after the one whose id is ``marker``.
 
-        A reader who goes on from ``next`` of each page sees every message once: one that was
-        posted by a transaction still unfinished is not shown, nor is any that comes after it.
-        Where much lies in between that is not shown, a page may be short, or even empty, and
-        not the last; before an empty one is returned, more is looked at for a while.
+        A reader who goes on from ``next`` of each page sees every message once. For that, a page
+        stops at the read horizon: it shows no message behind an unfinished transaction. A page may
+        be short, or even empty, and not the last, if many messages at that place are not shown.
+        Before an empty page is returned, the search goes on for a quarter of a second.
 
+        :param marker: an id as clients see it; None: from the first message on
+        :param limit: messages on the page, at most
         :param excluding_client: the UUID of a client whose messages are left out
         :param states: those of STATES that are shown
         """
@@ -321,9 +331,9 @@ class Messages:
         states: Set[str] = READY,
         walks_on: bool = True,
     ) -> 'Page[PeekedMessage]':
-        """The same, with all that is known of each.
+        """A page as of :meth:`page`, with the state, claim count and reason of each message.
 
-        :param walks_on: whether more is looked at for a while, before an empty page is returned
+        :param walks_on: whether the search goes on for a while before an empty page is returned
         """
         rows, reached = self._page(queue, marker, limit, excluding_client, states, True, walks_on)
         return Page([PeekedMessage(public_id(row[0]), *row[1:]) for row in rows], reached)
@@ -338,7 +348,7 @@ class Messages:
         in_detail: bool,
         walks_on: bool = True,
     ) -> tuple[list[Row], str | None]:
-        """The rows of a page; and up to where it tells all, if more may lie behind that."""
+        """The rows of a page, and the id up to which the page is complete; None if nothing follows."""
         wanted = frozenset(states), excluding_client is not None, in_detail
         parameters = {**queue.parameters, 'limit': limit, 'excluding_client': excluding_client}
         after = -1 if marker is None else message_id(marker)
@@ -358,7 +368,7 @@ class Messages:
         queue: QueueKey,
         parameters: Mapping[str, Any],
     ) -> tuple[list[Row], int | None]:
-        """What one statement finds of a page; and the last id it came to if it was cut short.
+        """The rows that one statement finds, and the last id that it looked at if it was cut short.
 
         :param wanted: a key of LIST
         """
@@ -374,22 +384,27 @@ class Messages:
         return _up_to_the_end(rows)
 
     def get(self, queue: QueueKey, message: str) -> Message:
-        """One message, claimed or not."""
+        """One message, claimed or not.
+
+        :raises MessageNotFound: if there is no such message, or it has expired
+        """
         for found in self.get_many(queue, [message]):
             return found
         raise MessageNotFound(message, queue.name, queue.project)
 
     def get_many(self, queue: QueueKey, messages: Sequence[str]) -> list[Message]:
-        """Those of the messages that there are, claimed or not, in posting order."""
+        """The messages with these ids that exist, claimed or not, in posting order."""
         parameters = {**queue.parameters, 'ids': _known(messages)}
         found = messages_in(self._database.rows(GET, parameters, repeatable=True))
         handled.add(len(found))
         return found
 
     def delete(self, queue: QueueKey, message: str, claim: str | None = None) -> None:
-        """Delete one message, or see that it is gone.
+        """Delete one message; a message that does not exist is no error.
 
-        :param claim: the claim that must hold the message; without one, none may
+        :param claim: the claim that must hold the message; None: no claim may hold it
+        :raises NotHeldByThisClaim: if ``claim`` has lapsed or does not hold the message
+        :raises HeldByAnotherClaim: if another claim holds the message
         """
         identity = message_id(message)
         if identity is None:
@@ -411,16 +426,16 @@ class Messages:
                 raise NotHeldByThisClaim(message, claim)
             if was_claimed and not was_held_by_claim:
                 raise HeldByAnotherClaim(message)
-            # It could have been deleted, but changed under the statement's hands: look again.
+            # The message changed while the statement ran: try again.
         raise StorageUnavailable
 
     def _delete(
         self, statements: Mapping[bool, Prepared], queue: QueueKey, parameters: Mapping[str, Any]
     ) -> list[Row]:
-        """Delete messages; nothing if there are none.
+        """Run a statement that deletes messages; no rows if it found none.
 
-        :param statements: by whether the queue has subscribers: that for a queue without finds
-            nothing in one with
+        :param statements: by whether the queue has subscribers; the statement for a queue without
+            subscribers finds nothing in a queue that has some
         """
         attributes = self._attributes.recall(queue)
         has_subscribers = attributes is not None and attributes.has_subscribers
@@ -433,7 +448,10 @@ class Messages:
         return rows
 
     def pop(self, queue: QueueKey, limit: int) -> list[PoppedMessage]:
-        """Delete up to ``limit`` free messages and return them: those that a claim would take."""
+        """Delete up to ``limit`` ready messages, and return them: those that a claim would take.
+
+        The list is empty also if there is no such queue.
+        """
         taken = take(self._database, self._marks, queue, POP, {'limit': limit}) or []
         handled.add(len(taken), CLAIMED, DELETED)
         traffic.handed_out(queue.id, taken)
@@ -443,20 +461,20 @@ class Messages:
         return [PoppedMessage(public_id(row[0]), *row[1:6]) for row in taken]
 
     def delete_unclaimed(self, queue: QueueKey) -> None:
-        """Delete all messages that are not under a live claim; no such queue is no error.
+        """Delete all messages that no claim holds; a queue that does not exist is no error.
 
-        They are left below the floor, for the janitor to remove. A post or a claim that is
-        under way may come before or after: what is being claimed at this moment may be gone
-        from under its claim.
+        The purge raises the queue's floor above the messages; the janitor removes their rows. A post
+        or a claim that is under way counts as before or as after the purge. So a claim may lose
+        messages that it takes at this moment.
         """
         with self._database.transaction() as run:
-            # Until the end the queue can neither be purged by others nor be made anew.
+            # Until the transaction ends, nobody else can purge the queue or make it anew.
             if run(f'{THE_QUEUE} FOR NO KEY UPDATE', queue.parameters):
                 run(LOCK_CLAIMED, queue.parameters)
                 run(PURGE_UNCLAIMED, queue.parameters)
 
     def delete_many(self, queue: QueueKey, messages: Sequence[str]) -> int:
-        """Delete those of the messages that there are, claimed or not; how many those were."""
+        """Delete the messages with these ids, claimed or not; returns how many existed."""
         ids = _known(messages)
         parameters = {**queue.parameters, 'ids': ids}
         count = len(self._delete(DELETE_MANY, queue, parameters))
@@ -469,7 +487,7 @@ class Messages:
 # Seconds after which an empty page is returned, though there may be more.
 _PATIENCE = 0.25
 _TRIES = 5
-# More, as somebody may be changing the queue's metadata over and over, or the queue itself.
+# A post tries more often, as others may be changing or deleting the queue over and over.
 _TRIES_TO_POST = 20
 
 

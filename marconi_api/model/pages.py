@@ -1,4 +1,4 @@
-"""Pages: the statements that find the messages of a page, or some that are named."""
+"""Pages: the statements that find the messages of a page, or messages by their ids."""
 
 from collections.abc import Set
 from itertools import chain, combinations, product
@@ -31,9 +31,11 @@ READY = frozenset({'ready'})
 
 
 def _with_bodies(page: str = 'page', in_detail: bool = False) -> str:
-    """The body and age of each row of a page, in its order; a row that is no message has none.
+    """The end of a statement: adds body and age to each row of a page, and keeps the order.
 
-    :param page: a part of the statement that is called so, or a query that does
+    A row that stands for no message gets neither.
+
+    :param page: the name of a part of the statement, or a subquery with the alias ``page``
     """
     details = ', page.state, page.claim_count, page.park_reason' if in_detail else ''
     return f"""
@@ -46,20 +48,20 @@ def _with_bodies(page: str = 'page', in_detail: bool = False) -> str:
 _CLAIM = f'CASE WHEN {IS_CLAIMED} THEN claim_id::text END'
 
 
-# Messages that a statement looks at.
+# Messages that a statement looks at, at most.
 _LOOK = 5000
-# Returned messages that are all read and put in order. With more of them, the walk over the
-# messages of all states soon has a page together, where most of what it meets has returned.
+# Returned messages that a statement reads and sorts, at most. If there are more, the walk over
+# messages of all states is used. It fills a page soon, as most of what it meets has returned.
 _FEW = 1000
-# The id of no message: tells that the returned ones are not few.
+# The id of no message: says that there are more than _FEW returned messages.
 MANY = -1
 
 
 def _list_statement(states: Set[str], without_own: bool, in_detail: bool) -> str:
-    """A statement that walks the messages of all states; parked ones by their own index.
+    """A statement that walks messages of all states by id; parked ones alone by their own index.
 
-    It goes as far as the page needs it, within a bound. If it comes to that first, the last row
-    of the page is the last one that it came to, without a ttl.
+    The walk ends when the page is full, or after ``_LOOK`` messages. In the second case the last row
+    of the page has the id at which the walk ended, and no ttl.
     """
     claim = _CLAIM if 'claimed' in states else 'NULL::text'
     wanted = ' OR '.join(STATES[state] for state in STATES if state in states)
@@ -77,15 +79,16 @@ def _list_statement(states: Set[str], without_own: bool, in_detail: bool) -> str
 
 
 def _list_ready_statement(without_own: bool, in_detail: bool) -> str:
-    """The same for ready messages: it walks the fresh ones, and reads those that returned.
+    """A statement for ready messages: it walks the fresh ones, and sorts the returned ones.
 
-    If these are not few, the page may lack some, and its first row is ``MANY``.
+    If more than ``_FEW`` messages have returned, the page is not complete, and the id of its first
+    row is ``MANY``.
     """
     others = _IS_OTHERS if without_own else ''
     columns, names = _columns(in_detail), _names(in_detail)
-    # The read horizon stands in a query of its own, as it would be reckoned for each message else.
+    # In a subquery, PostgreSQL computes the read horizon once, and not for each message.
     is_shown = f'{IS_ALIVE} AND {_following("id", f"(SELECT {READ_HORIZON})")} {others}'
-    # Its limit keeps a query apart from the rest as a materialized part would, for 1.5 us less.
+    # A subquery with a LIMIT is planned by itself, as a materialized part is, and takes 1.5 us less.
     page = f"""(
         SELECT * FROM ({_shown_of_walked(in_detail)}) AS fresh
          UNION ALL
@@ -105,9 +108,9 @@ def _list_ready_statement(without_own: bool, in_detail: bool) -> str:
 
 
 def _shown_of_walked(in_detail: bool) -> str:
-    """The rows of a page; the last one tells the end of the walk, if that is where it was cut.
+    """The rows of a page, and a last one with the end of the walk if that was cut short.
 
-    PostgreSQL comes to the second part only if the first has not filled the page.
+    PostgreSQL runs the second part of the union only if the first has not filled the page.
     """
     return f"""
         SELECT * FROM (
@@ -134,7 +137,7 @@ def _names(in_detail: bool) -> str:
 
 
 def _nulls(in_detail: bool) -> str:
-    """What stands for the names behind the id in a row that is no message."""
+    """The columns behind the id in a row that stands for no message."""
     return f'NULL, NULL{", NULL, NULL, NULL" if in_detail else ""}'
 
 
@@ -142,7 +145,7 @@ _CHOICES_OF_STATES = map(
     frozenset, chain.from_iterable(combinations(STATES, count) for count in (1, 2, 3, 4))
 )
 _CHOICES = list(product(_CHOICES_OF_STATES, (False, True), (False, True)))
-#: By the states, whether messages of one's own are left out, and whether details are told.
+#: By the states, whether the client's own messages are left out, and whether there are details.
 LIST = {choice: Prepared(_list_statement(*choice), 'list_by_state') for choice in _CHOICES}
 LIST_READY = {
     choice: Prepared(_list_ready_statement(*choice), 'list')

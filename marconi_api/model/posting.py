@@ -1,4 +1,4 @@
-"""Posts: what a post stores of each message, and the statements that store it."""
+"""Posts: the parameters of a post, and the statements that store its messages."""
 
 from collections.abc import Sequence
 from itertools import product
@@ -37,9 +37,12 @@ from marconi_api.model.replies import NOTE_REQUESTS, reply_parameters
 def batch_of(
     messages: Sequence[NewMessage], size: int | None, attributes: Attributes
 ) -> dict[str, Any]:
-    """The messages as parameters of a statement: what they lack is filled in.
+    """The parameters of a post's statement, a list for each column.
 
-    :raises InvalidRequest: for what the attributes or the limits do not let pass
+    What a message does not say is filled in from the attributes.
+
+    :param size: bytes of the request's body; None: they are not checked
+    :raises InvalidRequest: if the attributes or the limits do not allow the messages
     """
     within = limits.in_force
     if len(messages) > MOST_IN_A_POST:
@@ -54,8 +57,8 @@ def batch_of(
     default_delay = attributes.default_message_delay or 0
     default = asks = attributes.default_reply
     ttls, delays, bodies = [], [], []
-    # Each function that is called for a post of one message takes some 2 us, as a busy machine has
-    # none of it in its caches. So this is one loop.
+    # This is one loop, without calls: on a busy machine, whose caches hold no code of ours, each
+    # function that is called adds some 2 us to a post of one message.
     for new in messages:
         ttl = default_ttl if new.ttl is None else new.ttl
         delay = default_delay if new.delay is None else new.delay
@@ -82,8 +85,9 @@ def batch_of(
 _FIRST_ID = f'(pg_current_xact_id()::text::bigint + %(base)s) << {POSITION_BITS}'
 
 
-# Locking the queue's row holds off its deletion until the post is over, and finds that it
-# exists. Posts do not hinder each other. Below the floor a message would not exist.
+# The lock on the queue's row proves that the queue exists, and holds off its deletion until the
+# post is over. Posts do not hinder each other. A message below the floor would not exist, so a post
+# whose ids would lie there stores nothing.
 def _post_statement(
     the_queue: str, is_remembered: bool, has_subscribers: bool, asks: bool = False
 ) -> str:
@@ -125,9 +129,9 @@ def _post_report(is_remembered: bool, has_subscribers: bool) -> str:
     return f'SELECT {columns}, {REPORT} FROM {source}{TOO_MANY.format(nothing=nothing)}'
 
 
-# PostgreSQL takes a quarter more for one message that comes in arrays.
+# A statement of its own: by arrays one message takes PostgreSQL a quarter longer.
 def _post_one_statement(the_queue: str) -> str:
-    """The same for one message that is ready at once."""
+    """The statement for one message that is ready at once."""
     return f"""
     WITH the_queue AS MATERIALIZED ({the_queue}{NOBODY} FOR KEY SHARE),
     posted AS MATERIALIZED (
@@ -200,8 +204,9 @@ POST_ONES = {
 POST_ONE = POST_ONES[False, False]
 
 
-# A floor is set no higher than the transactions that its statement knew of. A statement that
-# sees such a floor knows of those, too.
+# Tells whether the floor was set by another cluster. A statement sets a floor no higher than the
+# transactions that its snapshot knows of. A later statement, which sees that floor, knows of these
+# transactions, too. So a floor above all that this statement knows of came with a dump.
 FLOOR_IS_AHEAD = f"""
     SELECT 1 FROM id_epoch, ({THE_NUMBERING_QUEUE}) AS the_queue
      WHERE floor > {NEXT_NUMBER} << {POSITION_BITS}"""

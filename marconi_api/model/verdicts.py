@@ -1,7 +1,8 @@
-"""Verdicts: what becomes of each message of a claim, one by one, in one statement.
+"""Verdicts: what becomes of each message of a claim, one by one, in one round trip.
 
-The messages are locked first, and judged by a later statement of the same transaction and
-the same round trip, whose snapshot is younger than the locks: what is judged is what is.
+A first statement locks the messages, and a second one, in the same transaction, judges them. The
+snapshot of the second is younger than the locks. So a verdict is judged by the message's state of
+that moment, which nobody else can change.
 """
 
 from collections import Counter
@@ -33,11 +34,11 @@ from marconi_api.model.postgres.transitions import AS_JUDGED, CLOCK, NOW, STARTE
 from marconi_api.model.replies import GIVE_REPLIES, reply_parameters
 from marconi_api.model.traffic import traffic
 
-#: What can be said of a message. All but ``kick`` need the claim that holds it; a message
-#: that no claim holds can be parked without one.
+#: The verdicts. All but ``kick`` need the claim that holds the message; ``park`` needs none for a
+#: message that no claim holds.
 VERDICTS = ('delete', 'release', 'touch', 'park', 'kick')
 
-#: What can become of one; see :class:`Outcome`.
+#: What can become of a verdict; see :class:`Outcome`.
 RESULTS = ('done', 'gone', 'expired', 'taken', 'not_in_claim', 'not_parked')
 
 # The id of no message: none is negative.
@@ -48,14 +49,14 @@ _NO_MESSAGE = -1
 class Verdict:
     """What is to become of a message.
 
-    delete    it is done; ``reply``, JSON text, goes to whoever asked for one
-    release   back to the queue, after ``seconds``
-    touch     the claim holds it for ``seconds`` from now, the others as long as before
-    park      out of circulation until it is kicked, for a ``reason`` if there is one
-    kick      a parked one: back to the queue, with its whole ttl and all its claims before it
+    delete    the work is done; ``reply``, JSON text, goes to whoever posted the message
+    release   the message goes back to the queue, after ``seconds``
+    touch     the claim holds the message for ``seconds`` from now, its other messages as before
+    park      the message is out of circulation until it is kicked; ``reason`` may say why
+    kick      a parked message goes back to the queue, with its whole ttl and no claims counted
 
-    A message that would end before it can be claimed or its claim ends is made to outlive
-    that by ``grace`` seconds.
+    A message that would expire before its delay or its claim is over is made to outlive that time
+    by ``grace`` seconds.
     """
 
     message: str
@@ -67,10 +68,11 @@ class Verdict:
 
     @classmethod
     def of(cls, message: str, verdict: str, **terms: Any) -> 'Verdict':
-        """The verdict of that name; of its terms, those that are None are left to us.
+        """The verdict of that name, with defaults for the terms that are None.
 
         :param terms: ``delay``, ``ttl``, ``grace``, ``reason`` or ``reply``
-        :raises InvalidRequest: if there is no such verdict, or a term does not go with it
+        :raises InvalidRequest: if there is no such verdict, a term does not go with it, or a delay
+            or a reason is not within its limits
         """
         if verdict not in VERDICTS:
             raise InvalidRequest(
@@ -87,28 +89,35 @@ class Verdict:
 
     @classmethod
     def delete(cls, message: str, reply: str | None = None) -> 'Verdict':
-        """Done; a reply to a message that asks for none is dropped."""
+        """A verdict that deletes; ``reply`` is dropped if the message does not ask for one."""
         return cls(message, 'delete', reply=reply)
 
     @classmethod
     def release(cls, message: str, delay: int | None = None) -> 'Verdict':
-        """Back to the queue; the message outlives a delay by the grace that claims have."""
+        """A verdict that releases; the message outlives a delay by the default grace of claims.
+
+        :param delay: seconds; None: at once
+        :raises InvalidRequest: if the delay is not within its limits
+        """
         limits.in_force.check_message_delays([delay or 0])
         return cls(message, 'release', delay or 0, limits.in_force.default_claim_grace)
 
     @classmethod
     def touch(cls, message: str, ttl: int | None = None, grace: int | None = None) -> 'Verdict':
-        """Held for another while."""
+        """A verdict that touches; for a ``ttl`` or ``grace`` of None see :func:`terms`."""
         return cls(message, 'touch', *terms(ttl, grace))
 
     @classmethod
     def park(cls, message: str, reason: str | None = None) -> 'Verdict':
-        """Out of circulation."""
+        """A verdict that parks.
+
+        :raises InvalidRequest: if the reason is too long
+        """
         limits.in_force.check_park_reason(reason or '')
         return cls(message, 'park', reason=reason)
 
 
-#: What has come about by each.
+#: The flows that are counted for each verdict.
 _FLOWS: dict[str, tuple[str, ...]] = {
     'delete': (DELETED,),
     'release': (RELEASED,),
@@ -117,7 +126,7 @@ _FLOWS: dict[str, tuple[str, ...]] = {
     'kick': (),
 }
 
-#: What can be said with each verdict; one that has terms has a method above.
+#: The terms of each verdict; a verdict that has terms has a method above.
 _TERMS: dict[str, tuple[str, ...]] = {
     'delete': ('reply',),
     'release': ('delay',),
@@ -135,12 +144,12 @@ class Outcome:
 
     done          as asked
     gone          the message was deleted or has expired
-    expired       the claim let it lapse, and nobody took it since: nothing was changed
-    taken         another claim holds it: nothing was changed
-    not_in_claim  no claim holds it: nothing was changed
-    not_parked    it cannot be kicked: nothing was changed
+    expired       the claim has lapsed, and no other took the message since: nothing was changed
+    taken         another claim holds the message: nothing was changed
+    not_in_claim  no claim holds the message: nothing was changed
+    not_parked    the message is not parked, and cannot be kicked: nothing was changed
 
-    ``state``: of the message afterwards: ready, claimed, delayed, parked or gone.
+    ``state`` is the message's state afterwards: ready, claimed, delayed, parked or gone.
     """
 
     message: str
@@ -150,7 +159,7 @@ class Outcome:
 
 
 class Kicked(NamedTuple):
-    """How many messages were kicked, and whether more that should be are still parked."""
+    """How many messages were kicked, and whether another call would find more of them."""
 
     messages: int
     has_more: bool
@@ -174,15 +183,17 @@ class Verdicts:
     def give(
         self, queue: QueueKey, claim: str | None, verdicts: Sequence[Verdict]
     ) -> list[Outcome]:
-        """Carry out each verdict that can be, all at once; an outcome for each, in order.
+        """Carry out the verdicts in one transaction; returns an outcome for each, in order.
+
+        A verdict that cannot be carried out changes nothing, and does not hinder the others.
 
         :param claim: the claim that holds the messages; None if there is none
-        :param verdicts: of one message one at most
+        :param verdicts: each message may have one at most
         :raises InvalidRequest: if a reply is longer than a message of the queue may be
         """
         self._check_replies(queue, verdicts)
         holder = None if claim is None else claim_id(claim)
-        # A claim that cannot be is not the same as none.
+        # A claim whose id is not well formed is not the same as no claim.
         is_claimless = claim is None
         given = _parameters(verdicts)
         parameters = {'claim_id': holder, 'is_claimless': is_claimless, **given}
@@ -201,12 +212,13 @@ class Verdicts:
             )
 
     def give_across(self, given: Sequence[tuple[QueueKey, str, Verdict]]) -> list[Outcome]:
-        """The same for messages of several queues and claims, one statement a queue.
+        """Carry out verdicts on messages of several queues and claims, one statement a queue.
 
-        What was carried out in a queue stays so, also if a later one then cannot be asked.
+        If the statement of a queue fails, the verdicts of the queues before it stay carried out.
 
-        :param given: of each verdict the queue, and the claim that holds the message
-        :raises InvalidRequest: for a reply that is too long, before anything is done
+        :param given: for each verdict the queue, and the claim that holds the message
+        :returns: an outcome for each verdict, in order
+        :raises InvalidRequest: if a reply is too long; then nothing was done
         """
         for queue, _, verdict in given:
             self._check_replies(queue, [verdict])
@@ -246,9 +258,9 @@ class Verdicts:
     def heartbeat(
         self, queue: QueueKey, claim: str, ttl: int | None, grace: int | None
     ) -> list[Outcome]:
-        """Renew the claim and all that it still holds; an outcome for each it ever took.
+        """Renew the claim, as ``Claims.renew``; returns an outcome for each message it ever took.
 
-        As ``Claims.renew``, of which this tells the success message by message.
+        :raises ClaimNotFound: if there is no such claim
         """
         identity = claim_id(claim)
         ttl, grace = terms(ttl, grace)
@@ -259,7 +271,7 @@ class Verdicts:
         return self._told(queue, [Outcome(public_id(row[0]), 'touch', *row[1:]) for row in rows])
 
     def _told(self, queue: QueueKey, outcomes: list[Outcome]) -> list[Outcome]:
-        """The outcomes, once it is told which messages became ready by them."""
+        """Count the outcomes, tell the listeners which messages became ready, and return them."""
         done = Counter(outcome.verdict for outcome in outcomes if outcome.result == 'done')
         for verdict, count in done.items():
             handled.add(count, *_FLOWS[verdict])
@@ -272,9 +284,9 @@ class Verdicts:
         return outcomes
 
     def kick(self, queue: QueueKey, limit: int | None = None) -> Kicked:
-        """Put parked messages back, those that were posted first; 10,000 at most.
+        """Kick parked messages, in posting order; one call kicks 10,000 at most.
 
-        :param limit: how many at most; None for all
+        :param limit: how many at most; None: all
         """
         most = _MOST_AT_ONCE if limit is None else min(_MOST_AT_ONCE, limit)
         kicked, last = self._in_batches(_KICK, queue, most, self._became_ready.tell)
@@ -282,9 +294,9 @@ class Verdicts:
         return Kicked(kicked, has_more)
 
     def delete_parked(self, queue: QueueKey) -> None:
-        """Delete all parked messages; if there are more than 10,000, so many of them.
+        """Delete all parked messages; one call deletes 10,000 at most.
 
-        Then ``NotFinished`` says so, and the next call goes on.
+        :raises NotFinished: if more are left; another call goes on
         """
         deleted, last = self._in_batches(_DELETE_PARKED, queue, _MOST_AT_ONCE, _tell_deleted)
         if deleted == _MOST_AT_ONCE and self._has_parked(queue, last):
@@ -299,11 +311,11 @@ class Verdicts:
     ) -> tuple[int, int]:
         """Run a statement on parked messages, batch after batch.
 
-        Each batch goes on behind the one before: the index still holds what is no longer
-        parked, for as long as anybody has an old snapshot.
+        Each batch starts behind the one before: as long as somebody has an old snapshot, the index
+        still holds the messages that are no longer parked.
 
-        :param done: told after each batch how many messages it changed
-        :returns: how many messages were changed, and the id of the last
+        :param done: called after each batch with the number of messages that it changed
+        :returns: how many messages were changed, and the highest id among them
         """
         changed, last = 0, _NO_MESSAGE
         while changed < most:
@@ -357,7 +369,7 @@ def _outcomes(verdicts: Sequence[Verdict], rows: Sequence[Row]) -> list[Outcome]
 
 
 _BATCH_SIZE = 1000
-#: So many parked messages one call changes at most, in about half a second.
+#: Parked messages that one call changes at most, which takes about half a second.
 _MOST_AT_ONCE = 10_000
 
 
@@ -371,15 +383,15 @@ def _statement(
 ) -> str:
     """Lock the claim and the messages, judge what is asked, carry out what can be.
 
-    In this order, as a renewal and a release do. The messages are locked in the order of their
-    ids, since an index is searched for the members of an array in order; asked to sort them,
-    PostgreSQL 15 walks the whole queue instead.
+    The claim is locked before the messages, as a renewal and a release lock them. The messages are
+    locked in the order of their ids, since PostgreSQL searches an index for the members of an array
+    in order. There is no ORDER BY: with one, PostgreSQL 15 walks the whole queue.
 
-    :param ids: those of the messages, as an array
+    :param ids: the ids of the messages, as an SQL array
     :param asked: the query that gives id, verdict, seconds, grace, reason and place
     :param and_claim: the part of the statement that changes the claim itself
     :param the_claims: the condition for the claims that are locked
-    :param holder: the claim that is to hold a message that is asked about
+    :param holder: the claim that must hold the message of a verdict
     :param replies: whether ``asked`` has replies to messages that are deleted
     """
     return f"""
@@ -434,9 +446,10 @@ def _statement(
 
 
 def _given(more: str = '', names: str = '', replies: bool = False) -> str:
-    """The query that gives what is asked, from lists.
+    """The query that makes rows of verdicts from parameters that are lists.
 
-    :param more: and ``names``: further ones
+    :param more: further lists, each after a comma
+    :param names: the names of their columns, likewise
     """
     more += ', %(replies)s::text[]' if replies else ''
     names += ', reply' if replies else ''
@@ -448,7 +461,7 @@ def _given(more: str = '', names: str = '', replies: bool = False) -> str:
 
 
 def _give(replies: bool) -> str:
-    # As long as a claim holds anything, it is there.
+    # The claim's row need not be checked: it exists as long as the claim holds a message.
     return _statement(
         '%(ids)s::bigint[]',
         _given(replies=replies),
@@ -521,7 +534,7 @@ _BATCH = f"""
     batch AS MATERIALIZED (
         SELECT ctid FROM message_states {_PARKED} LIMIT %(batch_size)s FOR UPDATE SKIP LOCKED)"""
 
-# Each gets an instant of its own: marks cannot start within many equal times.
+# Each message gets another `held_until`: a low-water mark cannot start amid many equal ones.
 _KICK = Prepared(
     f"""{_BATCH},
     {CLOCK},

@@ -1,4 +1,4 @@
-"""Bodies that outlive their message, as a webhook has not got it yet.
+"""Bodies that outlive their message, because a webhook has not got it yet.
 
 A message that is deleted leaves its body in ``messages`` for as long as a delivery names it
 (``tables.deliveries``). Nobody but the deliveries sees such a body. It goes with the last of them,
@@ -28,8 +28,9 @@ NOBODY_WAITS = f"""
 BODY_IS_THERE = """
             ON CONFLICT (queue_id, id) DO UPDATE SET created_at = excluded.created_at"""
 
-#: Removes those of the bodies ``ids`` that neither a message nor a delivery needs. It is to begin
-#: after what ended the need was committed: of two that end it at once, one then sees both.
+#: Removes those of the bodies ``ids`` that neither a message nor a delivery needs. It must begin after
+#: the transaction was committed that deleted the message or the delivery. So if both are deleted at
+#: once, the later one of the two statements sees that the body is not needed.
 REMOVE_UNNEEDED = f"""
     DELETE FROM messages
      WHERE ctid = ANY (ARRAY(

@@ -1,11 +1,10 @@
 """A connection to PostgreSQL that never waits longer than it is told.
 
-libpq itself waits for ever for an answer: a server that is frozen, or a proxy that accepts
-and forwards nothing, would hold a thread until uwsgi kills its process. So each process has
-one thread that watches its connections. It cuts the socket under a statement whose time is
-over, by which libpq's waiting ends. The statements themselves are sent and waited for by libpq:
-an asynchronous connection, for which Python waits, cost some 3 us more for a short answer and
-some 9 us for one of 10 KB.
+libpq waits for an answer without a limit. A server that is frozen, or a proxy that accepts
+connections and forwards nothing, would hold a thread until uwsgi kills its process. So each process
+has one thread that watches its connections. When the time of a statement is over, that thread shuts
+down the connection's socket, and libpq stops waiting. The connections are not asynchronous: if
+Python waited instead of libpq, a short answer would take 3 us longer, and one of 10 KB 9 us.
 """
 
 import math
@@ -27,10 +26,10 @@ from psycopg2.extensions import cursor as _Cursor
 
 from marconi_api.model.flows import ROUND_TRIPS, flows
 
-#: What libpq takes as a list, an element for each host.
+#: The parameters of libpq that are lists, with an element for each host.
 _BY_HOST = ('host', 'hostaddr', 'port')
 
-# Seconds between two looks of the watch: so late it may cut a connection.
+# Seconds between two looks of the watch. A connection may be cut by so much too late.
 _WATCH_INTERVAL = 0.2
 
 
@@ -39,13 +38,14 @@ class NotConnected(psycopg2.OperationalError):
 
 
 class NoAnswer(psycopg2.OperationalError):
-    """The deadline passed. The connection is closed, and what was sent may be done or not."""
+    """The deadline passed. The connection is closed; whether the statement ran is not known."""
 
 
 class Cursor(_Cursor):
     """Runs statements, each within its connection's ``patience`` and ``deadline``.
 
-    What it sends at once is one message of PostgreSQL's simple protocol, and so one transaction.
+    The statements of one call go out in one message of PostgreSQL's simple query protocol, and so are
+    one transaction.
     """
 
     connection: 'Connection'
@@ -53,7 +53,7 @@ class Cursor(_Cursor):
     def execute(self, query: Any, vars: Any = None) -> None:
         """Send the statement, and wait for its end.
 
-        :raises NoAnswer: when the time is over
+        :raises NoAnswer: if it has not ended by the deadline, or within ``patience``
         """
         connection = self.connection
         if connection.settings and connection.get_transaction_status() == TRANSACTION_STATUS_IDLE:
@@ -78,27 +78,29 @@ class Connection(_Connection):
     patience = inf
     #: A time of ``time.monotonic()`` after which no answer is waited for.
     deadline = inf
-    #: The time at which the statement under way is given up; none is under way: never.
+    #: The time at which the watch cuts the connection; infinite while no statement is under way.
     ends_at = inf
-    #: Whether it was cut since a statement's time was over.
+    #: Whether the watch has cut the connection.
     is_cut = False
-    #: Statements that set what PostgreSQL did not take when the connection was made, each with
-    #: its semicolon: they precede the first statement of each transaction, in its message.
+    #: ``SET LOCAL`` statements for a connection on which a pooler dropped our settings, else ''.
+    #: They go out in front of the first statement of each transaction, in the same message.
     settings = ''
 
-    #: The names of the statements that are prepared on it.
+    #: The names of the statements that are prepared on the connection.
     prepared: set[str]
-    #: Short texts as literals, by the text: see prepared.py.
+    #: The literals of short texts, by the text: see prepared.py.
     quoted: dict[str, str]
 
-    #: What PostgreSQL has sent unasked: nothing mostly. Takes the milliseconds to wait for it.
+    #: Whether there is something to read: ``poll`` of the socket, which takes milliseconds to wait.
+    #: Between statements the list is empty, unless PostgreSQL has ended the session.
     arrivals: Callable[[int], list[tuple[int, int]]]
 
-    # The same socket under a descriptor of ours, which nobody closes and reuses unseen.
+    # The same socket under a descriptor of our own: libpq cannot close it, so its number cannot come
+    # to mean another file before the watch cuts it.
     _socket: socket.socket | None = None
 
     def start(self) -> None:
-        """Let statements be sent, and be watched."""
+        """Prepare a new connection for statements, and have it watched; :func:`connect` calls it."""
         self.autocommit = True
         self.prepared, self.quoted = set(), {}
         looking = poll()
@@ -119,7 +121,7 @@ class Connection(_Connection):
             self._socket.close()
 
     def cut(self) -> None:
-        """End the session from another thread, whatever this one is waiting for."""
+        """Shut down the socket, from another thread than the one that waits for an answer."""
         self.is_cut = True
         if self._socket:
             # It may have been closed just now.
@@ -136,7 +138,7 @@ class _Watch:
         self._is_running = False
 
     def add(self, connection: Connection) -> None:
-        """Watch one more, until it is no longer used."""
+        """Watch a connection for as long as it exists."""
         with self._lock:
             self._connections.add(connection)
             if not self._is_running:
@@ -149,7 +151,8 @@ class _Watch:
             self._look()
 
     def _look(self) -> None:
-        # Not part of the loop, which would keep what it saw last alive while it sleeps.
+        # A method of its own: a local variable of the loop would keep a connection alive while it
+        # sleeps.
         now = time.monotonic()
         with self._lock:
             connections = list(self._connections)
@@ -162,7 +165,7 @@ _watch = _Watch()
 
 
 def _watch_anew() -> None:
-    """Threads do not outlive a fork."""
+    """Start with a new watch after a fork, in which the thread of the old one is gone."""
     global _watch
     _watch = _Watch()
 
@@ -173,11 +176,11 @@ os.register_at_fork(after_in_child=_watch_anew)
 def connect(parameters: Mapping[str, Any], seconds: float, deadline: float) -> Connection:
     """A connection to the first host that accepts one.
 
-    libpq would try one host after the other by itself, but would not heed the deadline.
+    libpq can try one host after the other by itself, but does not heed a deadline.
 
-    :param parameters: of libpq
-    :param seconds: for which each host is waited, whole ones as libpq counts them
-    :param deadline: the time of ``time.monotonic()`` after which none is
+    :param parameters: of libpq; ``host``, ``hostaddr`` and ``port`` may be lists with commas
+    :param seconds: how long to wait for each host; libpq counts whole seconds
+    :param deadline: the time of ``time.monotonic()`` after which no host is waited for
     :raises NoAnswer: if the last host was silent
     :raises NotConnected: if all hosts refuse
     """
@@ -208,6 +211,7 @@ def connect(parameters: Mapping[str, Any], seconds: float, deadline: float) -> C
 def _each_host(parameters: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     lists = {name: str(parameters[name]).split(',') for name in _BY_HOST if parameters.get(name)}
     for place in range(max(map(len, lists.values()), default=1)):
-        # One port serves for all hosts.
+        # A list that is shorter than the others, such as one port for all hosts, repeats its last
+        # element.
         own = {name: given[min(place, len(given) - 1)] for name, given in lists.items()}
         yield {**parameters, **own}

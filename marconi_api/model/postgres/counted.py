@@ -1,17 +1,17 @@
-"""Warnings that come again and again are counted, and not repeated."""
+"""A filter of the log: warnings that repeat themselves are counted instead of written."""
 
 import logging
 import threading
 from collections import OrderedDict
 
-# Kinds of warnings that are told apart; what a client can choose may stand in one.
+# Kinds of warnings that are told apart. The number has a limit, as a kind may hold text of a client.
 _MOST_KINDS = 100
 
 
 class CountRepeats(logging.Filter):
-    """Lets a record pass, and then the next like it after ``interval`` seconds, with their number.
+    """Lets one record of a kind pass in ``interval`` seconds; it says how many were left out since.
 
-    Records are alike if their messages have the same first line.
+    Records are of one kind if their messages have the same first line.
     """
 
     def __init__(self, interval: float = 60) -> None:
@@ -22,7 +22,7 @@ class CountRepeats(logging.Filter):
         self._seen: OrderedDict[str, tuple[float, int]] = OrderedDict()
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether the record passes; it then says how many like it did not."""
+        """Whether the record passes; its message then says how many of its kind were left out."""
         message = record.getMessage()
         kind = message.partition('\n')[0]
         with self._lock:

@@ -3,17 +3,17 @@
 A request's work is one statement, so there is nothing to begin or commit, and no pool to
 ask: a thread's connection is made once, and psycopg2 sends the statement.
 
-**What may be sent again** after a failure. Certain is that a statement did not run where
-PostgreSQL says what it refuses: a read-only server (25006), a prepared statement that is not
-there (26000, 42P05), a deadlock. Certain is also that nothing was sent where no connection
-could be made; the server that starts or stops (57P03) says so at that point only. Such a
-statement is repeated, whatever it does.
+**What may be sent again** after a failure. A statement certainly did not run if PostgreSQL refuses
+it: on a read-only server (25006), if its prepared statement is missing or there already (26000,
+42P05), or after a deadlock. Nothing was sent if no connection could be made; a server that starts or
+stops refuses connections (57P03), and says so at no other point. In these cases the statement is
+sent again, whatever it does.
 
-The end of a session is no such certainty. An administrator who ends it (57P01) may do so while
-the transaction commits: PostgreSQL heeds that at its next message to the log, and with
-log_min_duration_statement = 0 this is after the commit and before the answer (a test shows
-it). A crash (57P02) is told at any moment, and as a mere notice. So after a session's end only
-what is repeatable is repeated, as after a connection that broke without a word.
+The end of a session proves nothing. An administrator may end it (57P01) while the transaction
+commits: PostgreSQL notices that at its next message to the log, and with
+log_min_duration_statement = 0 that message comes after the commit and before the answer (a test
+shows it). A crash of the server (57P02) may come at any moment. So after the end of a session, as
+after a connection that broke without a word, only a repeatable statement is sent again.
 """
 
 import logging
@@ -63,19 +63,19 @@ _UNDONE = (postgres_errors.DeadlockDetected, postgres_errors.SerializationFailur
 # A prepared statement no longer fits the tables, or the server has become read-only (another
 # host of the URL may not be): the statement did not run.
 _NOT_RUN = (postgres_errors.FeatureNotSupported, postgres_errors.ReadOnlySqlTransaction)
-# A prepared statement is lost, or is there though we did not prepare it: it did not run.
+# A prepared statement is lost, or is there though this process did not prepare it: it did not run.
 _NOT_KEPT = (
     postgres_errors.InvalidSqlStatementName,
     postgres_errors.DuplicatePreparedStatement,
 )
 _NO_SPACE = (postgres_errors.DiskFull, postgres_errors.IoError)
-# Transactions are numbered otherwise than this process knows (tables.py): it did not run.
+# Transactions are numbered otherwise than this process knows (tables.py): the statement did not run.
 _NUMBERED_OTHERWISE = postgres_errors.DivisionByZero
 _TRIES = 3
 _TRIES_LEFT = range(_TRIES - 1, -1, -1)
 _PAUSE = 0.05  # seconds
 
-# Seconds for which PostgreSQL may be late with saying that a statement took too long.
+# Seconds by which PostgreSQL may be late to say that a statement took too long.
 _GRACE = 0.5
 
 # Changes nothing, but a server that is read-only refuses it.
@@ -87,22 +87,22 @@ class _Thread(threading.local):
 
     connection: Connection | None = None
     has_been_connected = False
-    #: Runs a statement in the transaction that is open; None where none is.
+    #: Runs a statement in the open transaction; None if no transaction is open.
     run: Run | None = None
-    #: What is to be called once that is committed.
+    #: The functions to call once that transaction is committed.
     afterwards: list[Callable[[], None]] = []
 
 
 class Database:
-    """Runs statements; whatever goes wrong below is a ``StorageUnavailable``.
+    """Runs statements; an error of PostgreSQL or of the network becomes a ``StorageUnavailable``.
 
-    Only a value that PostgreSQL refuses is a ``Fault``: no repetition helps against that.
+    Only a value that PostgreSQL refuses becomes a ``Fault``, since to try again would not help.
 
-    :param url: of SQLAlchemy's form, ``postgresql+psycopg2://…``
+    :param url: in SQLAlchemy's form, ``postgresql+psycopg2://…``
     :param connect_timeout: seconds
     :param statement_timeout: seconds
-    :param prepares: whether connections are ours alone, so that what we prepared stays there;
-        not so behind a pooler that hands them on after each transaction
+    :param prepares: whether statements are prepared; set it to False behind a pooler that hands a
+        connection on to others after each transaction
     """
 
     def __init__(
@@ -111,7 +111,8 @@ class Database:
         self._prepares = prepares
         self._connect_timeout = connect_timeout
         self._statement_timeout = statement_timeout
-        # PostgreSQL ends a statement itself, and says so; who is silent for longer is gone.
+        # PostgreSQL ends a statement itself at the timeout, and says so. If it is silent for longer,
+        # it cannot be reached.
         self._patience = statement_timeout + _GRACE
         parsed = make_url(url)
         _, given = parsed.get_dialect()().create_connect_args(parsed)
@@ -128,19 +129,19 @@ class Database:
             'tcp_user_timeout': 4000,
             'options': self._settings.as_options(),
         }
-        #: Whether PostgreSQL was silent when it was last asked something, until it answers.
+        #: Whether the last statement got no answer; it stays so until PostgreSQL answers again.
         self.is_silent = False
         self._silences = 0
-        # Held by the one thread that asks meanwhile.
+        # Held by the one thread that may ask PostgreSQL while that is silent.
         self._asking = threading.Lock()
-        #: Whether a statement failed for lack of space; who sees one succeed sets it back.
+        #: Whether a statement failed for lack of space. ``Store`` sets it back once a post succeeds.
         self.lacks_space = False
         #: What the calling thread has of its own: its connection, and its transaction if one is open.
         self.thread = _Thread()
         #: Added to transaction ids to number them: see numbering.py.
         self.base = 0
-        #: Called after each connect, and when transactions are numbered anew: what was learned
-        #: before may not hold.
+        #: Functions that are called after each connect, and when transactions are numbered anew: what
+        #: this process learned before may not hold any more.
         self.on_connect: list[Callable[[], None]] = []
 
     def rows(
@@ -153,12 +154,13 @@ class Database:
 
         :param parameters: the statement's parameters, to which ``base`` is added; or a
             function that gives them, for those that only hold for the connection in use
-        :param repeatable: whether running it twice does what running it once does; then a
-            connection that broke under it is replaced and the statement sent again. Else
-            its outcome is unknown, and only the client can decide.
+        :param repeatable: whether the statement may run twice with the effect of running once. If
+            the connection breaks, such a statement is sent again over a new one. The outcome of
+            another one is unknown then, and only the client can decide what to do.
         :raises StorageUnavailable: within ``statement_timeout`` and a second
+        :raises Fault: if PostgreSQL refuses a value
 
-        Within :meth:`transaction` of the same thread it is a part of that.
+        If the thread has a :meth:`transaction` open, the statement joins it.
         """
         run = self.thread.run
         if run is not None:
@@ -178,8 +180,9 @@ class Database:
         for tries_left in _TRIES_LEFT:
             try:
                 with self._cursor(deadline) as cursor:
-                    # First the base: what was learned under an older one is forgotten before
-                    # there is a new one, so that the two belong together or the statement fails.
+                    # The base is read before the parameters. Another thread that learns a new base
+                    # first drops the marks and then sets the base. So the parameters belong to this
+                    # base, or to a newer one; in the latter case the statement fails.
                     base = self.base
                     given = parameters() if callable(parameters) else parameters
                     return self._run(cursor, statement, given, base)
@@ -190,7 +193,7 @@ class Database:
             except (*_UNDONE, NotConnected) as error:
                 if not tries_left:
                     raise _unavailable(error) from error
-                # Let the other one have its lock first, and a server that restarts begin.
+                # Give the other transaction time to get its lock, or the server time to restart.
                 time.sleep(_PAUSE)
             except _NOT_RUN as error:
                 if not tries_left:
@@ -201,7 +204,7 @@ class Database:
                     raise _unavailable(error) from error
                 self._discard()
                 if tries_left < _TRIES - 1:
-                    # Lost again, on a connection that was new.
+                    # It was lost again, on a new connection.
                     self._stop_preparing()
             except NoAnswer as error:
                 raise self._silence(error) from error
@@ -210,7 +213,7 @@ class Database:
                 if not (repeatable and tries_left and self._lost()):
                     raise _unavailable(error) from error
             except postgres_errors.UniqueViolation as error:
-                # What was to be done was done by somebody else at this moment.
+                # Another request stored the same row at this moment.
                 raise AlreadyThere from error
             except psycopg2.Error as error:
                 raise _unavailable(error) from error
@@ -218,14 +221,17 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[Run]:
-        """Several statements, all or none: yields a function that runs one and returns rows.
+        """Run several statements, all or none; yields a function that runs one and returns its rows.
 
-        Within another one of the same thread it is a part of that.
+        If the thread has a transaction open, the statements join it.
+
+        :raises StorageUnavailable: if a statement or the commit fails; nothing is then repeated
         """
         if self.thread.run is not None:
             yield self.thread.run
             return
-        # What it does cannot be repeated, but to find a server that can be written to can.
+        # The statements of a transaction are not repeated. This one may be, and so finds a server
+        # that can be written to.
         self.check_writable()
         with self._alone() if self.is_silent else nullcontext():
             yield from self._transaction()
@@ -249,7 +255,7 @@ class Database:
                         self.thread.run = None
                     cursor.execute('COMMIT')
                 except BaseException:
-                    # What went wrong is told; that the connection is gone, too, is not news.
+                    # The error above is raised; that the connection is gone as well adds nothing.
                     with suppress(psycopg2.Error):
                         cursor.execute('ROLLBACK')
                     raise
@@ -262,7 +268,7 @@ class Database:
             call()
 
     def after_commit(self, call: Callable[[], None]) -> None:
-        """Call it once this thread's transaction is committed; at once if it has none open."""
+        """Call ``call`` once this thread's transaction is committed; at once if none is open."""
         if self.thread.run is None:
             call()
         else:
@@ -273,11 +279,14 @@ class Database:
         self.rows(_WRITE_NOTHING, {}, repeatable=True)
 
     def raise_base(self) -> None:
-        """Number transactions above all ids that are stored: some came from elsewhere.
+        """Begin an epoch whose numbers lie above all ids that are stored.
 
-        To be called only then. No message is numbered meanwhile, which takes milliseconds.
+        Call it only if stored ids are ahead of this cluster's, as after a restore of a dump. No post
+        is possible until all statements that are under way have ended, mostly for milliseconds.
+
+        :raises StorageUnavailable: if PostgreSQL fails
         """
-        # A statement that is under way ends before that.
+        # By then each statement that is under way now has ended.
         seconds = self._statement_timeout + 1
         try:
             with self._cursor() as cursor:
@@ -298,7 +307,7 @@ class Database:
         self._discard()
 
     def _learn_base(self) -> None:
-        """Begin a new epoch if one is due, and go by its base from now on."""
+        """Begin a new epoch if one is due, and use the current epoch's base from now on."""
         try:
             with self._cursor() as cursor:
                 base = _current_base(cursor)
@@ -336,9 +345,9 @@ class Database:
 
     def _cursor(self, deadline: float = inf) -> Cursor:
         connection = self.thread.connection
-        # Between statements PostgreSQL has nothing to say; if there is something to read, it
-        # is its farewell. Seen now, a post can go over a new connection; seen after sending,
-        # nobody would know whether it was stored.
+        # Between statements PostgreSQL sends nothing; if there is something to read, it has ended the
+        # session. If that is noticed now, a post can go over a new connection. If it were noticed
+        # after sending, nobody would know whether the post was stored.
         if connection is None or connection.closed or connection.arrivals(0):
             connection = self._connect(deadline)
         connection.deadline = deadline
@@ -373,18 +382,18 @@ class Database:
         try:
             return connect(self._parameters, self._connect_timeout, deadline)
         except NotConnected as error:
-            # PgBouncer's word, unless it is told to ignore the parameter.
+            # PgBouncer says this of `options`, unless it is set to ignore that parameter.
             if 'unsupported startup parameter' not in str(error):
                 raise
         self._parameters = {**self._parameters, 'options': ''}
         return connect(self._parameters, self._connect_timeout, deadline)
 
     def _bring_settings(self, connection: Connection) -> None:
-        """Have the settings sent with each transaction if they were dropped on the way.
+        """Have the settings sent with each transaction if a pooler dropped them on the way.
 
-        Who drops them is a pooler. To set them once would not do behind one that hands on
-        the server's connections: the next statement may run over another one, and the next
-        client would have the settings. What is prepared would be lost likewise.
+        It is not enough to set them once. Such a pooler may run the next statement over another of its
+        connections, which lacks the settings, and hand the first one to another client, which would
+        get them. A prepared statement would be lost in the same way.
         """
         with connection.cursor() as cursor:
             cursor.execute(ARRIVED)
@@ -410,9 +419,11 @@ class Database:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """Ask, while PostgreSQL is silent, in one thread only; the others' requests fail at once.
+        """While PostgreSQL is silent, let one thread ask it; in others raise at once.
 
-        Else requests would wait in line for threads that all wait for PostgreSQL.
+        Else all threads would wait for PostgreSQL, and requests would wait for a thread.
+
+        :raises StorageUnavailable: if another thread is asking
         """
         if not self._asking.acquire(blocking=False):
             raise StorageUnavailable
@@ -439,18 +450,18 @@ def _current_base(cursor: psycopg2.extensions.cursor) -> int:
     cursor.execute(numbering.BASE)
     for (base,) in cursor.fetchall():
         return int(base)
-    # Somebody ended the epoch just now, and statements that know it are still under way.
+    # Another process ended the epoch just now, and statements with its base are still under way.
     raise psycopg2.OperationalError('transactions are being numbered anew')
 
 
 def _unavailable(error: Exception) -> MarconiError:
-    # What breaks in a failing network or a busy database is a warning; a statement that
-    # PostgreSQL refuses is a fault of ours, and wants its traceback.
+    # A failure of the network or of a busy database is logged as one line. A statement that PostgreSQL
+    # refuses is a fault of ours, and is logged with a traceback.
     flows.tell(ERRORS, 1)
     expected = isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError)
     log.warning('storage: %s', error, exc_info=None if expected else error)
     if isinstance(error, psycopg2.DataError) and not isinstance(error, _NUMBERED_OTHERWISE):
-        # A value that no column or cast takes will not do the next time either.
+        # A column or a cast that refuses a value refuses it the next time, too.
         return Fault()
     if isinstance(error, postgres_errors.QueryCanceled):
         return StorageTooSlow()

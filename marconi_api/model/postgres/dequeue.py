@@ -1,13 +1,13 @@
-"""How free messages are taken: what a claim and a pop have in common.
+"""How ready messages are taken: what a claim and a pop have in common.
 
-The rows to take are looked for by key, locked, and then named by their place (ctid), which holds
-good within the statement: what somebody changed between its snapshot and the lock has another
-place now, and is left out. Nothing but the place: with `queue_id` beside it, the planner would
-walk the keys of a queue that it takes for a small one.
+A statement finds the rows to take by key, locks them, and then names them by their place (ctid). A
+place is valid within the statement: a row that somebody changed between the statement's snapshot and
+the lock has another place by then, and is left out. The place is the only condition: with `queue_id`
+beside it, the planner would walk all keys of a queue that it believes to be small.
 
-A statement looks at a bounded number of messages, and what it looks at is read as far as it is
-needed: PostgreSQL fills a materialized part when somebody asks for its rows. Where all that it
-looked at was dead, the mark moves behind it, and the next look goes on from there.
+A statement looks at a bounded number of messages. It reads only as many of them as it needs, since
+PostgreSQL fills a materialized part only as far as its rows are asked for. If all messages that it
+looked at were dead, the low-water mark moves behind them, and the next look starts there.
 """
 
 from collections.abc import Callable, Mapping
@@ -28,25 +28,26 @@ from marconi_api.model.postgres.tables import (
 )
 
 _TRIES = 5
-# Messages that a statement looks at, of each kind.
+# Messages that a statement looks at, of fresh and of returned ones each.
 _LOOK = 5000
-# Seconds after which a claim looks no further. A hundred statements look at half a million.
+# Seconds after which a claim looks no further. A hundred statements look at half a million messages.
 _PATIENCE = 0.5
 
 
-#: What a statement needs of a returned message that it looks at.
+#: The columns that a statement needs of a returned message that it looks at.
 PLACE = 'ctid AS place, held_until, id'
 
-#: Whether its claim let it lapse; of what was given back, or is due after a delay, no claim is known.
+#: Whether the message returned because its claim lapsed. A message that was released, or whose delay
+#: is over, has no ``claim_id``.
 HAS_LAPSED = 'claim_id IS NOT NULL AS has_lapsed'
 
 
 def returned_from(mark: str) -> str:
     """The condition for returned messages from a mark on, in the order of (held_until, id).
 
-    :param mark: the name of the mark among the parameters
+    If the clock was set back, the statement disregards the mark: see low_water_marks.py.
 
-    A mark is disregarded where the clock was set back: see low_water_marks.py.
+    :param mark: the name of the mark among the parameters
     """
     return f"""queue_id = %(queue_id)s AND held_until <= now()
            AND (held_until, id) >= (
@@ -62,7 +63,7 @@ FRESH = f"""queue_id = %(queue_id)s AND held_until IS NULL
 def look_at_returned(mark: str, count: int, columns: str) -> str:
     """The first ``count`` returned messages from a mark on, alive or not.
 
-    :param columns: what to tell of each, as in SELECT
+    :param columns: the columns of the result, as in SELECT
     """
     return f"""
         SELECT {columns} FROM message_states
@@ -73,10 +74,11 @@ def look_at_returned(mark: str, count: int, columns: str) -> str:
 def lock(
     looked_at: str, condition: str, limit: str, also: str = '', is_still: str = IS_READY
 ) -> str:
-    """Lock the first ``limit`` of what was looked at and meets the condition.
+    """Lock the first ``limit`` messages of a look that meet the condition.
 
-    :param also: what to tell of each besides its place, after a comma
-    :param is_still: the state in which it must be when it is locked
+    :param looked_at: the part of the statement with the look
+    :param also: further columns besides ``place``, after a comma
+    :param is_still: a condition that a message must meet when it is locked
     """
     return f"""
         SELECT locked.place{also}
@@ -88,9 +90,10 @@ def lock(
 
 
 def first_id(looked_at: str, condition: str, count: int) -> str:
-    """The id of the first that meets the condition, as a value.
+    """A scalar: the id of the first message of a look that meets the condition.
 
-    If none does, and the look was cut short, the id of the last that was looked at, negated.
+    If none does, and the look was cut short after ``count`` messages, it is the id of the last of
+    them, negated. Else it is null.
     """
     return f"""coalesce(
                (SELECT id FROM {looked_at} WHERE {condition} LIMIT 1),
@@ -98,7 +101,7 @@ def first_id(looked_at: str, condition: str, count: int) -> str:
 
 
 def first_place(looked_at: str, condition: str, count: int) -> str:
-    """The same with the place: an array of held_until, in microseconds, and the id."""
+    """The place of the same message: an array of held_until, in microseconds since 1970, and the id."""
     microseconds = _MICROSECONDS.format('held_until')
     return f"""coalesce(
                (SELECT ARRAY[{microseconds}, id] FROM {looked_at} WHERE {condition} LIMIT 1),
@@ -110,9 +113,10 @@ _MICROSECONDS = "(date_part('epoch', {}) * 1000000)::bigint"
 
 
 def find(the_queue: str, may_be_claimed: str = 'true') -> str:
-    """The start of a statement that takes: finds and locks up to ``limit`` free messages.
+    """The start of a statement that takes messages: finds and locks up to ``limit`` ready ones.
 
-    :param may_be_claimed: the condition for those returned messages that may be taken
+    :param the_queue: the query for the queue's row, such as ``THE_NUMBERED_QUEUE``
+    :param may_be_claimed: a further condition for returned messages
     """
     returned_ones = look_at_returned(
         'held_mark', _LOOK, f'{PLACE}, {IS_ALIVE} AND {may_be_claimed} AS is_ready, {HAS_LAPSED}'
@@ -129,7 +133,7 @@ def find(the_queue: str, may_be_claimed: str = 'true') -> str:
         {lock('fresh_ones', 'is_ready', '%(limit)s - (SELECT count(*) FROM returned)')})"""
 
 
-#: How many of what was found had lapsed.
+#: How many of the messages that were found had returned because their claim lapsed.
 HOW_MANY_LAPSED = '(SELECT count(*) FROM returned WHERE has_lapsed)'
 
 #: The condition for the rows that were found.
@@ -137,7 +141,10 @@ FOUND = 'ctid = ANY (ARRAY(SELECT place FROM returned UNION ALL SELECT place FRO
 
 
 class _Sight(NamedTuple):
-    """What a statement saw, apart from the messages it took; see Seen. Times in microseconds."""
+    """What a statement saw, apart from the messages it took; see :class:`Seen`.
+
+    Times are microseconds since 1970.
+    """
 
     is_queue: int
     #: As of :func:`first_id`.
@@ -148,18 +155,18 @@ class _Sight(NamedTuple):
     #: Messages that the statement moved to another queue, or parked.
     moved: int
     parked: int
-    #: Messages that were taken, moved or parked since their claim had let them lapse.
+    #: How many of the messages that were taken, moved or parked had returned by a lapse.
     lapsed: int
     #: As of :func:`first_place`.
     first_held: int | None
     first_held_id: int | None
-    #: The same for the messages that are alive, whether or not they can be taken.
+    #: The place of the first message that is alive, whether or not it can be taken.
     first_alive: int | None = None
     first_alive_id: int | None = None
 
     @property
     def is_any_ready(self) -> bool:
-        """Whether there was a message to take, if only for others."""
+        """Whether there was a message to take, though others may have locked it first."""
         return (self.first_fresh or 0) > 0 or (self.first_held_id or 0) > 0
 
 
@@ -173,27 +180,29 @@ def report(
 ) -> str:
     """The end of a statement that takes: a row of what it saw, then one for each message.
 
-    What it saw, in the last column, are the first rows that its snapshot holds, for the marks,
-    and to tell a queue with nothing to take from a race that was lost; and whether there is a
-    queue. They are told once: with each of ten messages they took 32 us, where those took 19.
-    They are one array: psycopg2 takes 0.6 us for a column, be it null in every row.
+    What it saw is an array in the last column (:class:`_Sight`): whether the queue exists, and the
+    first messages that the snapshot holds. The low-water marks need these, and they tell a queue with
+    nothing to take from a race that was lost. It has a row of its own: repeated with each of ten
+    messages it took 32 us, and the messages themselves 19 us. It is one array, since psycopg2 takes
+    0.6 us for each column, even if the column is null in every row.
 
-    :param columns: what to tell of a message, by name; the first is ``id``
-    :param taken: where they are, as in FROM
-    :param first_alive: the place of the first returned message that is alive, if that may be
-        another one than the first that can be taken
-    :param moved: how many messages were moved to another queue
-    :param parked: how many were parked
-    :param lapsed: how many of all those had lapsed
+    :param columns: the SQL of each column of a message, by its name; the first is ``id``
+    :param taken: where the messages are, as in FROM
+    :param first_alive: the SQL of the place of the first returned message that is alive, if it may
+        be another message than the first that can be taken
+    :param moved: the SQL of how many messages were moved to another queue
+    :param parked: the SQL of how many were parked
+    :param lapsed: the SQL of how many of the messages taken, moved or parked had lapsed
     """
     described = ', '.join(f'{expression} AS {name}' for name, expression in columns.items())
     places = [
         first_place('returned_ones', 'is_ready', _LOOK),
         *([first_alive] if first_alive else []),
     ]
-    # What is taken stands first, as the transaction has no id before it has locked something:
-    # PostgreSQL runs the parts of a union in order. (Else it would tell no id, and the mark for
-    # returned messages would stay where it is.) An id without a change costs no flush.
+    # The messages stand first in the union, of which PostgreSQL runs the parts in order: the
+    # transaction gets its id when it locks a message, and the row of what it saw reports that id.
+    # Without it the mark for returned messages would stay where it is. An id without a change costs
+    # no flush.
     return f"""
     SELECT * FROM (
         SELECT {described}, NULL::bigint[] AS sight FROM {taken}
@@ -219,10 +228,11 @@ def take(
 ) -> list[Row] | None:
     """Run a statement that takes, until it took something or there was nothing to take.
 
-    Where very much is dead it gives up after a while, and takes nothing: the next go on.
+    If very many messages are dead, it gives up after half a second and takes nothing. The next claim
+    goes on from the mark that this one reached.
 
     :param statement: starts with :func:`find` and ends with :func:`report`
-    :param limit_on_claims: how often a message may be handed out, if the statement heeds that
+    :param limit_on_claims: how often a message may be claimed, if the statement has such a limit
     :param tell_moved: called with the number of messages that were moved to another queue, if any
     :returns: the rows of what was taken, which begin with the ``columns`` of the report; None
         if there is no such queue
@@ -263,7 +273,7 @@ class _Search:
         self._queue = queue
         self._limit = limit_on_claims
         self._is_first = True
-        # Where the look before was cut short.
+        # Where the previous look was cut short.
         self._fresh_end = 0
         self._held_end = _BEFORE_ALL
 
@@ -317,7 +327,7 @@ _BEFORE_ALL = Place(LONG_AGO, 0)
 
 
 def _place(microseconds: int | None, id: int | None) -> Place | None:
-    """The place that :func:`first_place` gave, whether it is of a message or an end."""
+    """The place from the values of :func:`first_place`: of a message, or of the end of a look."""
     if microseconds is None or id is None:
         return None
     return Place(LONG_AGO + timedelta(microseconds=microseconds), abs(id))

@@ -2,8 +2,8 @@
 
 While an old snapshot is open (a dump, a forgotten transaction) PostgreSQL keeps the index
 entries of deleted messages, and a scan from the lowest key walks them all: 30 ms after a
-hundred thousand. A mark says below which key nothing is left to find. It is only ever an
-economy: a mark that is too low costs time. It must never be too high, and isn't:
+hundred thousand. A mark says below which key nothing is left to find. A mark that is too low only
+costs time. A mark that is too high would hide messages. These are the reasons why none is:
 
 *Fresh messages* (``held_until`` null), by id. A claim reports the lowest fresh id that its
 snapshot holds. What the snapshot does not hold was posted by a transaction that was not
@@ -63,7 +63,7 @@ _STEPS = 10
 
 
 class Place(NamedTuple):
-    """A place in the order in which messages return; ids are not negative."""
+    """A place in the order in which messages return: by ``held_until``, then by id."""
 
     held_until: datetime
     id: int
@@ -90,7 +90,7 @@ class LowWaterMark(_Values):
         return Place(self.held_until, self.held_id)
 
     def or_later(self, fresh_id: int, held: Place, known_time: datetime) -> 'LowWaterMark':
-        """What lies further on, for each kind of message."""
+        """This mark, with each part moved to the given value where that lies further on."""
         own_fresh_id, own_held_until, own_held_id, own_known_time = self
         if held <= (own_held_until, own_held_id):
             held = Place(own_held_until, own_held_id)
@@ -102,7 +102,7 @@ class LowWaterMark(_Values):
 
     @property
     def for_a_claim(self) -> dict[str, Any]:
-        """The mark, for a statement that moves it."""
+        """The mark as parameters of a statement that takes messages."""
         fresh_id, held_until, held_id, known_time = self
         return {
             'fresh_mark': fresh_id,
@@ -113,7 +113,10 @@ class LowWaterMark(_Values):
 
     @cached_property
     def parameters(self) -> Mapping[str, Any]:
-        """The same with its times as text, as many pages are read from one mark on."""
+        """The mark as parameters of other statements, with its times as text.
+
+        They are cached, as many pages may be read from one mark.
+        """
         return {
             **self.for_a_claim,
             'held_mark': OwnText(self.held_until),
@@ -153,7 +156,10 @@ class Seen(NamedTuple):
 
 
 class _Horizon(NamedTuple):
-    """Who has seen every transaction below ``transaction`` end, has seen all before ``place``."""
+    """What will prove a mark: once all transactions below ``transaction`` have ended.
+
+    A snapshot taken then holds every place below ``place`` that there will ever be.
+    """
 
     place: Place
     transaction: int
@@ -194,9 +200,10 @@ class _Memory:
         self.mark = self.mark.or_later(fresh_id, held, now)
 
     def step_back(self) -> None:
-        """Each minute return to the mark of ten minutes ago.
+        """Return once a minute to the mark of ten minutes ago.
 
-        An error that nobody foresaw then costs minutes, never a message.
+        So if a mark were too high by an error that nobody foresaw, messages would be late by minutes,
+        but none would be lost.
         """
         if time.monotonic() - self.stepped_back_at >= _STEP_BACK_EVERY:
             self.stepped_back_at = time.monotonic()
@@ -207,8 +214,8 @@ class _Memory:
 class LowWaterMarks:
     """The marks of the queues that this process claimed from lately; safe among threads.
 
-    Each queue has one for what is alive, and one for what may be claimed within a limit, a
-    count of claims, for each limit that it was claimed from with.
+    A queue has one mark for messages that are alive. It has another one for each limit on the count of
+    claims with which it was claimed from, for messages that may be claimed within that limit.
     """
 
     def __init__(self) -> None:
@@ -218,15 +225,18 @@ class LowWaterMarks:
         self._known_time = LONG_AGO
 
     def mark(self, queue_id: int) -> LowWaterMark:
-        """Where a statement may start in a queue; to be asked when its connection stands."""
+        """Where a statement may start in a queue; call this once the connection is made.
+
+        A new connection drops all marks.
+        """
         # One look at one tuple needs no lock.
         memory = self._memories.get((queue_id, None))
         return _NO_MARK if memory is None else memory.mark
 
     def start(self, queue_id: int, limit: int | None = None, may_ask: bool = False) -> Start:
-        """The same, for a statement that will tell what it saw.
+        """Where a statement starts that will report what it saw, by :meth:`learn`.
 
-        :param limit: how often a message may be handed out, if the statement heeds that
+        :param limit: how often a message may be claimed, if the statement has such a limit
         :param may_ask: whether the statement can ask for a transaction id, and tells it
         """
         with self._lock:
@@ -236,7 +246,7 @@ class LowWaterMarks:
             return Start(memory.mark, self._known_time, may_ask and memory.asks(), self._generation)
 
     def forget(self) -> None:
-        """Drop all: after a reconnect the database may be another, or back in time."""
+        """Drop all marks: after a reconnect the database may be another one, or back in time."""
         with self._lock:
             self._forget()
 
@@ -246,7 +256,7 @@ class LowWaterMarks:
         self._known_time = LONG_AGO
 
     def learn(self, queue_id: int, start: Start, seen: Seen, limit: int | None = None) -> None:
-        """Move a mark by what a claim saw that had set out from ``start``."""
+        """Move a mark by what a statement saw that started from ``start``."""
         with self._lock:
             if start.generation != self._generation:
                 return

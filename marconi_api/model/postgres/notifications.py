@@ -11,17 +11,18 @@ from marconi_api.model.postgres.connection import Connection, Cursor, connect
 #: Bytes of the longest payload that is sent; PostgreSQL takes 7,999.
 LONGEST = 7900
 
-#: What can go wrong.
+#: The errors of this module's methods.
 Error = psycopg2.Error
 
 
 class Notifications:
-    """A session that hears what others notify, and notifies.
+    """A session that receives notifications and sends them.
 
-    :param url: of SQLAlchemy's form
-    :param channel: its name, an identifier
-    :param patience: seconds for which an answer is waited
-    :raises Error: if it cannot be opened
+    :param url: the database's, in SQLAlchemy's form
+    :param channel: the channel's name, an SQL identifier
+    :param connect_timeout: seconds
+    :param patience: seconds to wait for an answer of PostgreSQL's
+    :raises Error: if the session cannot be opened
     """
 
     def __init__(self, url: str, channel: str, connect_timeout: float, patience: float) -> None:
@@ -49,23 +50,23 @@ class Notifications:
         except Error:
             self.close()
             raise
-        #: Whether the session is one of PostgreSQL's own. A pooler says LISTEN to one of several
-        #: servers, and passes on what that hears only while it serves us.
+        #: Whether the session is with PostgreSQL itself. A pooler sends LISTEN over one of its own
+        #: connections, and passes on what arrives there only while that connection serves us.
         self.is_direct = pid == self._connection.info.backend_pid
 
     def fileno(self) -> int:
-        """Can be read when something arrives."""
+        """The descriptor of the socket, which becomes readable when a notification arrives."""
         return self._connection.fileno()
 
     def notify(self, payload: str) -> None:
-        """Tell all who listen, ourselves included.
+        """Send a notification to all sessions that listen, this one included.
 
         :raises Error: if it cannot be sent
         """
         self._cursor.execute('SELECT pg_notify(%s, %s)', (self._channel, payload))
 
     def heard(self) -> list[str]:
-        """What has arrived since it was last asked.
+        """The payloads that have arrived since the last call.
 
         :raises Error: if the connection is broken
         """

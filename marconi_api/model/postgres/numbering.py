@@ -42,14 +42,14 @@ from marconi_api.model.postgres.tables import (
 _A_SECOND = 2**17
 # Numbers that are reserved beyond those in use.
 _RESERVED_AT_ONCE = _A_SECOND
-# Numbers that a new epoch leaves out where the clock is of no use.
+# Numbers that a new epoch leaves out if the clock is behind the mark.
 _STRIDE = 2**32
 # Seconds for which a new epoch waits for the clock to come to the mark.
 _PATIENCE = 3
 
 _CLUSTER = '(SELECT system_identifier FROM pg_control_system())'
 _TRANSACTION = 'pg_current_xact_id()::text::bigint'
-# As the system column xmin shows it.
+# The transaction's id as the system column xmin shows it: its lower 32 bits.
 _WRITER = f'{_TRANSACTION} & 4294967295'
 
 # A number has 49 bits. A clock that is far ahead must not use them up.
@@ -70,7 +70,7 @@ BASE = f'SELECT base FROM id_epoch WHERE {IS_EPOCH_OF_THIS_SERVER}'
 _IS_DUE = f"""(
     NOT {IS_EPOCH_OF_THIS_SERVER} AND coalesce(rests_until <= clock_timestamp(), true))"""
 
-#: Begins a new epoch if one is due. Of several who try, the first does it.
+#: Begins a new epoch if one is due. If several processes try at once, one of them does it.
 BEGIN_EPOCH = f"""
     BEGIN;
     SET LOCAL statement_timeout = 0;
@@ -94,8 +94,9 @@ BEGIN_EPOCH = f"""
     COMMIT
 """
 
-#: Reserves further numbers if the epoch runs short of them. Up to the clock they cost nothing,
-#: as every epoch starts above it; so this is needed less and less often.
+#: Reserves further numbers if the epoch runs short of them. Numbers up to the clock can be reserved
+#: freely, as a later epoch starts above the clock anyway. So the older an epoch
+#: is, the more it reserves at a time, and the less often.
 RESERVE = f"""
     UPDATE id_epoch
        SET reserved = greatest({NEXT_NUMBER} + {_RESERVED_AT_ONCE}, {_BY_THE_CLOCK}),
@@ -103,9 +104,9 @@ RESERVE = f"""
      WHERE {IS_EPOCH_OF_THIS_SERVER} AND {NEXT_NUMBER} + {_RESERVED_AT_ONCE // 2} >= reserved
 """
 
-#: Ends the current epoch, as rows from elsewhere have ids that are ahead of it. Returns when.
-#: Nobody begins the next one before the statements that are still under way have ended: one of
-#: them could take the number of a message after the others do, and store it under a lower one.
+#: Ends the current epoch, since rows from another cluster have ids above its own. Returns the time.
+#: The next epoch begins when the statements that are still under way have ended. One of them could
+#: otherwise store a message under a lower id than a message of the new epoch, and later than it.
 END_EPOCH = f"""
     UPDATE id_epoch
        SET server_started_at = NULL, cluster = 0,

@@ -1,8 +1,8 @@
-"""The settings of PostgreSQL under which all our statements run, and two ways to bring them there."""
+"""The settings of PostgreSQL under which all our statements run, and two ways to apply them."""
 
 import re
 
-#: Tells whether PostgreSQL has read our options; no setting of its own has such a name.
+#: A setting of our own, whose value shows that PostgreSQL has read our options.
 MARK = 'marconi.options'
 
 ARRIVED = f"SELECT current_setting('{MARK}', true) = 'arrived'"
@@ -11,9 +11,9 @@ _GIVEN = re.compile(r'(?:-c\s*|--)([\w.-]+)=((?:\\.|\S)*)')
 
 
 class Settings:
-    """Those that we need, after those that the database's URL has in ``options``.
+    """The settings from the database's URL, and then those that Marconi needs, which win.
 
-    :param options: as libpq takes them, ``-c name=value``
+    :param options: the settings of the URL, as libpq takes them: ``-c name=value``
     :param statement_timeout: seconds
     """
 
@@ -25,8 +25,8 @@ class Settings:
             'statement_timeout': milliseconds,
             'lock_timeout': milliseconds,
             'idle_in_transaction_session_timeout': milliseconds,
-            # What a statement scans is told by its order: an index gives it, and neither
-            # a sequential scan nor another index with a sort (steering.py).
+            # The ORDER BY of a statement thus chooses the index: PostgreSQL uses neither a
+            # sequential scan, nor another index with a sort (steering.py).
             'enable_seqscan': 'off',
             'enable_bitmapscan': 'off',
             'enable_sort': 'off',
@@ -36,17 +36,17 @@ class Settings:
         }
 
     def as_options(self) -> str:
-        """What PostgreSQL takes when a connection is made, and keeps for the session."""
+        """The value of libpq's parameter ``options``, which holds for the whole session."""
         ours = {**self._ours, MARK: 'arrived'}
         written = [f'--{name}={value}'.replace(' ', '\\ ') for name, value in ours.items()]
         return ' '.join([self._options, *written]).strip()
 
     def as_statements(self) -> str:
-        """What sets the same for the transaction that it begins."""
+        """``SET LOCAL`` statements, which hold for the transaction that begins with them."""
         found = _GIVEN.findall(self._options)
         given = {name.replace('-', '_'): re.sub(r'\\(.)', r'\1', value) for name, value in found}
-        # The default would come too late: it is this transaction that must have it, and from
-        # its start.
+        # default_transaction_isolation would only hold for the next transaction, but this one must
+        # have it, from its start.
         local = {'transaction_isolation': 'read committed', **given, **self._ours}
         return ''.join(f'SET LOCAL {name} TO {_quoted(value)}; ' for name, value in local.items())
 

@@ -21,7 +21,7 @@ asks for the index of held messages.
 
 *An index is kept away by coalesce.* ``coalesce(held_until > now(), false)`` is a condition that the
 index on ``held_until`` cannot serve (``tables._IS_HELD``). Where it shall serve, the condition is
-written plainly (``messages._CLAIMED_HERE``).
+written plainly (``deletes._CLAIMED_HERE``).
 
 *Rows are named by their place.* What was found and locked is changed by ``ctid = ANY (ARRAY(…))``,
 and nothing beside it: with ``queue_id`` the planner would walk the keys of a queue that it takes
@@ -36,9 +36,9 @@ rows, both for statistics that know nothing, the wrong thing, or all.
 
 
 def body_of(row: str) -> str:
-    """A message as it was posted, by the name ``message``: a part of FROM.
+    """A part of FROM that joins the row of ``messages``, under the name ``message``.
 
-    :param row: what the message's ``id`` is in, by its name
+    :param row: the name of a part of FROM whose column ``id`` is the message's id
     """
     return f"""LATERAL (SELECT created_at, body, traceparent FROM messages
                           WHERE queue_id = %(queue_id)s AND id = {row}.id LIMIT 1) AS message"""

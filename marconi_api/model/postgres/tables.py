@@ -4,8 +4,8 @@ What a client posted never changes and stands in ``messages``. What changes with
 claim stands in the narrow rows of ``message_states``, so that a claim rewrites a few dozen
 bytes and never a body. docs/architecture.md draws the picture.
 
-Every key and every hot statement holds ``queue_id``, so that queues can live apart one day. Not
-by Citus: statements rely on transaction ids and row places of one PostgreSQL.
+Every key and every hot statement holds ``queue_id``, so that queues can lie on different servers one
+day. Citus cannot distribute them: statements rely on transaction ids and row places of one PostgreSQL.
 """
 
 import re
@@ -38,9 +38,9 @@ metadata = MetaData()
 #: The migration that brings the database up to what is written here.
 REVISION = '0012'
 
-#: The id of a fresh message, written so that none but the index of fresh ones gives its
-#: order: where all messages were fresh at the last ANALYZE, the planner would else take the
-#: primary key, and walk whatever was claimed since. (All such means: steering.py.)
+#: The id of a fresh message, written such that only the index of fresh messages has its order. If all
+#: messages were fresh at the last ANALYZE, the planner would otherwise take the primary key, and walk
+#: all messages that were claimed since. (steering.py lists all such means.)
 FRESH_ID = '(id + 0)'
 
 _timestamp = DateTime(timezone=True)
@@ -85,8 +85,7 @@ messages = Table(
     # Any JSON value, as the text that the client sent; text, since jsonb would reorder
     # members, round numbers and refuse \u0000.
     Column('body', Text, nullable=False),
-    # Of which trace its post was a part, as W3C's header says it. The row has room for a null:
-    # it takes no byte.
+    # The trace of which the post was a part, as the W3C's header traceparent. A null takes no byte.
     Column('traceparent', _text_by_bytes),
 )
 
@@ -151,12 +150,12 @@ idempotency_keys = Table(
     Column('operation', SmallInteger, primary_key=True, autoincrement=False),
     # 128 bits of a hash of what the client sent as Idempotency-Key.
     Column('key', PostgresUuid, primary_key=True),
-    # The same of what else the client sent.
+    # 128 bits of a hash of the rest of the request.
     Column('digest', PostgresUuid, nullable=False),
-    # Of a post the id of its first message, of a claim the id that such a message would have
-    # had. Below the floor the key is forgotten.
+    # Of a post the id of its first message; of a claim the id that a message of the same transaction
+    # would have had. A key with an id below the queue's floor is forgotten.
     Column('first_id', BigInteger, nullable=False),
-    # What a claim's request made.
+    # The claim that the request made; null: the request was a post.
     Column('claim_id', PostgresUuid),
     Column('expires_at', _timestamp, nullable=False),
     Index('idempotency_keys_expiry', 'expires_at'),
@@ -177,7 +176,7 @@ requests = Table(
     Column('reason', Text),
     # When the reply was given, or it was found that there will be none.
     Column('ended_at', _timestamp),
-    # Then the janitor looks at it; what has ended is seen by nobody after that.
+    # When the janitor looks at the row. Nobody sees a request that has ended after that.
     Column('kept_until', _timestamp, nullable=False),
     Index('requests_kept', 'kept_until'),
 )
@@ -206,7 +205,7 @@ id_epoch = Table(
 janitor = Table(
     'janitor',
     metadata,
-    # There is one row: which process looks for what is dead, and when it last began to.
+    # There is one row: the process that looks for dead rows, and when its last round began.
     Column('only_row', Boolean, primary_key=True, server_default=text('true')),
     Column('name', PostgresUuid),
     Column('round_at', _timestamp),
@@ -429,7 +428,7 @@ queue_minutes = Table(
 
 
 class QueueKey(NamedTuple):
-    """A queue of a project; ``project`` is '' where the client names none."""
+    """A queue of a project; ``project`` is '' if the client names none."""
 
     id: int
     project: str
@@ -440,9 +439,9 @@ class QueueKey(NamedTuple):
     def of(cls, project: str, name: str) -> 'QueueKey':
         """The key of a queue, which it has whether or not it exists.
 
-        The id is a signed 64-bit BLAKE2b of both names; the project's length keeps
-        ('a', 'bc') apart from ('ab', 'c'). Statements check the names beside the id, so
-        that even two names with one hash would not share a queue.
+        The id is the BLAKE2b hash of both names, as a signed integer of 64 bits. The project's length
+        is hashed, too, to keep ('a', 'bc') apart from ('ab', 'c'). Statements check the names beside
+        the id, so that two names with the same hash do not share a queue.
         """
         digest = blake2b(f'{len(project)}:{project}{name}'.encode(), digest_size=8).digest()
         return cls(int.from_bytes(digest, 'big', signed=True), project, name)
@@ -470,12 +469,12 @@ def public_id(message_id: int) -> str:
 
 
 def message_id(public: str) -> int | None:
-    """The id that clients know as ``public``; None if none can be."""
+    """The id that clients see as ``public``; None if it is not well formed."""
     return int(public, 16) if is_public_id(public) else None
 
 
 def claim_id(public: str) -> str | None:
-    """A claim's id, a UUID in its canonical spelling; None if it is no such thing."""
+    """A claim's id if ``public`` is a UUID in its canonical spelling; else None."""
     try:
         return public if str(UUID(public)) == public else None
     except ValueError:
@@ -512,12 +511,12 @@ def _numbered(more: str = '') -> str:
             WHERE only_row AND base = %(base)s AND {IS_EPOCH_OF_THIS_SERVER}{more})::int = 1"""
 
 
-#: Transactions are numbered as this process knows. Else it is an error, by which a process
-#: learns of a new epoch (numbering.py): a division by zero, as there is no other way to raise
-#: one from within a statement.
+#: The condition that transactions are numbered as this process knows. If they are not, the statement
+#: fails with a division by zero, by which the process learns of a new epoch (numbering.py). SQL has no
+#: other way to raise an error from within a statement.
 IS_NUMBERED_AS_KNOWN = _numbered()
 
-#: The same for a statement that stores numbers: there are some left.
+#: The same for a statement that stores numbers; it also fails if too few reserved ones are left.
 MAY_NUMBER = _numbered(f"""
               AND {NEXT_NUMBER} + {_MARGIN} < reserved""")
 
@@ -525,18 +524,20 @@ MAY_NUMBER = _numbered(f"""
 THE_NUMBERED_QUEUE = f"""{THE_QUEUE}
        AND {IS_NUMBERED_AS_KNOWN}"""
 
-#: The same, for one that numbers messages.
+#: The queue, for a statement that numbers messages.
 THE_NUMBERING_QUEUE = f"""{THE_QUEUE}
        AND {MAY_NUMBER}"""
 
-#: The queue's metadata is what the statement was made for: to follow one of the above.
+#: The condition that the queue's metadata is what the statement was made for. It follows one of the
+#: queries above.
 AS_KNOWN = """
        AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s"""
 
-#: A message of this queue, not of one before it, nor one that was purged.
+#: The condition that a message belongs to this queue: it was not purged, and was not left by a deleted
+#: queue of the same name.
 IS_HERE = 'coalesce(moved_in, id) >= (SELECT floor FROM the_queue)'
 
-#: The same, for fresh messages, none of which was moved: their index can start there.
+#: The same for fresh messages, none of which was ever moved. A scan of their index can start at it.
 IS_FRESH_HERE = f'{FRESH_ID} >= (SELECT floor FROM the_queue)'
 
 #: A message that has not expired, and that is here.

@@ -1,4 +1,4 @@
-"""How a message changes its state: all that writes ``held_until``, each way once.
+"""The transitions of a message: each way to write ``held_until``, once.
 
 **The rule.** A statement first takes its transaction's id, and then reads the clock. Every
 ``held_until`` is that instant or a later one. The proof of the low-water marks rests on it
@@ -36,24 +36,25 @@ def due_after(delay: str) -> str:
 CLAIM_ENDS = after('%(ttl)s')
 _ENDS_BEFORE = f'expires_at < {CLAIM_ENDS}'
 
-#: Claimed for ``ttl`` seconds from now on. One that would end before outlives that by ``grace``.
+#: Claimed for ``ttl`` seconds from now on. A message that would expire before the claim ends outlives
+#: the claim by ``grace`` seconds.
 HELD_FOR = f"""held_until = {CLAIM_ENDS},
            ttl = CASE WHEN {_ENDS_BEFORE} THEN %(ttl)s::int + %(grace)s::int ELSE ttl END,
            expires_at = CASE WHEN {_ENDS_BEFORE}
                              THEN {CLAIM_ENDS} + %(grace)s * interval '1 second'
                              ELSE expires_at END"""
 
-#: Returned: to be claimed from now on.
+#: Returned: it can be claimed from now on.
 READY_NOW = f'held_until = {NOW}, claim_id = NULL'
 
-#: Returned at ``until``, with its whole ttl and all its claims before it.
+#: Returned at ``until``, with its whole ttl and no claims counted.
 STARTED_ANEW = """held_until = until, claim_id = NULL, claim_count = 0, park_reason = NULL,
            expires_at = until + ttl * interval '1 second'"""
 
 #: Out of circulation until it is kicked; it does not expire.
 PARKED = "held_until = 'infinity', expires_at = 'infinity', claim_id = NULL"
 
-#: What its ``verdict`` says; ``until`` is so many ``seconds`` after ``NOW``.
+#: The transition of a ``verdict``; ``until`` is ``seconds`` after ``NOW``.
 AS_JUDGED = """held_until = CASE verdict WHEN 'park' THEN 'infinity' ELSE until END,
            claim_id = CASE verdict WHEN 'touch' THEN claim_id END,
            claim_count = CASE verdict WHEN 'kick' THEN 0 ELSE claim_count END,
