@@ -1,11 +1,11 @@
-"""What a queue's metadata asks of the service itself: its reserved attributes.
+"""The attributes of a queue: the members of its metadata that the service itself heeds.
 
 See docs/protocol-v2.md, 5.2.
 
-Posts and claims go by the attributes, and still take one round trip: a process remembers
-those of the queues that it served lately, and the statement says by a digest which metadata
-it was made for. Where that is no longer the queue's, it finds no queue, changes nothing, and
-is made anew from what is read then.
+Posts and claims depend on the attributes, and still take one round trip. A process remembers the
+attributes of the queues that it served lately. A statement names the digest of the metadata that it
+was made for. If the queue has other metadata by then, the statement finds no queue and changes
+nothing. The process then reads the metadata and makes the statement anew.
 """
 
 import json
@@ -35,25 +35,25 @@ class Attributes:
     max_messages_post_size: int | None
     default_message_ttl: int | None
     default_message_delay: int | None
-    #: How often a message is handed out before it counts as dead.
+    #: How often a message is claimed before it counts as a dead letter.
     max_claim_count: int | None
-    #: The name of the queue to which dead messages go, in the same project.
+    #: The name of the dead-letter queue, in the same project.
     dead_letter_queue: str | None
-    #: How long they live there; else as long as they would have.
+    #: How long dead letters live there; None: as long as they would have lived here.
     dead_letter_queue_messages_ttl: int | None
-    #: Whether a message asks for a reply that does not say so.
+    #: Whether a message asks for a reply if its post does not say whether it does.
     default_reply: bool
-    #: Whether anybody is subscribed, or has been; not from the metadata.
+    #: Whether the queue has subscribers, or remains of some; this is not from the metadata.
     has_subscribers: bool = False
 
     @classmethod
     def of(cls, metadata: str, has_subscribers: bool = False) -> 'Attributes':
         """The attributes in ``metadata``, the text of a JSON object.
 
-        What is not of the type that is due counts as not set, as do zero and less, and a
-        dead-letter queue of a name that no queue can have. The wire refuses most of that, but
-        a dump may bring it, and no statement may fail by it. A number beyond the columns'
-        range counts as the greatest of that.
+        A value of a wrong type counts as not set. So does a number that is not positive, and a
+        dead-letter queue whose name no queue can have. The API refuses most such values, but a dump
+        may contain them, and no statement may fail because of them. A number beyond the range of its
+        column counts as the greatest number of that range.
         """
         members = json.loads(metadata)
 
@@ -118,9 +118,10 @@ def _message_ttl() -> tuple[int, int]:
 
 
 def check(metadata: str) -> None:
-    """Refuse metadata in which an attribute has no good value; null always is one.
+    """Refuse metadata with an attribute of a wrong value; null is always right.
 
     :param metadata: the text of a JSON object
+    :raises InvalidRequest: in words that name the attribute
     """
     members = _reserved(metadata)
     for name, bounds in _RANGES.items():
@@ -154,7 +155,7 @@ def _clients_can_name(value: Any) -> bool:
 
 
 def values_not_set(metadata: str) -> dict[str, Any]:
-    """The attributes that metadata does not set, or sets to nothing, with what holds instead."""
+    """The attributes that the metadata does not set, or sets to null, with their default values."""
     members = _reserved(metadata)
     return {name: default() for name, default in DEFAULTS.items() if not members.get(name)}
 
@@ -186,15 +187,15 @@ def schema() -> dict[str, Any]:
 
 
 def schema_with_defaults() -> dict[str, Any]:
-    """The same together with :func:`values_not_set`, as a JSON Schema."""
+    """Metadata as ``GET`` shows it, with :func:`values_not_set`, as a JSON Schema."""
     return {**schema(), 'required': list(DEFAULTS)}
 
 
 class KnownAttributes:
     """The attributes of the queues that this process served lately.
 
-    Those of a queue take half a kilobyte at most, since no client's text is among them but a
-    queue's name.
+    The attributes of a queue take half a kilobyte at most: the name of the dead-letter queue is the
+    only text of a client among them.
     """
 
     def __init__(self, database: Database) -> None:
@@ -202,11 +203,11 @@ class KnownAttributes:
         self._known: dict[int, Attributes] = {}
 
     def recall(self, queue: QueueKey) -> Attributes | None:
-        """The attributes as they were when last looked at; None if they never were."""
+        """The attributes as this process last read them; None if it does not remember any."""
         return self._known.get(queue.id)
 
     def read(self, queue: QueueKey) -> Attributes | None:
-        """The attributes as they are now; None if there is no such queue."""
+        """The attributes as the database has them now; None if there is no such queue."""
         rows = self._database.rows(_ATTRIBUTES, queue.parameters, repeatable=True)
         if not rows:
             self._known.pop(queue.id, None)
@@ -220,7 +221,7 @@ class KnownAttributes:
 #: The metadata of a queue: no row if there is none.
 METADATA = Prepared(f'SELECT metadata FROM queues WHERE {IS_THE_QUEUE}', 'metadata')
 
-# The same, with what else statements are made for.
+# The metadata, and whether the queue has subscribers, for which statements are made, too.
 _ATTRIBUTES = Prepared(
     f'SELECT metadata, has_subscribers FROM queues WHERE {IS_THE_QUEUE}', 'attributes'
 )

@@ -1,8 +1,8 @@
 """Where the model tells that messages became ready, for those who wait for some.
 
-Told is what became ready by a request, once it is committed: messages that were posted, released,
-kicked, requeued, moved to a queue for dead letters, or held for no time at all. Nobody tells
-what becomes ready by the clock alone: a claim that lapses, a delay that ends.
+Listeners hear of the messages that became ready by a request, once it is committed: messages that
+were posted, released, kicked, requeued, moved to a dead-letter queue, or claimed with a ttl of 0.
+They do not hear of messages that become ready by the clock alone, when a claim lapses or a delay ends.
 """
 
 import logging
@@ -20,7 +20,7 @@ class ReadyListeners(list[Callable[[QueueKey, int], None]]):
 
     They are called in the thread of the request, before it is answered, and so must be quick.
 
-    :param database: whose transaction, if it has one open, is committed before
+    :param database: if its transaction is open in this thread, they are called after the commit
     """
 
     def __init__(self, database: Database | None = None) -> None:
@@ -28,7 +28,7 @@ class ReadyListeners(list[Callable[[QueueKey, int], None]]):
         self._database = database
 
     def tell(self, queue: QueueKey, count: int) -> None:
-        """So many messages of the queue can be claimed now. What a listener raises is logged."""
+        """Tell that ``count`` messages of the queue became ready. What a listener raises is logged."""
         if not (self and count):
             return
         if self._database is not None and self._database.thread.run is not None:

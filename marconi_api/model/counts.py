@@ -10,11 +10,11 @@ from marconi_api.errors import CountUnderWay
 #: Seconds that a count takes at most if its result is not used again.
 QUICK = 0.1
 
-#: For how many times as long as the counting took its result is used again. So to count takes
-# at most a tenth of the time, however often the same is asked.
+#: A result is used again for this many times as long as the counting took. So counting takes at most
+#: a tenth of the time, however often clients ask for the same count.
 TIMES_AS_LONG = 10
 
-#: Seconds for which a request waits for the count of another. Its thread serves nobody meanwhile.
+#: Seconds for which a request waits for another request's count. Its thread serves nobody meanwhile.
 LONGEST_WAIT = 0.5
 
 Result = TypeVar('Result')
@@ -30,10 +30,10 @@ class Counts:
     """Lets one count run at a time in this process, and uses again the result of a slow one.
 
     A count reads every row, so its time grows with their number: 0.1 s for a million messages on
-    an idle machine. Only what took longer than QUICK is remembered, for ten times as long as it
-    took. So of a small queue each request gets the exact figures of its moment. Of a large one it
-    gets figures that are at most eleven times as old as counting takes: requests that wait while
-    it is counted share its result.
+    an idle machine. Only the result of a count that took longer than QUICK is remembered, for ten
+    times as long as the count took. So a request gets the exact figures of a small queue. The figures
+    of a large one are at most eleven times as old as a count takes: requests that wait while the
+    queue is counted share the result.
     """
 
     def __init__(self) -> None:
@@ -50,7 +50,7 @@ class Counts:
             if not self._turn.acquire(timeout=LONGEST_WAIT):
                 raise CountUnderWay
             try:
-                # The count that was waited for may have been this one.
+                # The count for which this request waited may have been the same one.
                 known = self._known(what) or self._count(what, count)
             finally:
                 self._turn.release()
@@ -68,7 +68,8 @@ class Counts:
         took = ended - started
         counted = _Remembered(result, ended + TIMES_AS_LONG * took)
         if took > QUICK:
-            # Others are over by the time that a few are made, so these stay few.
+            # Only one count runs at a time, and a result is good for ten times as long as its count
+            # took. So few results are good at once.
             still_good = {
                 key: known for key, known in self._remembered.items() if ended < known.until
             }

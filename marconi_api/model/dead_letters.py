@@ -1,9 +1,9 @@
-"""Dead letters: what was handed out too often is moved to another queue, or parked.
+"""Dead letters: messages that were claimed too often are moved to another queue, or parked.
 
-The claim that finds such a message puts it away, in its own statement, so nobody sees it in
-both queues or in neither. It arrives as a *returned* message, never as a fresh one: fresh
-messages are looked for by id, above marks that an old id would lie below. For the same reason
-a floor would hide it, so ``moved_in`` stands for its id there.
+A claim that finds a dead letter puts it away in its own statement, so nobody sees the message in both
+queues or in neither. It arrives as a *returned* message, never as a fresh one. Claims look for fresh
+messages by id, above a low-water mark, and the old id may lie below that. It may also lie below the
+floor of the queue, which is therefore compared with ``moved_in``.
 """
 
 from typing import Any
@@ -23,12 +23,12 @@ from marconi_api.model.postgres.tables import IS_ALIVE, POSITION_BITS, RETIRED, 
 from marconi_api.model.postgres.transitions import NOW, PARKED
 from marconi_api.model.replies import FOLLOW
 
-#: The condition for a returned message that may be handed out once more. (Fresh ones may.)
+#: The condition that a returned message may be claimed once more. (A fresh message always may.)
 MAY_BE_CLAIMED = 'claim_count < %(max_claim_count)s'
 
-# The first look of a claim goes to so many returned messages, and puts the dead letters of them
-# away; the next claims go on. All looks of a claim search for what it hands out from another mark
-# on, behind the dead letters.
+# Returned messages that the first look of a claim checks for dead letters, which it puts away; the
+# next claims go on behind them. The messages to hand out are searched from a mark of their own, which
+# lies behind the dead letters.
 _LOOK = 1000
 _MOST = f'CASE WHEN %(is_first_look)s THEN {_LOOK} ELSE 0 END'
 
@@ -41,17 +41,17 @@ MOVED = '(SELECT count(*) FROM moved)'
 #: How many it parked.
 PARKED_ONES = '(SELECT count(*) FROM parked)'
 
-#: How many of all that it took or put away had lapsed.
+#: How many of the messages that it took or put away had returned by a lapse.
 LAPSED = f'({HOW_MANY_LAPSED} + (SELECT count(*) FROM dead WHERE has_lapsed))'
 
 _COLUMNS = (
     f'{PLACE}, {IS_ALIVE} AS is_alive, {IS_ALIVE} AND NOT {MAY_BE_CLAIMED} AS is_dead, {HAS_LAPSED}'
 )
 
-#: The part of a claim's statement that puts the others away: into the dead-letter queue, or
-#: out of circulation where there is none. A queue that was purged or made at this very moment
-#: may have a floor above this transaction: then they stay, for the next claim to find.
-#: As for a post, the queue's row is locked. It needs ``CLOCK`` before it.
+#: The part of a claim's statement that puts dead letters away: it moves them to the dead-letter queue,
+#: or parks them if there is no such queue. If that queue was purged or made at this moment, its floor
+#: may be above this transaction. Then the dead letters stay, and the next claim finds them. The row of
+#: the dead-letter queue is locked, as by a post. ``CLOCK`` must come before this part.
 PUT_AWAY = f"""
     alive_ones AS MATERIALIZED (
         {look_at_returned('alive_mark', _LOOK, _COLUMNS)}),
@@ -99,9 +99,9 @@ def target_of(queue: QueueKey, attributes: Attributes) -> QueueKey | None:
 
 
 def parameters(queue: QueueKey, attributes: Attributes) -> dict[str, Any]:
-    """The parameters of such a statement, for a queue whose attributes set a limit."""
+    """The parameters of a claim's statement, for a queue whose attributes limit claims."""
     name = attributes.dead_letter_queue
-    # A name that no queue has is as good as none.
+    # Without a dead-letter queue the key of the empty name is given, which no queue has.
     target = QueueKey.of(queue.project, name or '')
     return {
         'digest': attributes.digest,

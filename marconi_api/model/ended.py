@@ -1,7 +1,7 @@
 """Where the model tells that messages ended, for those who wait for a reply to one.
 
-Told is what a request deleted, with a reply or without, once it is committed. Nobody tells of
-messages that expire or are purged: whoever waits looks for these.
+Listeners hear of the messages that a request deleted, with a reply or without, once the delete is
+committed. They do not hear of messages that expire or are purged: whoever waits must look for these.
 """
 
 import logging
@@ -11,10 +11,13 @@ log = logging.getLogger(__name__)
 
 
 class EndListeners(list[Callable[[Collection[int]], None]]):
-    """Functions that are called with the ids of messages, as ``became_ready`` calls its own."""
+    """Functions that are called with the ids of messages.
+
+    They are called in the thread of the request, before it is answered, and so must be quick.
+    """
 
     def tell(self, messages: Collection[int]) -> None:
-        """These messages are gone, or some of them are. What a listener raises is logged."""
+        """Tell that these messages, or some of them, are gone. What a listener raises is logged."""
         if self and messages:
             for listener in self:
                 try:

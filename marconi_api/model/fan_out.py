@@ -1,14 +1,15 @@
-"""What a post to a queue with subscribers does besides: copies for queues, deliveries for webhooks.
+"""Fan-out: a post to a queue with subscribers makes copies for queues, and deliveries for webhooks.
 
-It is done by the statement of the post: so all have the message, or none has. The queues are found
-in there, step by step, as copies may be copied on. (A closure that was stored could be wrong.)
+The statement of the post does it, so all subscribers have the message, or none has. The statement
+finds the queues step by step, as a copy may be copied on. (A stored list of all queues that a post
+reaches could be wrong.)
 
-A copy has an id of its own, from the numbers of the post's transaction: those of one queue come
-behind those of the other. So copies of a message can meet in one queue, as dead letters of two. That
-bounds how many messages a post to several queues can have.
+A copy has an id of its own, from the numbers of the post's transaction; each queue has a range of
+positions behind that of the queue before. So copies of a message can meet in one queue, as dead
+letters of two. This limits how many messages a post to several queues can have.
 
-Queues without subscribers have statements without all this. Which one is right is compared with
-the queue's row, as the attributes are (attributes.py).
+Queues without subscribers have statements without all this. The statement compares what the process
+remembers of the subscribers with the queue's row, as it does with the attributes (attributes.py).
 """
 
 from typing import NoReturn
@@ -16,11 +17,11 @@ from typing import NoReturn
 from marconi_api.errors import InvalidRequest
 from marconi_api.model.postgres.tables import MOST_IN_A_POST
 
-#: To follow the queue of a post's statement: there are no subscribers, and nothing to do.
+#: A condition after the query for a post's queue: the queue has no subscribers, nor remains of any.
 NOBODY = """
        AND NOT has_subscribers"""
 
-#: There are, or have been.
+#: The opposite condition: the queue has subscribers, or remains of some.
 SOMEBODY = """
        AND has_subscribers"""
 
@@ -30,7 +31,7 @@ _COUNT = 'cardinality(%(delays)s::int[])'
 #: at once hold up the posts of others for less than a second.
 _MOST_DELIVERIES = 2**15
 
-# How many messages a post can have. (A division by zero would say something: tables.py.)
+# How many messages a post can have. (A division by zero would mean something else: see tables.py.)
 _MOST = f"""(
         SELECT least({MOST_IN_A_POST} / greatest(1, (SELECT count(*) FROM places)),
                      {_MOST_DELIVERIES} / greatest(1, (SELECT count(*) FROM webhooks))))"""
@@ -66,14 +67,15 @@ def _places(count: str) -> str:
                            AND confirmed AND expires_at > now()) AS webhook),"""
 
 
-#: Parts of a post's statement between ``begun``, its transaction, and ``transaction``, which is the
-#: same if there are not too many messages. ``places`` has the queues, this one first. As that of a
-#: post, the row of a queue is locked. One that was purged or made at this very moment may have a floor
-#: above this transaction: then it gets nothing.
+#: The parts of a post's statement between ``begun``, which has the first id of its transaction, and
+#: ``transaction``, which has the same id unless there are too many messages. ``places`` has the queues
+#: that get the messages, the posted one first. The row of each queue is locked, as that of a post's
+#: queue. A queue that was purged or made at this moment may have a floor above this transaction; then
+#: it gets no copies.
 PLACES = f"""{_places(_COUNT)}
     transaction AS MATERIALIZED (SELECT first_id FROM begun WHERE {_COUNT} <= {_MOST}),"""
 
-#: The same for one message, which are never too many.
+#: The same parts for a post of one message, which is never too many.
 PLACES_OF_ONE = _places('1')
 
 #: What is written, for all places: message_states and messages have the same columns as in a
@@ -87,7 +89,8 @@ DELIVER = """,
 #: The last columns of the statement's row: the names of the places, and those of webhooks' queues.
 REPORT = 'ARRAY(SELECT name FROM places), ARRAY(SELECT name FROM webhooks)'
 
-#: To follow the statement: a row with how many messages it could have, below zero, if it has more.
+#: The end of the statement: if a post has too many messages, a row with the number that it may have,
+#: negated.
 TOO_MANY = f"""
      UNION ALL
     SELECT -{_MOST}, {{nothing}}ARRAY[]::text[], ARRAY[]::text[] FROM begun
@@ -95,7 +98,10 @@ TOO_MANY = f"""
 
 
 def refuse_too_many(messages: int, most: int) -> NoReturn:
-    """Say that a post is too large for the number of those who get it."""
+    """Refuse a post that has too many messages for the number of its subscribers.
+
+    :raises InvalidRequest: always
+    """
     raise InvalidRequest(
         f'Each message that is posted to this queue goes to several subscribers. So one request can '
         f'post {most} messages at most, not {messages}: send them in several requests.'

@@ -1,11 +1,13 @@
-"""Keys of requests: one that is sent again under its key is not done again.
+"""Idempotency keys: a request that is sent again under its key is not carried out again.
 
-The row of a key is written by the statement that does the work, so that there is either both or
-neither. Of several at once the first one to write it does the work; the others wait for it.
+The statement that does the work also writes the row of the key, so there is both or neither. If
+several requests with a key come at once, the first one to write the row does the work; the others
+wait for it.
 
-A claim that found nothing leaves no key. So one that is sent again, or at the same moment, first
-waits for the other to end (a lock of PostgreSQL's for this key), then takes messages of its own,
-and last comes upon the row of the key: that undoes all of it, and what the other took is read.
+A claim that found nothing leaves no key. So a claim with a key first waits until other requests with
+the key have ended (by a lock of PostgreSQL's for the key). Then it takes messages, and writes the row
+of the key. If that row is there already, PostgreSQL undoes the whole statement, and the claim of the
+other request is read instead.
 """
 
 from hashlib import blake2b
@@ -18,18 +20,19 @@ from marconi_api.model.postgres.tables import POSITION_BITS, RETIRED, THE_QUEUE,
 # What a request was to do: the column `operation`.
 _POST = 0
 CLAIM = 1
-#: A claim across queues may make several claims of one queue: the first has this number.
+#: The operation of the first claim that a claim across queues makes on a queue; the second claim on
+#: the same queue has the next number, and so on.
 CLAIM_ACROSS = 2
-#: So many at most, if it has a key.
+#: Claims that a claim across queues with a key makes on one queue, at most.
 MOST_CLAIMS_OF_A_QUEUE = 8
 _CLAIMS = ', '.join(map(str, range(CLAIM, CLAIM_ACROSS + MOST_CLAIMS_OF_A_QUEUE)))
 _CLAIMS_ACROSS = _CLAIMS.partition(', ')[2]
 
 
 class RequestKey(NamedTuple):
-    """What a request is remembered by, each a hash of 128 bits in hexadecimal.
+    """An idempotency key; each member is a hash of 128 bits in hexadecimal.
 
-    ``name``: of what the client calls it; ``digest``: of all that it asks for
+    ``name``: of the header that the client sent; ``digest``: of all that the request asks for
     """
 
     name: str
@@ -37,7 +40,11 @@ class RequestKey(NamedTuple):
 
     @classmethod
     def of(cls, name: str, content: bytes) -> 'RequestKey':
-        """The key of a request that has this content, and that the client calls so."""
+        """The key of a request.
+
+        :param name: the header that the client sent
+        :param content: all that the request asks for
+        """
         return cls(_hash(name.encode()), _hash(content))
 
     @property
@@ -63,7 +70,8 @@ def _hash(content: bytes) -> str:
     return blake2b(content, digest_size=16).hexdigest()
 
 
-# Expired, of messages that were purged, or of a queue that was here before.
+# The condition that a key is forgotten: it has expired, its messages were purged, or it belongs to a
+# deleted queue of the same name.
 _IS_FORGOTTEN = '(known.expires_at <= now() OR known.first_id < (SELECT floor FROM the_queue))'
 
 
@@ -71,9 +79,10 @@ def _renewed(column: str) -> str:
     return f'{column} = CASE WHEN {_IS_FORGOTTEN} THEN excluded.{column} ELSE known.{column} END'
 
 
-#: Parts of a post's statement: `remembered` has the row of the key, which may be another post's,
-#: and `mine` the transaction if it is this one's. A row that somebody else is writing is waited
-#: for, and is then seen though it is younger than the snapshot: DO NOTHING would tell nothing of it.
+#: Parts of a post's statement: `remembered` has the row of the key, which may be another post's, and
+#: `mine` has the transaction if the row is this post's. The upsert waits for another request that is
+#: writing the row, and returns the row though it is younger than the snapshot. (With ON CONFLICT DO
+#: NOTHING it would return nothing.)
 REMEMBER_POST = f"""
     remembered AS (
         INSERT INTO idempotency_keys AS known
@@ -88,11 +97,12 @@ REMEMBER_POST = f"""
      RETURNING first_id, digest),
     mine AS MATERIALIZED (SELECT first_id FROM transaction JOIN remembered USING (first_id)),"""
 
-#: The columns of such a statement, from ``remembered``: the first message's id, whether the request was the same, and
-#: whether it was done just now.
+#: The columns of such a statement, from ``remembered``: the first message's id, whether the request was
+#: the same, and whether it was carried out just now.
 POST_REMEMBERED = 'first_id, digest = %(key_digest)s::uuid, EXISTS (SELECT FROM mine)'
 
-#: The first post's first id, and whether it was the same request: for one that is refused otherwise.
+#: The first id of the earlier post, and whether it was the same request. It serves a post that was
+#: sent again and would be refused by now.
 KNOWN_POST = Prepared(
     f"""
     WITH the_queue AS MATERIALIZED ({THE_QUEUE})
@@ -102,7 +112,7 @@ KNOWN_POST = Prepared(
     'known_post',
 )
 
-#: To follow the queue of a claim's statement: it waits for others with the same key to end.
+#: A condition after the query for a claim's queue: it waits until others with the same key have ended.
 ONE_AT_A_TIME = """
        AND (SELECT pg_advisory_xact_lock(%(key_lock)s::bigint)) IS NOT NULL"""
 
@@ -127,7 +137,7 @@ KNOWN_CLAIM = Prepared(
     'known_claim',
 )
 
-#: The same of a claim across queues, with the queue of each.
+#: The claims that a claim across queues made, each with its queue.
 KNOWN_CLAIMS_ACROSS = Prepared(
     f"""
     SELECT known.queue_id, claim_id::text, digest = %(key_digest)s::uuid
@@ -139,7 +149,7 @@ KNOWN_CLAIMS_ACROSS = Prepared(
     'known_claims_across',
 )
 
-#: Makes room for a claim's key where there is a forgotten one.
+#: Removes a forgotten row of a key, to make room for a claim's.
 REMOVE_FORGOTTEN = f"""
     WITH the_queue AS MATERIALIZED ({THE_QUEUE})
     DELETE FROM idempotency_keys AS known
@@ -152,7 +162,7 @@ FORGET_CLAIM = f"""
      WHERE queue_id = %(queue_id)s AND operation IN ({_CLAIMS}) AND key = %(key)s::uuid
        AND claim_id = %(claim_id)s::uuid"""
 
-#: Removes keys whose time is over, a batch at a time; tells until when theirs was.
+#: Removes a batch of expired keys; returns when each expired.
 REMOVE_EXPIRED = """
     DELETE FROM idempotency_keys
      WHERE ctid = ANY (ARRAY(

@@ -1,7 +1,7 @@
-"""The janitor: removes the rows of what is already dead.
+"""The janitor: removes dead rows, such as those of expired messages and of deleted queues.
 
-Nothing waits for it: what has expired, or belonged to a queue that is gone, is out of
-everybody's sight at once. So it may come late, run many times at once, or be killed.
+Nothing waits for the janitor: no request sees a dead row even before it is removed. So the janitor
+may be late, several may run at once, and each may be killed.
 """
 
 import logging
@@ -33,8 +33,8 @@ class Janitor:
     """Removes dead messages, claims, keys of requests, replies and subscriptions, batch by batch.
 
     :param interval: seconds between two rounds
-    :param batch_size: rows that one statement looks at, and at most removes
-    :param audit: what people did, of which it removes what is old
+    :param batch_size: rows that one statement looks at, and so removes at most
+    :param audit: the audit log, whose old entries the janitor removes
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Janitor:
         self._left_behind = LeftBehind(database, batch_size)
         self._quiet = QuietStretches()
         self._name = str(uuid4())
-        #: Whether it is this one that does the rounds.
+        #: Whether this janitor does the rounds, of all that run on the database.
         self.has_turn = False
 
     def run_once(self) -> int:
@@ -58,8 +58,8 @@ class Janitor:
     def run_forever(self, stop: threading.Event | None = None) -> None:
         """Walk all queues every ``interval`` seconds, until ``stop`` is set.
 
-        Of several that run at once one does it, for as long as it does. It passes over the
-        stretches of long queues in which nothing can have died since it was there.
+        If several janitors run at once, one of them does the rounds until it stops. It passes over
+        the stretches of long queues in which no message can have died since its last look.
         """
         stop = stop or threading.Event()
         rounds = count()
@@ -74,7 +74,7 @@ class Janitor:
             stop.wait(self._interval)
 
     def seconds_since_last_round(self) -> float | None:
-        """How long ago a round began that some janitor did as its turn; None if none ever did."""
+        """Seconds since any janitor on the database began its last round; None if none ever did."""
         [(seconds,)] = self._database.rows(_LAST_ROUND, {}, repeatable=True)
         return None if seconds is None else float(seconds)
 
@@ -96,7 +96,7 @@ class Janitor:
                         break
             else:
                 self._learn(start, looks)
-        # Afterwards, since a claim on nothing but dead messages is as good as dead.
+        # After the messages, since a claim that holds only dead messages counts as dead.
         for _, looks in self._walk(_LOOK_AT_CLAIMS, _BEFORE_ALL_CLAIMS):
             for look in looks:
                 if look.dead:
@@ -129,8 +129,8 @@ class Janitor:
     def _remove_keys(self) -> None:
         """Remove the keys of requests whose time is over, batch after batch.
 
-        Each goes on where the one before ended: the index still holds what is no longer there,
-        for as long as anybody has an old snapshot.
+        Each batch starts where the one before ended: as long as somebody has an old snapshot, the
+        index still holds the rows that were removed.
         """
         after = '-infinity'
         while True:
@@ -145,7 +145,7 @@ class Janitor:
             after = max(expires_at for (expires_at,) in rows)
 
     def _learn(self, start: '_Place', looks: list['_Look']) -> None:
-        # What lies between two queues, or at the end of one, may get new messages.
+        # The gap between two queues, or behind the last message of one, may get new messages.
         [look, *others] = looks
         if not others and look.queue_id == start.queue_id and look.rows == self._batch_size:
             self._quiet.remember(
@@ -153,7 +153,7 @@ class Janitor:
             )
 
     def _remove_messages(self, queue_id: int, ids: list[Any]) -> int:
-        """How many dead messages were removed, and tell what they had died of."""
+        """Remove dead messages, and count why they died; returns how many were removed."""
         parameters = {'queue_id': queue_id, 'ids': ids, **reply_parameters()}
         gone = self._remove(_REMOVE_MESSAGES, parameters)
         expired = sum(has_expired for has_expired, _ in gone)
@@ -165,7 +165,10 @@ class Janitor:
         return len(gone)
 
     def _remove(self, statement: str, parameters: dict[str, Any]) -> list[Row]:
-        """What a statement says of the rows that it removed; one that fails is left for later."""
+        """Run a statement that removes rows; returns its result, or nothing if it fails.
+
+        The next round tries again.
+        """
         try:
             return self._database.rows(statement, parameters)
         except StorageUnavailable:
@@ -192,10 +195,11 @@ class Janitor:
             place = None if is_end else _Place(looks[-1].queue_id, looks[-1].last)
 
     def _behind(self, place: '_Place', before_all: Any) -> '_Place | None':
-        """Where to go on when a look fails: at the next queue.
+        """Where to go on when a look takes too long: at the next queue; None if there is none.
 
-        An old snapshot may keep millions of rows that are deleted, and a look passes over them
-        all. They may belong to that next queue; then its look fails, and this goes on behind it.
+        As long as somebody has an old snapshot, a look must pass over deleted rows, perhaps millions.
+        If these belong to the next queue, the look at that one fails, too, and the walk goes on behind
+        it.
         """
         for (queue_id,) in self._database.rows(_NEXT_QUEUE, place._asdict(), repeatable=True):
             return _Place(queue_id, before_all)
@@ -217,16 +221,16 @@ class _Look(NamedTuple):
     rows: int
     #: The ids of what is dead.
     dead: list[Any] | None
-    #: Of a look at messages, the queue's, if there is one.
+    #: Of a look at messages: the floor of the queue, if it exists.
     floor: int = 0
-    #: Of a look at messages: when the next of the living expires, ten minutes at most.
+    #: Of a look at messages: seconds until the next live message expires, ten minutes at most.
     seconds_to_next_death: float = 0
 
 
 # Rounds between two sweeps for bodies that nobody needs.
 _SWEEPS_EVERY = 20
 
-# If whoever did the last round does not come for so many, another does it.
+# If the janitor that did the last round misses so many rounds, another one takes its turn.
 _ROUNDS_MISSED = 3
 
 # (A round in the future: the clock was set back.)

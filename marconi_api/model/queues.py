@@ -1,4 +1,4 @@
-"""Queues: made, described, counted, removed."""
+"""The repository of queues: they are made, listed, counted and deleted."""
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -42,7 +42,10 @@ class Queue:
 
 @dataclass(frozen=True)
 class MessageSummary:
-    """An end of the line: ``age`` in seconds, ``created`` in UTC, ``YYYY-MM-DDTHH:MM:SSZ``."""
+    """The oldest or the newest message of a queue.
+
+    ``age`` is in seconds, ``created`` in UTC, as ``YYYY-MM-DDTHH:MM:SSZ``.
+    """
 
     id: str
     age: int
@@ -72,17 +75,20 @@ class Queues:
         self._counts = Counts()
 
     def create(self, queue: QueueKey, metadata: str = '{}') -> bool:
-        """Make a queue; False if it existed, and then nothing changes.
+        """Make a queue; False if it exists already, and then nothing changes.
 
         :param metadata: the text of a JSON object
+        :raises QuotaExceeded: if the project has as many queues as it may have
+        :raises DeadLetterCycle: if its dead letters could come back to it
+        :raises QueueCollision: if another queue's names have the same hash
         """
         for _ in range(_TRIES):
             if self.exists(queue):
                 return False
             if self._insert(queue, metadata):
                 return True
-            # Another queue's name has this hash; or one of two that happened just now:
-            # somebody made this very queue, or deleted it.
+            # There are three reasons: another queue's names have this hash, or somebody made or
+            # deleted this very queue just now.
             if self._database.rows(_COLLISION, queue.parameters):
                 raise QueueCollision(queue.name)
         raise StorageUnavailable
@@ -103,23 +109,25 @@ class Queues:
         return bool(self._database.rows(THE_QUEUE, queue.parameters, repeatable=True))
 
     def delete(self, queue: QueueKey) -> None:
-        """Remove a queue with its messages, claims and subscriptions; none that exists is no error.
+        """Delete a queue with its messages, claims and subscriptions.
 
-        At once they are out of everybody's sight, also if the queue is made anew;
-        The janitor removes their rows afterwards.
+        A queue that does not exist is no error. From then on nobody sees what belonged to the queue,
+        also if it is made anew. The janitor removes the rows afterwards.
         """
-        # First turn further posts away, which needs no waiting; then wait for those under
-        # way. (A mere DELETE would wait for ever new ones, which overtake it.)
+        # The first statement refuses further posts, and need not wait; the second one waits for the
+        # posts that are under way. (A DELETE alone would be overtaken by new posts again and again.)
         self._database.rows(_RETIRE, queue.parameters)
-        # Nobody sees the queue any more: should this fail, somebody else completes it.
+        # Nobody sees the queue any more. If this fails, another request or the janitor completes it.
         with suppress(StorageUnavailable):
             self._database.rows(_DELETE_RETIRED, queue.parameters)
 
     def purge(self, queue: QueueKey) -> int:
-        """Delete all messages of the queue, claimed or not; how many those were.
+        """Delete all messages of the queue, claimed or not; returns their number.
 
-        They are left below the floor, for the janitor to remove. A post that is under way
-        may come before the purge or after it.
+        The purge raises the queue's floor above the messages; the janitor removes their rows. A post
+        that is under way counts as before or as after the purge.
+
+        :raises QueueNotFound: if there is no such queue
         """
         counted = self._database.rows(_COUNT, queue.parameters)
         if not self._database.rows(_SET_FLOOR, queue.parameters):
@@ -134,10 +142,10 @@ class Queues:
     def search(
         self, project: str, marker: str, limit: int, wanted: QueueFilter
     ) -> tuple[list[Queue], str | None]:
-        """Those of the project's next queues that the filter lets through.
+        """The project's next queues that the filter lets through.
 
-        It looks at 10,000 queues at most, or at fewer with much metadata. So there may be more
-        than are found, though they are fewer than ``limit``.
+        It looks at 10,000 queues at most, or at fewer if they have much metadata. So there may be
+        more queues than are found, even if fewer than ``limit`` are found.
 
         :returns: the queues, and the marker from which to go on; None if there are no more
         """
@@ -159,28 +167,37 @@ class Queues:
         return found, after
 
     def metadata(self, queue: QueueKey) -> str:
-        """The queue's metadata, as it was set."""
+        """The queue's metadata, the JSON text that the client sent.
+
+        :raises QueueNotFound: if there is no such queue
+        """
         metadata = self.find_metadata(queue)
         if metadata is None:
             raise QueueNotFound(queue.name, queue.project)
         return metadata
 
     def find_metadata(self, queue: QueueKey) -> str | None:
-        """The same; None if there is no such queue."""
+        """The queue's metadata; None if there is no such queue."""
         for (metadata,) in self._database.rows(METADATA, queue.parameters, repeatable=True):
             return str(metadata)
         return None
 
     def set_metadata(self, queue: QueueKey, metadata: str) -> None:
-        """Replace the queue's metadata by another JSON object."""
+        """Replace the queue's metadata by another JSON object.
+
+        :raises QueueNotFound: if there is no such queue
+        """
         parameters = {**queue.parameters, 'metadata': metadata}
         if not self._database.rows(_SET_METADATA, parameters, repeatable=True):
             raise QueueNotFound(queue.name, queue.project)
 
     def change_metadata(self, queue: QueueKey, change: Callable[[str], str]) -> str:
-        """Replace the queue's metadata by what ``change`` makes of it; returns the new.
+        """Replace the queue's metadata by what ``change`` makes of it; returns the new text.
 
-        Nobody else changes it meanwhile. What ``change`` raises leaves it as it was.
+        Nobody else changes the metadata meanwhile. If ``change`` raises, the metadata stays.
+
+        :raises QueueNotFound: if there is no such queue
+        :raises DeadLetterCycle: if its dead letters could come back to it
         """
         with self._database.transaction() as run:
             for (metadata,) in run(f'{METADATA} FOR NO KEY UPDATE', queue.parameters):
@@ -195,9 +212,12 @@ class Queues:
         return int(self._database.rows(_COUNT_QUEUES, {'project': project}, repeatable=True)[0][0])
 
     def stats(self, queue: QueueKey) -> Stats:
-        """Count the queue's live messages, when ``Counts`` lets it.
+        """The numbers of the queue's live messages, by way of :class:`Counts`.
 
-        So the figures of many messages may be those of a short time ago.
+        The figures of a large queue may be those of a short time ago.
+
+        :raises QueueNotFound: if there is no such queue
+        :raises CountUnderWay: if another count does not end in time
         """
         for floor, _ in self._database.rows(THE_QUEUE, queue.parameters, repeatable=True):
             # A queue that is made anew has another floor.
@@ -205,7 +225,10 @@ class Queues:
         raise QueueNotFound(queue.name, queue.project)
 
     def volume(self) -> dict[str, int]:
-        """Count the live messages of all queues but parked ones, when ``Counts`` lets it."""
+        """The numbers of free, claimed and all live messages of all queues, without parked ones.
+
+        :raises CountUnderWay: if another count does not end in time
+        """
         return self._counts.of('all queues', self._count_all)
 
     def _count(self, queue: QueueKey) -> Stats:
@@ -224,14 +247,15 @@ def _refuse_cycle(
 ) -> None:
     """Refuse metadata under which the queue's dead letters could come back to it.
 
-    Or could go through so many queues that others would wait for the look at them.
+    A chain of too many queues is refused as well: this look at the chain holds a lock for which others
+    wait.
     """
     chain = [queue.name]
     while target := Attributes.of(metadata).dead_letter_queue:
         if target in chain or len(chain) > _LONGEST_CHAIN:
             raise DeadLetterCycle([*chain, target])
         if len(chain) == 1:
-            # Two queues could otherwise come to name each other at the same moment.
+            # Without the lock two queues could come to name each other at the same moment.
             run(_ONE_CHAIN_AT_A_TIME, {})
         chain.append(target)
         rows = run(METADATA, QueueKey.of(queue.project, target).parameters)
@@ -239,7 +263,7 @@ def _refuse_cycle(
 
 
 def _known_name(name: str) -> str:
-    # PostgreSQL's text holds no NUL, and so no name does: this cuts no name off.
+    # PostgreSQL's text holds no NUL, so no queue's name has one, and this shortens none.
     return name.partition('\0')[0]
 
 
@@ -247,10 +271,10 @@ def _summary(message_id: int | None, age: int, created: str) -> MessageSummary |
     return None if message_id is None else MessageSummary(public_id(message_id), age, created)
 
 
-# As somebody may be deleting and making it over and over.
+# Tries to make a queue: another client may be deleting and making it over and over.
 _TRIES = 20
 
-# What a search may look at: so many times so many queues, or bytes of metadata.
+# What a search may look at: how many times, and each time how many queues or bytes of metadata.
 _MOST_LOOKS = 10
 _QUEUES_IN_A_LOOK = 1000
 _BYTES_IN_A_LOOK = 128 * 1024
@@ -265,9 +289,10 @@ _INSERT = """
  RETURNING queue_id
 """
 
-# In a statement after the insert, since that may have waited for the queue of this name
-# to go: only now have all posts to that one ended, so that no transaction from here on is
-# as old as any of them. (The transaction's own id won't do: it may be older than a post.)
+# It is a statement of its own, after the insert: the insert may have waited until the former queue of
+# this name was deleted. So all posts to the former queue have ended, and a transaction that begins
+# now is younger than any of them. (The id of this transaction would not
+# do: it may be older than a post to the former queue.)
 _SET_FLOOR = f"""
     UPDATE queues
        SET floor = greatest(floor, {NEXT_TRANSACTION})
@@ -317,16 +342,16 @@ _LIST = f"""
      ORDER BY name LIMIT %(limit)s
 """
 
-# Free and claimed messages, of all queues. Parked ones count as neither.
+# The numbers of free and of claimed messages of all queues. Parked ones count as neither.
 _VOLUME = f"""
     SELECT count(*) FILTER (WHERE NOT {IS_CLAIMED}), count(*) FILTER (WHERE {IS_CLAIMED})
       FROM message_states JOIN queues USING (queue_id)
      WHERE expires_at > now() AND NOT {IS_PARKED} AND coalesce(moved_in, id) >= floor
 """
 
-# The queues of one look that may pass the filter, and the last of it: name, metadata (null
-# where it may not pass), and whether nothing is behind it. How long metadata is can be told
-# without reading it.
+# The queues of one look that may pass the filter, and its last queue. A row has the name, the metadata
+# (null if the queue cannot pass), and whether no queue follows. PostgreSQL knows the length of the
+# metadata without reading it.
 _SEARCH = f"""
     SELECT name, CASE WHEN {MAY_PASS} THEN metadata END,
            is_last AND place = queues_in_look AND place < {_QUEUES_IN_A_LOOK}

@@ -1,7 +1,7 @@
 """Where the janitor need not look for a while: stretches of queues in which nothing dies.
 
-Nothing but the janitor's own looks tells it. An index of what expires when would cost each post
-and each claim an entry.
+The janitor learns of such stretches only by its own looks. An index of expiry times would cost each
+post and each claim an entry.
 """
 
 import time
@@ -9,9 +9,9 @@ from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-#: Seconds after which a stretch is looked at again in any case: something may die there that
-#: was not there, or lived longer, when it was looked at. A dead letter came with its old id, or
-#: a parked message was kicked.
+#: Seconds after which a stretch is looked at again in any case. A message may die there earlier than
+#: the last look could tell: a dead letter may have come there with its old id, or a parked message,
+#: which did not expire, may have been kicked.
 LONGEST = 600
 
 
@@ -21,7 +21,7 @@ class _Stretch:
 
     after: int
     last: int
-    #: By time.monotonic: nothing dies before.
+    #: A time of ``time.monotonic()`` before which no message of the stretch dies.
     until: float
 
 

@@ -1,4 +1,4 @@
-"""Whether there is something for those who wait: one look at many queues."""
+"""Whether there are messages for requests that wait: one look at many queues."""
 
 from collections.abc import Container, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -22,13 +22,13 @@ _AT_ONCE = 1000
 
 
 class View(NamedTuple):
-    """What could be seen of a queue so far, for a look at what came since."""
+    """What a reader of a queue could see so far; a later look asks for what came since."""
 
-    #: Messages with lower ids could be seen.
+    #: The reader could see messages with lower ids.
     horizon: int
-    #: Messages could be seen that had returned by then.
+    #: The reader could see messages that had returned by this time.
     time: datetime
-    #: The time, for statements.
+    #: The same time, as a parameter of statements.
     text: OwnText
 
 
@@ -37,11 +37,11 @@ class Sight(NamedTuple):
 
     queue_id: int
     exists: bool
-    #: Whether a claim may find something. It finds nothing where that is dead.
+    #: Whether a claim may find something; it finds nothing if that is dead.
     is_ready: bool
     #: In how many seconds the next message returns, if that is soon.
     due_in: float | None
-    #: Whether a page may show more than the view that was given; without one: it may.
+    #: Whether a page may show more than the view that was given; true if none was given.
     is_more: bool
 
 
@@ -49,9 +49,9 @@ class Look(NamedTuple):
     """What one statement found in several queues."""
 
     queue_ids: Sequence[int]
-    #: The queues of which there is something to tell.
+    #: What was found, of the queues in which there is something.
     sights: list[Sight]
-    #: The view, of each of the queues, that includes all that was found.
+    #: The view of each of the queues from now on; it includes all that was found.
     view: View
     #: Whether all older transactions have ended, so that the view has all that there is.
     is_settled: bool
@@ -71,13 +71,14 @@ class Readiness:
         existing: Container[int],
         horizon: float,
     ) -> list[Look]:
-        """What there is in each queue.
+        """Look at queues; a queue in which there is nothing has no sight in the result.
 
-        It costs a few microseconds a queue: what it looks for is the first entry of an index. Of a
-        queue in which nothing is to be found, it tells nothing.
+        It costs a few microseconds a queue, as it reads only the first entry of an index.
 
-        :param views: what was seen of queues whose pages are waited for
-        :param existing: the queues that exist, as far as is known: what is otherwise is told
+        :param queue_ids: the queues
+        :param views: what the readers of a queue have seen, for queues whose pages are waited for
+        :param existing: the queues that exist, as far as the caller knows; a sight tells where that
+            is wrong
         :param horizon: how many seconds ahead it looks for messages that return
         """
         return [
@@ -155,7 +156,7 @@ def _texts(times: list[OwnText]) -> OwnText:
     return OwnText(','.join(times))
 
 
-# After so long a mark moves on, though nothing was found.
+# How long after its last move a mark is moved on, though nothing was found.
 _LEARN_EVERY = timedelta(seconds=10)
 
 # Stands for what was seen of a queue of which nothing was.

@@ -4,8 +4,8 @@ Dead letters go back to the queues that they came from (``came_from``) or to a q
 parked messages go back to the queue in which they are, or to a queue that is named. A batch is one
 statement: a message is in one queue or in the other, never in both or in neither.
 
-As of a dead letter (dead_letters.py), a message that was moved arrives as a returned one, and
-``moved_in`` stands for its id where the queue's floor is asked.
+A message that was moved arrives as a returned one, as a dead letter does (dead_letters.py). The
+queue's floor is compared with its ``moved_in`` instead of its id.
 """
 
 from collections.abc import Mapping
@@ -43,11 +43,11 @@ class Batch(NamedTuple):
     """What a batch found and did."""
 
     looked_at: int
-    #: The id of the last message that need not be looked at again; None if there was none.
+    #: The id up to which no message need be looked at again; None if no message was looked at.
     place: int | None
     is_source: bool
     is_target: bool
-    #: A target was purged or made at this very moment: nothing goes there yet.
+    #: Whether a target was purged or made at this moment, so that nothing can be moved there yet.
     is_blocked: bool
     #: Messages that have no queue to go to.
     without_target: int
@@ -62,9 +62,9 @@ class Batch(NamedTuple):
 
 
 class Slice(NamedTuple):
-    """What a part of a queue has for a queue; see :data:`COUNT_READY`."""
+    """How many messages of a part of a queue would go to one target; a row of :data:`COUNT`."""
 
-    #: Null: for messages that have no queue to go to, or for none.
+    #: The target's name; None: these messages have no queue to go to, or are not wanted.
     target: str | None
     messages: int
     looked_at: int
@@ -72,17 +72,18 @@ class Slice(NamedTuple):
 
 
 def move_batch(run: Run, state: str, is_in_place: bool, parameters: Mapping[str, Any]) -> Batch:
-    """Move up to ``batch_size`` messages of those that are behind the place ``after``.
+    """Move one batch: up to ``batch_size`` messages with ids above ``after``.
 
-    :param state: of the messages that are to be moved: ready or parked
-    :param is_in_place: whether parked ones stay in their queue, and become ready
+    :param run: runs the statement in the transaction that also counts the batch
+    :param state: the state of the messages to move: ready or parked
+    :param is_in_place: whether parked messages stay in their queue, and become ready
     """
     statement = _KICK if is_in_place else _MOVE_PARKED if state == PARKED else _MOVE_READY
     return Batch(*run(statement, parameters)[0])
 
 
-# Those that a redrive is for, of what was there when it began. The age is looked up message by
-# message: for an EXISTS the planner would read all of the queue.
+# The condition for the messages that a redrive moves, of those that were there when it began. The age
+# is looked up message by message: with an EXISTS the planner would read the whole queue.
 _IS_WANTED = f"""{IS_ALIVE} AND coalesce(moved_in, id) < %(before)s
                AND (%(reason)s::text IS NULL OR strpos(park_reason, %(reason)s::text) > 0)
                AND (%(min_age)s::int IS NULL AND %(max_age)s::int IS NULL
@@ -92,7 +93,7 @@ _IS_WANTED = f"""{IS_ALIVE} AND coalesce(moved_in, id) < %(before)s
                        BETWEEN coalesce(%(min_age)s::int, 0)
                            AND coalesce(%(max_age)s::int, 2147483647))"""
 
-# A part of the queue behind a place. In the order of ids, by the index that has no others between.
+# The messages behind a place, in the order of ids, by the index that holds only messages of this state.
 _PART = {
     READY: """WHERE queue_id = %(queue_id)s AND id > %(after)s
          ORDER BY id""",
@@ -125,7 +126,7 @@ _TARGETS = f"""
                         THEN starts_with(name, left(%(origins)s, -1))
                         ELSE name = %(origins)s END)"""
 
-# How far the batch has come: where it is full, to the last that it took.
+# How far the batch has come: a full batch has come to the last message that it took.
 _REACHED = """
         SELECT CASE WHEN (SELECT count(*) FROM locked) < %(batch_size)s
                     THEN (SELECT max(id) FROM looked_at)
@@ -226,5 +227,5 @@ def _count(state: str) -> str:
 """
 
 
-#: How many messages of a part of the queue would be moved to which queue.
+#: By the state: how many messages of a part of the queue would go to each target (:class:`Slice`).
 COUNT: Mapping[str, str] = {READY: _count(READY), PARKED: _count(PARKED)}

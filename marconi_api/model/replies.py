@@ -1,10 +1,10 @@
 """Requests and replies: a message can ask for a reply, which the worker gives that deletes it.
 
-What is asked stands in a table of its own, so that other messages have nothing to do with it. The
-posting statement writes a row beside the message, and the statement that deletes the message
-writes the reply into it. A statement that moves the message to another queue notes where it lies.
-Whoever deletes a message without a reply writes nothing: that it ended is seen by its being gone.
-Only the janitor, who removes what has expired or was purged, says why it did.
+Requests stand in a table of their own, so that other messages cost nothing more. The posting
+statement writes a row beside the message, and the statement that deletes the message writes the reply
+into that row. A statement that moves the message to another queue notes there where the message lies.
+A delete without a reply writes nothing: that the request has ended is seen by its message being gone.
+Only the janitor, which removes messages that have expired or were purged, notes the reason.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -33,20 +33,20 @@ REASONS = ('expired', 'deleted', 'purged')
 
 
 class Asked(NamedTuple):
-    """What became of a request: a reply, or a reason why there is none, or neither yet."""
+    """What became of a request: it has a reply, a reason why there is none, or neither yet."""
 
     #: JSON text, as the worker sent it.
     reply: str | None
-    #: Seconds since it was given; 0 while it is not.
+    #: Seconds since the reply was given; 0 while there is none.
     age: int
     #: One of REASONS.
     reason: str | None
-    #: While it is open: that of the message, of STATES.
+    #: The state of the message while the request is open, one of STATES; else None.
     state: str | None
 
     @property
     def is_open(self) -> bool:
-        """Whether there may be a reply yet."""
+        """Whether a reply may still come."""
         return self.reply is None and self.reason is None
 
 
@@ -59,8 +59,8 @@ class Replies:
     def find(self, queue: QueueKey, message: str) -> Asked:
         """What became of a message that was posted to the queue, wherever it lies by now.
 
-        :raises RequestNotFound: if there was no such message, it asked for no reply, or all of
-            that is too long ago
+        :raises RequestNotFound: if there was no such message, it did not ask for a reply, or the
+            request is no longer kept
         """
         parameters = {**queue.parameters, 'id': message_id(message)}
         if parameters['id'] is not None:
@@ -69,9 +69,10 @@ class Replies:
         raise RequestNotFound(message, queue.name, queue.project)
 
     def look(self, awaited: Mapping[int, int], ahead: float) -> list[Sight]:
-        """Tell of requests that are waited for, and that are not open any more or will not be soon.
+        """Look at requests whose replies are waited for; a sight for each that has ended or soon will.
 
-        :param awaited: the ids of messages, by what is waited at
+        :param awaited: the ids of messages, by the place at which the reply is waited for: see
+            :func:`place_of`
         :param ahead: how many seconds ahead it looks for messages that expire
         """
         places = {message: place for place, message in awaited.items()}
@@ -85,10 +86,10 @@ class Replies:
 
 
 def place_of(message: int) -> int:
-    """Where a reply to a message is waited for: a number like that of a queue.
+    """The place at which a reply to a message is waited for: a number like the id of a queue.
 
-    No two messages have the same, and messages that follow one another have others in their lowest
-    bits, too, as queues have, by which the map of the waiting room goes.
+    No two messages have the same place. Messages that follow one another have places that differ in
+    their lowest bits, as the ids of queues do: the waiting room's map uses these bits.
     """
     return message ^ (message >> POSITION_BITS)
 
@@ -101,7 +102,7 @@ def reply_parameters() -> dict[str, int]:
 # Messages that one statement looks at.
 _AT_ONCE = 1000
 
-# Of a request, by the name that it has in FROM: its message and the queue in which that lies.
+# Joins to ``request`` the message that asked, and the queue in which that lies.
 _MESSAGE = f"""
        LEFT JOIN LATERAL (
            SELECT floor FROM queues WHERE queue_id = request.lies_in AND floor < {RETIRED} LIMIT 1)
@@ -118,7 +119,7 @@ _REASON = """CASE WHEN request.reply IS NOT NULL THEN NULL
             WHEN coalesce(coalesce(state.moved_in, state.id) < queue.floor, true) THEN 'purged'
             WHEN state.expires_at <= now() THEN 'expired' END"""
 
-# What has ended is not shown for ever, also where the janitor is late.
+# A request that has ended is shown for a limited time, even if the janitor is late.
 _FIND = Prepared(
     f"""
     SELECT reply, {AGE_OF.format('ended_at')}, {_REASON}, {STATE}
@@ -146,7 +147,7 @@ _LOOK = Prepared(
     'look_for_replies',
 )
 
-#: A part of the statement of a post whose messages may ask for replies: ``asks`` is 1 of those.
+#: A part of a post's statement: writes a row for each message whose ``asks`` is 1.
 NOTE_REQUESTS = """
     request AS (
         INSERT INTO requests (message_id, queue_id, lies_in, project, kept_until)
@@ -154,7 +155,7 @@ NOTE_REQUESTS = """
                now() + ttl * interval '1 second' + %(reply_ttl)s * interval '1 second'
           FROM posted WHERE asks = 1),"""
 
-#: A part of a statement that deletes messages, ``deleted``, of which ``asked`` has the replies.
+#: A part of a statement that deletes messages: ``deleted`` has their ids, ``asked`` the replies.
 GIVE_REPLIES = """
     replied AS (
         UPDATE requests
@@ -164,13 +165,13 @@ GIVE_REPLIES = """
                  WHERE asked.reply IS NOT NULL) AS given
          WHERE message_id = given.id AND lies_in = %(queue_id)s AND ended_at IS NULL),"""
 
-#: A part of a statement that moves messages, ``gone``, to another queue.
+#: A part of a statement that moves the messages in ``gone`` to another queue.
 FOLLOW = """
     followed AS (
         UPDATE requests SET lies_in = %(target_id)s
          WHERE message_id = ANY (ARRAY(SELECT id FROM gone)) AND lies_in = %(queue_id)s),"""
 
-#: A part of the statement that removes messages, ``gone``, which have expired or were purged.
+#: A part of the janitor's statement that removes the messages in ``gone``: notes why they ended.
 NOTE_ENDS = """
     ended AS (
         UPDATE requests
@@ -186,9 +187,10 @@ NOTE_ENDS = """
 def remove_old(database: Database, batch_size: int) -> None:
     """Remove requests of which nobody needs to know any more, batch after batch.
 
-    A request is kept for as long as its message and ``limits.reply_ttl`` seconds more: so a client
-    that comes later learns that it ended without a reply. Each batch goes on where the one before
-    ended: the index still holds what is no longer there, for as long as anybody has an old snapshot.
+    A request is kept for as long as its message, and ``limits.reply_ttl`` seconds more. So a client
+    that asks later still learns that the request ended without a reply. Each batch starts where the
+    one before ended: as long as somebody has an old snapshot, the index still holds the rows that were
+    removed.
     """
     after = '-infinity'
     while True:

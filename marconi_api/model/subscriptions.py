@@ -1,12 +1,12 @@
 """Subscriptions: who gets what is posted to a queue.
 
 A webhook gets each message by a delivery, which a process of its own sends. A queue gets copies, in
-the transaction of the post. (messages.py has the post.)
+the transaction of the post (fan_out.py).
 
-Who makes or changes a subscription locks the row of its queue, so that there is one subscription
-of a subscriber and no more than are allowed. Who subscribes a queue then locks the row of
-``id_epoch``, too, of which there is one: so two requests cannot close a circle together, each of
-which sees but its own part of it.
+A request that makes or changes a subscription locks the row of its queue. So a subscriber has one
+subscription to a queue, and a queue has no more subscriptions than are allowed. A request that
+subscribes a queue then locks the one row of ``id_epoch``, too. So two requests cannot close a circle
+together, of which each sees only its own part.
 """
 
 from collections.abc import Callable, Mapping
@@ -98,7 +98,7 @@ class _Wanted:
 
 
 class Subscriptions:
-    """The subscriptions to all queues. Ids that cannot be parsed are ids of no subscription.
+    """The subscriptions to all queues. An id that is not well formed counts as unknown.
 
     :param requires_confirmation: whether a webhook gets nothing before it has confirmed
     """
@@ -179,7 +179,7 @@ class Subscriptions:
     def _settle(
         self, run: _Run, queue: QueueKey, identity: int, wanted: _Wanted, confirmed: bool
     ) -> None:
-        """See to what goes with a subscriber: of a webhook its owner, of a queue the circles."""
+        """Store a webhook's owner row and confirmation; of a queue, refuse circles."""
         given = {'queue_id': queue.id, 'id': identity}
         if wanted.target is None:
             run(_MAKE_OWNER, {**given, 'confirmation': None if confirmed else _SUBSCRIBE})
@@ -192,7 +192,7 @@ class Subscriptions:
         if self.requires_confirmation:
             run(_MAKE_OWNER, {**given, 'confirmation': _SUBSCRIBE})
         else:
-            # It had been cancelled.
+            # Its webhook had cancelled the subscription.
             run(_CONFIRM, {**queue.parameters, **given, 'confirmed': True})
 
     def page(self, queue: QueueKey, marker: str | None, limit: int) -> list[Subscription]:
@@ -207,7 +207,10 @@ class Subscriptions:
         return self._subscriptions(queue, given)
 
     def get(self, queue: QueueKey, subscription: str) -> Subscription:
-        """One subscription."""
+        """One subscription.
+
+        :raises SubscriptionNotFound: if there is no such subscription, or it has expired
+        """
         identity = message_id(subscription)
         if identity is not None:
             given = {**queue.parameters, 'after': identity - 1, 'last': identity, 'limit': 1}
@@ -307,7 +310,7 @@ class Subscriptions:
             if not rows:
                 raise SubscriptionNotFound(subscription, queue.name, queue.project)
             if confirmed:
-                # What may be called may have changed.
+                # The settings may allow fewer URLs than when the subscription was made.
                 check_subscriber(rows[0][0])
             if self.requires_confirmation and not confirmed:
                 run(_ASK, {**given, 'confirmation': _UNSUBSCRIBE})
@@ -368,7 +371,7 @@ def _check_copies(run: _Run, queue: QueueKey, target: QueueKey) -> None:
 
 
 def _check_circle(run: _Run, queue: QueueKey, target: QueueKey) -> None:
-    """Walk from the target on, step by step, whether it comes to the queue."""
+    """Follow copies from the target on, step by step, and refuse a way that leads to the queue."""
     ways = {target.id: (queue.name, target.name)}
     last = [target.id]
     while last and queue.id not in ways:
@@ -382,7 +385,7 @@ def _check_circle(run: _Run, queue: QueueKey, target: QueueKey) -> None:
         raise SubscriptionCycle(ways[queue.id])
 
 
-# As somebody may be deleting the queue over and over.
+# Tries to make a subscription: another client may be deleting the queue over and over.
 _TRIES = 20
 
 _SUBSCRIBE = 'SubscriptionConfirmation'

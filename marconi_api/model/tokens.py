@@ -81,7 +81,7 @@ class Valid:
 
 
 class Tokens:
-    """All tokens; ``noted.Tokens`` is what a prompt has of them."""
+    """All tokens. A prompt uses ``noted.NotedTokens``, which also notes what is done."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
