@@ -166,6 +166,13 @@ def test_every_setting_has_a_sentence() -> None:
             assert above.strip().startswith(('#', "'")), line
 
 
+def test_each_variable_that_the_settings_read_is_named() -> None:
+    read = set(re.findall(r"environ\.get\('(\w+)'", config_file().read_text()))
+
+    assert len(read) > 10
+    assert [name for name in sorted(read) if f'`{name}`' not in README] == []
+
+
 def test_all_links_lead_somewhere() -> None:
     for document in (CHECKOUT / 'README.md', *(CHECKOUT / 'docs').glob('*.md')):
         links = re.findall(r'\]\(([^)#:]*)(?:#([^)]*))?\)', document.read_text())
