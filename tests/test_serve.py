@@ -177,7 +177,7 @@ def test_the_end_of_a_large_answer_does_not_wait_for_the_client(service: Service
 
 def socket_of_the_router(service: Service) -> socket.socket:
     """The socket at which uwsgi accepts clients, as uwsgi itself has it."""
-    for pid in service.processes():
+    for pid in service.named('marconi-uwsgi'):
         for link in Path(f'/proc/{pid}/fd').iterdir():
             if link.is_socket():
                 found = socket.socket(fileno=shared_descriptor(pid, int(link.name)))
