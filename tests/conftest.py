@@ -7,6 +7,7 @@ starts with empty tables. Time passes by ``age``, which moves rows back.
 import gc
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from webtest import TestApp
 
 from marconi_api import limits, model
 from marconi_api.app import setup_app
+from marconi_api.model import minutes
 from marconi_api.processes import installation, schema
 from marconi_api.processes.embedded.cluster import EmbeddedPostgres
 from tests import pooler
@@ -257,6 +259,13 @@ def app(wsgi_app: Any, empty_tables: None) -> TestApp:
     # Of the queues that other tests had under these names.
     model.store.messages._attributes._known.clear()
     return TestApp(wsgi_app, lint=False)
+
+
+@pytest.fixture
+def amid_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last minute of queues that is shown stays the same for half a minute."""
+    # What the clock shows less this, and a minute, lies half a minute after a minute's begin.
+    monkeypatch.setattr(minutes, 'WRITTEN_WITHIN', 10 + (time.time() - 40) % 60)
 
 
 @pytest.fixture

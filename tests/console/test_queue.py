@@ -68,7 +68,9 @@ def test_a_queue_has_who_holds_claims_and_for_how_long(pages: Pages, age: Any) -
     assert re.findall('class="number">([^<]*)<', row) == ['2', '1 min ago', '3 min 59 s']
 
 
-def test_a_queue_has_its_last_hour_as_plots_and_as_a_table(pages: Pages, sql: Any) -> None:
+def test_a_queue_has_its_last_hour_as_plots_and_as_a_table(
+    pages: Pages, sql: Any, amid_a_minute: None
+) -> None:
     queue = post('jobs')
     sql("UPDATE queues SET created_at = now() - interval '1 hour'")
     last = model.store.minutes.of(queue)[-1].number

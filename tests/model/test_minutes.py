@@ -137,7 +137,7 @@ def test_what_has_expired_leaves_when_the_janitor_removes_it(queue, post, age, t
 
 
 @pytest.fixture
-def now(queue, sql):
+def now(queue, sql, amid_a_minute):
     """The number of the last whole minute that is shown; the queue was made before the hour."""
     sql("UPDATE queues SET created_at = now() - interval '1 day'")
     return model.store.minutes.of(queue)[-1].number
