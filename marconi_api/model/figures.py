@@ -105,6 +105,7 @@ class _Count(Generic[Result]):
     """What is known of one thing that is counted."""
 
     figures: Result | None = None
+    began_at: float = 0.0
     counted_at: float = 0.0
     good_until: float = 0.0
     is_running: bool = False
@@ -200,7 +201,8 @@ class Figures:
     def _of(self, what: Hashable, count: Callable[[], Result | None]) -> Seen[Result] | None:
         known = self._begun(what, count)
         if known.is_running:
-            known.ended.wait(_PATIENCE)
+            # What takes longer anyway keeps nobody waiting.
+            known.ended.wait(max(0.0, known.began_at + _PATIENCE - time.monotonic()))
         if known.figures is None:
             return None
         return Seen(known.figures, time.monotonic() - known.counted_at)
@@ -216,6 +218,7 @@ class Figures:
             if not known.is_running and now >= known.good_until and self._running < _MOST_COUNTS:
                 self._running += 1
                 known.is_running = True
+                known.began_at = now
                 known.ended.clear()
                 threading.Thread(
                     target=self._run, args=(known, count), name='figures', daemon=True

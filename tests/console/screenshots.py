@@ -22,6 +22,9 @@ DIRECTORY = CHECKOUT / 'docs' / 'console'
 
 MINUTES = 12
 
+#: Pixels from the top that are shown of a page.
+HIGHEST = 1700
+
 #: Each picture: its name, the page, the colors and the width. SUBSCRIPTION stands for the id of one.
 PICTURES = (
     ('queues', '?project=acme', 'light', 900),
@@ -100,7 +103,7 @@ def work(service: Service, minutes: float) -> None:
 
 
 def take(browser: Browser, url: str, colors: str, width: int) -> bytes:
-    """A page as PNG, at its whole height."""
+    """A page as PNG, as much of it as a picture shows."""
     feature = {'name': 'prefers-color-scheme', 'value': colors}
     browser.set_up('Emulation.setEmulatedMedia', features=[feature])
     size = {'width': width, 'height': 300, 'deviceScaleFactor': 1, 'mobile': width < 500}
@@ -108,7 +111,8 @@ def take(browser: Browser, url: str, colors: str, width: int) -> bytes:
     browser.open(url)
     while 'Being counted' in browser.run('return document.body.innerText'):
         time.sleep(0.1)
-    size['height'] = browser.run('return document.documentElement.scrollHeight')
+    height = browser.run('return document.documentElement.scrollHeight')
+    size['height'] = min(height, HIGHEST)
     browser.set_up('Emulation.setDeviceMetricsOverride', **size)
     return b64decode(browser.set_up('Page.captureScreenshot', format='png')['data'])
 

@@ -14,9 +14,6 @@ from marconi_api.wire.requests import Request
 #: Subscriptions and deliveries on a page.
 ON_A_PAGE = 20
 
-#: Attempts of a delivery that are shown, the last ones.
-ATTEMPTS_SHOWN = 3
-
 
 class SubscriptionsController:
     """``/console/queues/{queue}/subscriptions``."""
@@ -61,7 +58,6 @@ class SubscriptionController:
             options=pretty(found.options),
             state=state,
             states=STATES,
-            attempts_shown=ATTEMPTS_SHOWN,
             deliveries=deliveries,
             after=deliveries.next if is_full or is_cut_short else None,
             is_first='after' not in query,
