@@ -153,7 +153,9 @@ class Accidents:
 
     def _pause_client(self, chance: random.Random) -> None:
         pid = chance.choice(self._crew.pids('consume', 'pop', 'read', 'follow'))
-        self._pause(pid, chance.choice((0.5, 2.5, 6)))
+        seconds = chance.choice((0.5, 2.5, 6))
+        self._log.note('paused', client=self._crew.name_of(pid), seconds=seconds)
+        self._pause(pid, seconds)
 
     def _kill_backend(self, chance: random.Random) -> None:
         if pid := self._stopped_backend():

@@ -78,7 +78,7 @@ HANDS = [
     Hand('waiter-a', roles.consume, ('acme/work', 'acme/few'), wait=6),
     Hand('waiter-b', roles.consume, ('acme/old',), version='v1', wait=6),
     Hand('waiter-c', roles.consume, ('other/work',), wait=6),
-    Hand('waiter-d', roles.consume, ('acme/waited',), wait=8),
+    Hand('waiter-d', roles.consume, ('acme/waited',), wait=8, is_direct=True),
     Hand('popper-a', roles.pop, ('acme/pops',)),
     Hand('popper-b', roles.pop, ('acme/pops',), wait=6),
     Hand('reader-a', roles.read, ('acme/work',)),
@@ -133,8 +133,7 @@ def run(terms: Terms, folder: Path) -> None:
         _make_queues(client)
         with _receivers(client, folder, terms.seed), _proxies(instances, terms.seed) as proxied:
             # Half of all requests go through a proxy that loses answers.
-            ports = [*(it.port for it in instances), *proxied]
-            crew = Crew(HANDS, folder, ports, terms.seed)
+            crew = Crew(HANDS, folder, [it.port for it in instances], proxied, terms.seed)
             log = Log(folder / 'accidents.log')
             accidents = Accidents(instances, database, crew, client, log)
             _let_happen(terms, crew, accidents)

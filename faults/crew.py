@@ -20,11 +20,17 @@ class Crew:
     """Processes, each of which is a fork of this one."""
 
     def __init__(
-        self, hands: Sequence[Hand], folder: Path, ports: Sequence[int], seed: str
+        self,
+        hands: Sequence[Hand],
+        folder: Path,
+        ports: Sequence[int],
+        proxies: Sequence[int],
+        seed: str,
     ) -> None:
         self._hands = hands
         self._folder = folder
         self._ports = ports
+        self._proxies = proxies
         self._seed = seed
         self._lives: dict[str, int] = {}
         self._processes: dict[int, Hand] = {}
@@ -48,6 +54,11 @@ class Crew:
         """The processes of these roles."""
         return [pid for pid, hand in self._processes.items() if hand.role.__name__ in roles]
 
+    def name_of(self, pid: int) -> str:
+        """As whom a process writes its log."""
+        name = self._processes[pid].name
+        return f'{name}.{self._lives[name]}'
+
     def stop(self, *roles: str) -> None:
         """Let processes of these roles finish; of all roles if none is named."""
         pids = self.pids(*roles) if roles else list(self._processes)
@@ -68,7 +79,8 @@ class Crew:
         self._processes[forked(partial(self._work, hand, life))] = hand
 
     def _work(self, hand: Hand, life: int) -> None:
-        hand.role(Work(hand, life, self._folder, self._ports, self._seed))
+        ports = self._ports if hand.is_direct else [*self._ports, *self._proxies]
+        hand.role(Work(hand, life, self._folder, ports, self._seed))
 
 
 def forked(work: Callable[[], None]) -> int:

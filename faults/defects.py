@@ -333,7 +333,7 @@ DEFECTS: dict[str, Defect] = {
             Change('processes.waiting.room', 'else min(sweep_intervals)', 'else 1000'),
         ],
         ['waited too long'],
-        ['kill client'],
+        ['pause client'],
     ),
     'marks are raised without their proof': Defect(
         [
@@ -388,7 +388,7 @@ DEFECTS: dict[str, Defect] = {
             Change(
                 'model',
                 "_FIRST_ID = f'(pg_current_xact_id()::text::bigint + %(base)s) <<",
-                "_FIRST_ID = f'((pg_current_xact_id()::text::bigint + %(base)s) / 4) <<",
+                "_FIRST_ID = f'((pg_current_xact_id()::text::bigint + %(base)s) & -4) <<",
             )
         ],
         ['id given twice', 'answered 500'],

@@ -286,7 +286,8 @@ def waited_too_long(message: Message) -> Iterator[Fault]:
         return
     for wait in message.surroundings.waits[post.queue]:
         began, ended = max(wait.began, ready), min(wait.ended, taken, ready + post.grace)
-        if ended - began > patience and message.surroundings.is_calm(began, ended):
+        is_long = ended - began > patience and not message.surroundings.was_paused(wait)
+        if is_long and message.surroundings.is_calm(began, ended):
             yield Fault(ended, f'{wait.who} waited for {ended - began:.1f} s while it was ready')
 
 

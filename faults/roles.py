@@ -24,6 +24,8 @@ class Hand(NamedTuple):
     wait: int = 0
     #: Seconds between two of its posts or claims.
     pause: float = 0
+    #: Whether none of its answers gets lost.
+    is_direct: bool = False
 
 
 class Work:

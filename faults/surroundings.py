@@ -62,6 +62,8 @@ class Surroundings:
         self.readers: dict[str, list[Reader]] = defaultdict(list)
         self.waits: dict[str, list[Wait]] = defaultdict(list)
         self.accidents: list[tuple[float, float, str]] = []
+        #: By client, when it was paused: from, and up to.
+        self._pauses: dict[str, list[tuple[float, float]]] = defaultdict(list)
         self.calls: Counter[tuple[str, str]] = Counter()
         #: How often what happened.
         self.happened: Counter[str] = Counter()
@@ -100,6 +102,11 @@ class Surroundings:
         """
         moments = self._unseen_claims[queue]
         return bisect_right(moments, before) - bisect_left(moments, after - _LONGEST_CALL)
+
+    def was_paused(self, wait: Wait) -> bool:
+        """Whether the client that waited was paused meanwhile."""
+        pauses = self._pauses[wait.who.partition(' ')[0]]
+        return any(began <= wait.ended and wait.began <= ended for began, ended in pauses)
 
     def is_calm(self, began: float, ended: float) -> bool:
         """Whether no accident can be why a request waited in that time."""
@@ -142,6 +149,11 @@ class Surroundings:
     def _note_stats(self, call: Call) -> None:
         if call.outcome == DONE:
             self.statistics.append(call)
+
+    def _note_paused(self, call: Call) -> None:
+        self._pauses[call.given['client']].append(
+            (call.began, call.began + call.given['seconds'] + 1)
+        )
 
     def _note_accident(self, call: Call) -> None:
         self.happened[call.given['what']] += 1

@@ -459,6 +459,15 @@ def test_a_request_that_waits_though_there_is_a_message_is_found(story: Story) -
     assert story.found() == {'waited too long': 1}
 
 
+def test_a_client_that_was_paused_may_wait(story: Story) -> None:
+    story.post(0, 1)
+    wait(story, 2, 12)
+    story.call('paused', 3, 3, who='accidents', client='waiter', seconds=6)
+    story.kept(20)
+
+    assert story.found() == {}
+
+
 def test_a_request_may_wait_though_a_message_was_popped_unseen(story: Story) -> None:
     story.post(0, 1)
     story.pop(1, None)
