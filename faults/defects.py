@@ -417,12 +417,12 @@ DEFECTS: dict[str, Defect] = {
         [Change('model.claims', 'AND claim_id = %(claim_id)s::uuid AND {IS_CLAIMED} AND', 'AND')],
         ['two live claims', 'refused to the holder', 'stale verdict took effect'],
     ),
-    'statistics count a claim until it is removed': Defect(
+    'statistics count parked messages as free': Defect(
         [
             Change(
                 'model',
-                'count(*) FILTER (WHERE {IS_CLAIMED}) AS claimed',
-                'count(*) FILTER (WHERE claim_id IS NOT NULL) AS claimed',
+                'SELECT counts.total - counts.claimed - counts.parked, counts.claimed',
+                'SELECT counts.total - counts.claimed, counts.claimed',
             )
         ],
         ['statistics differ'],

@@ -156,8 +156,8 @@ def _forget(work: Work, messages: list[Held], ttl: int) -> None:
 def _come_late(work: Work, messages: list[Held], ttl: int) -> None:
     """Give verdicts once the claim has lapsed, or nearly."""
     work.rest(ttl + work.chance.choice((-0.05, 0.02, 0.3)))
-    finish = work.chance.choice((_delete_each, _judge_all))
-    (_delete_each if work.hand.version == 'v1' else finish)(work, messages, ttl)
+    ways = [_delete_each, _release_all, *([_judge_all] if work.hand.version == 'v2' else [])]
+    work.chance.choice(ways)(work, messages, ttl)
 
 
 def _die(work: Work, messages: list[Held], ttl: int) -> None:
