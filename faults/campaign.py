@@ -47,7 +47,7 @@ QUEUES = [
     Queue('acme', 'work'),
     Queue('acme', 'old'),
     Queue('acme', 'few', most_claims=3, dead_letters='dead'),
-    Queue('acme', 'parking', most_claims=2),
+    Queue('acme', 'parking', most_claims=1),
     Queue('acme', 'brief'),
     Queue('acme', 'pops'),
     Queue('acme', 'log', is_drained=False),
