@@ -1,4 +1,4 @@
-"""Puts the pieces together: the one file that knows them all."""
+"""Puts the application together: the one file that imports from all floors below."""
 
 import logging.config
 from typing import Any
@@ -29,8 +29,8 @@ from marconi_api.wire.routes import Marconi
 def setup_app(config: Any) -> Marconi:
     """The WSGI application, as ``config.py`` sets it up. Pecan calls this.
 
-    :raises SystemExit: if the settings cannot be used, or name no database while none of
-        ours is running; it says what to change
+    :raises SystemExit: if the settings cannot be used, or if they name no database and the embedded
+        PostgreSQL is not running; the text says what to change
     """
     try:
         complete(config)
@@ -47,7 +47,7 @@ def setup_app(config: Any) -> Marconi:
 
 
 def _asks(settings: Any) -> Asks:
-    """What learns who asks, by the mode of access."""
+    """The function that learns who sends a request, by the mode of access."""
     mode = modes.mode_of(settings, settings.server.host)
     if mode is None:
         raise ServiceError('other machines reach HOST: set MARCONI_ACCESS')
@@ -66,13 +66,13 @@ def _asks(settings: Any) -> Asks:
 
 
 def prepare(settings: Any) -> None:
-    """Make this process work by the settings, as each process of the service does.
+    """Set this process up by the settings, as each process of the service is.
 
     Sets up the log, the limits, the policy, the store and the keys for signatures; connects to
     nothing yet.
 
-    :param settings: complete; the database's URL in them becomes that of the one in use
-    :raises ServiceError: if no database is named and none of ours is running
+    :param settings: complete settings, in which the URL of the database in use is filled in
+    :raises ServiceError: if no database is named and the embedded PostgreSQL is not running
     """
     logging.config.dictConfig(settings.logging.to_dict())
     # It tells each step by itself (see schema.py).

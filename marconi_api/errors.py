@@ -1,7 +1,7 @@
-"""What can go wrong with a queue, in the caller's words.
+"""The errors of queues and messages, in the caller's words.
 
-Each has its HTTP status and its title; the text of the exception is the description.
-What only HTTP can get wrong stands in ``wire/failures.py``.
+Each error has an HTTP status and a title; the text of the exception is the description.
+Errors that only HTTP can cause are in ``wire/failures.py``.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ class MarconiError(Exception):
 
     status = 500
     title = 'Internal server error'
-    #: What the answer says of it in headers.
+    #: Further headers of the answer.
     headers: tuple[tuple[str, str], ...] = ()
 
 

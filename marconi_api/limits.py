@@ -19,8 +19,8 @@ MOST_IN_A_PROJECT = 1000
 
 _QUEUE_NAME = re.compile(rf'[A-Za-z0-9_.-]{{1,{MOST_IN_A_NAME}}}')
 
-#: Levels of lists and objects within each other in a document. Every parser counts on some
-#: limit: Python's, which all of ours share, is at 1,000 levels of documents and calls together.
+#: Levels of nested lists and objects in a document, at most. A parser fails at some depth: those that
+#: Marconi uses share Python's limit of 1,000, in which nested calls count, too.
 MOST_LEVELS = 500
 
 #: The greatest number of a column of type integer.
@@ -36,14 +36,21 @@ class Range:
     default: int | None = None
 
     def check(self, what: str, value: int) -> None:
-        """Refuse what is not within."""
+        """Refuse a value outside the range.
+
+        :param what: the name of the value in the error
+        :raises InvalidRequest: if the value is outside
+        """
         if not self.least <= value <= self.most:
             raise InvalidRequest(
                 f'{what} must be between {self.least} and {self.most}, not {value}.'
             )
 
     def asked_or_default(self, what: str, asked: int | None) -> int:
-        """The client's number, once it is seen to be within, or ours."""
+        """The client's number, or the default if it is None.
+
+        :raises InvalidRequest: if the number is outside the range
+        """
         if asked is None:
             assert self.default is not None
             return self.default
@@ -56,7 +63,7 @@ class Range:
 TOKEN_LIFE = Range(60, 100 * 366 * 86400)
 
 
-# Compared by identity: what was found within them is remembered for them.
+# Compared by identity, so that results of checks can be remembered by the limits they were made with.
 @dataclass(frozen=True, eq=False)
 class Limits:
     """The section ``limits`` of config.py; sizes in bytes, lifetimes in seconds."""
@@ -351,7 +358,7 @@ def can_be_a_name(name: str) -> bool:
 
 
 def contradiction(settings: Any) -> str | None:
-    """What makes no sense in the settings, taken together; None if there is nothing."""
+    """What makes no sense in the settings, taken together, in one line; None if nothing."""
     for name, value in settings.limits:
         if not isinstance(value, int):
             return f'limits.{name} must be a whole number, not {value!r}'

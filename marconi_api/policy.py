@@ -1,8 +1,8 @@
 """Which role may do which action, written once.
 
-An action has the name that Zaqar's policies have for it, where they have one. Which request is
-which action stands beside the tables of resources, ``controllers/openstack/actions.py``. An
-action without a line here is not served: the application does not start.
+An action has the name that it has in Zaqar's policies, if it is there. Which request does which action
+stands in ``controllers/openstack/actions.py``, beside the tables of resources. The application does not
+start if an action has no line here.
 
 Rules in the form of oslo.policy can take rights away, but not give any. Only ``role:NAME or
 role:NAME`` and ``!`` (nobody) are understood: the library would bring a dozen others along.
@@ -23,12 +23,12 @@ ADMIN = 'admin'
 OPERATOR = 'operator'
 ROLES = (PRODUCER, CONSUMER, READER, WRITER, ADMIN, OPERATOR)
 
-#: In place of a role: the bearer of a signed URL. Path, method, project and time have been
-#: found to be what was granted; nothing else is to be asked.
+#: In place of a role: the bearer of a signed URL. Path, method, project and time were checked against
+#: the grant; nothing else need be checked.
 SIGNED = 'signed'
 
-#: In place of a role: in trusted mode, a client of whom the proxy in front names no role that
-#: we know. It may do what an admin may, but for ``/v2/health``.
+#: In place of a role: in trusted mode, a client for whom the proxy names no role that Marconi knows. It
+#: may do what an admin may, except the actions of ``_NEVER_UNNAMED``.
 UNNAMED = 'unnamed'
 
 #: In place of roles: the action is open to those who show no credential, too.
@@ -47,7 +47,7 @@ ALLOWED: Mapping[str, tuple[str, ...] | None] = {
     'queues:get_all': (READER, WRITER, ADMIN),
     'queues:stats': (READER, WRITER, ADMIN),
     'messages:get_all': (READER, WRITER, ADMIN),
-    # Looks at what one has the name of.
+    # What looks at messages or a claim whose id the client has.
     'messages:get': (CONSUMER, READER, WRITER, ADMIN),
     'claims:get': (CONSUMER, READER, WRITER, ADMIN),
     # The reply to a message, whose id its producer has.
@@ -65,7 +65,7 @@ ALLOWED: Mapping[str, tuple[str, ...] | None] = {
     'messages:touch': (CONSUMER, WRITER, ADMIN),
     'messages:park': (CONSUMER, WRITER, ADMIN),
     'replies:create': (CONSUMER, WRITER, ADMIN),
-    # The same with what no claim holds, or whatever holds it.
+    # The same with messages that no claim holds, or whatever claim holds them.
     'messages:delete_without_claim': (WRITER, ADMIN),
     'messages:park_without_claim': (WRITER, ADMIN),
     'messages:kick': (WRITER, ADMIN),
@@ -92,7 +92,7 @@ ALLOWED: Mapping[str, tuple[str, ...] | None] = {
     'tokens:delete': (ADMIN,),
 }
 
-#: What needs a role that somebody has named, also where headers are believed.
+#: The actions for which a client needs a named role in trusted mode, too.
 _NEVER_UNNAMED = frozenset(('health:get', 'tokens:get_all', 'tokens:create', 'tokens:delete'))
 
 
@@ -119,9 +119,9 @@ _in_force: Rules = _as_written()
 
 
 def roles_that_may(action: str) -> frozenset[str] | None:
-    """All roles that may do an action, and what may in place of one; None if anybody may.
+    """All roles that may do an action, and what counts in place of one; None if anybody may.
 
-    :raises LookupError: if it has no line here
+    :raises LookupError: if the action has no line in :data:`ALLOWED`
     """
     if action not in ALLOWED:
         raise LookupError(f'say in policy.ALLOWED who may do {action!r}')
@@ -147,15 +147,18 @@ class PolicyError(Exception):
 
 
 def init_policy(rules: Mapping[str, str]) -> None:
-    """Put the table in force, as far as these rules leave it; see :func:`narrowed`."""
+    """Put the table in force, narrowed by these rules; see :func:`narrowed`.
+
+    :raises PolicyError: if the rules cannot be used
+    """
     global _in_force
     _in_force = narrowed(rules)
 
 
 def narrowed(rules: Mapping[str, str]) -> Rules:
-    """The table, but that some actions are for some roles alone.
+    """The table with fewer roles for the actions that the rules name.
 
-    :param rules: by the action, such as ``role:writer or role:admin``, or ``!`` for nobody
+    :param rules: a rule by the action, such as ``role:writer or role:admin``, or ``!`` for nobody
     :raises PolicyError: if a name is not known, or a rule would give a right
     """
     in_force = dict(_as_written())

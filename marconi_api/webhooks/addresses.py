@@ -47,14 +47,14 @@ _NOT_PUBLIC = tuple(
     )
 )
 
-# All that is public in IPv6. Outside are loopback, link-local, private and multicast addresses,
-# and those with an IPv4 address inside: mapped, compatible, NAT64.
+# The public addresses of IPv6. Outside lie loopback, link-local, private and multicast addresses, and
+# those that hold an IPv4 address: mapped, compatible, NAT64.
 _PUBLIC_V6 = ip_network('2000::/3')
 
-# The first half of what names a host in ISATAP (RFC 5214): an IPv4 address comes after it.
+# The first half of an interface identifier of ISATAP (RFC 5214); an IPv4 address follows it.
 _ISATAP = frozenset({0x00005EFE, 0x02005EFE})
 
-# A last part of digits, or of a hexadecimal number: then the whole can only be an IPv4 address.
+# A host whose last part is a number, decimal or hexadecimal, can only be an IPv4 address.
 _ENDS_IN_A_NUMBER = re.compile(r'(?:^|\.)(?:[0-9]+|0[xX][0-9a-fA-F]*)$')
 
 
@@ -83,7 +83,7 @@ def written_address(host: str) -> Address | None:
     IPv4 may be decimal, octal, hexadecimal, and have fewer parts than four.
 
     :param host: in ASCII, without brackets
-    :raises ValueError: if it is written like an address, and is none
+    :raises ValueError: if it is written like an address, but is not a valid one
     """
     if ':' in host:
         if '%' in host:
@@ -92,7 +92,7 @@ def written_address(host: str) -> Address | None:
     if not _ENDS_IN_A_NUMBER.search(host):
         return None
     try:
-        # It stops at a space, but a host has none.
+        # inet_aton ignores what follows a space, but a host has no space.
         return IPv4Address(socket.inet_aton(host))
     except OSError:
         raise ValueError('the address has wrong numbers') from None

@@ -1,9 +1,9 @@
 """One call of a subscriber: a POST over HTTP, to an address that was checked.
 
-Each call makes a connection of its own, since the address is checked when the connection is made:
-what the host's name leads to is looked up once, and one of those addresses is connected to. So
-nobody can have a name lead elsewhere between the check and the call. Redirects are not followed,
-and no proxy is asked.
+Each call makes a connection of its own, since the address is checked when the connection is made. The
+host's name is looked up once, and the call connects to one of the addresses that were found. So nobody
+can make the name lead to another address between the check and the call. Redirects are not followed,
+and no proxy is used.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ from marconi_api.webhooks.rules import ForbiddenAddress, Rules, Target
 
 log = logging.getLogger(__name__)
 
-#: Seconds to find the address, and to connect.
+#: Seconds to look up the address and to connect.
 CONNECT_TIMEOUT = 5.0
 
 #: Bytes of an answer, its headers included, that are read at most.
@@ -50,7 +50,7 @@ Resolve = Callable[[str, int], Awaitable[Iterable[Address]]]
 
 @dataclass(frozen=True)
 class Attempt:
-    """What came of a call: a status, or an error in a word."""
+    """The outcome of a call: the status of the answer, or an error in a word."""
 
     at: datetime
     ms: int
@@ -61,24 +61,24 @@ class Attempt:
 
     @classmethod
     def now(cls, error: str | None) -> 'Attempt':
-        """One that failed before anything was called."""
+        """An attempt that failed before anybody was called."""
         return cls(datetime.now(UTC), 0, None, error)
 
     @property
     def has_delivered(self) -> bool:
-        """Whether the subscriber has it."""
+        """Whether the subscriber has taken the message."""
         return self.status is not None and 200 <= self.status < 300
 
 
 class TooLate(Exception):
-    """When all was ready to be sent, it was not to be sent any more."""
+    """The call was ready to be sent, but ``may_send`` said no; nothing was sent."""
 
 
 class Caller:
     """Calls subscribers; many calls may be under way at once.
 
-    :param resolve: finds the addresses of a name, given the port, too
-    :param tls: how certificates are checked; by those of the system if it is not given
+    :param resolve: finds the addresses of a name and a port
+    :param tls: how certificates are checked; None: by the system's authorities
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class Caller:
         self._tls = tls
 
     async def close(self) -> None:
-        """Give up what is looked up; to be called before the loop of its calls is closed."""
+        """Give up the look-ups under way; call it before the loop of the calls is closed."""
         await self._names.close()
 
     async def call(
@@ -101,12 +101,12 @@ class Caller:
         seconds: float,
         may_send: Callable[[], bool] = lambda: True,
     ) -> Attempt:
-        """POST ``body`` once; what went wrong is in the attempt, and not raised.
+        """POST ``body`` once; the attempt that is returned says what went wrong, if anything did.
 
-        :param headers: beside Host and Content-Length
-        :param seconds: for all of it, however the answer comes
-        :param may_send: asked once there is a connection: a process may have been stopped meanwhile
-        :raises TooLate: if it says no; nothing was sent
+        :param headers: the headers beside Host and Content-Length
+        :param seconds: for the whole call, however slowly the answer comes
+        :param may_send: called once there is a connection, as the process may have been stopped since
+        :raises TooLate: if ``may_send`` returns False; nothing was sent
         """
         at, began = datetime.now(UTC), time.monotonic()
         status: int | None = None
@@ -151,13 +151,13 @@ def _request(target: Target, headers: Mapping[str, str], body: bytes) -> httpcor
 
 
 async def _read(response: httpcore.Response) -> None:
-    """Let the subscriber say the rest, as far as it fits: a close amid it looks like a failure."""
+    """Read the rest of the answer, within bounds: a subscriber takes an early close for a failure."""
     async for _ in response.aiter_stream():
         pass
 
 
 def _retry_after(headers: Iterable[tuple[bytes, bytes]]) -> float | None:
-    """What the header says, in seconds; None if there is none that can be understood."""
+    """The seconds of the header Retry-After; None if it is absent or cannot be read."""
     for name, value in headers:
         if name.lower() == b'retry-after':
             text = value.decode('latin-1').strip()
@@ -182,7 +182,7 @@ class _UnknownHost(Exception):
     """A name has no address."""
 
 
-# The first that fits, of the failure or of what caused it.
+# The word for an exception: the first class that fits the exception or one of its causes.
 _WORDS: tuple[tuple[type[BaseException], str], ...] = (
     (TimeoutError, TIMEOUT),
     (ForbiddenAddress, FORBIDDEN),
@@ -231,7 +231,8 @@ class _Network(httpcore.AsyncNetworkBackend):
                     self._rules.check_address(address)
                     return await self._connect(address, port)
                 except (ForbiddenAddress, OSError) as error:
-                    # The last one's is told, but that of an address that could be called first.
+                    # The last failure is raised. A forbidden address does not replace the failure of an
+                    # address that may be called.
                     if not (failure and isinstance(error, ForbiddenAddress)):
                         failure = error
             raise failure or _UnknownHost(host)
@@ -257,9 +258,9 @@ class _Network(httpcore.AsyncNetworkBackend):
 
 
 class Names:
-    """Finds the addresses of names, many at once: a name server that is silent holds up nobody else.
+    """Finds the addresses of names, many at once: a silent name server does not hold up other calls.
 
-    So it is not the system's resolver, in which each look-up holds a thread. It goes by the same
+    The system's resolver is not used, since each of its look-ups holds a thread. This one reads the same
     /etc/resolv.conf and /etc/hosts.
 
     :param options: of ``aiodns.DNSResolver``
@@ -284,14 +285,14 @@ class Names:
         return [ip_address(node.addr[0].decode()) for node in found.nodes]
 
     async def close(self) -> None:
-        """Give up the look-ups that are under way; to be called before their loop is closed."""
+        """Give up the look-ups under way; call it before their loop is closed."""
         if self._resolver is not None:
             await self._resolver.close()
             self._resolver = None
 
 
 class _Stream(httpcore.AsyncNetworkStream):
-    """A connection, in plain text or in TLS, of which not too much is read."""
+    """A connection, in plain text or in TLS, from which a bounded number of bytes is read."""
 
     _reader: asyncio.StreamReader
     _writer: asyncio.StreamWriter | None = None
@@ -336,11 +337,12 @@ class _Stream(httpcore.AsyncNetworkStream):
             self._writer.write(buffer)
             await self._writer.drain()
         except ConnectionError as error:
-            # httpcore then looks for an answer: some refuse a body before they have read it.
+            # On this error httpcore looks for an answer: some servers refuse a body before they have
+            # read it.
             raise httpcore.WriteError from error
 
     async def aclose(self) -> None:
-        # What is unsaid is dropped: the other side must not keep us by not reading.
+        # Bytes that were not sent are dropped: a subscriber that does not read must not hold us up.
         if self._writer:
             self._writer.transport.abort()
         else:

@@ -1,6 +1,6 @@
 """What is sent to a subscriber: headers, and a body in Zaqar's form (docs/eventing.md).
 
-A body is that of the message, as JSON of one object, or ``options.post_data`` with that object in it.
+A body is a JSON object that holds the message, or ``options.post_data`` with that object in it.
 """
 
 import time
@@ -15,7 +15,7 @@ from marconi_api.webhooks.signatures import sign
 NOTIFICATION = 'Notification'
 TEST = 'Test'
 
-#: What stands in ``post_data`` for the message, with its quotes.
+#: The placeholder of the message in ``post_data``, with its quotes.
 PLACE = '"$zaqar_message$"'
 
 _TYPE = 'application/json'
@@ -45,7 +45,7 @@ def notification(
 
 
 def filled(options: Mapping[str, Any], message: bytes) -> bytes:
-    """The body of a call: the message, or what the options want to have around it."""
+    """The body of a call: the message, or the options' ``post_data`` with the message in it."""
     around = options.get('post_data')
     return message if around is None else str(around).encode().replace(PLACE.encode(), message)
 

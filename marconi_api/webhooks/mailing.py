@@ -27,17 +27,17 @@ from marconi_api.webhooks.rules import MAILTO
 #: What a mail server says when it has taken a mail.
 _TAKEN = 250
 
-# Mails that are under way at once.
+# Each thread sends one mail at a time.
 _threads = ThreadPoolExecutor(4, 'mailing')
 
 
 async def mail(
     server: str, subscriber: str, options: Mapping[str, Any], body: bytes, seconds: float
 ) -> Attempt:
-    """Send ``body`` as a mail; what went wrong is in the attempt, and not raised.
+    """Send ``body`` as a mail; the attempt that is returned says what went wrong, if anything did.
 
     :param server: the setting ``eventing.smtp_url``
-    :param options: of which ``from`` and ``subject`` are used
+    :param options: the subscription's; ``from`` and ``subject`` are used
     """
     at, began = datetime.now(UTC), time.monotonic()
     status, error = None, None

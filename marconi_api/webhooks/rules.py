@@ -21,11 +21,11 @@ MAILTO = 'mailto:'
 _MOST_IN_A_URL = 2000
 _MOST_IN_A_HOST = 253
 
-# A resolver takes underscores, too.
+# Underscores are not allowed in host names, but resolvers accept them.
 _NAME = re.compile(r'[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*')
 
-# Characters with which parsers of URLs are led astray: urlsplit drops tabs and line breaks, and
-# some take a backslash for a slash.
+# Characters that parsers of URLs read in different ways: urlsplit drops tabs and line breaks, and some
+# parsers take a backslash for a slash.
 _MISLEADING = re.compile(r'[\x00-\x20\x7f\\]')
 
 
@@ -33,9 +33,9 @@ _MISLEADING = re.compile(r'[\x00-\x20\x7f\\]')
 class Target:
     """Where a webhook is called.
 
-    :param host: a name in ASCII, lower case, without a dot at its end; or an address as it is
-        usually written
-    :param path: with the query
+    :param host: a name in ASCII, lower case, without a dot at its end; or an address in its usual
+        spelling
+    :param path: the path with the query
     """
 
     scheme: str
@@ -70,9 +70,9 @@ class Rules:
         )
 
     def target(self, url: str) -> Target:
-        """Where the URL leads; no name is looked up.
+        """The target of a URL; no name is looked up.
 
-        :raises InvalidRequest: if no webhook may have it; what to change
+        :raises InvalidRequest: if no webhook may have the URL; it says what to change
         """
         if len(url) > _MOST_IN_A_URL:
             raise InvalidRequest(f'The URL must not exceed {_MOST_IN_A_URL} characters.')
@@ -125,7 +125,7 @@ class ForbiddenAddress(InvalidRequest):
     """A URL leads to an address that must not be called."""
 
 
-# One address, without what could be read as a second one or as another header.
+# One mail address, without characters that could be read as a second address or as another header.
 _ADDRESS = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{1,64}@[A-Za-z0-9.-]{1,253}")
 
 
@@ -151,7 +151,7 @@ def _host(host: str) -> tuple[str, Address | None]:
     if len(ascii_host) > _MOST_IN_A_HOST or not _NAME.fullmatch(ascii_host):
         raise InvalidRequest('The host of the URL is neither a name nor an address.')
     if ascii_host == 'localhost' or ascii_host.endswith('.localhost'):
-        # RFC 6761: always an address of the machine itself.
+        # RFC 6761: localhost is always this machine.
         return ascii_host, written_address('127.0.0.1')
     return ascii_host, None
 
@@ -206,11 +206,11 @@ def _wrong_smtp_url(url: Any) -> bool:
         return True
 
 
-#: Those of the running service; :func:`init_rules` sets them.
+#: The rules of the running service; :func:`init_rules` sets them.
 in_force: Rules
 
 
 def init_rules(section: Mapping[str, Any]) -> None:
-    """Go by the section ``eventing`` of config.py from now on."""
+    """Put the section ``eventing`` of config.py in force."""
     global in_force
     in_force = Rules.from_config(section)

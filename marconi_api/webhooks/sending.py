@@ -1,4 +1,4 @@
-"""What is sent to a subscriber, in the way that its scheme says."""
+"""Sends to a subscriber, by HTTP or by mail, as the scheme of its URL says."""
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -13,7 +13,7 @@ NO_MAIL_SERVER = 'no mail server'
 
 
 class Subscriber(NamedTuple):
-    """Whom to send to: a URL or ``mailto:`` and an address; the newest of its secrets first."""
+    """Whom to send to: a URL, or ``mailto:`` and an address; ``secrets`` has the newest first."""
 
     name: str
     options: Mapping[str, Any]
@@ -32,7 +32,7 @@ async def send(
 ) -> Attempt:
     """Send ``body`` once; see :meth:`Caller.call`.
 
-    :param headers: further ones of ours
+    :param headers: further headers, which Marconi itself sets
     :raises InvalidRequest: if the URL is not allowed, or not any more
     :raises TooLate: as :meth:`Caller.call`
     """

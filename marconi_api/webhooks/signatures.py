@@ -1,4 +1,4 @@
-"""Signatures of the Standard Webhooks specification, by which a receiver tells our calls from others.
+"""Signatures of the Standard Webhooks specification: they prove to a receiver that Marconi calls it.
 
 https://github.com/standard-webhooks/standard-webhooks: the HMAC-SHA256 of id, time and body.
 """
@@ -14,7 +14,7 @@ from marconi_api.errors import InvalidRequest
 
 PREFIX = 'whsec_'
 
-#: Bytes of a secret: at least, at most, and of one that we make.
+#: Bytes of a secret: the least, the most, and those of a secret that Marconi makes.
 LEAST, MOST, MADE = 24, 64, 32
 
 
@@ -24,9 +24,9 @@ def new_secret() -> str:
 
 
 def check_secret(secret: str) -> None:
-    """Refuse what the libraries of receivers would not take.
+    """Refuse a secret that the libraries of receivers do not accept.
 
-    :raises InvalidRequest: if it is not of the form
+    :raises InvalidRequest: if it does not have the form
     """
     try:
         size = len(_key(secret))
@@ -39,7 +39,7 @@ def check_secret(secret: str) -> None:
 
 
 def sign(secrets_: Iterable[str], call_id: str, timestamp: int, body: bytes) -> str:
-    """The value of the header webhook-signature: a signature by each secret, apart by spaces.
+    """The value of the header webhook-signature: a signature by each secret, separated by spaces.
 
     :param timestamp: seconds since 1970
     """

@@ -1,4 +1,4 @@
-"""What an action of the API reads and replies: one declaration, which feeds parsing and OpenAPI."""
+"""What an action of the API reads and replies: one declaration, for the parser and for OpenAPI."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,13 +20,12 @@ Action = TypeVar('Action', bound=Callable[..., 'Reply'])
 
 
 class Content:
-    """What a reply holds: a document of a type such as ``body``'s, or none; and its headers.
+    """What a reply holds: a document, or none, and headers.
 
-    ``at_times`` names headers that it does not always have; ``or_stream`` says that a client may
-    ask for server-sent events instead of the document.
-
-    A tuple of types says that it is a document of one of them; a text names the attribute of
-    the controller that has the type, where versions differ in it.
+    ``document`` is a type as :func:`document_reader` takes it, or a tuple of types, of which the
+    document has one. A ``str`` is the name of the controller's attribute that holds the type, where
+    versions of the API differ. ``at_times`` names headers that the reply does not always have.
+    ``or_stream`` says that a client may ask for server-sent events instead of the document.
     """
 
     def __init__(
@@ -44,13 +43,16 @@ class Content:
         self.or_stream = or_stream
 
 
-#: A reply with neither.
+#: A reply with neither a document nor headers.
 EMPTY = Content()
 
 
 @dataclass(frozen=True)
 class ByHand:
-    """What an action reads by itself, for others to know. A text is as in :class:`Content`."""
+    """What an action reads by itself; ``openapi`` describes it.
+
+    A ``str`` is the name of an attribute, as in :class:`Content`.
+    """
 
     body: Any = None
     query: Mapping[str, Parameter] | str | None = None
@@ -59,7 +61,7 @@ class ByHand:
 
 @dataclass(frozen=True)
 class Declaration:
-    """All that :func:`expose` was told of an action; ``openapi`` writes it down."""
+    """The arguments of :func:`expose` for an action, from which ``openapi`` describes it."""
 
     body: Any
     at_most: str
@@ -89,21 +91,23 @@ def expose(
 ) -> Callable[[Action], Action]:
     """Make a method of a controller an action of the API; say what it reads and replies.
 
-    :param body: the type of its document (see :func:`document_reader`), handed over as ``body``
-    :param at_most: the name of the limit on the body's bytes
-    :param media_type: the only ``Content-Type`` that the body may have, if there is one
-    :param needs_client_id: whether ``Client-ID`` must be there
-    :param body_is_optional: whether ``body`` may be left out, and is then not handed over
-    :param by_hand: what it reads by itself; this and the next three are for ``openapi`` alone
-    :param replies: what it replies, by the status; None if it refuses whatever is asked, and
-        so is as good as not there
-    :param raises: how it can fail, beyond what ``openapi`` knows from the above and the hooks
-    :param needs_storage: whether it fails while there is no storage
-    :param waits: whether it can wait for messages, by its header Prefer
-    :param query: the query parameters that it takes, by name; one that the client left
-        out or left empty is not handed over, one that is not named here is ignored
+    ``by_hand``, ``replies``, ``raises``, ``needs_storage`` and ``waits`` only describe the action, for
+    ``openapi``. ``pecan.expose`` marks the action for Pecan; ``routes.Marconi`` calls its
+    ``read_arguments``.
 
-    ``pecan.expose`` marks it for Pecan; ``routes.Marconi`` calls ``read_arguments``.
+    :param body: the type of the request's document (see :func:`document_reader`); the action gets the
+        document as ``body``
+    :param at_most: the name of the limit on the body's bytes
+    :param media_type: the only ``Content-Type`` that the body may have; None: any
+    :param needs_client_id: whether the request must have ``Client-ID``
+    :param body_is_optional: whether the body may be absent; the action then gets no ``body``
+    :param by_hand: what the action reads by itself
+    :param replies: what the action replies, by the status; None if it refuses every request
+    :param raises: its errors, beyond those that follow from the other arguments and the hooks
+    :param needs_storage: whether it fails while there is no storage
+    :param waits: whether it can wait for messages, by the header Prefer
+    :param query: the query parameters that the action takes, by name. It does not get a parameter
+        that the client left out or left empty. A parameter that is not named here is ignored.
     """
 
     def decorate(action: Action) -> Action:
@@ -143,7 +147,10 @@ def expose(
 
 
 def query_reader(declared: Mapping[str, Parameter]) -> Callable[[Request], dict[str, Any]]:
-    """What reads the declared parameters that a client sent a value for."""
+    """A function that reads those declared parameters for which the client sent a value.
+
+    The function raises :class:`InvalidParameter` for a value that a parameter refuses.
+    """
     if not declared:
         return lambda request: {}
 
@@ -157,7 +164,7 @@ def query_reader(declared: Mapping[str, Parameter]) -> Callable[[Request], dict[
                     raise InvalidParameter(f'{name}: {error}, not {sent[-1][:80]!r}.') from None
         return values
 
-    # Most clients ask for the same limit over and over. What is remembered must be short.
+    # Most clients ask for the same limit over and over. Only short queries are remembered.
     remembered = lru_cache(maxsize=1024)(read_text)
 
     def read(request: Request) -> dict[str, Any]:
@@ -191,7 +198,7 @@ def _remembered_query(query: str) -> Mapping[str, list[str]]:
 
 
 def sends_parameter(request: Request, name: str) -> bool:
-    """Whether the client sent a value for it, as :func:`query_reader` will find."""
+    """Whether the client sent a value for the parameter, as :func:`query_reader` sees it."""
     query = request.environ.get('QUERY_STRING', '')
     # A name may be encoded.
     return (name in query or '%' in query) and name in _parse_query(query)

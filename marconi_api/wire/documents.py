@@ -1,10 +1,10 @@
 """How a document is read.
 
-A request's body is parsed once: a type from ``types.py`` says which members the API names
-and what they are, and what belongs to the client, the body of a message or the metadata of
-a queue, goes to the database and back as the text that was sent. WSME's types describe the
-documents and msgspec reads them; WSME's own parsing is not used, since it takes ``"5"`` and
-``true`` for integers, answers a misplaced list with a 500, and is twenty times slower.
+A request's body is parsed once. A type from a ``types.py`` says which members the API knows, and of
+which type each one is. A part that belongs to the client, such as the body of a message or the
+metadata of a queue, goes to the database and back as the text that was sent. WSME's types describe the
+documents, and msgspec reads them. WSME's own parser is not used: it takes ``"5"`` and ``true`` for
+integers, answers a misplaced list with a 500, and is twenty times slower.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,10 +18,10 @@ from marconi_api.wire.failures import InvalidBody
 
 
 class Document(wtypes.Base):
-    """A document whose members are attributes of its class, in the order in which they stand there.
+    """A document; its members are attributes of the class, in the order of the class body.
 
-    WSME is told that order: else it parses the source of each class, once for each base of it,
-    and a process spends more than half of its start on that.
+    WSME is told that order. Otherwise it would parse the source of each class, once for each base
+    class, and a process would spend more than half of its start on that.
     """
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -48,10 +48,13 @@ class JsonObject:
 
 
 def document_reader(datatype: Any) -> Callable[[str], Any]:
-    """What reads a JSON text as what ``datatype`` says: a WSME type, [a WSME type], a value or JsonObject.
+    """A function that reads a JSON text as a value of ``datatype``.
 
-    Of a WSME type comes an object with its attributes: what was sent, else the default, else
-    ``Unset``. Members that the type does not name are ignored (docs/protocol-v1.md, 5.3, 6.1).
+    For a WSME type it returns an object with the attributes of the type: the value that was sent, else
+    the default, else ``Unset``. It ignores members that the type does not name (docs/protocol-v1.md,
+    5.3, 6.1). The function raises :class:`InvalidBody` if the text does not fit.
+
+    :param datatype: a WSME type, a list that holds one WSME type, a ``Value`` or ``JsonObject``
     """
     if datatype is JsonObject:
         return JsonObject
@@ -63,7 +66,10 @@ def document_reader(datatype: Any) -> Callable[[str], Any]:
 
 
 def read_document(datatype: Any, text: str) -> Any:
-    """The text as what a WSME type says; see :func:`document_reader`."""
+    """The JSON text as a value of ``datatype``; see :func:`document_reader`.
+
+    :raises InvalidBody: if the text does not fit
+    """
     return _reader_of(datatype)(text)
 
 
@@ -89,9 +95,9 @@ _read_object = _reader(dict[str, msgspec.Raw])
 
 @cache
 def struct_of(datatype: Any) -> Any:
-    """What a WSME type says of a document, for msgspec to read one in a single pass.
+    """A msgspec type with the members of a WSME type, to read a document in a single pass.
 
-    WSME's own objects check each value as it is set: ten messages took it 100 us, against 5.
+    An object of WSME's checks each value as it is set: ten messages took 100 us that way, and take 5.
     """
     return msgspec.defstruct(
         datatype.__name__,
@@ -106,5 +112,5 @@ def struct_of(datatype: Any) -> Any:
     )
 
 
-#: The text of a JSON value, of :class:`msgspec.Raw`.
+#: The text of a JSON value that is kept as :class:`msgspec.Raw`.
 text_of: Callable[[msgspec.Raw], str] = partial(str, encoding='utf-8')

@@ -1,4 +1,4 @@
-"""A door: one protocol that is served, and all that is its own."""
+"""A door: one protocol that the service speaks, with its paths, checks, errors and limits."""
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -20,8 +20,8 @@ log = logging.getLogger(__name__)
 class Hook:
     """Looks at each request of a door before its action is called, and refuses it by raising."""
 
-    #: The headers that it reads, whether they must be there, those of them that are credentials,
-    #: and how it fails: for ``openapi``.
+    #: For ``openapi``: the headers that the hook reads, whether they must be there, which of them are
+    #: credentials, and the errors that it raises.
     headers: Sequence[str] = ()
     required = False
     credentials: Sequence[str] = ()
@@ -32,11 +32,11 @@ class Hook:
 
 
 class Placeholder:
-    """What a segment of a path in braces stands for: any text but the empty one."""
+    """What a segment in braces stands for in a path: any text but the empty one."""
 
-    #: Whether an empty segment is one, for :meth:`read` to refuse.
+    #: Whether the path also matches with an empty segment, which :meth:`read` then refuses.
     may_be_empty = False
-    #: How :meth:`read` fails beyond what the hooks say: for ``openapi``.
+    #: For ``openapi``: the errors of :meth:`read`, beyond those of the hooks.
     raises: Sequence[type[MarconiError]] = ()
 
     @property
@@ -45,7 +45,7 @@ class Placeholder:
         return {'type': 'string', 'pattern': '^[^/]+$'}
 
     def read(self, request: Request, text: str) -> Any:
-        """What the action is handed for it, once the hooks have let the request pass."""
+        """The action's argument for the segment; called after the hooks."""
         return text
 
 
@@ -53,9 +53,9 @@ class Policy(Protocol):
     """Says who may do what; the module ``policy`` is one."""
 
     def roles_that_may(self, action: str) -> frozenset[str] | None:
-        """Those that may do an action, by any of which it is allowed; None if anybody may.
+        """The roles each of which may do the action; None if anybody may.
 
-        :raises LookupError: if nothing is said of that action
+        :raises LookupError: if the policy does not know the action
         """
 
     def permit(self, roles: frozenset[str], actions: Iterable[str]) -> None:
@@ -64,11 +64,11 @@ class Policy(Protocol):
 
 @dataclass(frozen=True)
 class Varying:
-    """What a request does where that depends on the request.
+    """The actions of a request, where they depend on the request.
 
-    :param holds: whether it is such a request
-    :param then: what it does then
-    :param otherwise: what it does if not
+    :param holds: tells of a request which of the two it does
+    :param then: the actions if it holds
+    :param otherwise: the actions if it does not
     """
 
     holds: Callable[[Request], bool]
@@ -81,7 +81,7 @@ Names = tuple[str, ...] | Varying
 
 
 def alternatives(names: Names) -> Sequence[tuple[str, ...]]:
-    """All that a request may do, of which it does one."""
+    """All sets of actions that a request may do; it does one of them."""
     return (names.then, names.otherwise) if isinstance(names, Varying) else (names,)
 
 
@@ -89,22 +89,22 @@ def alternatives(names: Names) -> Sequence[tuple[str, ...]]:
 class Door:
     """A protocol: what it offers, what looks at its requests, and how its errors look.
 
-    An action is found by a path or, in a protocol that names it in a header, by that name.
+    An action is found by a path or, in a protocol that names operations in a header, by that name.
 
-    :param error_reply: the form of its errors
+    :param error_reply: makes a reply of an error, in the protocol's form
     :param resources: which controller serves which path, such as ``/v1/queues/{queue}/messages``;
         what the placeholders stand for is handed to the action, in that order, after the request
     :param prefix: what all these paths begin with
     :param actions: which actions a request does: by method and path without the prefix, such as
         ``GET /queues``, or by method and operation
-    :param policy: says who may do these
-    :param operation_header: where the name of an operation is, as WSGI names the header; a
-        request that has it is for this door, whatever its path
+    :param policy: says which roles may do which actions
+    :param operation_header: the header with the name of an operation, by its WSGI name; a request
+        that has this header is for this door, whatever its path
     :param operations: which controller serves which operation
     :param hooks: what looks at each request before its action, in this order
-    :param placeholders: those that are more than a text, by their names in paths
-    :param limits: how much its requests may ask for, if not what ``limits.in_force`` says
-    :param is_described: whether it is for programs, and so part of ``/openapi.json``
+    :param placeholders: the placeholders that are more than a text, by their names in paths
+    :param limits: how much its requests may ask for; None: what ``limits.in_force`` says
+    :param is_described: whether the door is for programs, and so part of ``/openapi.json``
     """
 
     error_reply: Callable[[MarconiError], Reply]
@@ -126,16 +126,16 @@ class Door:
 
 
 class ErrorHook(PecanHook):
-    """The one place where an error becomes an answer, in the form of the door that was asked.
+    """The one place where an error becomes an answer, in the form of the request's door.
 
-    :param error_reply: the form where none was: the path is unknown, or was not looked at
+    :param error_reply: the form for a request without a door: its path is unknown, or was not read
     """
 
     def __init__(self, error_reply: Callable[[MarconiError], Reply]) -> None:
         self._error_reply = error_reply
 
     def on_error(self, state: RoutingState, error: Exception) -> Reply:
-        """The answer; what nobody foresaw is a fault, and in the log."""
+        """The answer to an error; an exception that is not a ``MarconiError`` is logged as a fault."""
         if not isinstance(error, MarconiError):
             log.error('unexpected error', exc_info=error)
             error = Fault()

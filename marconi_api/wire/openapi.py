@@ -1,9 +1,9 @@
 """The document at ``/openapi.json``: what the table of resources says of itself, as OpenAPI 3.1.
 
-Nothing is described twice. Paths and methods are those of the table; what an action reads and
-replies, and how it fails, is what it told ``expose``; headers are those that its hooks
-read, ranges those of the door's limits, statuses and titles those of ``errors``, and prose is the first
-line of a docstring. Only what a name means, the same in all versions, is said here.
+Nothing is described twice. Paths and methods come from the table. What an action reads and replies, and
+its errors, come from its ``expose``. Headers come from the door's hooks, ranges from its limits, statuses
+and titles from ``errors``, and prose from the first line of a docstring. This module only says what each
+name means, which is the same in all versions.
 """
 
 import inspect
@@ -61,7 +61,7 @@ from marconi_api.wire.values import (
 )
 from marconi_api.wire.waiting import EVENT_STREAM
 
-#: What is meant by a name in paths, queries and headers.
+#: The meaning of each name in paths, queries and headers.
 GLOSSARY = {
     'queue': "The queue's name.",
     'message': "The message's id.",
@@ -121,9 +121,9 @@ Schema = dict[str, Any]
 
 
 def describe(resources: Mapping[str, Resource], version: str) -> Schema:
-    """The document for a table of resources.
+    """The OpenAPI document for a table of resources.
 
-    :param version: that of the service
+    :param version: the service's
     """
     components = Components()
     paths: dict[str, Schema] = defaultdict(dict)
@@ -144,7 +144,7 @@ def describe(resources: Mapping[str, Resource], version: str) -> Schema:
 
 
 class Components:
-    """What operations have in common, each thing once, under its name."""
+    """The section ``components``: what operations have in common, once, under its name."""
 
     def __init__(self) -> None:
         self.sections: dict[str, dict[str, Schema]] = defaultdict(dict)
@@ -186,7 +186,7 @@ class Components:
             if attribute.default not in (wtypes.Unset, None):
                 schema = {**schema, 'default': attribute.default}
             if attribute.mandatory or getattr(attribute.datatype, 'at_least', 0):
-                # What must be there has no default.
+                # A member that must be there has no default.
                 schema.pop('default', None)
                 required.append(attribute.name)
             properties[attribute.name] = schema
@@ -231,11 +231,11 @@ class Operation:
     # ------------------------------------------------------------ who may
 
     def _access(self) -> Schema:
-        """Which roles may, each alone; and what each form of the request is, to the policy."""
+        """The roles each of which may do it, and the policy's actions for each form of the request."""
         if self._is_open():
             return {'security': []}
         roles = sorted(set.union(*(self._roles(names) for names in self._alternatives)))
-        # Without any way it would read as open.
+        # Without an entry the operation would read as open to all.
         ways = [{name: [role]} for name in self._token_schemes() for role in roles or ['nobody']]
         credentials = list(self._of_hooks('credentials'))
         for name in credentials:
@@ -261,7 +261,7 @@ class Operation:
         )
 
     def _roles(self, names: Iterable[str]) -> set[str]:
-        """Those of a project that may do all of these."""
+        """The roles of a project that may do all of these actions."""
         policy = self._resource.door.policy
         allowed = [policy.roles_that_may(action) for action in names]
         return {role for role in ROLES if all(some is None or role in some for some in allowed)}
@@ -400,7 +400,7 @@ class Operation:
         if not all(isinstance(parameter, TextParameter) for parameter in query):
             failures += [InvalidParameter, InvalidRequest]
         if not self._is_open():
-            # Which of them a service replies depends on its mode of access and its limits.
+            # The service's mode of access and its limits decide which of them it can reply.
             failures += [NoCredential, InvalidCredential, NotYourProject]
             failures += [TooManyFailures, RateExceeded]
         if any(set(ROLES) - self._roles(names) for names in self._alternatives):
@@ -418,7 +418,7 @@ class Operation:
         return dict.fromkeys(failures)
 
     def _failure(self, ways: list['Failure']) -> Schema:
-        # The ways of a status may have one title, such as what is not found.
+        # Several errors of a status may have the same title, such as those of a 404.
         described: dict[str, list[str]] = defaultdict(list)
         for way in ways:
             described[way.title].append(said_of(way if inspect.isclass(way) else type(way)))
@@ -454,7 +454,7 @@ class Operation:
 
 
 def _headers_of(status: int) -> dict[str, bool]:
-    """What a failure's reply has, except for what its body needs; and whether it always has it."""
+    """The headers of an error's reply beyond those of its body, and whether it always has them."""
     return {'Vary': True, **_HEADERS_OF_FAILURES.get(status, {})}
 
 

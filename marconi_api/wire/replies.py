@@ -19,8 +19,9 @@ _STATUS_LINES = {status.value: f'{status.value} {status.phrase}' for status in H
 class Reply(webob.Response):
     """A status, headers and a body that is sent as it is.
 
-    WebOb's own constructor works out a content type (6 us, where this takes half of one), and its
-    ``__call__`` makes an absolute URL of ``Location``, which docs/protocol-v1.md, 1.6 forbids.
+    WebOb's own constructor works out a content type, which takes 6 us; this one takes half a
+    microsecond. WebOb's ``__call__`` makes an absolute URL of ``Location``, which
+    docs/protocol-v1.md, 1.6 forbids.
     """
 
     def __init__(
@@ -33,14 +34,14 @@ class Reply(webob.Response):
     def __call__(
         self, environ: dict[str, Any], start_response: Callable[..., Any]
     ) -> Iterable[bytes]:
-        """Send it, to HEAD without the body."""
+        """Send the reply; to HEAD without the body."""
         start_response(self._status, self._headerlist)
         return [] if environ['REQUEST_METHOD'] == 'HEAD' else self._app_iter
 
 
 _encode = msgspec.json.Encoder().encode
 
-#: JSON text that stands in a reply's document as it is.
+#: A JSON text that goes into a reply's document unchanged.
 Raw = msgspec.Raw
 
 
@@ -60,12 +61,12 @@ def empty_reply(status: int = 204, *headers: tuple[str, str]) -> Reply:
     return Reply(status, b'', headers if status == 204 else (('Content-Length', '0'), *headers))
 
 
-#: What a 503 says: in how many seconds to try again.
+#: The header of a 503: in how many seconds to try again.
 RETRY_AFTER = ('Retry-After', '1')
 
 
 def content_location(request: Request) -> tuple[str, str]:
-    """The header with which version 1 repeats where a reply was read from.
+    """The header ``Content-Location`` of version 1: path and query of the request.
 
     See docs/protocol-v1.md, 1.6.
     """
@@ -73,7 +74,12 @@ def content_location(request: Request) -> tuple[str, str]:
 
 
 def next_link(path: str, query: Mapping[str, Any], **place: Any) -> dict[str, str]:
-    """The link to the next page, which starts at ``place``; it repeats what was asked for."""
+    """The link to the next page.
+
+    :param path: of the collection
+    :param query: the parameters of this page, which the link repeats
+    :param place: the parameters that say where the next page starts, such as ``marker``
+    """
     parameters = []
     for name, value in query.items():
         if name not in place:
@@ -96,5 +102,5 @@ def _in_query(value: Any) -> str:
     if kind is bool:
         return 'true' if value else 'false'
     text = str(value)
-    # Numbers and ids mostly; to look first is four times as fast as to quote.
+    # Most values are numbers and ids; this check takes a quarter of the time of quote_plus.
     return text if text.isalnum() and text.isascii() else quote_plus(text)

@@ -24,15 +24,16 @@ from marconi_api.wire.failures import (
 class Request(BaseRequest):
     """WebOb's request, and what every action of Marconi needs to know of it.
 
-    ``identity`` is who asks, an ``Identity`` of ``controllers/access``. ``door`` and ``resource``
-    are what was asked, those of ``wire.doors`` and ``wire.routes``, and None until that is known.
-    ``project`` is the tenant, '' where none was named, which the door's hooks say;
-    ``client_id`` is the client's UUID in its canonical spelling, None where the header is absent, as
-    the door's hooks say. ``path_values`` is what the path's placeholders stand for, in the path's order.
+    ``identity``: who sends the request, an ``Identity`` of ``controllers/access``.
+    ``door``, ``resource``: the ``Door`` and the ``Resource`` that the path leads to, None until known.
+    ``project``: the project, '' if none was named; the door's hooks set it.
+    ``client_id``: the client's UUID in its canonical spelling, None if the header is absent; the door's
+    hooks set it.
+    ``path_values``: what the path's placeholders stand for, in the order of the path.
     """
 
-    # Declared here, WebOb keeps them as plain attributes; it would otherwise put each
-    # into a dictionary inside the WSGI environment.
+    # WebOb keeps attributes that the class declares as plain attributes. It puts any other one into a
+    # dictionary inside the WSGI environment.
     context: Any = None
     pecan: Any = None
     identity: Any = None
@@ -53,13 +54,16 @@ class Request(BaseRequest):
     def named_project(self) -> str | None:
         """What the client named as its project, without white space around it; None if nothing.
 
-        :raises InvalidQueueName: where that is more than one, or has control characters
+        :raises InvalidQueueName: if the header was sent twice, or has a comma or control characters
         """
         sent: str | None = self.environ.get('HTTP_X_PROJECT_ID')
         return None if sent is None else project_in(sent)
 
     def require_client_id(self) -> str:
-        """The client's UUID; without one the request is refused."""
+        """The client's UUID.
+
+        :raises MissingHeader: if the client did not send ``Client-ID``
+        """
         client_id = self.client_id
         if client_id is None:
             raise MissingHeader('Client-ID')
@@ -67,11 +71,11 @@ class Request(BaseRequest):
 
     @property
     def idempotency_key(self) -> str:
-        """By which name the client may send the request again, if it has the header.
+        """The value of the header ``Idempotency-Key``, without quotation marks.
 
-        A string as RFC 8941 writes it, in quotation marks, or the same without them.
+        Clients send it as a string of RFC 8941, in quotation marks, or without them.
 
-        :raises InvalidIdempotencyKey: where it is neither
+        :raises InvalidIdempotencyKey: if it is neither
         """
         sent: str = self.environ['HTTP_IDEMPOTENCY_KEY']
         key = sent.strip(' \t')
@@ -84,8 +88,9 @@ class Request(BaseRequest):
 
     @property
     def content_size(self) -> int:
-        """Bytes of the body; ``framing`` has seen to it that they are a number."""
-        # Python refuses to read thousands of digits; a dozen say already that it is too much.
+        """Bytes of the body; ``framing`` has checked that the header is a number."""
+        # Python refuses to parse thousands of digits. The first twelve are enough for a number that is
+        # too large anyway.
         return int(self.environ.get('CONTENT_LENGTH', '0')[:12])
 
     @property
@@ -94,7 +99,12 @@ class Request(BaseRequest):
         return self._content or b''
 
     def read_text(self, at_most: int) -> str:
-        """The body, decoded. Refused where it is missing, longer than ``at_most``, not UTF-8."""
+        """The body as text.
+
+        :param at_most: bytes
+        :raises InvalidBody: if the body is missing, is not UTF-8, or has numbers or levels beyond bounds
+        :raises InvalidRequest: if it has more than ``at_most`` bytes
+        """
         size = self.content_size
         if size > at_most:
             raise InvalidRequest(f'The body must not exceed {at_most} bytes; this one has {size}.')
@@ -104,7 +114,7 @@ class Request(BaseRequest):
         if not content or len(content) < size:
             raise InvalidBody('A JSON document is required as the body, with its Content-Length.')
         alike = content.translate(_MADE_ALIKE)
-        # To count them would take a look at each byte, where this searches.
+        # `count` would look at each byte, but `replace` searches, which is faster.
         if len(content) - len(alike.replace(b'[', b'')) > limits.MOST_LEVELS:
             _refuse_deep_nesting(content)
         if _LONG_NUMBER in alike:
@@ -123,13 +133,13 @@ _CONTROL = re.compile(r'[\x00-\x1f\x7f]')
 
 def project_in(header: str) -> str:
     """The project that the header names; see :attr:`Request.named_project`."""
-    # What is remembered must be short, or clients could fill the memory.
+    # Only short texts are remembered, or clients could fill the memory.
     return _project_in(header) if len(header) < 200 else _project_in.__wrapped__(header)
 
 
 @lru_cache(maxsize=4096)
 def _project_in(header: str) -> str:
-    # A server joins headers of one name by a comma.
+    # A server joins headers of the same name by a comma.
     if ',' in header or _CONTROL.search(project := header.strip(' \t')):
         raise InvalidQueueName(
             'X-Project-Id must be sent once, and hold no comma or control character.'
@@ -142,7 +152,7 @@ def canonical_uuid(text: str) -> str:
 
     See docs/protocol-v1.md, 1.1.
     """
-    # Some spellings have thousands of braces: nothing to remember.
+    # A spelling may have thousands of braces; such a long one is not remembered.
     return _canonical_uuid(text) if len(text) < 64 else _canonical_uuid.__wrapped__(text)
 
 
@@ -154,9 +164,10 @@ def _canonical_uuid(text: str) -> str:
         raise InvalidClientId from None
 
 
-# 2^63 has nineteen digits: a document without a run of nineteen cannot exceed 64 bit. And each
-# level of a nested one begins with a bracket. Both are found without parsing, by a search in
-# what the table makes of the document; few documents need the slow look.
+# 2^63 has nineteen digits, so a document without a run of nineteen has no number beyond 64 bit. Each
+# level of a nested document begins with a bracket. The table makes all digits alike, and all brackets.
+# So one search in the translated document finds both without parsing, and few documents need the slow
+# check.
 _MADE_ALIKE = bytes.maketrans(b'123456789{', b'000000000[')
 _LONG_NUMBER = b'0' * 19
 _INT64 = range(-(2**63), 2**63)
@@ -164,7 +175,7 @@ _INT64 = range(-(2**63), 2**63)
 
 def _refuse_integers_beyond_64_bit(content: bytes) -> None:
     def check(digits: str) -> None:
-        # int() itself refuses thousands of digits, with a ValueError of its own.
+        # The length comes first: int() raises a ValueError for thousands of digits.
         if len(digits) > 20 or int(digits) not in _INT64:
             raise InvalidBody(f'{digits[:24]} is beyond 64 bit: send such numbers as strings.')
 

@@ -6,16 +6,16 @@
    looked at), or by the name of an operation.
 2. The door's hooks check the headers and learn who asks; its placeholders read what the path
    names (steps 2 to 6).
-3. The method names the action, a method of the controller with that name (step 7: 405). Whether
-   who asks may do it is a matter of the policy (403).
+3. The request's method chooses the action: the controller's method of that name (step 7: 405). The
+   policy says whether the client's roles may do it (403).
 4. The action's declaration (``wire.expose``) reads query and body; the action is called
    and returns a :class:`~marconi_api.wire.replies.Reply` (step 8).
 5. Whatever was raised on the way becomes an answer in ``doors.ErrorHook``, in the door's form.
 
 The life of a request is Pecan's: request, response, hooks and errors pass through
-``PecanBase.__call__``. Replaced are its two steps that are made for pages: they guess a
-content type from the path's ending (queue ``a.json`` would become ``a``), merge form,
-query and a JSON body into one set of arguments, inspect signatures and render templates.
+``PecanBase.__call__``. Two of its steps are replaced here, since they are made for web pages: they
+guess a content type from the path's ending (queue ``a.json`` would become ``a``), merge form, query
+and a JSON body into one set of arguments, inspect signatures and render templates.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -32,7 +32,7 @@ from marconi_api.wire.failures import MethodNotAllowed, UnknownOperation, Unknow
 from marconi_api.wire.replies import Reply, empty_reply
 from marconi_api.wire.requests import Request
 
-#: The methods of HTTP that a controller may answer, by the name of the action that does.
+#: The HTTP methods that a controller may answer, each by an action of that name in lower case.
 METHODS = ('GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE')
 
 
@@ -51,13 +51,14 @@ class Resource:
         self.placeholders = {
             name: door.placeholders[name] for name in placeholders if name in door.placeholders
         }
-        #: What looks at a request, in this order; a hook may stand in the list for `openapi` alone.
+        #: The checks of the door's hooks, in their order. A hook that is listed for `openapi` alone has
+        #: none.
         self.looks = [
             hook.before
             for hook in door.hooks
             if type(hook).before not in (Hook.before, PecanHook.before)
         ]
-        #: What reads the placeholders.
+        #: The placeholders of the path, each with the function that reads it.
         self.reads = [(name, kind.read) for name, kind in self.placeholders.items()]
         self.actions = {
             method: getattr(controller, method.lower())
@@ -67,11 +68,11 @@ class Resource:
         self.names = {method: self._names(method) for method in self.actions}
 
     def _names(self, method: str) -> Names:
-        """Which actions, to the policy, a request with this method does.
+        """The policy's names of the actions that a request with this method does.
 
-        One that is refused whatever it asks does none.
+        It is empty if the controller refuses every request with this method.
 
-        :raises LookupError: if that is not said, or the policy does not say who may do it
+        :raises LookupError: if the door does not list the actions, or the policy does not know one
         """
         if self.actions[method].declaration.replies is None:
             return ()
@@ -94,7 +95,7 @@ class Node:
         self.may_be_empty = False
 
 
-# Most requests are for few paths. What is remembered must be short.
+# Paths that are remembered: most requests are for few of them. Only short ones are.
 _MOST_PATHS = 4096
 _LONGEST_REMEMBERED = 200
 
@@ -134,7 +135,11 @@ class Routes:
         node.resource = self.resources[path] = Resource(path, controller, door, names)
 
     def find(self, path: str, request: Request) -> None:
-        """Tell the request its door, its resource, and what the path's placeholders stand for."""
+        """Set the request's door, its resource, and the values of the path's placeholders.
+
+        :raises UnknownPath: if no door serves the path
+        :raises UnknownOperation: if a door has no operation of the name in its header
+        """
         for header, (door, operations) in self._operations.items():
             if header in request.environ:
                 request.door, request.path_values = door, {}
@@ -149,10 +154,12 @@ class Routes:
         request.door = request.resource.door
 
     def _walk(self, path: str) -> tuple[str, Mapping[str, str]]:
-        """The line of the table for a path as it was sent, and what its placeholders stand for.
+        """The line of the table for a path as it was sent, and the values of its placeholders.
 
-        A slash at the end is let pass. Nothing is named by an empty segment, except what a
-        placeholder is to refuse, such as an empty name of a queue (docs/protocol-v1.md, 1.3).
+        A slash at the end is ignored. An empty segment matches only a placeholder that refuses it
+        itself, such as a queue's name (docs/protocol-v1.md, 1.3).
+
+        :raises UnknownPath: if no line matches
         """
         node, values = self._top, {}
         segments = framing.segments_of(path)
@@ -203,7 +210,7 @@ class Marconi(PecanBase):
     def find_controller(
         self, state: RoutingState
     ) -> tuple[Callable[..., Reply], list[Any], Mapping[str, Any]]:
-        """Steps 0 to 4 of the way: the action, and what to call it with."""
+        """Steps 0 to 4, as far as the arguments: the action, and what to call it with."""
         request = state.request
         environ = request.environ
         path = framing.receive(environ)

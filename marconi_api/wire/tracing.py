@@ -1,7 +1,7 @@
 """The trace of which a request is a part, by the header ``traceparent``.
 
-https://www.w3.org/TR/trace-context/ has its form. A message keeps the one with which it was
-posted. Who gets the message is told it in a header of the reply: clients such as
+https://www.w3.org/TR/trace-context/ defines the header's form. A message keeps the header with which
+it was posted. A client that gets the message finds it in a header of the reply, since clients such as
 python-zaqarclient fail at a member of a message that they do not know.
 """
 
@@ -17,13 +17,14 @@ MESSAGE_TRACES = 'Message-Traceparent'
 #: A message that was posted or handed out: its id and, if it was handed out, its traceparent.
 Told = tuple[str, str | None]
 
-#: The member of a WSGI environment that is a list where somebody wants to be told of messages.
+#: The member of a WSGI environment with the list to which messages are added, if an observer wants
+#: them.
 TOLD = 'marconi.told_messages'
 
-#: The member with the traceparent of our own span, for a request that was sent without one.
+#: The member with the traceparent of Marconi's own span, for a request that was sent without one.
 OWN = 'marconi.traceparent'
 
-# Of them all a header of 2.4 KB, as proxies take one of 4 KB by default.
+# Traces in the header, at most: they make 2.4 KB, and proxies take a header of 4 KB by default.
 _MOST_IN_HEADER = 32
 
 # What a later version appends is not ours to pass on (4.2 there).
@@ -31,7 +32,7 @@ _TRACEPARENT = re.compile('(?!ff)([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0
 
 
 def traceparent_in(sent: str) -> str | None:
-    """A header ``traceparent``, as the version 00 of it; None if it is not well formed."""
+    """A header ``traceparent`` in the form of version 00; None if it is not well formed."""
     found = _TRACEPARENT.fullmatch(sent.strip(' \t'))
     if found is None:
         return None
@@ -42,7 +43,10 @@ def traceparent_in(sent: str) -> str | None:
 
 
 def traceparent_of(request: Request) -> str | None:
-    """What messages keep that the request posts: what it was sent with, if that is well formed."""
+    """The traceparent for messages that the request posts, or None.
+
+    It is the one that was sent, if that is well formed, else that of Marconi's own span.
+    """
     sent = request.environ.get('HTTP_TRACEPARENT')
     return (sent and traceparent_in(sent)) or request.environ.get(OWN)
 

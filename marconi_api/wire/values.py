@@ -11,7 +11,7 @@ from marconi_api.wire.documents import struct_of
 
 
 class Value(wtypes.UserType):
-    """A JSON value of one kind, and of no other that could be turned into it."""
+    """A JSON value of one type; a value of another type is refused, not converted."""
 
     #: What it is in Python.
     parsed: Any
@@ -133,12 +133,15 @@ class ListOf(Value):
 
 
 class Parameter(wtypes.UserType):
-    """A query parameter: ``validate`` gets every value that was sent for it, at least one."""
+    """A query parameter; ``validate`` gets all values that were sent for it, at least one."""
 
     basetype: type = str
 
     def validate(self, value: list[str]) -> Any:
-        """The parameter's value; a ValueError says what is required instead."""
+        """The parameter's value.
+
+        :raises ValueError: in words that say what is required instead
+        """
         raise NotImplementedError
 
 
@@ -219,7 +222,7 @@ class WordParameter(Parameter):
 
 
 class OtherParameters(Parameter):
-    """All that no other parameter's name is; see :func:`unnamed_parameters`."""
+    """All parameters that the action does not name; see :func:`unnamed_parameters`."""
 
 
 text_parameter = TextParameter()

@@ -1,8 +1,8 @@
 """How a request says that it may wait, and how an action says what it found.
 
-An action looks once, and tells what came of it. Whoever runs the application may then let a
-request that found nothing wait, and run it again (``processes/waiting``). Where nobody does,
-the reply is sent at once, as it is.
+An action looks once for messages, and notes in the WSGI environment what it found. The server around
+the application may then let a request that found nothing wait, and run it again
+(``processes/waiting``). A server that does not sends the reply at once, as it is.
 """
 
 import re
@@ -17,20 +17,20 @@ from marconi_api.wire.values import IntegerParameter
 #: The member of a WSGI environment that says for how many seconds a request may wait.
 WAIT = 'marconi.wait'
 
-#: The member that says what came of it: a :class:`Looked`.
+#: The member that says what the request found: a :class:`Looked`.
 LOOKED = 'marconi.looked'
 
 #: The member that says that a request asks for a stream, and after which message it begins.
 STREAM = 'marconi.stream'
 
-#: The member that a request has which is run again, and did something before it waited: the id of
-#: the message that it posted. No client can set it.
+#: The member of a request that posted a message before it waited, and is run again: the id of that
+#: message. No client can set it.
 POSTED = 'marconi.posted'
 
 #: The media type of a stream.
 EVENT_STREAM = 'text/event-stream'
 
-#: Bytes of the body of a request that waits: it is kept for as long.
+#: Bytes of the body of a request that waits, at most: the body is kept as long as the request waits.
 LONGEST_BODY = 65536
 
 #: ``wait=SECONDS`` in a query.
@@ -41,25 +41,25 @@ _PREFERRED = re.compile(r'(?:^|,)\s*wait\s*=\s*("?)([0-9]{1,9})\1\s*(?=[;,]|$)',
 
 
 class Looked(NamedTuple):
-    """What a request that may wait came to."""
+    """What a request that may wait found."""
 
-    #: Where it looked: the numbers of queues.
+    #: The ids of the queues in which it looked.
     queues: tuple[int, ...]
-    #: How many messages it got, by the queue; only of those that gave any.
+    #: How many messages it got, by the id of the queue, without queues that gave none.
     found: Mapping[int, int]
-    #: Whether there may be more, as it got all that it asked for.
+    #: Whether it got as many messages as it asked for, so that there may be more.
     is_full: bool
-    #: Whether what it got is taken from others; a page is not.
+    #: Whether it takes messages from others, as a claim does and a page does not.
     takes: bool
-    #: Whether nothing tells when there is more, so that only looking again does.
+    #: Whether no listener hears of further messages, so that only another look finds them.
     is_untold: bool
     project: str
     body: bytes
-    #: Gives back what was taken, where that can be done.
+    #: Gives back what was taken; None if it cannot be given back.
     give_back: Callable[[], object] | None
-    #: How many requests of its project may wait; None for as many as the service lets wait.
+    #: How many requests of its project may wait; None: as many as the service allows.
     most_waiters: int | None
-    #: The message to which it awaits a reply: then it waits at a place of that message's own.
+    #: The id of the message to which it awaits a reply: it then waits for that message, not for queues.
     awaited: int | None
 
 
@@ -71,11 +71,12 @@ def wants_stream(request: Request) -> bool:
 def may_wait(request: Request, asked: int | None = None, keeps_body: bool = True) -> None:
     """Note for how long the request may wait: what its query says, else its header Prefer.
 
-    A preference is lowered to what is allowed, or passed over (RFC 7240).
+    A preference beyond the limit is lowered to it. The preference of a request whose body is too long
+    to keep is ignored (RFC 7240).
 
     :param asked: the parameter ``wait`` of its query
     :param keeps_body: whether its body is needed when it is run again
-    :raises InvalidRequest: if the query asks for more than is allowed
+    :raises InvalidRequest: if the query asks for more seconds than are allowed, or the body is too long
     """
     seconds = asked
     if seconds is None and 'HTTP_PREFER' not in request.environ:
@@ -107,9 +108,9 @@ def tell(
     awaited: int | None = None,
     body: bytes | None = None,
 ) -> None:
-    """Tell what came of a request that may wait; see :class:`Looked`.
+    """Note what a request that may wait found; the parameters are the members of :class:`Looked`.
 
-    :param body: with which it is run again, if not with its own
+    :param body: the body for when the request is run again; None: its own
     """
     if WAIT in request.environ:
         request.environ[LOOKED] = Looked(
