@@ -413,10 +413,6 @@ DEFECTS: dict[str, Defect] = {
         ],
         ['lost'],
     ),
-    'a release gives back what another claim holds': Defect(
-        [Change('model.claims', 'AND claim_id = %(claim_id)s::uuid AND {IS_CLAIMED} AND', 'AND')],
-        ['two live claims', 'refused to the holder', 'stale verdict took effect'],
-    ),
     'statistics count parked messages as free': Defect(
         [
             Change(
