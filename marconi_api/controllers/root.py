@@ -19,7 +19,7 @@ DOORS = (v1.DOOR, v1_1.DOOR, v2.DOOR, console.DOOR)
 
 
 class RootController:
-    """``/``: the versions of the API; its ``_route`` leads to everything else.
+    """``/``: the versions of the API; its ``_route`` leads to all other paths.
 
     See docs/protocol-v1.md, 3.1.
     """

@@ -1,4 +1,4 @@
-"""Which address a request comes from, also through proxies."""
+"""The address from which a request comes, behind proxies, too."""
 
 from collections.abc import Iterable, Mapping
 from ipaddress import ip_address, ip_network
@@ -10,16 +10,17 @@ class Addresses:
 
     :param trusted: addresses, or networks such as ``10.0.0.0/8``, of proxies that append to
         ``X-Forwarded-For`` who sent them the request
-    :raises ValueError: if one is neither
+    :raises ValueError: if an entry is neither an address nor a network
     """
 
     def __init__(self, trusted: Iterable[str] = ()) -> None:
         self._trusted = [ip_network(one) for one in trusted]
 
     def of(self, environ: Mapping[str, Any]) -> str:
-        """The address from which a request comes to the first of the trusted proxies.
+        """The address that the outermost trusted proxy saw.
 
-        What stands before that address was written by the client, who can write anything.
+        The part of ``X-Forwarded-For`` before that address comes from the client, which can write
+        anything there.
         """
         address: str = environ.get('REMOTE_ADDR', '')
         if not self._trusted:

@@ -7,10 +7,10 @@ from marconi_api.wire import framing
 from marconi_api.wire.failures import InvalidCredential
 from marconi_api.wire.requests import project_in
 
-#: Where nobody is asked who they are: a look at a token may wait for the database.
+#: The paths at which no credential is looked at, since to look up a token may wait for the database.
 PROBES = frozenset(('/livez', '/readyz'))
 
-#: What anybody may ask: which versions there are, and whether the service works.
+#: The paths that need no credential: the versions of the API, and whether the service works.
 OPEN = PROBES | {'/', '/v1/health', '/v1.1/ping', '/v2/ping'}
 _OPEN_METHODS = ('GET', 'HEAD', 'OPTIONS')
 _CONSOLE = '/console'
@@ -25,14 +25,14 @@ def is_open(environ: dict[str, Any]) -> bool:
 
 
 def _is_of_console(path: str) -> bool:
-    """Whether a page is asked for: the console's door lets people in by itself."""
+    """Whether the path is the console's, whose door checks by itself who comes in."""
     return path.startswith(_CONSOLE) and path[len(_CONSOLE) :][:1] in ('', '/')
 
 
 def named_project(header: str) -> str:
-    """The project that ``X-Project-Id`` names; '' if none, or not in a way that can be read.
+    """The project that ``X-Project-Id`` names; '' if it names none or cannot be read.
 
-    The door refuses the latter, when it is its turn.
+    The door's hooks refuse a header that cannot be read, later on.
     """
     try:
         return project_in(header)

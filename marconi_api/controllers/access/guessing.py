@@ -18,7 +18,7 @@ _WINDOW = 60
 # Addresses that are counted at once. Two that fall into one place are not mixed up: the later
 # one takes it.
 _PLACES = 4096
-# What tells the address, the number of the window, and the failures in it.
+# A place: a tag of the address, the number of the window, and the failures in it.
 _PLACE = struct.Struct('=QII')
 
 
@@ -29,15 +29,15 @@ class Guessing:
     workers of the service are. They count without a lock: two at the same instant may count
     as one.
 
-    :param at_most: failures a minute after which nothing more is looked at; 0 for any number
-    :param addresses: tells from where a request comes
+    :param at_most: failures a minute after which no credential is looked at; 0: no limit
+    :param addresses: tells from which address a request comes
     """
 
     def __init__(self, at_most: int, addresses: Addresses | None = None) -> None:
         self._at_most = at_most
         self._addresses = addresses or Addresses()
         self._shared = mmap.mmap(-1, _PLACES * _PLACE.size)
-        # Nobody can choose addresses that fall into one place.
+        # A secret key, so that nobody can choose addresses that fall into the same place.
         self._key = secrets.token_bytes(16)
 
     def check(self, environ: Mapping[str, Any]) -> None:
@@ -71,7 +71,7 @@ class Guessing:
 
 
 def _network(address: str) -> str:
-    """What one client has: an address of IPv4, or the 64 bits of a network of IPv6."""
+    """The unit by which clients are counted: an IPv4 address, or the /64 network of an IPv6 one."""
     try:
         parsed = ip_address(address)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Learns who asks, before anything else is asked."""
+"""The hook that learns who sends a request, before any other check."""
 
 from pecan.core import RoutingState
 from pecan.hooks import PecanHook
@@ -15,18 +15,18 @@ _SIGNED = frozenset((SIGNED,))
 
 
 class AccessHook(PecanHook):
-    """Sets ``request.identity``. It is the application's, and looks at each request.
+    """Sets ``request.identity``. It is a hook of the application, and so sees each request.
 
-    It stands behind ``SignedUrlHook``, which has refused what its signature does not allow.
+    It runs after ``SignedUrlHook``, which refuses requests that their signature does not allow.
 
-    :param asks: learns who asks, by the mode of access
+    :param asks: learns who sends a request, by the mode of access
     """
 
     def __init__(self, asks: Asks) -> None:
         self._asks = asks
 
     def on_route(self, state: RoutingState) -> None:
-        """Learn who asks, and whether its project may ask as often."""
+        """Learn who sends the request, and hold its project to its rate of requests."""
         request = state.request
         environ = request.environ
         if 'HTTP_URL_SIGNATURE' in environ or environ['PATH_INFO'] in PROBES:
@@ -40,13 +40,13 @@ class AccessHook(PecanHook):
                 identity = Identity(named_project(environ.get('HTTP_X_PROJECT_ID', '')))
         request.identity = identity
         quotas = model.store.quotas
-        # Nobody is hindered to ask whether the service works.
+        # Anybody may ask at any rate whether the service works.
         if quotas.is_on and not is_open(environ):
             quotas.admit_request(identity.project)
 
 
 def _without_being_asked(request: Request) -> Identity:
-    """Who asks with a signature, or for a probe."""
+    """The identity of a request that needs no credential: one with a signature, or a probe."""
     if request.environ['PATH_INFO'] in PROBES:
         return Identity('')
     return Identity(request.named_project or '', _SIGNED)

@@ -1,4 +1,4 @@
-"""Who asks, as every door is told it."""
+"""The identity of the client that sends a request, in one form for all doors."""
 
 from dataclasses import dataclass
 
@@ -7,14 +7,14 @@ from marconi_api.model.tokens import is_within
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who asks.
+    """Who sends a request.
 
-    :param project: the one that the request is about, '' where none was named
-    :param roles: those of ``policy``, or what stands there in place of one; none at all where
-        nobody need say who asks
-    :param queues: a pattern such as ``orders-*`` that the queues' names must match; None is any
-    :param token: the id of the token that was sent, which is not secret; for one of Keystone's,
-        the id by which its audits name it
+    :param project: the project that the request is about, '' if none was named
+    :param roles: roles of ``policy``, or what it has in place of a role; empty on paths that need no
+        credential
+    :param queues: a pattern such as ``orders-*`` that the queues' names must match; None: any queue
+    :param token: the id of the token that was sent, which is not secret; for a token of Keystone's the
+        id by which Keystone's audits name it
     """
 
     project: str
@@ -23,8 +23,8 @@ class Identity:
     token: str | None = None
 
     def may_name(self, queue: str) -> bool:
-        """Whether the queue is one of those that the credential is for.
+        """Whether the credential is for the queue.
 
-        One that is not is a 403, whether or not it is there.
+        If it is not, the answer is 403, whether or not the queue exists.
         """
         return is_within(queue, self.queues)

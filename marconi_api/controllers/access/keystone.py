@@ -1,9 +1,9 @@
 """Keystone mode: a token of OpenStack's identity service says who asks (docs/keystone.md).
 
 keystonemiddleware's ``auth_token`` asks Keystone, as it does in any service of OpenStack; it is an
-extra of the package, ``pip install marconi-api[keystone]``. It is not around the application but
-beside it, and is asked for a token once: ``TokenAsks`` remembers the answer. What auth_token itself
-remembers it would parse for each request, which takes eighty times as long.
+extra of the package, ``pip install marconi-api[keystone]``. It does not wrap the application. Marconi
+calls it once for each token, and ``TokenAsks`` remembers the answer. auth_token has a cache of its own,
+but would parse the cached answer for each request, which takes eighty times as long.
 """
 
 import logging
@@ -27,30 +27,30 @@ from marconi_api.wire.requests import Request
 
 log = logging.getLogger(__name__)
 
-#: Of Keystone's roles the one that makes an operator of those who have it in the whole system.
+#: The Keystone role that makes an operator of a user who has it for the whole system.
 SYSTEM_ADMIN = 'admin'
 
-#: Seconds for which Keystone is left alone after it has failed.
+#: Seconds for which Keystone is not asked after it has failed.
 PAUSE = 1.0
 
-#: Seconds after which another thread may ask it, if the one that does has not come back.
+#: Seconds after which another thread may ask Keystone, if the thread that asks has got no answer.
 LONGEST_LOOK = 30.0
 
-# Where auth_token has its options.
+# The section of the configuration in which auth_token looks for its options.
 _SECTION = 'keystone_authtoken'
 
-# What a token of Keystone's looks like, Fernet or JWS. No other is asked for: a web server in
-# front of Keystone could refuse it in a way that looks as if Keystone failed.
+# The form of a token of Keystone's, Fernet or JWS. Keystone is not asked about another text: a web
+# server in front of it could refuse that in a way that looks as if Keystone had failed.
 _FORM = re.compile(r'[A-Za-z0-9_.=+/-]{1,2048}')
 
 
 class KeystoneAsks:
-    """Learns who asks from a token of Keystone's.
+    """Learns the identity of a client from a token of Keystone's.
 
     :param settings: as in the section ``keystone_authtoken`` of OpenStack's services
-    :param roles: what one of Keystone's roles in a project is here
-    :param seconds: for which a token is remembered, be it valid or not
-    :param guessing: counts the wrong ones
+    :param roles: Marconi's role for each of Keystone's roles in a project
+    :param seconds: for how long a token is remembered, whether or not it is valid
+    :param guessing: counts the wrong tokens of each address
     :raises ValueError: if the settings cannot be used
     """
 
@@ -62,7 +62,7 @@ class KeystoneAsks:
         guessing: Guessing,
     ) -> None:
         uri = settings.get('www_authenticate_uri') or settings.get('auth_url')
-        # Clients of OpenStack look at the first.
+        # OpenStack's clients look at the first challenge only.
         challenges = tuple(
             ('WWW-Authenticate', challenge) for challenge in (f'Keystone uri="{uri}"', 'Bearer')
         )
@@ -71,9 +71,9 @@ class KeystoneAsks:
         self._roles = sorted(roles)
 
     def __call__(self, request: Request) -> Identity:
-        """Who asks.
+        """The identity of the client that sent the request; it also raises what ``TokenAsks`` does.
 
-        :raises NoRoleHere: if the token is for no project, or gives no role that is one here
+        :raises NoRoleHere: if the token is for no project, or gives no role that Marconi knows
         :raises IdentityUnavailable: if the token is not remembered, and Keystone fails
         :raises MarconiError: what :class:`TokenAsks` raises
         """
@@ -84,13 +84,13 @@ class KeystoneAsks:
 
 
 class Keystone:
-    """What Keystone says of tokens.
+    """Asks Keystone about tokens.
 
-    After it has failed, it is left alone for a second, and then asked by one thread at a time
-    until it answers. So a Keystone that hangs holds up no request whose token is remembered.
+    After a failure Keystone is not asked for a second, and then by one thread at a time until it
+    answers. So a Keystone that hangs does not hold up requests whose tokens are remembered.
 
     :param settings: as in the section ``keystone_authtoken`` of OpenStack's services
-    :param roles: what one of Keystone's roles in a project is here
+    :param roles: Marconi's role for each of Keystone's roles in a project
     """
 
     def __init__(self, settings: Mapping[str, Any], roles: Mapping[str, str]) -> None:
@@ -104,9 +104,9 @@ class Keystone:
         self._alone_until = 0.0
 
     def look_up(self, token: str) -> Valid | None:
-        """What a token says of who shows it; None if it is not valid.
+        """What a token says of its bearer; None if it is not valid.
 
-        :raises IdentityUnavailable: if that cannot be known at the moment
+        :raises IdentityUnavailable: if Keystone does not answer
         """
         if not _FORM.fullmatch(token):
             return None
@@ -140,7 +140,7 @@ class Keystone:
         if status == 401:
             return None
         if status != 204:
-            # It has said in the log why.
+            # auth_token has logged the reason.
             raise IdentityUnavailable
         said: Mapping[str, Any] = request.environ['keystone.token_info']['token']
         return said
@@ -174,9 +174,9 @@ def _auth_token(settings: Mapping[str, Any]) -> Any:
     from keystonemiddleware import auth_token
     from oslo_config import cfg
 
-    # It would say of each wrong token that it is wrong, and what Keystone answered.
+    # It would log a warning for each wrong token, with Keystone's answer.
     logging.getLogger('keystonemiddleware').setLevel(logging.CRITICAL)
-    # Its own: what lies in /etc for other services is not meant for us.
+    # Options of its own, so that it does not read files in /etc that are for other services.
     options = cfg.ConfigOpts()
     options([], default_config_files=[], default_config_dirs=[])
     for _, known in auth_token.AUTH_TOKEN_OPTS:

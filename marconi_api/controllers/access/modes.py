@@ -7,18 +7,18 @@ from typing import Any
 from marconi_api.controllers.access.addresses import Addresses
 from marconi_api.policy import ROLES
 
-#: The headers are believed.
+#: The service believes the headers of a request.
 TRUSTED = 'trusted'
-#: A token of ours.
+#: Clients send a token that Marconi made.
 TOKEN = 'token'
-#: A token of OpenStack's identity service.
+#: Clients send a token of Keystone, OpenStack's identity service.
 KEYSTONE = 'keystone'
 
 MODES = (TRUSTED, TOKEN, KEYSTONE)
 
 
 def mode_of(settings: Any, host: str) -> str | None:
-    """The mode in which to serve on ``host``; None if that may not be without one being named.
+    """The mode in which to serve on ``host``; None if the settings must name one and do not.
 
     :param host: an address, or ``localhost``
     """
@@ -61,7 +61,7 @@ def _untrusted(proxies: Any) -> str | None:
 
 
 def _lacks_for_keystone(options: Any) -> str | None:
-    """What keystone mode needs and has not; None if it has all, true or not."""
+    """What the settings for keystone mode lack; None if nothing. Their values are not checked."""
     if find_spec('keystonemiddleware') is None:
         return "access.mode keystone needs another package: pip install 'marconi-api[keystone]'"
     if not options.auth_url:

@@ -1,4 +1,4 @@
-"""What somebody may do with the tokens of a project: no more than with their own; for any door."""
+"""Tokens that a client may see, make and revoke: those that allow no more than its own. For any door."""
 
 from typing import Any
 
@@ -13,16 +13,16 @@ from marconi_api.wire.requests import Request
 
 
 def visible(request: Request) -> list[Token]:
-    """The tokens of the project that may do no more than whoever asks."""
+    """The tokens of the project that allow no more than the client's own credential."""
     return [
         one for one in model.store.tokens.list(request.project) if _may_see(request.identity, one)
     ]
 
 
 def find(request: Request, token: str) -> Token:
-    """One of these.
+    """One of the :func:`visible` tokens.
 
-    :raises TokenNotFound: if it is not there, or may do more
+    :raises TokenNotFound: if there is no such token, or it allows more
     """
     found = model.store.tokens.get(token, request.project)
     if not _may_see(request.identity, found):
@@ -38,10 +38,12 @@ def create(
     queues: str | None,
     expires_in: int | None,
 ) -> NewToken:
-    """Make a token of the project, and note by whom.
+    """Make a token of the project, and note in the audit log who made it.
 
-    :raises NotAuthorized: and others, as ``Tokens.create``, if it could do more than theirs
-    :raises WiderThanYours: the same, of queues
+    It also raises what ``Tokens.create`` raises.
+
+    :raises NotAuthorized: if the token would have roles that the client's credential lacks
+    :raises WiderThanYours: if the token would be for queues for which the client's is not
     """
     if OPERATOR in roles and OPERATOR not in request.identity.roles:
         raise NotAuthorized([OPERATOR])
@@ -54,7 +56,7 @@ def create(
 
 
 def revoke(request: Request, by: Actor, token: str) -> None:
-    """Revoke a token, and note by whom; it lets in for ``access.cache_seconds`` more at most.
+    """Revoke a token, and note by whom; it stays valid for ``access.cache_seconds`` more at most.
 
     :raises TokenNotFound: as :func:`find`
     """

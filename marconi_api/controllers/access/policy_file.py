@@ -12,7 +12,7 @@ _LINE = re.compile(r'"([^"]*)"\s*:\s+"([^"]*)"\s*(?:#.*)?')
 
 
 def rules_of(path: str | None) -> Mapping[str, str]:
-    """The rules in a file, by the actions; none if there is no file.
+    """The rules in a file, by the names of actions; empty if ``path`` is None.
 
     :raises PolicyError: if it cannot be read
     """

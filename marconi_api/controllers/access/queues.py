@@ -1,4 +1,4 @@
-"""Queues as clients name them, of those that their credential is for; for any door."""
+"""Queues by the names that clients give, held to the client's credential. For any door."""
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -15,8 +15,8 @@ from marconi_api.wire.requests import Request
 def queue_named(request: Request, text: str) -> QueueKey:
     """The queue of that name in the project of the request.
 
-    :raises InvalidQueueName: where the name, or the project's, breaks the rules
-    :raises NotThisQueue: where the credential is for other queues
+    :raises InvalidQueueName: if the name of the queue or of the project breaks the rules
+    :raises NotThisQueue: if the credential is for other queues
     """
     queue = _key(limits.in_force, request.project, text)
     identity = request.identity
@@ -34,15 +34,15 @@ def _key(within: Limits, project: str, name: str) -> QueueKey:
 
 
 def start_of_list(request: Request, marker: str) -> str:
-    """The name after which a list of queues starts, of those that the credential is for.
+    """The name after which a list starts: the marker, or the last name before the credential's queues.
 
-    Names are in the order of their bytes, so those of a pattern stand in one piece.
+    Lists are in the order of the names' bytes, so the names that match a pattern are consecutive.
     """
     pattern = request.identity.queues
     first = (pattern or '').removesuffix('*')
     if not first:
         return marker
-    # The last name before it: no name has a tilde, nor what comes after that.
+    # A text between the pattern and all names before it: no name has a tilde or a higher character.
     return max(marker, f'{first[:-1]}{chr(ord(first[-1]) - 1)}~')
 
 
@@ -54,7 +54,7 @@ def own_queues(request: Request, queues: Sequence[Queue]) -> list[Queue]:
 class QueueName(Placeholder):
     """``{queue}`` in a path; an action is handed the queue's key."""
 
-    #: It is a bad name, and not an unknown path (docs/protocol-v1.md, 1.3).
+    #: An empty segment is an invalid name, and not an unknown path (docs/protocol-v1.md, 1.3).
     may_be_empty = True
     raises = (NotThisQueue,)
 
@@ -68,5 +68,5 @@ class QueueName(Placeholder):
     read = staticmethod(queue_named)
 
 
-#: What the paths of all versions hold that is more than a text.
+#: The placeholders, in paths of all versions, that are more than a text.
 PLACEHOLDERS = {'queue': QueueName()}

@@ -17,8 +17,8 @@ from marconi_api.policy import OPERATOR
 from marconi_api.wire.failures import BEARER, InvalidCredential, NoCredential, NotYourProject
 from marconi_api.wire.requests import Request
 
-#: What a process remembers: the tokens that are valid, and those that are not. An entry has half
-#: a kilobyte, or a kilobyte with the longest names; of a wrong token only its hash is kept.
+#: Valid tokens that a process remembers, at most, and as many wrong ones. An entry takes half a
+#: kilobyte, or a kilobyte with the longest names. Of a wrong token only the hash is kept.
 MOST_REMEMBERED = 10_000
 MOST_WRONG_REMEMBERED = 1_000
 
@@ -27,9 +27,9 @@ Entry = TypeVar('Entry')
 
 
 class _Known:
-    """What is known of a token.
+    """What a process remembers of a token.
 
-    :param until: the time of ``time.monotonic()`` until which it is certain enough
+    :param until: the time of ``time.monotonic()`` after which the token is looked up again
     """
 
     __slots__ = ('identity', 'is_operator', 'until')
@@ -41,12 +41,12 @@ class _Known:
 
 
 class TokenAsks:
-    """Learns who asks from a token; remembers it for a while, so that it need not look again.
+    """Learns the identity of a client from its token, and remembers it for a while.
 
-    :param look_up: what a token says of who shows it; None if it is not valid
-    :param seconds: for which a token is remembered, be it valid or not
-    :param guessing: counts the wrong ones
-    :param challenges: headers that tell those without a valid one what is asked for
+    :param look_up: returns what a token says of its bearer; None if it is not valid
+    :param seconds: for how long a token is remembered, whether or not it is valid
+    :param guessing: counts the wrong tokens of each address
+    :param challenges: headers of a 401, which tell the client what credential to send
     """
 
     def __init__(
@@ -65,11 +65,11 @@ class TokenAsks:
         self._lock = threading.Lock()
 
     def __call__(self, request: Request) -> Identity:
-        """Who asks.
+        """The identity of the client that sent the request.
 
-        :raises NoCredential: if there is none
-        :raises InvalidCredential: if there is one that does not let in
-        :raises TooManyFailures: if there were too many of those from this address
+        :raises NoCredential: if the request has no credential
+        :raises InvalidCredential: if its credential is not valid
+        :raises TooManyFailures: if too many wrong credentials came from this address
         :raises NotYourProject: if the client names another project than its token's
         :raises MarconiError: if the token is not remembered, and cannot be looked up
         """
@@ -86,12 +86,12 @@ class TokenAsks:
         return _in_project(known, request)
 
     def _recall(self, token: str, environ: Mapping[str, Any]) -> _Known:
-        # Only a hash is kept, so that no secret lies in memory, and none is compared.
+        # Only the hash is kept and compared, so that no secret lies in memory.
         digest = sha256(token.encode()).digest()
         known = self._known.get(digest)
         now = time.monotonic()
         if known is None:
-            # One that was valid a moment ago is looked up whoever else guesses at that address.
+            # A token that was valid a moment ago is looked up even if others guess at its address.
             self._guessing.check(environ)
             if self._wrong.get(digest, 0.0) > now:
                 raise InvalidCredential
@@ -114,13 +114,13 @@ class TokenAsks:
 
 
 def looked_up(token: str, tokens: Tokens) -> Valid | None:
-    """What a token of ours says of who shows it; None if it is not valid. Its use is noted.
+    """What a token of Marconi's says of its bearer; None if it is not valid. Its use is noted.
 
-    :raises StorageUnavailable: if that cannot be known at the moment
+    :raises StorageUnavailable: if the database cannot be asked
     """
     valid = tokens.look_up(token)
     if valid is not None and not valid.is_noted:
-        # It lets in, whether or not that can be written down.
+        # The token is valid, whether or not its use can be noted.
         with contextlib.suppress(MarconiError):
             tokens.note_use(valid.id)
     return valid
@@ -129,13 +129,16 @@ def looked_up(token: str, tokens: Tokens) -> Valid | None:
 def _remember(entries: dict[bytes, Entry], digest: bytes, entry: Entry, most: int) -> None:
     entries.pop(digest, None)
     if len(entries) >= most:
-        # That which was looked up longest ago.
+        # Drop the entry that was looked up longest ago.
         del entries[next(iter(entries))]
     entries[digest] = entry
 
 
 def _in_project(known: _Known, request: Request) -> Identity:
-    """Who asks, in the project that the client names; only an operator may name any."""
+    """The identity of a client in the project that it names; only an operator may name any project.
+
+    :raises NotYourProject: if another client names another project than its token's
+    """
     identity = known.identity
     sent = request.environ.get('HTTP_X_PROJECT_ID')
     if sent is None or sent == identity.project:

@@ -10,7 +10,7 @@ from marconi_api.wire.actions import sends_parameter
 from marconi_api.wire.doors import Names, Varying
 from marconi_api.wire.requests import Request
 
-# Bytes of a document that may be an empty object; whatever is longer is none.
+# Bytes up to which a document is checked for an empty object; a longer one counts as not empty.
 _EMPTY_OBJECT = 64
 
 
@@ -19,7 +19,7 @@ def _sends(parameter: str) -> Callable[[Request], bool]:
 
 
 def _has_metadata(request: Request) -> bool:
-    """Whether a queue is to be made with metadata; an empty object is the same as nothing."""
+    """Whether the request makes a queue with metadata; an empty object counts as none."""
     if not request.content_size:
         return False
     if request.content_size > _EMPTY_OBJECT:
@@ -83,7 +83,7 @@ V2: Mapping[str, Names] = {
     f'GET {_QUEUE}/redrives': ('redrives:get',),
     f'GET {_QUEUE}/redrives/{{redrive}}': ('redrives:get',),
     f'DELETE {_QUEUE}/redrives/{{redrive}}': ('redrives:delete',),
-    # Each verdict is an action of its own, which is looked at once the body is read.
+    # Each verdict is an action of its own, which is checked once the body is read.
     f'POST {_CLAIM}/verdicts': ('claims:update',),
     f'POST {_CLAIM}/heartbeat': ('claims:update',),
     f'POST {_MESSAGE}/touch': ('messages:touch',),

@@ -7,7 +7,7 @@ from marconi_api.wire.requests import Request
 
 
 def actor_of(request: Request) -> Actor:
-    """The credential, by what is not secret of it."""
+    """The actor behind a request: its credential, named by the part that is not secret."""
     identity = request.identity
     if identity.token:
         return Actor(f'token {identity.token}', API)

@@ -82,8 +82,8 @@ LONGEST_LOCATION = 3072
 def posted_location(path: str, ids: list[str]) -> str:
     """Where messages can be read that were posted to ``path`` (docs/protocol-v1.md, 5.3).
 
-    Of hundreds of ids the collection itself: that many make a header which uwsgi garbles
-    and proxies refuse, and no request may name them all. The reply's body has each one.
+    For hundreds of ids it is the collection itself: with so many ids uwsgi garbles the header, proxies
+    refuse it, and no request may name them all. The reply's body has each id.
     """
     location = f'{path}?ids={",".join(ids)}'
     return location if len(location) <= LONGEST_LOCATION else path
@@ -92,7 +92,7 @@ def posted_location(path: str, ids: list[str]) -> str:
 def stats_document(queue_href: str, stats: Stats) -> dict[str, Any]:
     """How many messages a queue has, and the ends of the line (docs/protocol-v1.md, 4.7).
 
-    Parked ones are left out, as nobody is handed them: they would be the oldest for ever.
+    Parked messages are left out: nobody can claim them, and one of them could be the oldest for ever.
     """
     counts: dict[str, Any] = {
         'free': stats.free,
@@ -121,7 +121,7 @@ def relation(template: str, variables: dict[str, str], *allow: str) -> dict[str,
     return {'href-template': template, 'href-vars': variables, 'hints': hints}
 
 
-#: What :func:`health_reply` can say: for ``wire.expose``.
+#: The replies of :func:`health_reply`, for ``wire.expose``.
 HEALTH_REPLIES = {204: EMPTY, 503: Content(None, RETRY_AFTER[0])}
 
 

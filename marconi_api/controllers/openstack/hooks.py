@@ -1,4 +1,4 @@
-"""What looks at each request of the versions: at its headers, and at a signature."""
+"""The hooks of all versions: they check the headers of a request, and its signature."""
 
 import re
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ from marconi_api.wire.waiting import wants_stream
 
 
 class IdentityHook(Hook):
-    """Learns the project, and holds the headers to docs/protocol-v1.md, 1.1, in the order of 1.2.
+    """Checks the headers as docs/protocol-v1.md, 1.1 says, in the order of 1.2; learns the project.
 
     :param required: whether ``Client-ID`` and ``X-Project-Id`` must be there
     :param streams: whether messages can be followed as a stream, which is not JSON
@@ -47,13 +47,13 @@ class IdentityHook(Hook):
     def __init__(self, required: bool, streams: bool = False) -> None:
         self.required = required
         self._streams = streams
-        # Clients send the same headers over and over; each by itself took 3 us.
+        # Clients send the same headers over and over. To check each header anew took 3 us.
         self._remembered = lru_cache(maxsize=1024)(self._check)
         if required:
             self.raises = (*self.raises, MissingHeader, MissingProject)
 
     def before(self, request: Request) -> None:
-        """Check the headers, and tell the request its project and its client."""
+        """Check the headers, and set the request's ``project`` and ``client_id``."""
         sent = request.environ.get
         content_type = sent('CONTENT_TYPE', '') if sent('CONTENT_LENGTH') else ''
         accept, client_id, named = (
@@ -61,7 +61,7 @@ class IdentityHook(Hook):
             sent('HTTP_CLIENT_ID'),
             sent('HTTP_X_PROJECT_ID'),
         )
-        # What is remembered must be short, or clients could fill the memory.
+        # Only short headers are remembered, or clients could fill the memory.
         length = len(content_type) + len(accept) + len(client_id or '') + len(named or '')
         check = self._remembered if length < 400 else self._check
         try:
@@ -71,7 +71,7 @@ class IdentityHook(Hook):
                 raise
             request.client_id = check(content_type, '', client_id, named)
         project = request.project = request.identity.project
-        # A credential has a project, whether or not the client names it, too.
+        # A credential may have set a project already, whether or not the client names it, too.
         if not project:
             if named is not None and project_in(named) == '':
                 raise EmptyProject
@@ -95,11 +95,10 @@ class IdentityHook(Hook):
 
 
 class SignedUrlHook(PecanHook, Hook):
-    """Holds a request that bears a signature to what was granted by it (docs/protocol-v2.md, 9).
+    """Refuses a request whose signature does not grant it (docs/protocol-v2.md, 9).
 
-    It is the application's, and so looks at each request, whatever the path: one that a
-    signature cannot name, such as those of versions 1 and 1.1, does not know it. Whatever is
-    wrong, the answer is that there is nothing: 404.
+    It is a hook of the application, and so sees each request with a signature, whatever the path. A
+    signature never grants paths of versions 1 and 1.1. Whatever is wrong, the answer is 404.
     """
 
     credentials = ('URL-Signature', 'URL-Expires', 'URL-Methods', 'URL-Paths')
@@ -131,9 +130,9 @@ _SIGNED = ('HTTP_URL_PATHS', 'HTTP_URL_METHODS', 'HTTP_X_PROJECT_ID', 'HTTP_URL_
 
 
 def _granted(environ: dict[str, Any], project: str) -> signed_urls.Grant | None:
-    """What the headers of a request say was granted; None if they are incomplete."""
-    # A backslash belongs to the separators of what is signed: in a part of it, one text
-    # could be read as two grants.
+    """The grant that the headers of a request claim; None if they are incomplete."""
+    # The separators in a signed text have a backslash. With another one in a part of it, the same text
+    # could stand for two grants.
     if not project or any('\\' in environ.get(name, '') for name in _SIGNED):
         return None
     try:
@@ -161,7 +160,7 @@ def _is_form(content_type: str) -> bool:
     return content_type.lower() == 'application/x-www-form-urlencoded'
 
 
-# A parameter of a media type other than its weight, such as a charset: JSON has one form only.
+# A parameter of a media type other than its weight, such as a charset, which JSON does not need.
 _PARAMETER = re.compile(r';(?!\s*q\s*=)[^;,]*', re.IGNORECASE)
 
 

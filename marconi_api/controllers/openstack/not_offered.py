@@ -1,7 +1,7 @@
-"""Parts of the API that are left for later: they are named, and refused with a reason.
+"""Parts of the API that Marconi does not offer: each is refused with a reason.
 
-The status is 404, as Zaqar's where it is installed without them: clients take that for a
-failure, while some of them take 405 or 501 for success (docs/protocol-v2.md, 13.1).
+The status is 404, as that of a Zaqar without these parts. Clients take a 404 for a failure, while some
+take 405 or 501 for success (docs/protocol-v2.md, 13.1).
 """
 
 from marconi_api.model import QueueKey

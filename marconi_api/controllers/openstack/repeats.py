@@ -12,10 +12,12 @@ CLAIM_KEY_FAILURES = (*KEY_FAILURES, IdempotentClaimEnded)
 
 
 def request_key(request: Request, *parameters: object, operation: str = '') -> RequestKey | None:
-    """The key of a request whose body has been read; None if the client names none.
+    """The idempotency key of a request; None if it has none. The body must have been read before.
 
-    :param parameters: what else it asks for
-    :param operation: keeps its keys apart from those of other requests that the model does alike
+    :param parameters: what the request asks for, beside its body
+    :param operation: keeps keys apart of requests that are different but make the same call of the
+        model
+    :raises InvalidIdempotencyKey: if the header is not well formed
     """
     if 'HTTP_IDEMPOTENCY_KEY' not in request.environ:
         return None

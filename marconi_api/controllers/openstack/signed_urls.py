@@ -2,9 +2,9 @@
 
 See docs/protocol-v2.md, 9.
 
-A signature is the HMAC-SHA256 of paths, methods, project and end. Times are UTC, and compared
-with this machine's clock: the clocks of several nodes must agree within the minute or so by
-which you would let a link live longer or shorter.
+A signature is the HMAC-SHA256 of paths, methods, project and end. Times are in UTC, and are compared
+with this machine's clock. If the clocks of several nodes differ, a signature ends earlier or later by
+the difference.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-#: How an end is written: UTC, in whole seconds.
+#: The form of an end: UTC, in whole seconds.
 TIME_FORMAT = '%Y-%m-%dT%H:%M:%S'
 
 #: The file beside the embedded PostgreSQL's data that holds a key of the service's own.
@@ -26,10 +26,10 @@ KEY_FILE = 'signing.key'
 
 @dataclass(frozen=True)
 class Grant:
-    """What a signature allows, until ``expires``: methods on paths, and on what they collect.
+    """What a signature allows until ``expires``: methods on paths, and on their members.
 
-    That is one segment below them, a message or a claim; not what can be done with that, such
-    as giving verdicts (docs/protocol-v2.md, 14.3).
+    A member is one segment below a path, such as a message or a claim. Paths further down, such as
+    that for verdicts, are not allowed (docs/protocol-v2.md, 14.3).
     """
 
     paths: tuple[str, ...]
@@ -48,7 +48,7 @@ class Grant:
 
     @property
     def text(self) -> str:
-        """What is signed; the separators are a backslash and an n, as upstream has them."""
+        """The text that is signed; its separators are a backslash and an n, as in Zaqar."""
         parts = (
             ','.join(sorted(self.paths)),
             ','.join(sorted(self.methods)),
@@ -61,8 +61,8 @@ class Grant:
 class Signer:
     """Signs grants, and tells its own signatures from others.
 
-    :param keys: the first signs; any of them verifies, so that a key can be replaced while
-        what the old one signed still holds
+    :param keys: the first key signs; each of them verifies. So a key can be replaced, and signatures
+        of the old one stay valid.
     """
 
     def __init__(self, keys: Sequence[str]) -> None:
@@ -88,14 +88,16 @@ def _digest(key: bytes, grant: Grant) -> str:
 
 
 def kept_key(directory: Path) -> str:
-    """The key that is kept in ``directory``, for one process at a time; made if there is none.
+    """The key in the file of ``directory``, which is made if it does not exist.
 
-    :raises OSError: if it can be neither read nor made
+    Only one process at a time may call this.
+
+    :raises OSError: if the file can be neither read nor made
     """
     path = directory / KEY_FILE
     with contextlib.suppress(FileNotFoundError):
         return path.read_text().strip()
-    # A process that is killed midway leaves no half of a key.
+    # The file is renamed once it is whole, so a process that is killed leaves no half of a key.
     unfinished = path.with_suffix('.new')
     unfinished.unlink(missing_ok=True)
     key = secrets.token_hex(32)
@@ -113,7 +115,7 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-#: That of the running service; :func:`init_signing` gives it its keys.
+#: The signer of the running service; :func:`init_signing` sets its keys.
 signer = Signer([])
 
 

@@ -1,4 +1,4 @@
-"""What the versions tell of a request that may wait for messages."""
+"""How the versions note what a request that may wait has found."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence, Set
@@ -23,14 +23,16 @@ def tell_claims(
     limit: int,
     key: RequestKey | None,
 ) -> None:
-    """Tell what was claimed, of which queues; it can be given back.
+    """Note what a claim found. The waiting room may give it back.
 
+    :param queues: the queues that were asked
+    :param claims: the claims that were made, each with its queue
     :param limit: how many messages were asked for
-    :param key: of the request; what a former one with it claimed is not given back
+    :param key: the request's idempotency key; a claim of an earlier request with it is not given back
     """
     if WAIT not in request.environ:
         return
-    # By weight a queue may give several claims.
+    # A claim by weights may make several claims on a queue.
     found: Counter[int] = Counter()
     for queue, claim in claims:
         found[queue.id] += len(claim.messages)
@@ -51,14 +53,14 @@ def tell_claims(
 
 
 def tell_pages(request: Request, pages: Mapping[QueueKey, Page[Any]], states: Set[str]) -> None:
-    """Tell what a page of each queue has; it is waited for more only where that is the end.
+    """Note what the pages of queues hold. The request waits only if its pages reach the end.
 
-    :param states: those of the messages that a page has; nothing tells of those that are held
+    :param states: the states of messages that a page shows; listeners hear only of ready messages
     """
     if WAIT not in request.environ:
         return
     if not any(pages.values()) and any(page.next for page in pages.values()):
-        # The look was cut short: the client goes on from there.
+        # The look was cut short: the client goes on from the link, and need not wait.
         return
     tell(
         request,
@@ -71,9 +73,9 @@ def tell_pages(request: Request, pages: Mapping[QueueKey, Page[Any]], states: Se
 
 
 def tell_reply(request: Request, message: str, asked: Asked, body: bytes | None = None) -> None:
-    """Tell whether there is a reply to a message, or there will never be one.
+    """Note whether the request for a message has ended, with or without a reply.
 
-    :param body: with which the request is run again, if not with its own
+    :param body: the body for when the HTTP request is run again; None: its own
     """
     awaited = message_id(message)
     if WAIT not in request.environ or awaited is None:
@@ -94,15 +96,18 @@ def _most_waiters(request: Request) -> int | None:
     return model.store.quotas.limit(request.project, WAITERS)
 
 
-# The milliseconds after which a browser connects anew.
+# Milliseconds after which a browser connects again, once a stream has ended.
 _RETRY = 1000
 
 
 def begin_stream(request: Request, queue: QueueKey, states: Set[str]) -> Reply:
-    """Let somebody go on with a stream of the queue's messages (docs/protocol-v2.md, 6.6).
+    """Have the waiting room send a stream of the queue's messages (docs/protocol-v2.md, 6.6).
 
-    It begins after the message that the header Last-Event-ID names, else the parameter ``marker``;
-    where that is empty with the first message, and without either with what comes from now on.
+    The stream begins after the message that the header Last-Event-ID names, or else the parameter
+    ``marker``. If that is empty it begins with the first message; without header and parameter, with
+    the messages that come from now on.
+
+    :raises InvalidRequest: if the marker is neither a message's id nor empty
     """
     environ = request.environ
     marker = environ.get('HTTP_LAST_EVENT_ID')

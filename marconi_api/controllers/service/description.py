@@ -17,7 +17,7 @@ from marconi_api.wire.routes import Resource
 class DescriptionController:
     """``/openapi.json``: the table of resources, as OpenAPI 3.1.
 
-    :param resources: the table, which may be filled later
+    :param resources: the table of resources; it is read at the first request
     """
 
     def __init__(self, resources: Mapping[str, Resource]) -> None:
@@ -30,5 +30,5 @@ class DescriptionController:
 
     @cached_property
     def _document(self) -> Raw:
-        # Made when it is first asked for: the limits are known by then, and few ever ask.
+        # Made at the first request: the limits are known by then, and few clients ever ask.
         return Raw(msgspec.json.encode(openapi.describe(self._resources, version('marconi-api'))))

@@ -1,4 +1,4 @@
-"""``/livez`` and ``/readyz``: what an orchestrator or a load balancer asks (docs/operating.md).
+"""``/livez`` and ``/readyz``: probes of an orchestrator or a load balancer (docs/operating.md).
 
 Neither needs a credential, and neither looks at one.
 """
@@ -19,8 +19,7 @@ from marconi_api.wire.values import string
 #: The member of a WSGI environment that says that the service is about to stop.
 DRAINING = 'marconi.draining'
 
-# Seconds for which a probe waits for one that came before it. That one waits itself for as long
-# as a statement may take.
+# Seconds for which a probe waits for an earlier one to end, which may itself wait for a statement.
 _PATIENCE = 1.0
 
 _NO_ANSWER_YET = f'PostgreSQL has not answered another probe for {_PATIENCE:g} s.'
@@ -53,7 +52,7 @@ class ReadinessController:
     """``/readyz``: whether requests should be sent here."""
 
     def __init__(self) -> None:
-        # So that probes never hold all threads.
+        # One probe asks the database at a time, so that probes never hold all threads.
         self._asking = threading.Lock()
 
     @expose(

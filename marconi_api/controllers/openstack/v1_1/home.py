@@ -106,7 +106,7 @@ class HealthController(Controller):
 
 
 def _volume() -> dict[str, int]:
-    # Counting takes long where there are millions: it may fail alone.
+    # To count millions of messages takes long: the count may fail without the rest.
     try:
         return model.store.queues.volume()
     except MarconiError:
@@ -114,7 +114,7 @@ def _volume() -> dict[str, int]:
 
 
 def _try_operations() -> dict[str, Any]:
-    # A name that nobody else uses; it is gone when the answer is sent.
+    # Nobody else uses this name, and the queue is deleted before the answer is sent.
     queue = QueueKey.of('', f'health-{uuid4()}')
     client_id = str(uuid4())
     message = NewMessage('null', limits.in_force.min_message_ttl, 0)
@@ -132,7 +132,7 @@ def _try_operations() -> dict[str, Any]:
 def _try(operation: Callable[[], Any]) -> dict[str, Any]:
     started = time.monotonic()
     try:
-        # Each operation would wait for it anew.
+        # Each operation would wait for PostgreSQL anew.
         if model.store.database.is_silent:
             raise StorageUnavailable
         operation()

@@ -38,7 +38,7 @@ from marconi_api.wire.waiting import may_wait, tell
 
 
 class MessageDocument(msgspec.Struct, gc=False):
-    """``types.Message``, as it is written: ten dictionaries took 3 us more."""
+    """``types.Message`` as a struct, to be written as JSON: ten dictionaries took 3 us more."""
 
     id: str
     href: str
@@ -124,7 +124,7 @@ class MessagesController(Controller):
         return bool(query.get('echo'))
 
     def lister(self, query: Mapping[str, Any]) -> Callable[..., Page[Any]]:
-        """What finds the messages on a page."""
+        """The method of the model that finds the messages on a page."""
         return model.store.messages.page
 
     def documents(self, queue_href: str, messages: Sequence[Any]) -> list[Any]:

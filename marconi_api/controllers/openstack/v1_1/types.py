@@ -1,6 +1,6 @@
 """The JSON documents of version 1.1; version 2 adds to them.
 
-It reads those called New… and ClaimRenewal; the others say what it writes.
+Requests hold the documents called New… and ClaimRenewal; replies hold the others.
 """
 
 from wsme import types as wtypes

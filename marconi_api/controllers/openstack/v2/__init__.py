@@ -60,8 +60,8 @@ VERSION = {
     'links': [{'href': '/v2/', 'rel': 'self'}],
 }
 
-#: What looks at each request before its action. The first has looked at it already, as the
-#: application's hook; it stands here for ``openapi``, since only these paths can be signed.
+#: The hooks that check each request before its action. The first is also a hook of the application, and
+#: has run by then. It is listed here for ``openapi``, since only paths of this version can be signed.
 HOOKS = (SignedUrlHook(), IdentityHook(required=True, streams=True))
 
 PREFIX = '/v2'

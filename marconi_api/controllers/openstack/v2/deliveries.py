@@ -34,7 +34,7 @@ from marconi_api.wire.values import (
 if TYPE_CHECKING:
     from marconi_api.webhooks.calling import Attempt
 
-# Seconds that a test may take: one of the threads that answer requests waits for it.
+# Seconds that a test may take. A thread that answers requests waits for it.
 _TEST_TIMEOUT = 5.0
 
 # What a test sends.
@@ -74,7 +74,7 @@ class Secret(Document):
     secret = wtypes.wsattr(string, mandatory=True)
 
 
-#: A reply to what goes on after it.
+#: The reply to a request whose work goes on after the reply.
 ACCEPTED = {202: Content()}
 
 
@@ -159,7 +159,7 @@ class TestController(Controller):
 
     def __init__(self, prefix: str) -> None:
         super().__init__(prefix)
-        # Else whoever has webhooks that hang could have all threads wait for them.
+        # One test at a time, or a client with webhooks that hang could make all threads wait.
         self._is_testing = threading.Lock()
 
     @expose(
@@ -187,7 +187,7 @@ class TestController(Controller):
 
 def _call(queue: QueueKey, subscription: str, callee: Callee) -> 'Attempt':
     """:raises InvalidRequest: if the URL is not allowed any more."""
-    # Few processes test a webhook, and all would take a tenth of a second longer to start.
+    # Imported here: few processes ever test a webhook, and each would start a tenth of a second later.
 
     from marconi_api.webhooks.calling import Caller
     from marconi_api.webhooks.sending import Subscriber, send

@@ -31,7 +31,7 @@ state_parameter = WordParameter(*STATES)
 
 
 def shows_own(query: Mapping[str, Any]) -> bool:
-    """Whether a list shows what the same client posted: if it does not say, where it names a state."""
+    """Whether a list shows the client's own messages; by default only if the list names a state."""
     return bool(query.get('echo', 'state' in query))
 
 

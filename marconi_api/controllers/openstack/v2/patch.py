@@ -62,7 +62,7 @@ def _apply(operation: Operation, members: dict[str, msgspec.Raw]) -> None:
 def _name(operation: Operation) -> str:
     """The member that an operation names: ``/metadata/NAME``."""
     found = _PATH.fullmatch(operation.path)
-    # That a removal's first segment may be anything is upstream's quirk, which clients use.
+    # In Zaqar the first segment of a removal may be anything, and clients make use of that.
     if not found or (operation.op != 'remove' and found[1].lower() != 'metadata'):
         raise InvalidBody(f'path must be /metadata/NAME, not {operation.path[:80]!r}.')
     return found[2].replace('~1', '/').replace('~0', '~')

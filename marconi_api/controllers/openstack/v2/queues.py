@@ -64,7 +64,7 @@ class QueuesController(v1_1.QueuesController):
         start = start_of_list(request, query.get('marker', ''))
         found, goes_on_after = self._find(request.project, start, limit, wanted)
         queues = own_queues(request, found)
-        # What is not ours comes after all that is.
+        # Queues that the credential is not for come after all those that it is for.
         document = self.page(queues, query, goes_on_after if queues == found else None)
         counts = query.get('with_count') and request.identity.queues is None
         if counts and (count := model.store.queues.count(request.project)):
@@ -142,7 +142,7 @@ class PurgeController(Controller):
             raise InvalidRequest(
                 'resource_types must be a list of some of "messages", "parked", "subscriptions".'
             )
-        # Noted before it, as it may take several transactions.
+        # Noted before the purge, as that may take several transactions.
         model.store.audit.note('purge', queue, by=actor_of(request), kinds=purged)
         if 'messages' in purged:
             model.store.messages.delete_unclaimed(queue)

@@ -48,7 +48,7 @@ class RedriveQueueController(Controller):
         if sent.dry_run:
             return json_reply(_preview(redrives.preview(queue, order, _COUNTS_FOR)))
         started = redrives.start(queue, order, _COUNTS_FOR, actor_of(request))
-        # Few messages are moved by the time of the answer. The rest is left for the service.
+        # A few messages can be moved before the answer. The janitor's process moves the rest.
         with suppress(StorageUnavailable):
             started = redrives.carry_out(queue, started.id, _MOVES_FOR)
         location = f'{self.href(queue)}/redrives/{started.id}'

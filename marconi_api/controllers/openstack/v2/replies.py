@@ -92,7 +92,7 @@ class ReplyController(Controller):
         return carry_out(queue, required(claim_id), Verdict.delete(message, text_of(body)))
 
 
-# What a request has as its body that is run again, once its message is posted.
+# The body of a request that is run again once its message is posted.
 _NOTHING = b'{"body":null}'
 
 
@@ -129,7 +129,7 @@ class RequestsController(Controller):
         return json_reply({'id': message, **_state(asked)}, 202, ('Location', location))
 
     def _post(self, request: Request, queue: QueueKey, body: Any) -> str:
-        """The id of the message, which is posted unless it was before."""
+        """The id of the message; it is posted now, unless a former run of the request posted it."""
         [message] = model.store.messages.post(
             queue,
             request.require_client_id(),

@@ -33,7 +33,10 @@ from marconi_api.wire.waiting import may_wait, wait_parameter
 
 
 def _keys(request: Request, names: list[str]) -> list[QueueKey]:
-    """The queues of these names, each of which is to be named once."""
+    """The queues of these names.
+
+    :raises InvalidRequest: if a queue is named twice
+    """
     limits.in_force.queues_in_request.check('The number of queues', len(names))
     keys = [queue_named(request, name) for name in names]
     if len(set(names)) < len(names):

@@ -63,7 +63,10 @@ class ShareController(Controller):
 
 
 def _texts(name: str, value: Any) -> tuple[str, ...]:
-    """A list of words; a comma within one would let it pass for two."""
+    """A list of words without commas: a word with a comma could be read as two.
+
+    :raises InvalidRequest: if it is not such a list
+    """
     if not isinstance(value, list) or not all(
         isinstance(text, str) and text.isascii() and text.isalpha() for text in value
     ):
@@ -77,13 +80,13 @@ def _end(sent: Any) -> datetime:
     if sent is None:
         return (now + _LIFE).replace(microsecond=0)
     try:
-        # Digits alone would be read as a date.
+        # The parser would read digits alone as a date.
         if not isinstance(sent, str) or sent.isdigit():
             raise ValueError
         end = datetime.fromisoformat(sent)
         end = end.astimezone(UTC) if end.tzinfo else end.replace(tzinfo=UTC)
     except (ValueError, OverflowError):
-        # In UTC, a time of the years 1 or 9999 may have no such year.
+        # A time in the years 1 or 9999 may lie beyond these years in UTC.
         raise InvalidRequest('expires must be a time such as 2030-01-31T12:00:00.') from None
     end = end.replace(microsecond=0)
     if end <= now:

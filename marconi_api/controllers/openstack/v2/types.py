@@ -21,7 +21,7 @@ from marconi_api.wire.values import (
     string,
 )
 
-#: Waiting is what a message is that can be claimed.
+#: The states of a request's message; a message that can be claimed is called waiting here.
 _STATE_OF_REQUEST = String({'enum': ['waiting', *sorted(STATES.keys() - {'ready'})]})
 
 _SHAREABLE = {'enum': ['messages', 'claims', 'subscriptions']}

@@ -48,7 +48,10 @@ def _verdict(sent: NewVerdict) -> Verdict:
 
 
 def _permit(request: Request, verdicts: Sequence[Verdict]) -> None:
-    """Let those who may give all of the verdicts do so."""
+    """Refuse a client whose roles do not allow all of the verdicts.
+
+    :raises NotAuthorized: if one is not allowed
+    """
     actions = {f'messages:{verdict.verdict}' for verdict in verdicts}
     if any(verdict.reply is not None for verdict in verdicts):
         actions.add('replies:create')
@@ -132,9 +135,9 @@ class HeartbeatController(Controller):
 
 
 def carry_out(queue: QueueKey, claim: str | None, verdict: Verdict) -> Reply:
-    """One verdict: done, or an error, as when a message is deleted (docs/protocol-v1.md, 6.6)."""
+    """Carry out one verdict; the errors are those of deleting a message (docs/protocol-v1.md, 6.6)."""
     [outcome] = model.store.verdicts.give(queue, claim, [verdict])
-    # Who parks again what is parked may not have heard that it was done.
+    # A client that parks a parked message may have lost the first reply, so that is not an error.
     if outcome.result == 'done' or (verdict.verdict, outcome.state) == ('park', 'parked'):
         return empty_reply()
     if outcome.result == 'gone':
@@ -147,7 +150,10 @@ def carry_out(queue: QueueKey, claim: str | None, verdict: Verdict) -> Reply:
 
 
 def required(claim_id: str | None) -> str:
-    """The parameter ``claim_id``, where there is no verdict without one."""
+    """The parameter ``claim_id``, for verdicts that need a claim.
+
+    :raises MissingParameter: if the client did not send it
+    """
     if not claim_id:
         raise MissingParameter('Name the claim that holds the message, ?claim_id=ID')
     return claim_id
