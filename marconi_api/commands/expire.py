@@ -24,8 +24,8 @@ def run(arguments: argparse.Namespace) -> None:
     """Remove the rows of expired messages: one round, or round after round with --forever.
 
     With --forever it also carries out the redrives that were started over HTTP, and writes down what
-    queues hold, for the console's plots. `marconi serve` does
-    this by itself. Several of these commands may run at once.
+    queues hold, for the console's plots. `marconi serve` does this by itself. Several of these commands
+    may run at once.
     """
     store = open_store()
     if not arguments.forever:

@@ -19,7 +19,7 @@ class Answer(NamedTuple):
 
     @property
     def content(self) -> bytes:
-        """What is sent."""
+        """The bytes that are sent: head and body."""
         return head_of(self.status, self.headers) + self.body
 
     def without(self, header: str) -> 'Answer':
@@ -51,7 +51,7 @@ def finished(status: str, headers: Headers, environ: Mapping[str, Any], is_last:
 
 
 def applied(environ: Mapping[str, Any]) -> Headers:
-    """What tells a client for how long its request was ready to wait (RFC 7240)."""
+    """The header Preference-Applied, which says for how long the request was ready to wait (RFC 7240)."""
     return (
         [('Preference-Applied', f'wait={environ[WAIT]}')]
         if WAIT in environ and STREAM not in environ

@@ -1,6 +1,6 @@
 """A checkup: what operators get wrong around a service, and what to do about it.
 
-Each check only looks. One that may not see something says so in a note.
+A check changes nothing. If a check has no permission to see something, it says so in a note.
 """
 
 import os
@@ -56,7 +56,7 @@ Rows = Callable[..., list[Any]]
 
 
 def examine(settings: Any, url: str) -> Iterator[Finding]:
-    """Look at all; the findings as they come.
+    """Run all checks; yields each finding as soon as it is made.
 
     :raises SchemaError: if the database cannot be reached
     """
@@ -72,7 +72,7 @@ def examine(settings: Any, url: str) -> Iterator[Finding]:
 def _guarded(
     check: Callable[[Rows, Any], Iterator[Finding]], connection: Connection, settings: Any
 ) -> Iterator[Finding]:
-    """The findings of one check; that PostgreSQL refuses its look is a note."""
+    """The findings of one check; a statement that PostgreSQL refuses becomes a note."""
 
     def rows(statement: str, **parameters: Any) -> list[Any]:
         return list(connection.execute(text(statement), parameters).all())
@@ -84,7 +84,7 @@ def _guarded(
         reason = str(error.orig).partition('\n')[0]
         findings = [Finding(NOTE, subject, f'could not be looked at: {reason}')]
     finally:
-        # No snapshot of ours is in the way of the next look.
+        # End the transaction, so that the next check does not find it among the open ones.
         connection.rollback()
     yield from findings or [Finding(OK, subject, 'nothing found')]
 
@@ -220,7 +220,7 @@ def _clock(rows: Rows, settings: Any) -> Iterator[Finding]:
     before = time.time()
     [(theirs,)] = rows("SELECT date_part('epoch', clock_timestamp())")
     after = time.time()
-    # What the way takes is no difference.
+    # The time of the round trip does not count as a difference.
     difference = theirs - min(max(theirs, before), after)
     if abs(difference) > _CLOCK_DIFFERENCE:
         yield Finding(
@@ -337,7 +337,7 @@ def _descriptors() -> Iterator[Finding]:
 
 
 def _setting(rows: Rows, name: str) -> str:
-    """What is in force for other sessions than this one, too."""
+    """The value of a setting for all sessions, not only for this one."""
     [(value,)] = rows('SELECT setting FROM pg_settings WHERE name = :name', name=name)
     return str(value)
 

@@ -24,14 +24,14 @@ log = logging.getLogger(__name__)
 COMPANION_STOP_TIMEOUT = 5.0
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 30.0
-# A companion that lived that long did not fail at its start.
+# Seconds after which the start of a companion counts as a success.
 SETTLED_AFTER = 10.0
 
 
 class Restarts:
     """When something that ended may be started again: after a pause that grows.
 
-    It is ``FIRST_PAUSE`` at first and doubles with each further end, up to ``LONGEST_PAUSE``.
+    The pause is ``FIRST_PAUSE`` at first, and doubles with each further end up to ``LONGEST_PAUSE``.
     """
 
     def __init__(self) -> None:
@@ -46,7 +46,7 @@ class Restarts:
         return pause
 
     def note_success(self) -> None:
-        """Take the last start for a good one, so that the next pause is short again."""
+        """Note that the last start succeeded, so that the next pause is short again."""
         self._pause = FIRST_PAUSE
 
     def is_due(self) -> bool:
@@ -57,9 +57,9 @@ class Restarts:
 class Companion:
     """A process that works beside those that answer requests; it is replaced if it ends.
 
-    Nothing is lost when it is killed: what it was at is done again by its successor.
+    Nothing is lost when a companion is killed: its successor does again what was not finished.
 
-    :param name: as the log calls it
+    :param name: its name in the log
     :param pass_fds: descriptors that it inherits
     """
 
@@ -119,18 +119,19 @@ def start_child(
     prepare: Callable[[], None] = lambda: None,
     **options: Any,
 ) -> subprocess.Popen[bytes]:
-    """Start a process that ends when we do, even when we are killed.
+    """Start a process that ends when this one does, even if this one is killed.
 
-    Its session is its own, so that Ctrl-C reaches us alone and we end it in good order.
+    The child has a session of its own, so that Ctrl-C reaches only this process, which then stops the
+    child in good order.
 
-    :param user: as whom it runs, if not as the one we run as
-    :param prepare: called in it before its program starts
-    :param options: further ones of :class:`subprocess.Popen`
+    :param user: the user as whom it runs; None: the user of this process
+    :param prepare: called in the child before its program starts
+    :param options: further options of :class:`subprocess.Popen`
     """
 
     def before_exec() -> None:
-        # After the change of user, which would undo it. A killed service waits for no answer,
-        # and the next one waits for the port: so its children end at once.
+        # After the change of user, which would undo this setting. If the service is killed, its
+        # children end at once: nobody waits for their answers, and the next service waits for the port.
         if sys.platform == 'linux':
             _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         prepare()
@@ -144,7 +145,7 @@ def start_child(
 
 
 if sys.platform == 'linux':
-    # Loaded beforehand: between fork and exec a child should do as little as it can.
+    # Loaded before the fork: between fork and exec a child should do as little as possible.
     _libc = ctypes.CDLL(None, use_errno=True)
     _PR_SET_PDEATHSIG = 1
 
@@ -161,7 +162,7 @@ def stop_child(process: subprocess.Popen[bytes], seconds: float) -> None:
 
 
 def how_it_ended(code: int) -> str:
-    """The end of a process in words, for a line of the log."""
+    """How a process ended, in words, for a line of the log."""
     return f'with code {code}' if code >= 0 else f'by signal {-code}'
 
 

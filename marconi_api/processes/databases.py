@@ -1,4 +1,4 @@
-"""The PostgreSQL that the service uses: one that is named, or one of its own."""
+"""The PostgreSQL that the service uses: one that the settings name, or the embedded one."""
 
 import logging
 from pathlib import Path
@@ -22,7 +22,7 @@ SPARE_CONNECTIONS = 25
 
 
 class NamedPostgres:
-    """The PostgreSQL that the settings name; others look after it."""
+    """The PostgreSQL that the settings name; the service does not start or stop it."""
 
     def __init__(self, settings: Any) -> None:
         self.url = normalise_url(settings.database.url)
@@ -35,7 +35,7 @@ class NamedPostgres:
 
     @property
     def user(self) -> ServerUser | None:
-        """As whom Marconi should run, if anybody said so."""
+        """The user as whom Marconi runs, if the settings name one."""
         return ServerUser.named(self._user_name) if self._user_name else None
 
     def start(self, stop: StopRequest) -> None:
@@ -43,7 +43,7 @@ class NamedPostgres:
         schema.check(self.url)
 
     def look_after(self) -> None:
-        """Leave that to others."""
+        """Do nothing: others look after this PostgreSQL."""
 
     def stop(self) -> None:
         """Leave it running."""
@@ -53,7 +53,7 @@ class KeptPostgres:
     """The embedded PostgreSQL, which is started again whenever it ends unasked."""
 
     def __init__(self, settings: Any) -> None:
-        """Take the data for ours, before anything is done to a server that runs on them."""
+        """Become the owner of the data, before anything is done to a server that runs on them."""
         workers = settings.server.processes * settings.server.threads
         couriers = settings.eventing.processes * THREADS
         self._server = EmbeddedPostgres(
@@ -83,13 +83,16 @@ class KeptPostgres:
         return self._server.user
 
     def start(self, stop: StopRequest) -> None:
-        """Start it, with the schema up to date; one that a killed service left is taken over."""
+        """Start the server, and bring the schema up to date.
+
+        A server that a killed service left running is taken over.
+        """
         self._server.start(give_up=stop.is_set)
         if not stop.is_set():
             schema.upgrade(self.url)
 
     def look_after(self) -> None:
-        """Start it again if it has ended: soon at first, then after pauses that grow.
+        """Start the server again if it has ended: soon at first, then after pauses that grow.
 
         A full disk may end it at every start, until there is space again.
         """
@@ -105,7 +108,7 @@ class KeptPostgres:
             log.error('%s; it is started again in %g s', error, self._restarts.note_end())
 
     def stop(self) -> None:
-        """End it, also one that a killed service left behind and that was taken over."""
+        """Stop the server, also one that a killed service left running."""
         self._server.stop()
         self._server.disown()
 
@@ -117,7 +120,7 @@ class KeptPostgres:
 
 
 def database_of(settings: Any) -> NamedPostgres | KeptPostgres:
-    """The one that the settings name, else one of our own."""
+    """The PostgreSQL that the settings name, else the embedded one."""
     return NamedPostgres(settings) if settings.database.url else KeptPostgres(settings)
 
 

@@ -1,4 +1,4 @@
-"""Where an operator's things are: config.py, alembic.ini, migrations/, and the database.
+"""Where the operator's files and the database are: config.py, alembic.ini, migrations/, the URL.
 
 In a checkout the files stand beside the package; ``pip install .`` carries them
 inside it (see setup.py), so that an installed Marconi works from any directory.
@@ -29,7 +29,7 @@ def config_file() -> Path:
 def database_url(settings: Any) -> str | None:
     """The URL of the database in use, for SQLAlchemy.
 
-    The one that is set, else that of the embedded PostgreSQL; None if that is not running.
+    It is the URL in the settings, else that of the embedded PostgreSQL; None if that is not running.
     """
     if settings.database.url:
         return normalise_url(settings.database.url)
@@ -64,5 +64,5 @@ def _host_parameters(hosts: str) -> str:
     found = [match for host in hosts.split(',') if (match := _HOST.fullmatch(host))]
     names = ','.join(unquote(match['host'].strip('[]')) for match in found)
     ports = ','.join(match['port'] or '' for match in found)
-    # Where none is given libpq has its own, which PGPORT may change.
+    # If no port is given, libpq takes its default, which PGPORT may change.
     return f'host={quote(names)}' + (f'&port={quote(ports)}' if ports.strip(',') else '')

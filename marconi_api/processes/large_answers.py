@@ -1,8 +1,8 @@
 """Answers that are larger than what a connection takes at once.
 
-uwsgi would write such an answer in the worker's thread, and wait up to four seconds for each part: eight
-clients that do not read would stop a service of eight threads. Here a thread waits for a moment
-only. What is left then goes to the waiting room, which writes without waiting.
+uwsgi would write such an answer in the worker's thread, and wait up to four seconds for each part. So
+eight clients that do not read would stop a service of eight threads. Here a thread waits for a tenth of
+a second. Then it hands the rest to the waiting room, which writes without waiting.
 """
 
 import os
@@ -18,14 +18,15 @@ FITS = 65536
 # Seconds that a thread gives a client that reads.
 PATIENCE = 0.1
 
-# Seconds without progress, where there is no room; as uwsgi has it.
+# Seconds without progress after which a service without a waiting room gives up, as uwsgi does.
 LONGEST_SILENCE = 4.0
 
 
 def send(descriptor: int, answer: Answer, room: RoomConnection | None) -> None:
-    """Send an answer, or have it sent.
+    """Send an answer, or have the waiting room send the rest of it.
 
-    :param descriptor: the connection
+    :param descriptor: the connection's
+    :param room: None: there is no waiting room, and the whole answer is sent here
     """
     left = _write(descriptor, memoryview(answer.content), time.monotonic() + PATIENCE)
     if left and not (room and room.deliver(left, descriptor)):
@@ -33,7 +34,10 @@ def send(descriptor: int, answer: Answer, room: RoomConnection | None) -> None:
 
 
 def _write(descriptor: int, content: memoryview, deadline: float | None = None) -> memoryview:
-    """What is left of it at the deadline, without one after a silence; nothing if the client went."""
+    """Write to the connection; returns what is left at the deadline, or nothing if the client went.
+
+    Without a deadline it gives up after ``LONGEST_SILENCE`` seconds without progress.
+    """
     os.set_blocking(descriptor, False)
     writable = select.poll()
     writable.register(descriptor, select.POLLOUT)

@@ -51,9 +51,9 @@ class Place(NamedTuple):
 
 
 class Listener:
-    """The socket at which clients arrive; the port is ours from the start, and closed till uwsgi runs.
+    """The socket at which clients connect; it is bound from the start, and closed until uwsgi runs.
 
-    We open it, as uwsgi need not be root then to have a port below 1024.
+    This process opens the socket, so that uwsgi need not be root for a port below 1024.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Listener:
         self._set_by = ' or '.join(dict.fromkeys(set_by))
         family, name = _looked_up(server.host, server.port, set_by)
         self._socket = socket.socket(family, socket.SOCK_STREAM)
-        # Connections that a former service closed a moment ago are no hindrance.
+        # Allows the port even if a former service closed connections on it a moment ago.
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         deadline = time.monotonic() + PORT_TIMEOUT
         while not self._bind(name, may_fail=time.monotonic() < deadline):

@@ -22,7 +22,7 @@ REQUEST_ID = 'marconi.request_id'
 NOTED = 'marconi.noted'
 
 _TAKEN_FROM = ('HTTP_X_OPENSTACK_REQUEST_ID', 'HTTP_X_REQUEST_ID')
-# No underscore: a token of ours would not be taken for an id, even if a client sent it as one.
+# No underscore: a token of Marconi's, which has some, is not logged even if a client sends it as an id.
 _WELL_FORMED = re.compile(r'[A-Za-z0-9][A-Za-z0-9.-]{0,127}')
 
 # What can stand in a plain line without quotes, so that no value looks like two.
@@ -61,7 +61,7 @@ class RequestLine:
         self.fields = fields
 
     def __str__(self) -> str:
-        """It as plain text: ``name=value``, without what is not known."""
+        """The line as plain text: ``name=value``, without fields that are not known."""
         return ' '.join(
             f'{name}={_quoted(value)}' for name, value in self.fields.items() if value is not None
         )

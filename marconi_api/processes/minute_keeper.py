@@ -59,7 +59,7 @@ class MinuteKeeper:
     def write_traffic(self, now: float) -> None:
         """Write down the last minute that is over, unless that was done.
 
-        It is tried once: rather it is missing than there twice.
+        It is tried once: a minute that is missing is better than one that is counted twice.
         """
         minute = _minute_before(now - _GRACE)
         if self._directory is None or minute <= self._written:

@@ -1,8 +1,8 @@
 """The database's schema, seen from outside: whether this Marconi can use that database.
 
 Alembic does the work; every failure leaves as a :class:`SchemaError`, whose message is
-one line that tells the operator what to do. It is imported by what needs it: that takes a quarter
-of a second, and most processes find a schema that is current.
+one line that tells the operator what to do. Alembic is imported only by the functions that need it: the
+import takes a quarter of a second, and most processes find a schema that is current.
 """
 
 import contextlib
@@ -100,7 +100,7 @@ class Status:
 def noting_oldest_code(scripts: 'ScriptDirectory', head: str) -> str:
     """The SQL that notes which code works with the schema at ``head``, for code that is older.
 
-    That of each revision from which on all are ``additive``: they add what older code does not use.
+    It is the oldest revision after which all are ``additive``: they only add what older code does not use.
     """
     for script in scripts.iterate_revisions(head, 'base'):
         if not getattr(script.module, 'additive', False):

@@ -27,7 +27,7 @@ _EXTENDED = 'keystone'
 #: What MARCONI_LOG_FORMAT may name.
 LOG_FORMATS = ('plain', 'json')
 
-# What a settings file may define besides its sections is neither: modules, functions, classes.
+# The types of settings. Other things in a settings file, such as modules and functions, are not checked.
 _DATA = (Config, str, int, float, list, tuple, type(None))
 
 

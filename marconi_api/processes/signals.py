@@ -18,7 +18,7 @@ STOP_SIGNALS = frozenset({signal.SIGINT, signal.SIGTERM})
 
 
 class StopRequest:
-    """Whether a signal has asked to stop; further ones change nothing.
+    """Whether a signal has asked to stop; further signals change nothing.
 
     A flag, unlike an exception, cannot tear a start or a stop apart midway. Only the main
     thread may use it.

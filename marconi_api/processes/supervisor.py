@@ -53,7 +53,7 @@ DELIVERY = [sys.executable, '-m', 'marconi_api.processes.delivery']
 # The one that runs only if metrics are wanted.
 EXPORTER = [sys.executable, '-m', 'marconi_api.processes.metrics']
 
-# Those that end before uwsgi does: what they hold is answered over its connections.
+# The companions that end before uwsgi: they answer their requests over uwsgi's connections.
 _END_FIRST = {'waiting room'}
 
 # Files and connections that a process may have open.
@@ -154,7 +154,7 @@ def _look_after(parts: Sequence[Part]) -> None:
 
 
 def _drain(uwsgi: Uwsgi, parts: Sequence[Part], seconds: float) -> None:
-    """Answer as before, but tell who asks at ``/readyz`` to send no more requests here."""
+    """Answer as before for some seconds, while ``/readyz`` says that no more requests should come."""
     uwsgi.drain()
     deadline = time.monotonic() + seconds
     if seconds:
@@ -165,9 +165,9 @@ def _drain(uwsgi: Uwsgi, parts: Sequence[Part], seconds: float) -> None:
 
 
 def mode_of_access(settings: Any, address: Address) -> str:
-    """The mode that is named; else to believe everybody, where only this machine can ask.
+    """The mode that the settings name; else ``trusted`` if only this machine can connect.
 
-    :raises ServiceError: if none is named, and others can ask
+    :raises ServiceError: if no mode is named, and other machines can connect
     """
     mode = modes.mode_of(settings, address.host)
     if mode is None:

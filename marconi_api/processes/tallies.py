@@ -1,8 +1,8 @@
 """What a process counts of each queue, in a file that another process reads: minute by minute.
 
 The file has two pages. In each minute a process counts on the page that it did not use in the minute
-before, so that this one can be read meanwhile. A page has a place for each queue of which something
-was told in its minute; of more than :data:`MOST_QUEUES` the later ones are not counted.
+before, so that the other page can be read meanwhile. A page has a place for each queue of which
+something was told in the page's minute, for :data:`MOST_QUEUES` at most; further ones are not counted.
 
 To count takes half a microsecond. No request waits for a statement, or for another process.
 """
@@ -42,7 +42,7 @@ def tally_of(environment: Mapping[str, str], place: object) -> 'Tally | None':
 
 
 class Tally:
-    """Such a file; whoever opens one that is there goes on with what it has."""
+    """A file of counts; a process that opens an existing one goes on with its counts."""
 
     def __init__(self, path: Path) -> None:
         with path.open('a+b') as file:

@@ -7,8 +7,8 @@ from typing import Any
 
 from marconi_api.processes.failures import ServiceError
 
-#: For TLS 1.2, which has forward secrecy by these; those of TLS 1.3 need no choice. No older
-#: version knows any of them.
+#: The ciphers for TLS 1.2, all with forward secrecy; those of TLS 1.3 need no choice. Older versions
+#: know none of them, and so cannot be used.
 CIPHERS = 'ECDHE+AESGCM:ECDHE+CHACHA20:!aNULL'
 
 

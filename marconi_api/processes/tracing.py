@@ -3,8 +3,8 @@
 They follow the semantic conventions for messaging. A request that posts is a span of a producer,
 and one that gets messages is a span of a consumer, with a link to the trace of each message.
 
-The packages of OpenTelemetry are imported where tracing is on, and only there. A worker makes what
-sends spans after its fork, as a thread does that.
+The packages of OpenTelemetry are imported only if tracing is on. A worker makes the sender of spans after
+its fork, since that sender has a thread.
 """
 
 import json
@@ -156,7 +156,7 @@ class Tracer:
 
     def close(self) -> None:
         """Send what has not been sent; it gives up after a while."""
-        # By itself it would wait for as long as a collector that hangs.
+        # A thread, since the shutdown waits without a limit for a collector that hangs.
         closing = threading.Thread(target=self._provider.shutdown, daemon=True)
         closing.start()
         closing.join(_PATIENCE)

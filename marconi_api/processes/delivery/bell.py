@@ -1,6 +1,6 @@
 """How a process that stores messages tells those that deliver: by a datagram with the queue's id.
 
-It is an economy: what is not heard is found by the next look at all subscriptions.
+A bell only saves time: the next look at all subscriptions finds what was not heard.
 """
 
 import contextlib
@@ -13,8 +13,8 @@ from pathlib import Path
 from marconi_api.model import QueueKey
 from marconi_api.processes.waiting.hand_over import DIRECTORY
 
-#: Variables of the environment: how many processes of the service deliver; and of such a process
-#: which one it is, and by which UUID it owns subscriptions.
+#: Variables of the environment: how many processes of the service deliver; for each of these its place
+#: among them, and the UUID by which it owns subscriptions.
 PROCESSES = 'MARCONI_DELIVERY_PROCESSES'
 PLACE = 'MARCONI_DELIVERY_PLACE'
 OWNER = 'MARCONI_DELIVERY_OWNER'
@@ -23,7 +23,7 @@ _MESSAGE = struct.Struct('<q')
 
 
 def path_of(directory: Path, place: int) -> Path:
-    """Where the process of that place listens."""
+    """The socket of the process at that place."""
     return directory / f'delivery-{place}.sock'
 
 
@@ -40,11 +40,12 @@ class Bell:
         self._socket.setblocking(False)
 
     def ring(self, queue: QueueKey, _: int) -> None:
-        """Tell that there is something to deliver: a listener for ``became_deliverable``.
+        """Tell that there is something to deliver; a listener for ``became_deliverable``.
 
-        A queue has one process that is told, which so comes to own its subscriptions.
+        The queue's id chooses the process that is told. So that process comes to own the subscriptions
+        of the queue.
         """
-        # It may have ended, or have heard more than it has read.
+        # The process may have ended, or its socket may be full.
         with contextlib.suppress(OSError):
             path = self._paths[queue.id % len(self._paths)]
             self._socket.sendto(_MESSAGE.pack(queue.id), path)
@@ -73,11 +74,11 @@ class Ear:
         self._socket.bind(str(path))
 
     def fileno(self) -> int:
-        """Can be read when something was rung."""
+        """The descriptor of the socket, which becomes readable when somebody rings."""
         return self._socket.fileno()
 
     def heard(self) -> set[int]:
-        """The ids of queues since it was last asked."""
+        """The ids of the queues for which somebody rang since the last call."""
         queues = set()
         with contextlib.suppress(BlockingIOError):
             while message := os.read(self._socket.fileno(), _MESSAGE.size):

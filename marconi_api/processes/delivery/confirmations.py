@@ -1,6 +1,7 @@
 """The message that asks a subscriber to confirm its subscription, or that it has ended.
 
-See docs/protocol-v2.md, 8: who got the message sends its headers along with PUT to the path in it.
+See docs/protocol-v2.md, 8. The receiver sends a PUT to the path in the message, with the headers that the
+message names.
 """
 
 from datetime import timedelta
@@ -12,7 +13,7 @@ from marconi_api.controllers.openstack.signed_urls import TIME_FORMAT, Grant, Si
 from marconi_api.model.deliveries import Owned
 from marconi_api.model.postgres.tables import public_id
 
-#: For how long a subscriber may take to confirm.
+#: The time that a subscriber has to confirm.
 _TIME = timedelta(days=1)
 
 _SAID = {

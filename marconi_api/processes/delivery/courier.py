@@ -1,4 +1,4 @@
-"""What a process knows of a subscription that it owns: what is under way, and what may be sent."""
+"""What a process knows of a subscription that it owns: what is under way, and what to send next."""
 
 import asyncio
 import time
@@ -13,31 +13,31 @@ from marconi_api.model.deliveries import Delivery, Owned, Read, SubscriptionKey
 from marconi_api.model.retry_schedule import DEFAULT, RetrySchedule, schedule_of
 from marconi_api.model.subscription_options import RANGES
 
-# Seconds between two first attempts at a subscriber whose last attempt failed: from, and up to.
+# Seconds between first attempts at a subscriber whose last attempt failed: the least and the most.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 
-#: All ids are below.
+#: Above all ids of messages.
 _ABOVE_ALL = 2**63 - 1
 
 
 class Courier:
     """One subscription, and its deliveries that were read.
 
-    A subscriber that fails gets few first attempts until one of its deliveries succeeds: what was
-    never tried waits, and need not use up its attempts.
+    A subscriber that fails gets few first attempts until one of its deliveries succeeds. So deliveries
+    that were never tried wait, and do not use up their attempts.
     """
 
     def __init__(self, key: SubscriptionKey) -> None:
         self.key = key
-        #: What there is to know of it, once it is owned.
+        #: The subscription as it was last found; None as long as this process does not own it.
         self.owned: Owned | None = None
         self.options: Mapping[str, Any] = {}
         self.schedule: RetrySchedule = DEFAULT
         self._until = 0.0
         self._seen = 0
-        # Ids of what was read, until it is noted what came of it.
+        # The ids of deliveries that were read and whose outcome is not stored yet.
         self._taken: dict[int, bool] = {}
-        # Whether some of it was dropped since the last read began: then that has not seen all.
+        # Whether some of them were dropped since the last read began; that read is then not complete.
         self._was_dropped = False
         self._waiting: deque[Delivery] = deque()
         self._under_way = 0
@@ -45,7 +45,7 @@ class Courier:
         self._next_first_attempt = 0.0
         #: Whether there may be something to read.
         self.has_news = False
-        #: What reads, while there is something to read.
+        #: The task that reads, while there is something to read.
         self.reader: asyncio.Task[None] | None = None
         self.is_confirming = False
         self._has_changed = asyncio.Event()
@@ -53,7 +53,7 @@ class Courier:
     # ------------------------------------------------------------ the subscription
 
     def renew(self, owned: Owned, until: float) -> None:
-        """It is ours until this time of ``time.monotonic()``, and is as it was found now."""
+        """Note that this process owns the subscription until ``until``, of ``time.monotonic()``."""
         before, self.owned, self._until = self.owned, owned, until
         if before is None or (before.options, before.metadata) != (owned.options, owned.metadata):
             self.options = _object(owned.options)
@@ -61,12 +61,12 @@ class Courier:
 
     @property
     def is_ours(self) -> bool:
-        """Whether nobody else can own it."""
+        """Whether no other process can own the subscription now."""
         return time.monotonic() < self._until
 
     @property
     def is_ours_for_long(self) -> bool:
-        """Whether that holds for some seconds."""
+        """Whether no other process can own the subscription for some more seconds."""
         return time.monotonic() + 2 < self._until
 
     @property
@@ -75,7 +75,7 @@ class Courier:
         return self.owned is not None and self.owned.is_active
 
     def give_up(self) -> None:
-        """Send no more of it, until it is found again."""
+        """Send nothing more of the subscription until :meth:`renew` is called."""
         self._until = 0.0
         self._forget_waiting()
 
@@ -99,7 +99,7 @@ class Courier:
 
     @property
     def after(self) -> int:
-        """The id up to which all that is fresh was seen, and is not under way."""
+        """The id up to which all fresh deliveries were seen and none is under way."""
         return min(self._seen, min(self._taken, default=_ABOVE_ALL)) - 1
 
     @property
@@ -108,7 +108,7 @@ class Courier:
         return list(self._taken)
 
     def begin_read(self) -> tuple[int, int]:
-        """How many to read now, of those that are due again and of fresh ones."""
+        """How many deliveries to read now: of those that are due again, and of fresh ones."""
         self._was_dropped = False
         room = 2 * self.most_under_way - len(self._waiting)
         return room, min(room, self._most_first_attempts())
@@ -120,7 +120,10 @@ class Courier:
         return int(may)
 
     def put(self, read: Read) -> list[Delivery]:
-        """Take what was read; return what has expired or is gone, and is not sent."""
+        """Take the deliveries that were read.
+
+        :returns: those that are not sent, as their message has expired or is gone
+        """
         if not self._was_dropped:
             self._seen = max(self._seen, read.horizon)
         over = []
@@ -133,7 +136,7 @@ class Courier:
         return over
 
     def next(self) -> Delivery | None:
-        """What is to be sent now; it is under way from now on."""
+        """The next delivery to send, which counts as under way from now on; None if there is none."""
         if not (self._waiting and self.is_ours and self._under_way < self.most_under_way):
             if not self.is_ours:
                 self._forget_waiting()
@@ -142,7 +145,10 @@ class Courier:
         return self._waiting.popleft()
 
     def note_end(self, has_succeeded: bool | None) -> None:
-        """A call has ended: well, or not; None: nothing is known of the subscriber by it."""
+        """Note that a call has ended.
+
+        :param has_succeeded: None: the call says nothing about the subscriber
+        """
         self._under_way -= 1
         if has_succeeded:
             self._pause = 0.0
@@ -158,12 +164,12 @@ class Courier:
         return self._pause
 
     def note_settled(self, message_id: int) -> None:
-        """It is stored what came of a delivery."""
+        """Note that the outcome of a delivery is stored."""
         self._taken.pop(message_id, None)
         self._has_changed.set()
 
     def has_been_idle_for(self, seconds: float) -> bool:
-        """Whether nothing of it is under way, nor was for so long."""
+        """Whether no delivery was under way for so long."""
         is_busy = self._taken or self.reader or self.is_confirming
         return not is_busy and time.monotonic() > self._until + seconds
 
@@ -174,7 +180,7 @@ class Courier:
             await self._has_changed.wait()
 
     def _forget_waiting(self, only_fresh: bool = False) -> None:
-        """Read again what was not sent."""
+        """Drop deliveries that were read and not sent; they are read again later."""
         kept: deque[Delivery] = deque()
         for delivery in self._waiting:
             if only_fresh and not delivery.is_fresh:

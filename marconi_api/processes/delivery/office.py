@@ -1,17 +1,17 @@
 """The process that calls webhooks: one loop, in which all calls are under way at once.
 
 **Who does what.** Each second, or when a bell rings, the office takes the subscriptions that have
-something to do (model/deliveries.py). Of each that it owns a *courier* (courier.py) keeps what is
-under way. While there is something to read a task reads it, in the courier's name, and each delivery
-is sent by a task of its own. What came of it is noted in batches.
+something to do (model/deliveries.py). For each subscription that it owns, a *courier* (courier.py)
+knows the deliveries under way. While there is something to read, a task reads it for the courier. Each
+delivery is sent by a task of its own. Outcomes are stored in batches.
 
-**What holds up what.** Nothing: a call that hangs occupies a place of its own subscription only.
-Statements run in a few threads, and no call waits in one: so no connection to the database is held
-while a subscriber is waited for.
+**Calls do not hold up each other.** A call that hangs only takes up one of the calls that its own
+subscription may have under way. Statements run in a few threads, in which no call waits. So no
+connection to the database is held while the process waits for a subscriber.
 
-**Nothing is lost.** A delivery's row is removed when the webhook has answered with 2xx, and not
-before. A process that is killed in between leaves the row: it is sent again. So is what was sent
-when the database did not answer any more.
+**Nothing is lost.** A delivery's row is removed once the webhook has answered with 2xx, and not
+before. If a process is killed in between, the row stays, and the message is sent again. The same
+happens to a message whose outcome could not be stored.
 """
 
 import asyncio
@@ -55,13 +55,13 @@ T = TypeVar('T')
 _SWEEP_EVERY = 1.0
 _RESTS = 10
 
-# Seconds by which we stop before a lease ends.
+# Seconds before the end of a lease at which this process stops to send.
 _MARGIN = 1.0
 
 # Seconds for which a stop waits for calls under way: the supervisor waits for five.
 _DRAIN = 3.5
 
-# Seconds for which it is remembered what was seen of a subscription that has nothing to do.
+# Seconds for which an idle subscription is remembered, with the id up to which it was read.
 _REMEMBERED_FOR = 600.0
 
 # Seconds until what could not be stored is tried again.
@@ -75,7 +75,7 @@ _WAITED_FOR = 60.0
 
 _GONE_FOR_EVER = 410
 
-#: Makes the message that asks for a confirmation: what is owned, and its kind.
+#: Makes the body of a confirmation's message, from the subscription and the kind of the message.
 Confirmation = Callable[[Owned, str], bytes]
 
 
@@ -126,7 +126,7 @@ class Office:
         looking.cancel()
         if self._calls:
             await asyncio.wait(self._calls, timeout=_DRAIN)
-        # What is still under way has an outcome that nobody knows; its rows stay.
+        # The outcome of calls that are still under way is not known; their rows stay.
         noting.cancel()
         try:
             await self._note_all()
@@ -153,7 +153,7 @@ class Office:
             self._begin(self._answer_bell())
 
     async def _answer_bell(self) -> None:
-        # What rings meanwhile is looked at together.
+        # Queues for which a bell rings meanwhile are looked at together.
         async with self._taking:
             rung, self._rung = self._rung, set()
         unknown = []
@@ -284,7 +284,7 @@ class Office:
                 headers=trace,
             )
         except InvalidRequest:
-            # The operator allowed it once.
+            # The operator allowed this address once, and does not any more.
             return Attempt.now(FORBIDDEN)
 
     async def _note_failure(self, courier: Courier, delivery: Delivery, attempt: Attempt) -> None:
@@ -318,7 +318,7 @@ class Office:
         )
 
     async def _end(self, courier: Courier) -> None:
-        """The subscriber says that it is gone for ever."""
+        """End a subscription whose subscriber has answered that it is gone for ever."""
         assert courier.owned is not None
         queue = courier.owned.queue
         try:
@@ -326,7 +326,7 @@ class Office:
                 self._store.subscriptions.delete, queue, public_id(courier.key.id)
             )
         except StorageUnavailable:
-            # It says so again.
+            # The subscriber will answer so again.
             courier.give_up()
             return
         log.info(
@@ -393,7 +393,7 @@ class Office:
                 await asyncio.sleep(_PAUSE)
 
     async def _note_all(self) -> None:
-        """Store what is known by now; what cannot be stored is kept."""
+        """Store the outcomes that are known by now; those that cannot be stored are kept."""
         if done := self._done[:]:
             await self._in_thread(self._deliveries.note_done, done)
             del self._done[: len(done)]
@@ -410,7 +410,7 @@ class Office:
             self._settle((one.subscription, one.message_id, one.delay) for one in failures)
 
     def _settle(self, settled: Iterable[tuple[SubscriptionKey, int, float | None]]) -> None:
-        """Let what was stored be read again, when its time has come."""
+        """Note which outcomes are stored, so that retries are read when they are due."""
         loop = asyncio.get_running_loop()
         for key, message_id, delay in settled:
             courier = self._couriers.get(key)

@@ -1,1 +1,1 @@
-"""A real PostgreSQL of our own, where the user names none."""
+"""The embedded PostgreSQL: a real server, for services whose settings name none."""

@@ -1,4 +1,4 @@
-"""A real PostgreSQL of our own, for those who bring none.
+"""The embedded PostgreSQL: a real server, for services whose settings name none.
 
 :class:`EmbeddedPostgres` keeps a cluster in one directory, starts its server and
 stops it. It needs no more than a directory with the programs initdb and postgres,
@@ -31,8 +31,8 @@ from marconi_api.processes.failures import EmbeddedPostgresError
 #: The name of both the database and the superuser that owns it.
 NAME = 'marconi'
 
-# A crash leaves at most max_wal_size (1 GB) to be replayed, which a slow disk may need
-# minutes for; giving up earlier would only interrupt it.
+# After a crash PostgreSQL replays at most max_wal_size (1 GB), which may take minutes on a slow disk.
+# To give up earlier would only interrupt it.
 START_TIMEOUT = 300.0
 DYING_TIMEOUT = 5.0
 STOP_TIMEOUT = 60.0
@@ -44,7 +44,7 @@ CONNECT_TIMEOUT = 2
 LONGEST_SOCKET_PATH = 107
 SOCKET_NAME = '.s.PGSQL.5432'
 
-# Of postmaster.pid: all but the last, which tells the server's status (see _Postmaster.of).
+# The lines of postmaster.pid without the last one, the server's status (see _Postmaster.of).
 LINES_OF_A_DEAD_SERVER = 7
 
 LOCK_NAME = 'marconi.lock'
@@ -64,7 +64,7 @@ KEEP_MESSAGES_OUT_OF_THE_LOG = (
 
 
 def default_state_dir() -> Path:
-    """Where the cluster lies if nobody says: the system's place for root, else the user's."""
+    """The default directory of the cluster: the system's for root, else one of the user's."""
     if os.geteuid() == 0:
         return Path('/var/lib/marconi-api')
     data_home = os.environ.get('XDG_DATA_HOME') or os.path.expanduser('~/.local/share')
@@ -209,7 +209,7 @@ class EmbeddedPostgres:
         :raises EmbeddedPostgresError: with the reason, if that cannot be.
         """
         with _one_line_errors(self.state_dir), self._lock():
-            # Else an empty cluster would be made, and all would seem to be well.
+            # Otherwise an empty cluster would be made, and nobody would notice that the data are gone.
             if not (self.data / 'PG_VERSION').exists():
                 raise EmbeddedPostgresError(f'the data in {self.data} are gone')
             if not self.is_running():
@@ -239,7 +239,7 @@ class EmbeddedPostgres:
         with contextlib.suppress(OSError):
             if self.log.stat().st_size <= LONGEST_LOG:
                 return
-            # A full disk is a reason more to make the log short.
+            # If the disk is full, the log is shortened without a copy.
             with contextlib.suppress(OSError):
                 shutil.copyfile(self.log, self.log.with_name(f'{self.log.name}.1'))
             os.truncate(self.log, 0)
@@ -259,7 +259,7 @@ class EmbeddedPostgres:
 
     def _make_state_dir(self) -> None:
         self.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # What we did not make we do not take over: its owner and mode will change.
+        # A directory with other files is refused, since its owner and mode would be changed.
         if not (self.state_dir / LOCK_NAME).exists() and any(self.state_dir.iterdir()):
             raise EmbeddedPostgresError(
                 f"{self.state_dir} holds files that are not Marconi's: "

@@ -66,10 +66,10 @@ class Programs:
 
     @contextlib.contextmanager
     def by_plain_path(self) -> Iterator['Programs']:
-        """The same, for a while by a path that initdb can hand to a shell in double quotes.
+        """The same programs, for a while under a path that a shell takes as it is in double quotes.
 
-        It does so with the path of postgres, which may lead through any directory: a copy
-        beside data of the user's choice, or an environment below it.
+        initdb hands the path of postgres to a shell in double quotes. The path may have any characters,
+        as the user chooses the directories.
         """
         if not MEANT_FOR_SHELLS.search(str(self.directory)):
             yield self

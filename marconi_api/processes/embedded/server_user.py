@@ -23,9 +23,9 @@ class ServerUser:
 
     @classmethod
     def named(cls, name: str) -> 'ServerUser':
-        """The user of that name, whom we must be or be able to become.
+        """The user of that name, who is the user of this process or one that it can become.
 
-        :raises EmbeddedPostgresError: if it is neither
+        :raises EmbeddedPostgresError: if there is no such user, or this process cannot become it
         """
         try:
             entry = pwd.getpwnam(name)

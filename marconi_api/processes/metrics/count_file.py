@@ -24,7 +24,7 @@ _VALUE = struct.Struct('dd')
 
 
 class CountFile:
-    """Such a file; whoever opens one that is there goes on with what it has.
+    """A file of counts; a process that opens an existing one goes on with its values.
 
     :param path: its name begins with the kind of its metrics: ``counter_`` or ``histogram_``
     """

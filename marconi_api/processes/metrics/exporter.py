@@ -13,7 +13,7 @@ from marconi_api.model.depths import STATES, Depths
 from marconi_api.processes.metrics.looking import Looking, Signs
 from marconi_api.processes.waiting.wake_map import WakeMap
 
-#: Stands for all queues that are not shown by name: no queue has an empty one.
+#: The project and name that stand for all queues that are not shown by name; no queue has these.
 REST = ('', '')
 
 

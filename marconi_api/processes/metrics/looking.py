@@ -1,4 +1,4 @@
-"""What the exporter learns from the database: looked up now and then, whoever scrapes how often."""
+"""What the exporter learns from the database: at times of its own, however often it is scraped."""
 
 import logging
 import threading

@@ -1,8 +1,8 @@
 """What a process of the service counts, in files that the exporter reads (exporter.py).
 
-A file has the name of the process's place in the service, not of its number. So whoever takes the
-place of a process that was killed goes on with its file: no counter goes back, and there are as many
-files as places. All of them end with the service.
+A file is named after the process's place in the service, not after its process id. So the process that
+takes the place of a killed one goes on with its file: no counter goes back, and there are as many files
+as places. All files are removed when the service ends.
 """
 
 import json
@@ -24,7 +24,7 @@ DIRECTORY = 'MARCONI_METRICS'
 #: The same with the descriptor of the socket at which the exporter is asked.
 LISTENER = 'MARCONI_METRICS_LISTENER'
 
-#: Counters of what the model tells: by its word for it, the metric's name and what that says.
+#: The counters of what the model tells: the metric's name and its help, by the name of the flow.
 COUNTERS = {
     flows.POSTED: ('messages_posted', 'Messages that were stored by a post.'),
     flows.CLAIMED: ('messages_claimed', 'Messages that were handed out by a claim or a pop.'),
@@ -82,8 +82,7 @@ WAITS = (
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 WAIT_BUCKETS = (0.01, 0.1, 0.5, 1, 2, 5, 10, 20, 30, 60, 600, 3600)
 
-#: Stands for all paths that lead nowhere, and for all methods that HTTP does not know: what clients
-#: make up is no label.
+#: The label for all unknown paths and methods, so that clients cannot make up labels.
 NO_ROUTE = 'unmatched'
 NO_METHOD = 'other'
 _METHODS = frozenset((*METHODS, 'OPTIONS'))

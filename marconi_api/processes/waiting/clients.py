@@ -109,7 +109,7 @@ class Clients:
         return None
 
     def is_there(self, client: Client) -> bool:
-        """Whether its connection is established, both ways."""
+        """Whether the client's connection is established, in both directions."""
         if client is _GONE:
             return False
         assert self._socket is not None
@@ -117,9 +117,9 @@ class Clients:
             self._socket.send(client.question)
             reply = self._socket.recv(512)
         except OSError:
-            # The kernel is short of memory.
+            # The kernel is short of memory; the client counts as being there.
             return True
-        # Where there is no such connection, the one that listens may be told of.
+        # If there is no such connection, the kernel may answer with the socket that listens.
         return bool(reply[4] == _SOCK_DIAG_BY_FAMILY and reply[_STATE] == _ESTABLISHED)
 
     def _question(self, remote: bytes, port: int, local: bytes, flags: int = _REQUEST) -> bytes:
@@ -166,7 +166,7 @@ class Clients:
     def _look_at_all(self, size: int) -> None:
         assert self._socket is not None
         port = struct.pack('!H', self._port)
-        # A socket of its own: a look that is given up leaves nothing for the next question.
+        # A socket of its own, so that answers to a look that was given up do not meet the next question.
         with socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, _NETLINK_SOCK_DIAG) as asking:
             asking.settimeout(1.0)
             asking.send(self._question(bytes(size), 0, bytes(size), _REQUEST | _DUMP))

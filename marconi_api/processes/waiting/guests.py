@@ -1,4 +1,4 @@
-"""One who waits, as the room keeps it."""
+"""A request that waits, as the room keeps it."""
 
 from marconi_api.processes.waiting.clients import Client
 from marconi_api.processes.waiting.hand_over import Parked

@@ -1,8 +1,8 @@
 """What workers send to the waiting room: requests that have to wait, and wakes.
 
-They go over a socket of packets (SOCK_SEQPACKET), one message each. With a request goes the
-descriptor of its connection to the router: the room answers over the same connection. So it does
-with the rest of a large answer, whose client reads slowly.
+Each goes as one message over a socket of packets (SOCK_SEQPACKET). A request is sent together with the
+descriptor of its connection to the router, over which the room answers. The rest of a large answer,
+whose client reads slowly, is handed over in the same way.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ from marconi_api.model.replies import place_of
 from marconi_api.processes.answers import Answer
 from marconi_api.processes.waiting.wake_map import WakeMap
 
-#: Variables of the environment: where the room's directory is, with its socket and its map.
+#: Variables of the environment: the room's directory, which holds its socket and its map.
 DIRECTORY = 'MARCONI_WAITING'
 #: The address at which the service listens: host and port.
 ADDRESS = 'MARCONI_ADDRESS'
@@ -47,7 +47,7 @@ class Parked(NamedTuple):
     #: The texts of its WSGI environment.
     environ: dict[str, str]
     body: bytes
-    #: What it gets if it finds nothing.
+    #: The answer that it gets if it finds nothing in time.
     otherwise: Answer
     queues: tuple[int, ...]
     takes: bool
@@ -56,11 +56,11 @@ class Parked(NamedTuple):
     #: How many requests of that project may wait; None for as many as the room takes.
     most_waiters: int | None
     seconds: int
-    #: When it began to look.
+    #: When its last look began.
     tried_at: float
-    #: It asks for a stream, which begins after this message; None: for one answer.
+    #: The id after which the stream begins that it asks for; None: it asks for one answer.
     stream: str | None
-    #: The message to which it awaits a reply; None: it waits for messages of its queues.
+    #: The id of the message to which it awaits a reply; None: it waits for messages of its queues.
     awaited: int | None
 
 
@@ -78,14 +78,14 @@ class RoomConnection:
         self._owner = 0
 
     def wake(self, queue: QueueKey, count: int) -> None:
-        """Tell that so many messages became ready, if anybody may wait for them.
+        """Tell the room that so many messages became ready, if anybody may wait for them.
 
-        It does not wait for the room: what it cannot tell the room finds by itself.
+        It does not wait for a busy room: the room's next sweep finds what could not be told.
         """
         self._wake(queue.id, count)
 
     def wake_askers(self, messages: Collection[int]) -> None:
-        """Tell the same of messages that are gone, if anybody may await a reply to them."""
+        """Tell the room which messages are gone, if anybody may await replies to them."""
         for message in messages:
             self._wake(place_of(message), 1)
 
@@ -110,7 +110,7 @@ class RoomConnection:
 
     def deliver(self, content: memoryview, descriptor: int) -> bool:
         """Have the rest of an answer sent over a connection; False if the room cannot take it."""
-        # In memory that both share: it is longer than a message may be.
+        # Handed over in shared memory, since it is longer than a message may be.
         with contextlib.suppress(OSError, AttributeError), _in_memory(content) as file:
             descriptors = struct.pack('ii', descriptor, file.fileno())
             return self._send(_IS_ANSWER, ((socket.SOL_SOCKET, socket.SCM_RIGHTS, descriptors),), 0)
@@ -135,7 +135,7 @@ class RoomConnection:
 
     def _connected(self) -> socket.socket:
         with self._lock:
-            # What a parent process connected is not ours.
+            # After a fork, this process does not use its parent's connection.
             if self._socket is None or self._owner != os.getpid():
                 connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
                 # By the system: Python's own time-out would wait where MSG_DONTWAIT must not.
@@ -146,7 +146,8 @@ class RoomConnection:
 
     def _drop(self, connection: socket.socket) -> None:
         with self._lock:
-            # Not closed: another thread may be sending over it, and its number be used anew.
+            # The socket is not closed here: another thread may be sending over it, and its descriptor's
+            # number could come to mean another file.
             if self._socket is connection:
                 self._socket = None
 
@@ -177,7 +178,7 @@ def is_answer(message: memoryview) -> bool:
 
 
 def wake_in(message: memoryview) -> tuple[int, int] | None:
-    """The queue and the number of messages of a wake; None if it is no wake."""
+    """The queue's id and the number of messages of a wake; None if the message is not a wake."""
     if message[:1] != _IS_WAKE:
         return None
     _, queue_id, count = _WAKE.unpack(message)

@@ -16,16 +16,16 @@ from typing import Any
 #: Tries of one queue at the same moment. More would keep other queues from theirs.
 MOST_TRIES = 2
 
-#: Of listeners that nothing tells of what they wait for, so many look again with each sweep.
+#: Listeners that look again with each sweep, of those that no wake tells of what they wait for.
 MOST_UNTOLD = 100
 
 
 class Waiter:
-    """One who waits, in the line of each of its queues.
+    """A request that waits, in the line of each of its queues.
 
-    :param number: grows with each that comes
-    :param takes: whether it takes what it gets
-    :param tried_at: when it looked last, by itself
+    :param number: grows with each waiter that comes
+    :param takes: whether it takes the messages that it gets, and so is a taker
+    :param tried_at: when it last looked by itself
     """
 
     __slots__ = ('is_trying', 'is_untold', 'number', 'parked', 'queues', 'takes', 'tried_at')
@@ -54,15 +54,15 @@ class Line:
     """Those who wait for one queue."""
 
     queue_id: int
-    #: Those that came after that need no check of what came before them.
+    #: A time: waiters that came later need no check for messages that came before them.
     warm_since: float
     takers: OrderedDict[int, Waiter] = field(default_factory=OrderedDict)
     listeners: dict[int, Waiter] = field(default_factory=dict)
     #: Waiters of this line, those that try included.
     count: int = 0
-    #: Messages that are there for takers, as far as is known.
+    #: Messages that are ready for takers, as far as is known.
     credit: int = 0
-    #: All credit that there ever was.
+    #: The sum of all credit that the line was ever given.
     given: int = 0
     #: What ``given`` was at the last wake of unknown size; 0: it was used up.
     unknown_at: int = 0
@@ -126,7 +126,7 @@ class Lines:
     # ------------------------------------------------------------ to come and to go
 
     def arrive(self, waiter: Waiter) -> None:
-        """Let it wait, behind all others."""
+        """Put a waiter into its lines, behind all others."""
         for queue_id in waiter.queues:
             line = self._lines.get(queue_id)
             if line is None:
@@ -145,7 +145,7 @@ class Lines:
             self._untold[waiter.number] = waiter
 
     def leave(self, waiter: Waiter) -> None:
-        """Let it go; it does not try at this moment."""
+        """Take a waiter that does not try at this moment out of its lines."""
         self._untold.pop(waiter.number, None)
         for queue_id in waiter.queues:
             line = self._lines[queue_id]
@@ -210,7 +210,7 @@ class Lines:
     # ------------------------------------------------------------ to try
 
     def next_try(self) -> Try | None:
-        """The next turn, of queue after queue; None if nobody has one."""
+        """The next turn, of one queue after the other; None if no waiter may try now."""
         while self._runnable:
             queue_id, line = self._runnable.popitem(last=False)
             waiter = self._pick(line)
@@ -221,11 +221,11 @@ class Lines:
         return None
 
     def finish(self, turn: Try, found: Mapping[int, int], is_full: bool, stays: bool) -> None:
-        """Note what a try came to.
+        """Note the result of a try.
 
-        :param found: how many messages it took, by the queue
-        :param is_full: whether it got as much as it asked for
-        :param stays: whether it got nothing, and waits on, where it stood
+        :param found: how many messages it took, by the queue's id
+        :param is_full: whether it got as many messages as it asked for
+        :param stays: whether it got nothing and waits on, at its former place in the line
         """
         waiter, line = turn.waiter, turn.line
         waiter.is_trying = False

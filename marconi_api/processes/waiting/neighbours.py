@@ -1,10 +1,11 @@
 """The waiting rooms of other services on the same database, and what they tell each other.
 
-A room announces the slots of the map for which it has waiters. Another one, to whose workers a
-message is posted, then tells of it. So a post never waits for PostgreSQL's lock on notifications.
+A room announces the slots of the map for which it has waiters. When messages become ready by workers of
+another service, that service's room sends a notification if the slot was announced. The workers do not
+send it, so a post never waits for PostgreSQL's lock on notifications.
 An announcement holds for a minute and is repeated; a room that was killed is forgotten.
 
-All of it is an economy: what gets lost is found by the next sweep.
+All this only saves time: the next sweep finds what a lost notification would have told.
 """
 
 import contextlib
@@ -25,7 +26,7 @@ log = logging.getLogger(__name__)
 # Seconds.
 ANNOUNCE_EVERY = 20.0
 FORGET_AFTER = 60.0
-# What was notified is heard within this time, or notifications do not arrive at all.
+# A notification that is not heard within this time shows that notifications do not arrive at all.
 HEAR_WITHIN = 1.0
 # Wakes are gathered for so long, except for the first one.
 GATHER = 0.01
@@ -80,7 +81,7 @@ class Neighbours:
         _poke(self._from_loop)
 
     def cool(self, slot: int) -> None:
-        """Announce that nobody does any more."""
+        """Announce that nobody waits here any more for a queue of the slot."""
         with self._lock:
             self._own.discard(slot)
             self._news.append(f'-{slot:x}')
@@ -104,7 +105,7 @@ class Neighbours:
             yield self._heard_changes.popleft()
 
     def stop(self) -> None:
-        """Take leave of the others."""
+        """Tell the other rooms that this one ends, and end the thread."""
         self._is_stopping = True
         _poke(self._from_loop)
         if self._thread.is_alive():

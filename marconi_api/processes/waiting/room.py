@@ -47,15 +47,16 @@ from marconi_api.wire.waiting import POSTED
 
 log = logging.getLogger(__name__)
 
-# Seconds. A queue that nobody waits for any more is told of for so long, as consumers come again.
+# Seconds for which wakes of a queue are still told after its last waiter has left, as consumers mostly
+# come again.
 STAYS_WARM = 10.0
 # All clients are looked at once in a second, a part at a time, but no more of them at once than
 # this: a look takes 8 us, and none is due before a client is given something.
 REAPS = 10
 MOST_REAPED = 50
-# For requests that are being tried, and for answers to be taken, at a stop.
+# Seconds that a stop waits for requests that are being tried, and for clients to read their answers.
 STOP_PATIENCE = 3.0
-# Between two lines of the log that requests were refused.
+# Seconds between two lines of the log that say that requests were refused.
 TELL_EVERY = 60.0
 
 # Threads that run requests again.
@@ -116,7 +117,7 @@ class Room:
             lambda: sweep_intervals[0] if neighbours.hears else min(sweep_intervals),
             self._end_queue,
         )
-        # From where a room that was killed has left off.
+        # The counters go on from those of a room that was killed.
         _, self._refused, self._woken, self._gone, self._fallbacks = self._map.counters
         self._count()
         self._poll = select.epoll()
@@ -295,7 +296,7 @@ class Room:
         self._refused += 1
         self._count()
         if POSTED in guest.parked.environ:
-            # Its message is there: to send it again would be to post another one.
+            # The request has posted its message, so a refusal would make the client post it twice.
             answer = guest.parked.otherwise.without('Preference-Applied')
         else:
             reply = error_reply(refusal)
@@ -321,7 +322,7 @@ class Room:
         return time.monotonic()
 
     def _left(self, queue_id: int) -> None:
-        # Who awaited a reply has it, and does not come again.
+        # A client that awaited a reply has got it, and does not ask for it again.
         warm = 0.0 if self._sweeps.is_message(queue_id) else STAYS_WARM
         self._timers.at(time.monotonic() + warm, self._cool, queue_id)
 
@@ -379,7 +380,7 @@ class Room:
         if events & (select.EPOLLHUP | select.EPOLLERR) and _is_broken(guest.descriptor):
             guest.is_gone = True
             if guest.waiter.is_trying:
-                # Else it would be told of again and again.
+                # Otherwise epoll would report it again and again.
                 self._poll.modify(guest.descriptor, select.EPOLLONESHOT)
             else:
                 self._lines.leave(guest.waiter)
@@ -398,7 +399,7 @@ class Room:
         return guest.client is None or self._clients.is_there(guest.client)
 
     def _reap(self) -> None:
-        """Let a part of those go whose clients are gone."""
+        """Look at a part of the clients, and drop the guests of those that are gone."""
         if not self._to_reap:
             self._to_reap = list(self._guests.values())
             self._count()
@@ -487,7 +488,7 @@ class Room:
     # ------------------------------------------------------------ wakes
 
     def _wake(self, queue_id: int, count: int) -> None:
-        """Messages became ready, says a process of this instance."""
+        """Handle the wake of a process of this service: messages of a queue became ready."""
         self._sweeps.wake(queue_id, count)
         if self._map.is_set_elsewhere(slot_of(queue_id)):
             self._neighbours.tell(queue_id, count)
@@ -499,7 +500,7 @@ class Room:
             self._map.set_elsewhere(slot, is_warm)
 
     def _end_queue(self, queue_id: int) -> None:
-        """Answer those whose queue was deleted with what a missing one gets."""
+        """Answer the requests that wait for a deleted queue, as those for a missing queue are."""
         for waiter in self._lines.waiters_of(queue_id):
             if not any(map(self._sweeps.exists, waiter.queues)):
                 self._lines.leave(waiter)
@@ -530,7 +531,7 @@ class Room:
                 self._slow.add(guest.waiter.number)
                 continue
             if not self._is_there(guest):
-                # What it would have got is the next one's.
+                # The messages that it would have got are for the next waiter.
                 self._lines.finish(turn, {}, is_full=True, stays=False)
                 self._drop(guest)
                 continue
@@ -556,7 +557,7 @@ class Room:
             if not stays:
                 self._answer(guest, guest.parked.otherwise)
         elif reply.looked is None:
-            # It was refused. What there is is the next one's.
+            # The request was refused. The messages are for the next waiter.
             self._lines.finish(turn, {}, is_full=True, stays=False)
             self._answer(guest, reply.answer)
         else:

@@ -55,7 +55,7 @@ class Stream:
 
     @property
     def head(self) -> bytes:
-        """What is sent first. The end of the connection is the end of the stream."""
+        """The head of the answer. The stream ends when its connection does."""
         status, headers, start = self._parked.otherwise
         kept = [header for header in headers if header[0] not in ('Content-Length', 'Connection')]
         return head_of(status, [*kept, ('Connection', 'close')]) + start
@@ -67,7 +67,7 @@ class Stream:
         kept = [item for item in query if item[0] not in ('marker', 'limit', 'wait')]
         place = [('marker', self._marker)] if self._marker else []
         most = limits.in_force.max_messages_per_page
-        # Waiting for no time at all has it told what was found.
+        # wait=0: the action notes what it found only if the request may wait.
         environ['QUERY_STRING'] = urlencode([*kept, *place, ('limit', most), ('wait', 0)])
         environ['HTTP_ACCEPT'] = 'application/json'
         for name in ('HTTP_LAST_EVENT_ID', 'HTTP_PREFER'):

@@ -1,6 +1,6 @@
-"""Looks at queues for those who wait: at all of them again and again, and at some at once.
+"""Looks at queues for which requests wait: at all of them at intervals, and at some at once.
 
-What a look finds, and what wakes a queue, goes to its line. A message to which a reply is awaited
+What a look finds goes to the line of the queue, and so do wakes. A message to which a reply is awaited
 has a line, too, and is looked at in the same way.
 """
 
@@ -24,7 +24,7 @@ HORIZON_LAST = 0.5
 
 
 class Sweeps:
-    """Looks for what nobody told, in a thread of its own.
+    """Looks, in a thread of its own, for messages of which no wake told.
 
     :param look: looks at queues: :meth:`Readiness.look`
     :param look_at_requests: looks at messages that ask for replies: :meth:`Replies.look`
@@ -53,7 +53,7 @@ class Sweeps:
         # Messages to which replies are awaited, by their lines.
         self._awaited: dict[int, int] = {}
         self._views: dict[int, View] = {}
-        # When it was last known that there are these queues.
+        # The queues that exist, and when each was last seen to.
         self._existing: dict[int, float] = {}
         self._to_check: set[int] = set()
         self._is_check_due = False
@@ -72,7 +72,7 @@ class Sweeps:
         return queue_id in self._existing
 
     def await_reply(self, place: int, message: int) -> None:
-        """Somebody waits in this line for a reply to a message."""
+        """Note that a request waits in the line ``place`` for the reply to a message."""
         self._awaited[place] = message
 
     def is_message(self, place: int) -> bool:
@@ -80,14 +80,14 @@ class Sweeps:
         return place in self._awaited
 
     def forget(self, queue_id: int) -> None:
-        """Nobody waits for the queue any more."""
+        """Note that nobody waits for the queue any more."""
         self._awaited.pop(queue_id, None)
         self._views.pop(queue_id, None)
         self._existing.pop(queue_id, None)
         self._to_check.discard(queue_id)
 
     def wake(self, queue_id: int, count: int | None) -> None:
-        """So many messages became ready in a queue; None: some."""
+        """Note that ``count`` messages of a queue became ready; None: an unknown number."""
         now = time.monotonic()
         if not self._lines.wake(queue_id, count, now):
             return
@@ -190,7 +190,7 @@ class Sweeps:
             del self._existing[sight.queue_id]
             self._end_queue(sight.queue_id)
             if self._lines.is_anyone_trying(sight.queue_id):
-                # Who finds nothing waits on: the next sweep tells of the end again.
+                # A request that finds nothing waits on; the next sweep tells of the end again.
                 self._existing[sight.queue_id] = heard_of
         if sight.is_ready:
             self.fallbacks += self._lines.find_ready(sight.queue_id, now)

@@ -14,7 +14,7 @@ class Timers:
         self._count = itertools.count()
 
     def at(self, time: float, call: Callable[..., None], *arguments: object) -> None:
-        """Call it then, or soon after."""
+        """Call ``call`` at that time, or soon after."""
         heapq.heappush(self._heap, (time, next(self._count), call, arguments))
 
     @property
