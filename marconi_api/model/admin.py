@@ -36,8 +36,7 @@ from marconi_api.model.quotas import Quotas
 from marconi_api.model.redrives import Order, Redrive, Redrives
 from marconi_api.model.tokens import Tokens
 
-#: The states in which a message can be. ``expired`` ones are out of everybody's sight, and
-#: wait for the janitor.
+#: The states of live messages. No request sees an expired message, which waits for the janitor.
 LIVE_STATES = ('ready', 'claimed', 'delayed', 'parked')
 STATES = (*LIVE_STATES, 'expired')
 
@@ -366,7 +365,7 @@ class QueueAdmin:
     def _noting(
         self, action: str, named: Sequence[str] | None = None
     ) -> Iterator[Callable[[int], int]]:
-        """Do something and note it, both or neither; yields what is told the number of messages."""
+        """Run the body and note it in one transaction; yields a function that takes the message count."""
         with self._database.transaction():
 
             def note(count: int) -> int:

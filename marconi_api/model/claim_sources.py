@@ -10,7 +10,7 @@ from marconi_api.model.postgres.tables import QueueKey
 
 @dataclass(frozen=True, slots=True)
 class ClaimSource:
-    """A queue's part in a claim across several: ``limit`` messages at most, if it is set."""
+    """A queue of a claim across queues: ``limit`` messages at most, None: no limit of its own."""
 
     queue: QueueKey
     limit: int | None = None
@@ -42,10 +42,10 @@ def _by_preference(
 def _by_weight(
     sources: Sequence[ClaimSource], limit: int, claim: Callable[[QueueKey, int], int]
 ) -> None:
-    """Draw rounds of lots, until enough is there or all queues are exhausted.
+    """Draw lots for the queues in rounds, until there are enough messages or no queue has more.
 
-    Each queue is asked once for all its lots of a round, so a round costs a statement a queue
-    at most; a second one is needed only if a queue had less than its lots.
+    Each queue is asked once for all its lots of a round, so a round takes one statement a queue at most.
+    A second round is needed only if a queue had fewer messages than lots.
     """
     left = limit
     room = {source: source.limit or limit for source in sources}

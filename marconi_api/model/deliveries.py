@@ -64,7 +64,7 @@ class Owned(NamedTuple):
     subscriber: str
     #: The new one first.
     secrets: tuple[str, ...]
-    #: A message to send about the subscription itself, and how often that was tried.
+    #: The kind of confirmation that is to be sent, if one is, and how often it was tried.
     confirmation: str | None
     confirmation_attempts: int
     #: Whether its deliveries may be sent.
@@ -157,7 +157,7 @@ class Deliveries:
         return [_owned(*row) for row in rows]
 
     def release(self, owner: str) -> None:
-        """Let others own what this process does."""
+        """Give up the subscriptions that this process owns, so that others can own them."""
         self._database.rows(_RELEASE, {'owner': owner}, repeatable=True)
 
     def read(
@@ -170,10 +170,10 @@ class Deliveries:
     ) -> Read | None:
         """What is to be sent now, the due first; None if the queue is gone.
 
-        :param after: fresh ones with lower ids were seen before
-        :param taken: what is under way
-        :param due: how many that were tried before, at most
-        :param fresh: the same of others
+        :param after: fresh deliveries with lower ids were seen before
+        :param taken: the ids of messages whose deliveries are under way
+        :param due: how many deliveries to read that were tried before, at most
+        :param fresh: how many fresh ones, at most
         """
         given = {
             **subscription._asdict(),
@@ -189,7 +189,7 @@ class Deliveries:
         horizon = rows[0][0] if fresh else after
         ids = [delivery.message_id for delivery in found if delivery.is_fresh]
         if ids and len(ids) == fresh:
-            # It was cut short, and has seen no more than it returns.
+            # The read was cut short, and has seen no deliveries behind the last one that it returns.
             horizon = min(horizon, max(ids) + 1)
         return Read(found, horizon)
 

@@ -1,8 +1,8 @@
 """How many messages the queues hold, and how old they are: a walk over all of them, in steps.
 
-A step is a statement that reads a bounded number of rows; whoever walks rests between two. So to
-know the depths costs as little as one likes, and they are as old as a round. What is remembered
-of a round does not grow with the number of queues, which clients make.
+A step is a statement that reads a bounded number of rows; the caller rests between two steps. So the
+caller decides how much load a walk makes, and the depths are as old as a round. What is remembered of
+a round does not grow with the number of queues.
 """
 
 import heapq
@@ -116,7 +116,7 @@ class DepthWalk:
     def step(self) -> bool:
         """Read the next messages; whether a round has ended with these.
 
-        A part that takes too long, since very much was deleted there, is left out.
+        A part of the table that takes too long, since very many rows were deleted there, is left out.
 
         :raises StorageUnavailable: if PostgreSQL cannot be asked
         """

@@ -1,9 +1,8 @@
 """Figures for people who look on: of a few seconds ago, counted by threads of their own.
 
-Whoever asks waits a tenth of a second at most, and else gets the figures of before. Nothing is
-counted unless somebody asks; what was counted is used again for ten times as long as it took. So
-to look costs at most a tenth of the time of one session of PostgreSQL in each process, however
-many look.
+A request waits a tenth of a second at most for new figures; then it gets the former ones. Nothing is
+counted unless a request asks for it. A result is used again for ten times as long as its count took.
+So all requests together cost at most a tenth of the time of one PostgreSQL session in each process.
 """
 
 import threading

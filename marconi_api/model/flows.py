@@ -1,4 +1,4 @@
-"""Where the model tells what it counts: what becomes of messages, and what that takes."""
+"""Where the model tells what it counts: what becomes of messages, and how often PostgreSQL is asked."""
 
 from collections.abc import Callable
 
@@ -34,11 +34,11 @@ class FlowListeners(list[Callable[[str, int], None]]):
     """
 
     def tell(self, flow: str, count: int) -> None:
-        """So much more of it came about."""
+        """Tell that ``count`` more events of the flow came about."""
         if self and count:
             for listener in self:
                 listener(flow, count)
 
 
-#: Those of this process.
+#: The listeners of this process.
 flows = FlowListeners()

@@ -11,9 +11,10 @@ class Handled(threading.local):
     _count = 0
 
     def add(self, count: int, *came_about: str) -> None:
-        """So many more were handled.
+        """Count ``count`` more messages.
 
-        :param came_about: what became of each of them, for those who count it: of ``flows``
+        :param came_about: the flows to which each of the messages belongs, for the listeners of
+            ``flows``
         """
         self._count += count
         if flows:
@@ -26,5 +27,5 @@ class Handled(threading.local):
         return count
 
 
-#: That of each thread.
+#: The count of each thread.
 handled = Handled()

@@ -23,7 +23,7 @@ class Unhealthy(Exception):
 
 @contextmanager
 def explained() -> Iterator[None]:
-    """Say of a :class:`StorageUnavailable` what it comes from, by :class:`Unhealthy`."""
+    """Turn a :class:`StorageUnavailable` into an :class:`Unhealthy` that says its cause."""
     try:
         yield
     except StorageUnavailable as error:
@@ -31,7 +31,7 @@ def explained() -> Iterator[None]:
 
 
 def check_schema(database: Database) -> None:
-    """Make sure that the schema has all that this code needs. A newer one has.
+    """Make sure that the schema has all that this code needs; a newer schema has.
 
     :raises Unhealthy: if a migration is missing
     :raises StorageUnavailable: if that cannot be known

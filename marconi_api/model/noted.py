@@ -1,4 +1,4 @@
-"""Tokens and limits as those have them who administer: what they change is noted."""
+"""Tokens and limits for administrators: each change is noted in the audit log."""
 
 from collections.abc import Collection
 

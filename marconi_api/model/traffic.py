@@ -1,8 +1,8 @@
 """Where the model tells how many messages came to a queue, were handed out of it, and left it.
 
-What is told is counted for people who look on (``minutes.py``), and for nobody else: it need not be
-exact. Messages come by a post, as a copy, and when they are moved; they leave when they are deleted or
-popped, when they are moved, and when the janitor removes what has expired or was purged.
+The counts only serve the plots of the console (``minutes.py``), and need not be exact. A message comes
+to a queue by a post, as a copy, or when it is moved there. It leaves when it is deleted, popped or moved
+away, or when the janitor removes it because it has expired or was purged.
 """
 
 from bisect import bisect_right
@@ -34,19 +34,20 @@ class Traffic:
         self.listener: Listener | None = None
 
     def came(self, queue_id: int, count: int) -> None:
-        """So many messages came to the queue."""
+        """Tell that ``count`` messages came to the queue."""
         if count and self.listener:
             self.listener(queue_id, CAME, count)
 
     def left(self, queue_id: int, count: int) -> None:
-        """So many messages are gone from the queue."""
+        """Tell that ``count`` messages left the queue."""
         if count and self.listener:
             self.listener(queue_id, LEFT, count)
 
     def handed_out(self, queue_id: int, rows: Sequence[Row]) -> None:
-        """Messages were handed out, whose rows begin with their id, ttl and age.
+        """Tell that messages were handed out; their rows begin with id, ttl and age.
 
-        All count with the age of the one in the middle: to look at each would take too long.
+        All of them are counted with the age of the middle one, as it would take too long to look at
+        each.
         """
         if rows and self.listener:
             age = rows[len(rows) // 2][2]

@@ -43,8 +43,8 @@ HEADERS_TIMEOUT = 10
 # proxy that uses one at the moment at which it ends has to tell its client of an error.
 FAREWELL = 0.5
 
-# How many times as large as it may be a body can be to be answered, with 400. The connection of
-# a client that sends more is closed: it would be kept on disk until it is whole.
+# A body that is too large gets the answer 400 if it is at most so many times as large as allowed. If it
+# is larger, the connection is closed, since the body would be kept on disk until it is whole.
 OVERSIZE_ANSWERED = 4
 
 
@@ -64,7 +64,7 @@ class Uwsgi:
         self._stop_timeout = settings.server.stop_timeout
         kept = OVERSIZE_ANSWERED * Limits.from_config(settings.limits).largest_body
         self._is_ready = False
-        # What uwsgi says at its start is of interest only if that fails.
+        # The output of uwsgi's start, which is shown only if the start fails.
         self._held: collections.deque[bytes] = collections.deque(maxlen=1000)
         self._listener = listener
         self._farewell = sockets / 'farewell'
@@ -112,8 +112,7 @@ class Uwsgi:
             with self._farewell.open('r+b') as farewell:
                 farewell.write(b'\1\1')
             time.sleep(FAREWELL)
-        # The master itself would wait for ever; it also takes a while to end after the last
-        # of its workers.
+        # The master would wait for its workers without a limit. It ends a while after the last worker.
         stop_child(self._process, self._stop_timeout + 2)
         self._reader.join(timeout=1)
 
@@ -148,7 +147,7 @@ def _uwsgi_command(server: Any, listener: int, sockets: Path, kept: int) -> list
     options = {
         listens: where,
         'http-keepalive': server.keepalive_timeout,
-        # Longer than a worker may take, so that it is never a router that gives up.
+        # Longer than a worker may take, so that a router never gives up first.
         'http-timeout': server.request_timeout + 10,
         'fastrouter-timeout': server.request_timeout + 10,
         # Of silence before a request's headers are complete; a connection that was used may

@@ -1,7 +1,8 @@
-"""What uwsgi serves: the Pecan application, with the manners that uwsgi's routers need.
+"""The WSGI application that uwsgi serves: Pecan's, adapted to uwsgi's routers.
 
-The routers keep the clients' connections, so that neither an idle nor a slow one occupies
-a worker (see web_server.py). They look at headers only, and rely on a few things here.
+The routers keep the clients' connections, so that neither an idle nor a slow client occupies a worker
+(see web_server.py). They look at headers only, so this module completes the headers of answers, reads
+bodies to their end and puts together bodies in chunks.
 """
 
 import contextlib
@@ -42,32 +43,32 @@ except ImportError:
     # Any other WSGI server, or a test.
     uwsgi = None
 
-# Bytes read at once of what the application left of a body.
+# Bytes that are read at once of the part of a body that the application did not read.
 DRAINED_AT_ONCE = 65536
 
-# Seconds that a worker outlives its last answer, so that the routers can pass it on.
+# Seconds that a worker lives on after its last answer, so that the routers can pass that on.
 LINGER = 0.5
 
 # Seconds in which a body in chunks must have arrived. The fastrouter keeps bodies until they
 # are whole, but only those with a length: for one in chunks a thread waits.
 CHUNKS_TIMEOUT = 10.0
 
-# Seconds in which it takes no place among those that are waited for. Each comes a moment after
-# its head, even when the client sent both at once.
+# Seconds for which such a body does not count as slow. Each body arrives a moment after its head, even
+# if the client sent both at once.
 CHUNKS_GRACE = 0.1
 
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
 class BehindRouters:
-    """A WSGI application that treats the routers of uwsgi as they want to be treated.
+    """A WSGI application that adapts another one to uwsgi's routers.
 
     :param threads: how many requests are answered at once; half of them may be waiting for the
         rest of a body in chunks
-    :param farewell: two bytes, not 0: the first once connections are about to be closed, the
-        second once the service drains, that is some time before
-    :param room: where requests wait for messages, if there is such a place
-    :param observers: told of each request, if there are any
+    :param farewell: two bytes. The first is not 0 once connections are about to be closed; the second
+        is not 0 once the service drains, which is some time before.
+    :param room: the waiting room; None: no request waits
+    :param observers: told of each request
     """
 
     def __init__(
@@ -128,9 +129,9 @@ class BehindRouters:
         answer: Answer,
         began: float,
     ) -> Iterable[bytes]:
-        """The answer of a request that may wait; none if it found nothing, and waits elsewhere.
+        """The answer of a request that may wait; empty if the request was handed to the waiting room.
 
-        uwsgi then sends nothing, and closes its own copy of the connection.
+        For an empty one uwsgi sends nothing, and closes its own copy of the connection.
         """
         looked: Looked = environ[LOOKED]
         headers = answer.headers
@@ -191,9 +192,9 @@ class BehindRouters:
 
 
 class Chunks:
-    """A body in chunks, as uwsgi reads it from the client, for a while.
+    """Reads a body in chunks from the client, by uwsgi, within ``CHUNKS_TIMEOUT``.
 
-    :param waiting: has as many places as there are threads that may wait for such a client
+    :param waiting: a semaphore with as many places as threads may wait for slow bodies
     """
 
     def __init__(self, waiting: threading.BoundedSemaphore) -> None:
@@ -205,9 +206,9 @@ class Chunks:
     def next(self) -> bytes:
         """The next chunk; b'' is the end.
 
-        :raises MalformedRequest: if it is not well formed, or the client has gone
-        :raises BodyTooSlow: when time is over
-        :raises TooManySlowBodies: if it should be waited for, and there is no place
+        :raises MalformedRequest: if the chunk is not well formed, or the client has gone
+        :raises BodyTooSlow: if the body has not arrived in time
+        :raises TooManySlowBodies: if the body is slow, and too many threads wait for slow ones
         """
         is_open = True
         while True:
@@ -248,8 +249,8 @@ class Chunks:
 
 
 def _reset_errno() -> None:
-    # uwsgi goes by errno to tell a chunk that is still to come from one that is not well
-    # formed; in the latter case it is left over from whatever came before.
+    # By errno uwsgi tells a chunk that is still to come from one that is not well formed. In the latter
+    # case it does not set errno, which then has the value of an earlier call.
     with contextlib.suppress(OSError):
         os.close(-1)
 
@@ -290,10 +291,10 @@ def _end_worker() -> None:
 def _answer_without_delay() -> None:
     """Have each part of an answer sent at once.
 
-    Else the end of one that is longer than the router's buffer waits until the client has
-    acknowledged the rest, which it puts off for 40 ms. uwsgi has no option for its router's
-    sockets, but they inherit this one from the socket that listens. The master has opened that
-    when it loads this file, and starts the router later.
+    Otherwise the end of an answer that is longer than the router's buffer waits until the client has
+    acknowledged the rest, which clients put off for 40 ms. uwsgi has no option for its router's sockets,
+    but they inherit TCP_NODELAY from the socket that listens. The master has opened that socket when it
+    loads this file, and starts the router later.
     """
     for descriptor in _descriptors():
         # That of the list itself is closed by now.

@@ -1,4 +1,4 @@
-"""Sends answers without waiting for clients, for as long as these read."""
+"""Sends answers over many connections at once, without waiting for one that does not read."""
 
 import os
 import select
@@ -6,11 +6,11 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-# Seconds in which a router must take some of an answer.
+# Seconds without progress after which an answer is given up.
 PATIENCE = 20.0
 
-#: Bytes of answers that are kept for clients that read slowly. Beyond them that of the client that
-#: was kept for longest is broken off.
+#: Bytes of answers that are kept for clients that read slowly. Beyond that, the answer that was kept
+#: for longest is broken off.
 MOST_KEPT = 64 * 2**20
 
 
@@ -50,9 +50,9 @@ class Writer:
         return len(self._left)
 
     def send(self, descriptor: int, content: bytes | memoryview, is_last: bool = True) -> None:
-        """Send all of it; then close the connection, of which ``poll`` knows already.
+        """Send all of ``content``; the connection must be registered with ``poll`` already.
 
-        :param is_last: whether it is closed; else more may be sent
+        :param is_last: whether the connection is closed afterwards; else more may be sent
         """
         os.set_blocking(descriptor, False)
         before = self._left.get(descriptor)
@@ -69,7 +69,7 @@ class Writer:
         self._write_or_keep(descriptor, before.content, before.is_last)
 
     def give_up(self, now: float) -> None:
-        """End those that took nothing for too long."""
+        """Close the connections that took nothing for too long."""
         for descriptor, left in list(self._left.items()):
             if left.deadline <= now:
                 self._end(descriptor, False)
@@ -89,7 +89,7 @@ class Writer:
             self._poll.modify(descriptor, 0)
 
     def _write(self, descriptor: int, content: memoryview) -> memoryview | None:
-        """What is left of it; None if the connection is broken."""
+        """Write as much as the connection takes; returns what is left, None if it is broken."""
         try:
             return content[os.write(descriptor, content) :]
         except BlockingIOError:
