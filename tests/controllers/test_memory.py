@@ -23,10 +23,12 @@ from .client import CLIENT_ID, PROJECT, LaterApi
 #: Bytes of an entry, with all that it alone refers to. The largest is that of the marks.
 MOST_IN_AN_ENTRY = 4096
 
-#: The caches that are bounded by what there is in the program: types of documents, and files.
+#: The caches that are bounded by what there is in the program: types of documents, files, and what is
+#: done once in a process.
 OF_THE_PROGRAM = {
     *('document_reader', 'struct_of'),
     *('_templates', '_content', 'link_to', '_tls'),
+    *('load', '_expect_a_queue'),
 }
 
 #: What belongs to the program, and not to a cache that refers to it.
