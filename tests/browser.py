@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.directories import open_directory
 from tests.running_service import DEADLINE, wait_until
 
 with_chromium = pytest.mark.skipif(
@@ -95,11 +96,14 @@ class Browser:
 
 
 @contextlib.contextmanager
-def chromium(directory: Path) -> Iterator[Browser]:
-    """Run it.
+def chromium() -> Iterator[Browser]:
+    """Run it, in a directory of its own."""
+    # It makes a socket there, whose path may have 107 bytes: too few for the directory of a test.
+    with open_directory() as directory:
+        yield from _chromium(directory)
 
-    :param directory: an empty one
-    """
+
+def _chromium(directory: Path) -> Iterator[Browser]:
     with socket.create_server(('127.0.0.1', 0)) as listener:
         port = listener.getsockname()[1]
     process = subprocess.Popen(

@@ -111,8 +111,8 @@ def test_no_page_asks_another_host_for_anything(site: Path) -> None:
 @pytest.mark.slow
 @with_sphinx
 @with_chromium
-def test_the_site_is_read_and_searched_without_a_server(site: Path, tmp_path: Path) -> None:
-    with chromium(tmp_path) as browser:
+def test_the_site_is_read_and_searched_without_a_server(site: Path) -> None:
+    with chromium() as browser:
         browser.open((site / 'index.html').as_uri())
         wait_until(lambda: browser.run('return location.pathname').endswith('/README.html'))
         browser.open(f'{(site / "search.html").as_uri()}?q=heartbeat')

@@ -15,7 +15,6 @@ from typing import Any
 
 from marconi_api.processes.installation import CHECKOUT
 from tests.browser import Browser, chromium
-from tests.directories import open_directory
 from tests.running_service import CALLS_WEBHOOKS, HEADERS, Service, services
 
 DIRECTORY = CHECKOUT / 'docs' / 'console'
@@ -121,12 +120,12 @@ def main() -> None:
     """Take all of them."""
     minutes = float(sys.argv[1]) if sys.argv[1:] else MINUTES
     DIRECTORY.mkdir(exist_ok=True)
-    with services() as start, open_directory() as profile:
+    with services() as start:
         service = start(**CALLS_WEBHOOKS).wait_until_ready()
         begin(service)
         work(service, minutes)
         found = send(service, 'GET', '/v2/queues/orders/subscriptions')['subscriptions']
-        with chromium(profile) as browser:
+        with chromium() as browser:
             for name, path, colors, width in PICTURES:
                 page = path.replace('SUBSCRIPTION', found[0]['id'])
                 url = f'http://127.0.0.1:{service.port}/console{page}'

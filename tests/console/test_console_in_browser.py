@@ -10,7 +10,6 @@ from urllib.parse import quote
 import pytest
 
 from tests.browser import Browser, chromium, with_chromium
-from tests.directories import open_directory
 from tests.running_service import HEADERS, Service, services, wait_until
 
 pytestmark = [pytest.mark.slow, with_chromium]
@@ -62,9 +61,9 @@ PROJECT = 'project=a%3Cb%3E%26%22c'
 
 @pytest.fixture(scope='module')
 def site() -> Iterator[Site]:
-    with services() as start, open_directory() as profile:
+    with services() as start:
         service = start().wait_until_ready()
-        with chromium(profile) as browser:
+        with chromium() as browser:
             # As a proxy would send it: whom it gives no role sees no tokens.
             browser.set_up('Network.enable')
             browser.set_up('Network.setExtraHTTPHeaders', headers={'X-Roles': 'admin'})

@@ -76,14 +76,14 @@ def script_of_the_page() -> str:
 
 @pytest.fixture(scope='module')
 def site() -> Iterator[Site]:
-    with services() as start, open_directory() as directory, open_directory() as profile:
+    with services() as start, open_directory() as directory:
         service = start().wait_until_ready()
         replaced = {
             '127.0.0.1:8888': f'127.0.0.1:{service.port}',
             'auth_basic           "Marconi"': 'auth_basic off',
             '$marconi_project;': 'acme;',
         }
-        with nginx(directory, replaced) as port, chromium(profile) as browser:
+        with nginx(directory, replaced) as port, chromium() as browser:
             yield Site(start, [service], directory, browser, f'http://127.0.0.1:{port}')
 
 
