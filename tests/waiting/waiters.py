@@ -40,12 +40,19 @@ class Waiter:
         content = None if body is None else json.dumps(body)
         sent = {**HEADERS, 'Client-ID': str(uuid4()), **PROJECT}
         sent |= {name.replace('_', '-'): value for name, value in headers.items()}
-        self.connection.request(method, path, content, sent)
+        try:
+            self.connection.request(method, path, content, sent)
+        except OSError:
+            self.connection.close()
+            raise
 
     def answer(self) -> Answer:
         """Its answer, once it is there."""
-        with contextlib.closing(self.connection):
-            response = self.connection.getresponse()
+        # The response keeps the socket open, too.
+        with (
+            contextlib.closing(self.connection),
+            contextlib.closing(self.connection.getresponse()) as response,
+        ):
             content = response.read()
         return Answer(response.status, dict(response.getheaders()), json.loads(content or 'null'))
 
