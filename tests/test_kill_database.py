@@ -1,6 +1,6 @@
 """The embedded PostgreSQL is killed under load, again and again: the service comes back by itself.
 
-MARCONI_KILL_DATABASE says how often, if the three times of every run are not enough.
+MARCONI_KILL_DATABASE says how often, if the five times of every run are not enough.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ from tests.running_service import Service, postmaster, request, services, wait_u
 pytestmark = pytest.mark.slow
 
 
-KILLS = int(os.environ.get('MARCONI_KILL_DATABASE') or 3)
+KILLS = int(os.environ.get('MARCONI_KILL_DATABASE') or 5)
 POSTERS = 4
 # Seconds that a client waits after a 503.
 PAUSE = 0.1

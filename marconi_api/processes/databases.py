@@ -104,6 +104,9 @@ class KeptPostgres:
                 self._server.start_again()
                 self._is_down = False
         except EmbeddedPostgresError as error:
+            if not self._is_down and self._server.took_connections():
+                # It had come back, if only between two looks.
+                self._restarts.note_success()
             self._is_down = self._was_down = True
             log.error('%s; it is started again in %g s', error, self._restarts.note_end())
 

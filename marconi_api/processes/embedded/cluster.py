@@ -417,6 +417,11 @@ class EmbeddedPostgres:
             # outlive the requests that are still being answered.
             self._process = user.start(command, log)
 
+    def took_connections(self) -> bool:
+        """Whether a server that has ended took connections before; only told of one that was killed."""
+        postmaster = _Postmaster.of(self.data)
+        return postmaster is not None and postmaster.is_ready
+
     def _wait_until_ready(self, give_up: Callable[[], bool]) -> None:
         assert self._process is not None
         if not _wait_until(lambda: give_up() or self.is_ready(), START_TIMEOUT):
