@@ -24,6 +24,7 @@ from marconi_api.model.janitor import Janitor
 from marconi_api.model.message import ClaimedMessage, Message, NewMessage, Page, PeekedMessage
 from marconi_api.model.messages import Messages
 from marconi_api.model.minutes import Minutes
+from marconi_api.model.noted import NotedWebhooks
 from marconi_api.model.pages import READY, STATES
 from marconi_api.model.postgres.database import Database
 from marconi_api.model.postgres.low_water_marks import LowWaterMarks
@@ -111,6 +112,7 @@ class Store:
     subscriptions: Subscriptions
     deliveries: Deliveries
     webhooks: Webhooks
+    noted_webhooks: NotedWebhooks
     tokens: Tokens
     quotas: Quotas
     janitor: Janitor
@@ -152,6 +154,10 @@ class Store:
             *(redrives, audit),
         )
         minutes = Minutes(database)
+        subscriptions = Subscriptions(
+            database, queues, quotas, config.eventing.require_confirmation
+        )
+        webhooks = Webhooks(database, became_deliverable)
         return cls(
             database=database,
             low_water_marks=marks,
@@ -166,11 +172,10 @@ class Store:
             readiness=Readiness(database, marks),
             redrives=redrives,
             audit=audit,
-            subscriptions=Subscriptions(
-                database, queues, quotas, config.eventing.require_confirmation
-            ),
+            subscriptions=subscriptions,
             deliveries=Deliveries(database),
-            webhooks=Webhooks(database, became_deliverable),
+            webhooks=webhooks,
+            noted_webhooks=NotedWebhooks(database, subscriptions, webhooks, audit),
             tokens=tokens,
             quotas=quotas,
             janitor=janitor,

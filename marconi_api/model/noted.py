@@ -1,11 +1,14 @@
-"""Tokens and limits for administrators: each change is noted in the audit log."""
+"""Tokens, limits and webhooks for people who mend: each change is noted in the audit log."""
 
 from collections.abc import Collection
 
-from marconi_api.model.audit import Audit
+from marconi_api.model.audit import Actor, Audit
 from marconi_api.model.postgres.database import Database
+from marconi_api.model.postgres.tables import QueueKey
 from marconi_api.model.quotas import Quotas, Value
+from marconi_api.model.subscriptions import Subscriptions
 from marconi_api.model.tokens import MOST_TOKENS, NewToken, Token, Tokens
+from marconi_api.model.webhooks import Webhooks
 
 
 class NotedTokens:
@@ -104,3 +107,55 @@ class NotedQuotas:
         with self._database.transaction():
             self._quotas.reset(project, setting)
             self._audit.note('quota set', project=project, setting=setting, value='default')
+
+
+class NotedWebhooks:
+    """The webhooks that are subscribed to a queue.
+
+    :raises SubscriptionNotFound: each method, if the subscription is not there
+    """
+
+    def __init__(
+        self, database: Database, subscriptions: Subscriptions, webhooks: Webhooks, audit: Audit
+    ) -> None:
+        self._database = database
+        self._subscriptions = subscriptions
+        self._webhooks = webhooks
+        self._audit = audit
+
+    def pause(self, queue: QueueKey, subscription: str, by: Actor | None = None) -> None:
+        """Call a webhook no more until it is resumed."""
+        with self._database.transaction():
+            self._webhooks.pause(queue, subscription)
+            self._audit.note('subscription pause', queue, by=by, subscription=subscription)
+
+    def resume(self, queue: QueueKey, subscription: str, by: Actor | None = None) -> None:
+        """Let a subscription go on that is paused."""
+        with self._database.transaction():
+            self._webhooks.resume(queue, subscription)
+            self._audit.note('subscription resume', queue, by=by, subscription=subscription)
+
+    def retry(
+        self, queue: QueueKey, subscription: str, delivery: str, by: Actor | None = None
+    ) -> None:
+        """Send a delivery again now.
+
+        It also raises what ``Webhooks.retry`` raises.
+        """
+        details = {'subscription': subscription, 'delivery': delivery}
+        with self._database.transaction():
+            self._webhooks.retry(queue, subscription, delivery)
+            self._audit.note('subscription retry', queue, count=1, by=by, **details)
+
+    def retry_all(self, queue: QueueKey, subscription: str, by: Actor | None = None) -> int:
+        """Send all that have failed again; return how many there were.
+
+        It is noted before, as it takes many transactions: with the number that a subscription shows.
+
+        :raises StorageTooSlow: if there are more than can be changed in time
+        """
+        failed = self._subscriptions.get(queue, subscription).failed
+        self._audit.note(
+            'subscription retry', queue, count=failed, by=by, subscription=subscription
+        )
+        return self._webhooks.retry_all(queue, subscription)

@@ -232,17 +232,11 @@ class Direct:
 
     def pause(self, queue: str, identity: str) -> None:
         """Call a webhook no more until it is resumed."""
-        key = self.key(queue)
-        with self._store.database.transaction():
-            self._store.webhooks.pause(key, identity)
-            self._store.audit.note('subscription pause', key, subscription=identity)
+        self._store.noted_webhooks.pause(self.key(queue), identity)
 
     def resume(self, queue: str, identity: str) -> None:
         """Let a subscription go on that is paused."""
-        key = self.key(queue)
-        with self._store.database.transaction():
-            self._store.webhooks.resume(key, identity)
-            self._store.audit.note('subscription resume', key, subscription=identity)
+        self._store.noted_webhooks.resume(self.key(queue), identity)
 
     def deliveries(
         self, queue: str, identity: str, state: str | None, limit: int
@@ -262,24 +256,20 @@ class Direct:
 
     def retry(self, queue: str, identity: str, delivery: str) -> None:
         """Send a message to a webhook again now."""
-        key = self.key(queue)
-        with self._store.database.transaction():
-            self._store.webhooks.retry(key, identity, delivery)
-            self._store.audit.note(
-                'subscription retry', key, count=1, subscription=identity, delivery=delivery
-            )
+        self._store.noted_webhooks.retry(self.key(queue), identity, delivery)
 
     def retry_all(self, queue: str, identity: str) -> None:
         """Send all that have failed again."""
-        key, audit = self.key(queue), self._store.audit
-        # Before it, as it takes many transactions.
-        failed = self._store.subscriptions.get(key, identity).failed
-        audit.note('subscription retry', key, count=failed, subscription=identity)
-        is_finished = False
-        while not is_finished:
-            with suppress(StorageTooSlow):
-                self._store.webhooks.retry_all(key, identity)
-                is_finished = True
+        key = self.key(queue)
+        try:
+            self._store.noted_webhooks.retry_all(key, identity)
+        except StorageTooSlow:
+            # A request gives up there. A command goes on, and has noted it already.
+            is_finished = False
+            while not is_finished:
+                with suppress(StorageTooSlow):
+                    self._store.webhooks.retry_all(key, identity)
+                    is_finished = True
 
     def _known(self, order: Order) -> Order:
         """The order, once the queue that it names is seen to be there."""

@@ -237,17 +237,13 @@ def _subscription(queue: QueueKey, sent: Sent) -> model.Subscription:
 
 def _pause(queue: QueueKey, sent: Sent, by: Actor) -> int:
     subscription = _subscription(queue, sent)
-    with model.store.database.transaction():
-        model.store.webhooks.pause(queue, subscription.id)
-        _note_of(subscription, 'subscription pause', queue, by)
+    model.store.noted_webhooks.pause(queue, subscription.id, by)
     return subscription.pending
 
 
 def _resume(queue: QueueKey, sent: Sent, by: Actor) -> int:
     subscription = _subscription(queue, sent)
-    with model.store.database.transaction():
-        model.store.webhooks.resume(queue, subscription.id)
-        _note_of(subscription, 'subscription resume', queue, by)
+    model.store.noted_webhooks.resume(queue, subscription.id, by)
     return subscription.pending
 
 
@@ -257,32 +253,13 @@ def _one(queue: QueueKey, sent: Sent) -> Counted:
 
 
 def _retry(queue: QueueKey, sent: Sent, by: Actor) -> int:
-    subscription, delivery = _subscription(queue, sent), _last(sent, 'delivery')
-    with model.store.database.transaction():
-        model.store.webhooks.retry(queue, subscription.id, delivery)
-        _note_of(subscription, 'subscription retry', queue, by, 1, delivery=delivery)
+    subscription, delivery = _last(sent, 'subscription'), _last(sent, 'delivery')
+    model.store.noted_webhooks.retry(queue, subscription, delivery, by)
     return 1
 
 
 def _retry_all(queue: QueueKey, sent: Sent, by: Actor) -> int:
-    subscription = _subscription(queue, sent)
-    count = model.store.webhooks.retry_all(queue, subscription.id)
-    # Each batch is a transaction, so that nobody waits for all of them.
-    _note_of(subscription, 'subscription retry', queue, by, count)
-    return count
-
-
-def _note_of(
-    subscription: model.Subscription,
-    action: str,
-    queue: QueueKey,
-    by: Actor,
-    count: int | None = None,
-    **details: str,
-) -> None:
-    model.store.audit.note(
-        action, queue, count=count, by=by, subscription=subscription.id, **details
-    )
+    return model.store.noted_webhooks.retry_all(queue, _last(sent, 'subscription'), by)
 
 
 def _admin(queue: QueueKey, by: Actor) -> QueueAdmin:
