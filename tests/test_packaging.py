@@ -1,5 +1,6 @@
 """`pip install .`, and the Dockerfile that rests on it, tried without Docker."""
 
+import contextlib
 import json
 import os
 import pwd
@@ -77,17 +78,13 @@ def run(command: str, environment: dict[str, str]) -> str:
     ).stdout
 
 
-def test_the_installed_service_runs_anywhere_and_passes_the_health_check(
-    environment: dict[str, str],
-) -> None:
-    [command] = instructions('CMD')
-    [check] = re.findall(r'CMD (\[.+\])', instructions('HEALTHCHECK')[0])
-    health_check = shlex.join(json.loads(check))
-
+@contextlib.contextmanager
+def serving(command: str, environment: dict[str, str]) -> Iterator['subprocess.Popen[str]']:
+    """The service that a command of the shell starts, from when it is ready; it is stopped at the end."""
     service = subprocess.Popen(
-        json.loads(command),
+        command,
+        shell=True,
         env=environment,
-        executable=shutil.which(json.loads(command)[0], path=environment['PATH']),
         cwd='/',
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -96,8 +93,19 @@ def test_the_installed_service_runs_anywhere_and_passes_the_health_check(
     with service:
         assert service.stdout is not None
         assert service.stdout.readline().startswith('Marconi is ready')
-        run(health_check, environment)
+        yield service
         service.send_signal(signal.SIGTERM)
+
+
+def test_the_installed_service_runs_anywhere_and_passes_the_health_check(
+    environment: dict[str, str],
+) -> None:
+    [command] = instructions('CMD')
+    [check] = re.findall(r'CMD (\[.+\])', instructions('HEALTHCHECK')[0])
+    health_check = shlex.join(json.loads(check))
+
+    with serving(f'exec {shlex.join(json.loads(command))}', environment) as service:
+        run(health_check, environment)
 
     assert service.returncode == 0
     with pytest.raises(subprocess.CalledProcessError):
@@ -145,20 +153,9 @@ def test_the_commands_of_the_readme_work_from_any_directory(environment: dict[st
     [shown] = re.findall(r'^((?: {4}(?:marconi|alembic|pecan) .*\n)+)', readme, re.MULTILINE)
     serve, upgrade, shell = (line.strip() for line in shown.splitlines())
 
-    service = subprocess.Popen(
-        ['sh', '-c', f'exec {serve}'],
-        env=environment,
-        cwd='/',
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    with service:
-        assert service.stdout is not None
-        assert service.stdout.readline().startswith('Marconi is ready')
+    with serving(f'exec {serve}', environment):
         run(upgrade, environment)
         said = run(f'echo "admin.overview()" | {shell} 2>&1', environment)
-        service.send_signal(signal.SIGTERM)
 
     assert 'Start with admin' in said
 

@@ -8,7 +8,6 @@ from urllib.parse import parse_qs
 
 import pecan
 
-from marconi_api import limits
 from marconi_api.errors import MarconiError
 from marconi_api.wire.documents import document_reader
 from marconi_api.wire.failures import InvalidParameter, MissingHeader, WrongContentType
@@ -121,9 +120,8 @@ def expose(
             if read_body is not None and not (body_is_optional and not request.content_size):
                 if media_type and request.environ.get('CONTENT_TYPE') != media_type:
                     raise WrongContentType(media_type)
-                door = request.door
-                within = limits.in_force if door.limits is None else door.limits_in_force
-                arguments['body'] = read_body(request.read_text(getattr(within, at_most)))
+                size = getattr(request.door.limits_in_force, at_most)
+                arguments['body'] = read_body(request.read_text(size))
             return arguments
 
         exposed: Any = pecan.expose(content_type=JSON)(action)

@@ -54,6 +54,14 @@ def marconi(postgres: EmbeddedPostgres, app: Any) -> Marconi:
     return run
 
 
+@pytest.fixture(params=['database', 'http'])
+def way(request: Any) -> list[str]:
+    """What says whether a command goes to the database, or to a service."""
+    if request.param == 'database':
+        return []
+    return ['--url', request.getfixturevalue('service_url')]
+
+
 def _run_forked(
     arguments: Sequence[str], given: dict[str, str], stdin: str
 ) -> 'subprocess.CompletedProcess[str]':

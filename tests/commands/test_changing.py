@@ -4,7 +4,6 @@ import json
 import os
 import pty
 import subprocess
-from typing import Any
 
 import pytest
 
@@ -12,14 +11,6 @@ from marconi_api import model
 from tests.commands.conftest import COMMAND, environment
 
 QUEUE = ('jobs', '--project', 'acme')
-
-
-@pytest.fixture(params=['database', 'http'])
-def way(request: Any) -> list[str]:
-    """What says which way to go."""
-    if request.param == 'database':
-        return []
-    return ['--url', request.getfixturevalue('service_url')]
 
 
 @pytest.fixture

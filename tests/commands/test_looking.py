@@ -1,20 +1,11 @@
 """`marconi queues`, `marconi show` and `marconi peek`, on the database and over HTTP."""
 
 import json
-from typing import Any
 
 import pytest
 
 from marconi_api import model
 from marconi_api.model import QueueKey
-
-
-@pytest.fixture(params=['database', 'http'])
-def way(request: Any) -> list[str]:
-    """What says which way to go."""
-    if request.param == 'database':
-        return []
-    return ['--url', request.getfixturevalue('service_url')]
 
 
 def test_queues_are_listed_the_deepest_first(marconi, queue, post, way):

@@ -1,7 +1,6 @@
 """`marconi subscriptions`, on the database and over HTTP."""
 
 import json
-from typing import Any
 
 import pytest
 
@@ -9,14 +8,6 @@ from marconi_api import model
 
 QUEUE = ('jobs', '--project', 'acme')
 URL = 'https://hooks.example.com/a'
-
-
-@pytest.fixture(params=['database', 'http'])
-def way(request: Any) -> list[str]:
-    """What says which way to go."""
-    if request.param == 'database':
-        return []
-    return ['--url', request.getfixturevalue('service_url')]
 
 
 @pytest.fixture
