@@ -175,7 +175,8 @@ def main(arguments: list[str]) -> int:
     parser.add_argument('--posts', type=int, default=10_000)
     parser.add_argument('--waiters', type=int, default=200)
     parser.add_argument('--kills', type=int, default=20)
-    parser.add_argument('--services', type=int, default=3, help='on one database')
+    # The embedded PostgreSQL has connections for the first, and few for others.
+    parser.add_argument('--services', type=int, default=2, help='on one database')
     given = parser.parse_args(arguments)
     with services() as start, tempfile.TemporaryDirectory() as directory:
         # As many connections as there are for all of them.
