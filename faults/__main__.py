@@ -1,6 +1,7 @@
-"""`python -m faults`: run a campaign, play one again, check its logs, or prove the checker."""
+"""`python -m faults`: run one campaign or many, play one again, check its logs, or prove the checker."""
 
 import argparse
+import math
 import os
 import shutil
 import signal
@@ -12,9 +13,12 @@ from faults.campaign import Terms, new_folder, run, terms_of
 from faults.checker import check
 from faults.controls import prove
 from faults.defects import DEFECTS
+from faults.goal import go_on
 
 #: Seconds for which clients work in a run by continuous integration.
 _CI = 60.0
+#: The same in a round of a long run.
+_ROUND = 240.0
 
 
 def main(arguments: list[str]) -> int:
@@ -34,6 +38,12 @@ def main(arguments: list[str]) -> int:
     )
     running.add_argument('--defect', default='', help='one that the services have')
     running.set_defaults(carry_out=_run)
+    lasting = commands.add_parser('goal', help='run campaigns until enough has happened')
+    lasting.add_argument('--folder', type=Path, default=Path('build/faults'), help='of the counts')
+    lasting.add_argument('--seed', default=str(int.from_bytes(os.urandom(4), 'big')))
+    lasting.add_argument('--seconds', type=float, default=_ROUND, help='of a round')
+    lasting.add_argument('--minutes', type=float, default=math.inf, help='after which none begins')
+    lasting.set_defaults(carry_out=_go_on)
     replaying = commands.add_parser('replay', help='run one again that has failed')
     replaying.add_argument('folder', type=Path)
     replaying.set_defaults(carry_out=_replay)
@@ -61,7 +71,7 @@ def _run(given: argparse.Namespace) -> int:
             given.pace,
             given.standby,
             given.pooler,
-            given.only,
+            dict.fromkeys(given.only, 1) or None,
             given.defect,
         )
     )
@@ -84,6 +94,13 @@ def _play(terms: Terms) -> int:
     else:
         shutil.rmtree(folder)
     return status
+
+
+def _go_on(given: argparse.Namespace) -> int:
+    until = time.monotonic() + given.minutes * 60
+    counts = go_on(given.folder, given.seed, given.seconds, until)
+    print('Enough has happened.' if counts.is_enough() else 'To go on: the same command again.')
+    return bool(counts.failed)
 
 
 def _prove(given: argparse.Namespace) -> int:

@@ -5,7 +5,7 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import psycopg2
@@ -14,10 +14,14 @@ from faults.client import Client
 from faults.crew import Crew
 from faults.instances import Database, Instance
 from faults.log import DONE, Log
+from faults.roles import CONSUMERS, PRODUCERS, READERS
 
 # Seconds within which services must answer again after an accident.
 _PATIENCE = 60.0
-
+# Seconds at the end in which services have no accidents, so that it is seen whether requests wait too long.
+_CALM = 30.0
+#: Clients that are killed, or paused, at the same time, at most.
+CROWD = 4
 
 # Looks for a session amid a transaction; each takes less than a millisecond.
 _LOOKS = 300
@@ -36,23 +40,28 @@ class Accident(NamedTuple):
 
 
 def plan(
-    seed: str, seconds: float, pace: float, fails_over: bool, only: Sequence[str] = ()
+    seed: str,
+    seconds: float,
+    pace: float,
+    fails_over: bool,
+    weights: Mapping[str, float] | None = None,
 ) -> list[Accident]:
-    """The accidents of a run, of which the last quarter has only those that befall clients.
+    """The accidents of a run, which end with a while that has only those that befall clients.
 
     :param pace: accidents a second
     :param fails_over: whether there is a standby that takes the place of a PostgreSQL that is killed
-    :param only: what happens; else of all a share, by their weights
+    :param weights: what happens, and how often beside the others
     """
-    if only:
-        return _plan(seed, seconds, pace, lambda at: dict.fromkeys(only, 1))
-    all_kinds = {**OF_CLIENTS, **OF_SERVICES, **(OF_PAIRS if fails_over else OF_POSTGRES)}
-    calm = seconds * 0.75
-    return _plan(seed, seconds, pace, lambda at: OF_CLIENTS if at > calm else all_kinds)
+    if weights is None:
+        weights = {**OF_CLIENTS, **OF_SERVICES, **(OF_PAIRS if fails_over else OF_POSTGRES)}
+    of_clients = {what: weight for what, weight in weights.items() if what in OF_CLIENTS}
+    # What is to happen alone happens all the time.
+    calm = seconds - min(seconds / 4, _CALM) if of_clients else seconds
+    return _plan(seed, seconds, pace, lambda at: of_clients if at > calm else weights)
 
 
 def _plan(
-    seed: str, seconds: float, pace: float, kinds_at: Callable[[float], dict[str, int]]
+    seed: str, seconds: float, pace: float, kinds_at: Callable[[float], Mapping[str, float]]
 ) -> list[Accident]:
     chance = random.Random(f'{seed} accidents')
     found, at = [], 0.0
@@ -64,13 +73,19 @@ def _plan(
 
 
 #: Each with its weight.
-OF_CLIENTS = {'kill client': 25, 'pause client': 30}
+OF_CLIENTS = {
+    'kill producer': 10,
+    'kill consumers': 15,
+    'pause consumers': 20,
+    'pause reader': 10,
+}
 OF_SERVICES = {
     'kill backend': 3,
     'end sessions': 8,
     'pause backend': 6,
     'pause post': 6,
-    'kill worker or router': 12,
+    'kill worker': 9,
+    'kill router': 3,
     'kill waiting room': 6,
     'kill janitor': 3,
     'kill delivery process': 6,
@@ -105,10 +120,10 @@ class Accidents:
         """Let one happen. One that stops the service lasts until that answers again."""
         stops = accident.what not in OF_CLIENTS
         call = self._log.begin('accident', what=accident.what, stops_service=stops)
-        self._happenings()[accident.what](random.Random(accident.choice))
-        if stops:
+        befallen = self._happenings()[accident.what](random.Random(accident.choice))
+        if stops and befallen:
             self.wait_until_healthy()
-        self._log.end(call, DONE)
+        self._log.end(call, DONE, befallen=befallen)
 
     def go_on(self, are_all: bool = False) -> None:
         """Let those go on that were paused, and whose time is over."""
@@ -127,10 +142,13 @@ class Accidents:
                     raise SystemExit(f'{instance.name} does not answer any more: see its .err')
                 time.sleep(0.05)
 
-    def _happenings(self) -> dict[str, Callable[[random.Random], None]]:
+    def _happenings(self) -> dict[str, Callable[[random.Random], int]]:
+        """By their names; each says how many processes it befell."""
         return {
-            'kill client': self._kill_client,
-            'pause client': self._pause_client,
+            'kill producer': self._kill_producer,
+            'kill consumers': self._kill_consumers,
+            'pause consumers': self._pause_consumers,
+            'pause reader': self._pause_reader,
             'kill postmaster': lambda _: _send(self._database.postmaster, signal.SIGKILL),
             'stop postmaster at once': lambda _: _send(self._database.postmaster, signal.SIGQUIT),
             'fail over': lambda _: self._database.fail_over(),
@@ -138,7 +156,8 @@ class Accidents:
             'end sessions': lambda _: self._end_sessions('true'),
             'pause backend': self._pause_backend,
             'pause post': self._pause_post,
-            'kill worker or router': self._kill_server,
+            'kill worker': lambda chance: _kill_one(chance, self._instance(chance).workers()),
+            'kill router': lambda chance: _kill_one(chance, self._instance(chance).routers()),
             'kill waiting room': lambda chance: self._kill_part(chance, 'processes.waiting'),
             'kill janitor': lambda chance: self._kill_part(chance, 'expire --forever'),
             'kill delivery process': lambda chance: self._kill_part(chance, 'processes.delivery'),
@@ -148,27 +167,43 @@ class Accidents:
             ),
         }
 
-    def _kill_client(self, chance: random.Random) -> None:
-        _send(chance.choice(self._crew.pids('consume', 'pop', 'produce')), signal.SIGKILL)
+    def _kill_producer(self, chance: random.Random) -> int:
+        return _kill_one(chance, self._crew.pids(*PRODUCERS))
 
-    def _pause_client(self, chance: random.Random) -> None:
-        pid = chance.choice(self._crew.pids('consume', 'pop', 'read', 'follow'))
-        seconds = chance.choice((0.5, 2.5, 6))
+    def _kill_consumers(self, chance: random.Random) -> int:
+        return sum(_send(pid, signal.SIGKILL) for pid in self._crowd(chance))
+
+    def _pause_consumers(self, chance: random.Random) -> int:
+        """Pause some beyond the end of their claims, or nearly."""
+        paused = {pid for _, pid in self._paused}
+        crowd = [pid for pid in self._crowd(chance) if pid not in paused]
+        return sum(self._pause_client(pid, chance.choice((0.5, 2.5, 6))) for pid in crowd)
+
+    def _crowd(self, chance: random.Random) -> list[int]:
+        return chance.sample(self._crew.pids(*CONSUMERS), chance.randint(1, CROWD))
+
+    def _pause_reader(self, chance: random.Random) -> int:
+        pid = chance.choice(self._crew.pids(*READERS))
+        return self._pause_client(pid, chance.choice((0.5, 2.5, 6)))
+
+    def _pause_client(self, pid: int, seconds: float) -> int:
         self._log.note('paused', client=self._crew.name_of(pid), seconds=seconds)
-        self._pause(pid, seconds)
+        self._paused.append((time.monotonic() + seconds, pid))
+        return _send(pid, signal.SIGSTOP)
 
-    def _kill_backend(self, chance: random.Random) -> None:
-        if pid := self._stopped_backend():
-            _send(pid, signal.SIGKILL)
-            _send(pid, signal.SIGCONT)
+    def _kill_backend(self, chance: random.Random) -> int:
+        return _send(self._stopped_backend(), signal.SIGKILL)
 
-    def _pause_backend(self, chance: random.Random) -> None:
-        if pid := self._stopped_backend():
-            self._paused.append((time.monotonic() + chance.choice((0.5, 2)), pid))
+    def _pause_backend(self, chance: random.Random) -> int:
+        return self._leave_stopped(self._stopped_backend(), chance.choice((0.5, 2)))
 
-    def _pause_post(self, chance: random.Random) -> None:
-        if pid := self._stopped_backend(_POSTS):
-            self._paused.append((time.monotonic() + chance.choice((0.2, 1)), pid))
+    def _pause_post(self, chance: random.Random) -> int:
+        return self._leave_stopped(self._stopped_backend(_POSTS), chance.choice((0.2, 1)))
+
+    def _leave_stopped(self, pid: int, seconds: float) -> int:
+        if pid:
+            self._paused.append((time.monotonic() + seconds, pid))
+        return bool(pid)
 
     def _stopped_backend(self, condition: str = 'true') -> int:
         """A session that is stopped amid a transaction that writes; 0 if none is found soon."""
@@ -188,30 +223,35 @@ class Accidents:
                     _send(pid, signal.SIGCONT)
         return 0
 
-    def _end_sessions(self, condition: str) -> None:
-        self._database.rows(
+    def _end_sessions(self, condition: str) -> int:
+        ended = self._database.rows(
             'SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity'
             f" WHERE backend_type = 'client backend' AND pid <> pg_backend_pid() AND {condition}"
         )
+        return ended[0][0] if ended else 0
 
-    def _kill_server(self, chance: random.Random) -> None:
-        _send(chance.choice(chance.choice(self._instances).servers() or [0]), signal.SIGKILL)
+    def _kill_part(self, chance: random.Random, word: str) -> int:
+        return _kill_one(chance, self._instance(chance).part(word))
 
-    def _kill_part(self, chance: random.Random, word: str) -> None:
-        _send(chance.choice(chance.choice(self._instances).part(word) or [0]), signal.SIGKILL)
-
-    def _kill_service(self, chance: random.Random) -> None:
+    def _kill_service(self, chance: random.Random) -> int:
         # An embedded PostgreSQL lives on, and the next service takes it over.
-        instance = chance.choice(self._instances)
+        instance = self._instance(chance)
         instance.kill()
         instance.start()
+        return 1
 
-    def _pause(self, pid: int, seconds: float) -> None:
-        _send(pid, signal.SIGSTOP)
-        self._paused.append((time.monotonic() + seconds, pid))
+    def _instance(self, chance: random.Random) -> Instance:
+        return chance.choice(self._instances)
 
 
-def _send(pid: int, number: int) -> None:
+def _kill_one(chance: random.Random, pids: Sequence[int]) -> int:
+    return _send(chance.choice(pids), signal.SIGKILL) if pids else 0
+
+
+def _send(pid: int, number: int) -> int:
+    """Send a signal; 1 if there was such a process."""
     if pid:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, number)
+            return 1
+    return 0

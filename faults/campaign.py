@@ -8,7 +8,7 @@ import signal
 import socket
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -52,6 +52,7 @@ QUEUES = [
     Queue('acme', 'pops'),
     Queue('acme', 'log', is_drained=False),
     Queue('acme', 'slow'),
+    Queue('acme', 'bulk'),
     # Nobody asks it again and again.
     Queue('acme', 'waited'),
     Queue('acme', 'news', has_webhook=True),
@@ -67,6 +68,8 @@ HANDS = [
     Hand('producer-e', roles.produce, ('acme/news', 'acme/log')),
     Hand('producer-f', roles.produce, ('acme/waited',), pause=3),
     Hand('producer-d', roles.produce, ('acme/old', 'acme/log'), version='v1'),
+    Hand('producer-g', roles.produce, ('acme/bulk',), sizes=(roles.BULK,)),
+    Hand('producer-h', roles.produce, ('acme/bulk',), sizes=(20, roles.BULK)),
     Hand('consumer-a', roles.consume, ('acme/work', 'acme/few')),
     Hand('consumer-b', roles.consume, ('acme/work', 'acme/parking')),
     Hand('consumer-c', roles.consume, ('acme/few', 'acme/dead', 'acme/work')),
@@ -74,6 +77,8 @@ HANDS = [
     Hand('consumer-e', roles.consume, ('acme/old',), version='v1'),
     Hand('consumer-f', roles.consume, ('acme/brief',), pause=3),
     Hand('consumer-g', roles.consume, ('acme/news',)),
+    Hand('consumer-h', roles.consume_bulk, ('acme/bulk',)),
+    Hand('consumer-i', roles.consume_bulk, ('acme/bulk',)),
     Hand('straggler', roles.straggle, ('acme/slow',)),
     Hand('waiter-a', roles.consume, ('acme/work', 'acme/few'), wait=6),
     Hand('waiter-b', roles.consume, ('acme/old',), version='v1', wait=6),
@@ -101,8 +106,8 @@ class Terms(msgspec.Struct):
     has_standby: bool = False
     #: Whether the second service reaches PostgreSQL through a PgBouncer.
     has_pooler: bool = False
-    #: What happens; if nothing is named, all does.
-    accidents: Sequence[str] = ()
+    #: What happens, and how often beside the others; if nothing is named, all does.
+    weights: Mapping[str, float] | None = None
     #: The defect that services have; '' for none.
     defect: str = ''
 
@@ -231,7 +236,7 @@ def _let_happen(terms: Terms, crew: Crew, accidents: Accidents) -> None:
     crew.start()
     try:
         began = time.monotonic()
-        to_come = plan(terms.seed, terms.seconds, terms.pace, terms.has_standby, terms.accidents)
+        to_come = plan(terms.seed, terms.seconds, terms.pace, terms.has_standby, terms.weights)
         while (now := time.monotonic() - began) < terms.seconds:
             accidents.go_on()
             if to_come and now >= to_come[0].at:
@@ -240,8 +245,8 @@ def _let_happen(terms: Terms, crew: Crew, accidents: Accidents) -> None:
             time.sleep(0.02)
         accidents.go_on(are_all=True)
         accidents.wait_until_healthy()
-        crew.stop('produce')
-        crew.stop('consume', 'pop')
+        crew.stop(*roles.PRODUCERS)
+        crew.stop(*roles.CONSUMERS)
         # Readers come to the end of their queues.
         time.sleep(1)
     finally:
@@ -256,7 +261,7 @@ def _drain(client: Client) -> None:
         empty = 0
         # One empty answer may mean that dead letters were put away.
         while queue.is_drained and empty < 2:
-            found = client.claim([queue.key], 20, _DRAINING)
+            found = client.claim([queue.key], roles.BULK, _DRAINING)
             empty = 0 if found else empty + 1
 
 

@@ -47,4 +47,5 @@ def _look_for(name: str, seed: str, seconds: float, pace: float) -> Finding | No
 
 def _terms(name: str, seed: str, seconds: float, pace: float) -> Terms:
     accidents = DEFECTS[name].accidents
-    return Terms(seed, seconds, 2 * pace if accidents else pace, accidents=accidents, defect=name)
+    weights = dict.fromkeys(accidents, 1) or None
+    return Terms(seed, seconds, 2 * pace if accidents else pace, weights=weights, defect=name)

@@ -113,7 +113,7 @@ _TWO_HALVES = """
 """
 
 # It takes a moment, so many happen.
-_KILLS = ('kill worker or router',)
+_KILLS = ('kill worker', 'kill router')
 
 #: All defects, by their names.
 DEFECTS: dict[str, Defect] = {
@@ -333,7 +333,7 @@ DEFECTS: dict[str, Defect] = {
             Change('processes.waiting.room', 'else min(sweep_intervals)', 'else 1000'),
         ],
         ['waited too long'],
-        ['pause client'],
+        ['pause reader'],
     ),
     'marks are raised without their proof': Defect(
         [

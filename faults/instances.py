@@ -1,5 +1,6 @@
 """The services of a campaign, as their users start them: real processes, durable commits."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from marconi_api.processes.installation import CHECKOUT
 #: Settings for all: claims that lapse, and messages that expire, within seconds.
 _SETTINGS = """
 server = {{'processes': {processes}, 'threads': 4}}
-limits = {{'min_claim_ttl': 1, 'min_message_ttl': 1}}
+limits = {{'min_claim_ttl': 1, 'min_message_ttl': 1, 'max_messages_per_claim': 100}}
 janitor = {{'interval': 5}}
 eventing = {{'allowed_networks': ['127.0.0.0/8'], 'allowed_ports': list(range(1024, 65536))}}
 """
@@ -85,9 +86,23 @@ class Instance:
                 found.append(pid)
         return found
 
-    def servers(self) -> list[int]:
-        """The processes of uwsgi but its master: those that answer requests, and the routers."""
+    def workers(self) -> list[int]:
+        """The processes of uwsgi that answer requests, each with threads for that."""
+        return [pid for pid in self._servers() if _threads(pid) > 1]
+
+    def routers(self) -> list[int]:
+        """The processes of uwsgi that pass requests on."""
+        return [pid for pid in self._servers() if _threads(pid) == 1]
+
+    def _servers(self) -> list[int]:
+        # But its master.
         return sorted(self.part('/uwsgi'))[1:]
+
+
+def _threads(pid: int) -> int:
+    with contextlib.suppress(OSError):
+        return len(os.listdir(f'/proc/{pid}/task'))
+    return 0
 
 
 class Database:
@@ -123,8 +138,8 @@ class Database:
         connection.autocommit = True
         return connection
 
-    def fail_over(self) -> None:
-        """Have a standby take its place; it has none."""
+    def fail_over(self) -> int:
+        """Have a standby take its place; it has none. Returns how often that happened."""
         raise NotImplementedError
 
     def rows(self, statement: str) -> list[tuple[int, ...]]:

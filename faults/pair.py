@@ -51,7 +51,7 @@ class Pair(Database):
         """A session with the server that takes changes, in autocommit."""
         return _connect(self._primary)
 
-    def fail_over(self) -> None:
+    def fail_over(self) -> int:
         """Kill the server, and have the other one take its place; then make a standby anew."""
         killed = self.processes()
         for pid in killed:
@@ -65,6 +65,7 @@ class Pair(Database):
             cursor.execute('SELECT pg_reload_conf()')
         self._servers[1].stop()
         self._follow()
+        return 1
 
     @property
     def _primary(self) -> EmbeddedPostgres:

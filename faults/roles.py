@@ -26,6 +26,8 @@ class Hand(NamedTuple):
     pause: float = 0
     #: Whether none of its answers gets lost.
     is_direct: bool = False
+    #: How many messages it posts at once, of which one is chosen each time.
+    sizes: Sequence[int] = (1, 1, 1, 2, 5, 20)
 
 
 class Work:
@@ -60,6 +62,9 @@ class Work:
 
 _LIFE_BITS = 16
 
+#: Messages that a claim gets at once, at most.
+BULK = 100
+
 #: Seconds for which messages of the queues called ``brief`` live.
 BRIEF = 4
 #: Seconds for which claims hold their messages.
@@ -79,7 +84,7 @@ def produce(work: Work) -> None:
         work.client.post(
             queue,
             first_number(work.number, post),
-            chance.choice((1, 1, 1, 2, 5, 20)),
+            chance.choice(work.hand.sizes),
             ttl=BRIEF if is_brief else 3600,
             delay=chance.choice(DELAYS) if may_be_delayed and chance.random() < 0.1 else 0,
             has_key=chance.random() < 0.5,
@@ -107,6 +112,16 @@ def consume(work: Work) -> None:
         work.rest(work.hand.pause)
 
 
+def consume_bulk(work: Work) -> None:
+    """Claim a hundred messages at once, and give the verdicts on them in one request, or none."""
+    while work.goes_on:
+        ttl = work.chance.choice(TERMS)
+        if messages := work.client.claim(work.hand.queues, BULK, ttl):
+            work.chance.choices(*_HABITS_OF_BULK)[0](work, messages, ttl)
+        else:
+            work.rest(work.chance.uniform(0, 0.1))
+
+
 def straggle(work: Work) -> None:
     """Claim messages that nobody else claims, and come too late with the verdicts."""
     while work.goes_on:
@@ -120,6 +135,10 @@ def straggle(work: Work) -> None:
 def _delete_each(work: Work, messages: list[Held], ttl: int) -> None:
     for message in messages:
         work.client.delete(message, work.hand.version)
+
+
+def _delete_all(work: Work, messages: list[Held], ttl: int) -> None:
+    work.client.judge([(message, 'delete', 0) for message in messages])
 
 
 def _judge_all(work: Work, messages: list[Held], ttl: int) -> None:
@@ -178,6 +197,10 @@ _HABITS: dict[str, tuple[list[_Habit], list[int]]] = {
     'v1': (list(_OLD), list(_OLD.values())),
     'v2': ([*_OLD, _judge_all], [*_OLD.values(), 60]),
 }
+_HABITS_OF_BULK: tuple[list[_Habit], list[int]] = (
+    [_delete_all, _judge_all, _release_all, _forget, _die],
+    [84, 6, 4, 3, 3],
+)
 
 
 def pop(work: Work) -> None:
@@ -214,3 +237,9 @@ def follow(work: Work) -> None:
     marker = ''
     while work.goes_on:
         marker = work.client.follow(queue, marker, work.chance.uniform(1, 4))
+
+
+#: The roles, by what those do who play them.
+PRODUCERS = (produce.__name__,)
+CONSUMERS = (consume.__name__, consume_bulk.__name__, straggle.__name__, pop.__name__)
+READERS = (read.__name__, read_ready.__name__, follow.__name__)

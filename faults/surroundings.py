@@ -65,7 +65,7 @@ class Surroundings:
         #: By client, when it was paused: from, and up to.
         self._pauses: dict[str, list[tuple[float, float]]] = defaultdict(list)
         self.calls: Counter[tuple[str, str]] = Counter()
-        #: How often what happened.
+        #: By what happened, how many processes or sessions it befell.
         self.happened: Counter[str] = Counter()
         self.kept: Counter[tuple[str, str]] = Counter()
         self.statistics: list[Call] = []
@@ -156,7 +156,8 @@ class Surroundings:
         )
 
     def _note_accident(self, call: Call) -> None:
-        self.happened[call.given['what']] += 1
+        # One that is not over befell somebody, for all that is known.
+        self.happened[call.given['what']] += call.answer.get('befallen', 1)
         if call.given['stops_service']:
             ended = call.ended if call.ended < NEVER else call.began
             self.accidents.append((call.began, ended, call.given['what']))
