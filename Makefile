@@ -9,7 +9,7 @@ PACKAGING := setup.cfg setup.py pyproject.toml constraints.txt
 CONSTRAINTS ?= --constraint constraints.txt
 
 FAULTS ?= ci
-MINUTES ?= 60
+MINUTES ?=
 
 .PHONY: help serve test test-slow check docs bench faults constraints hashes clean
 .DEFAULT_GOAL := help
@@ -45,8 +45,8 @@ bench: .venv/bench.stamp ## measure, into benchmarks/results/ (QUICK=1: roughly,
 	@$(BIN)/python -m benchmarks $(if $(QUICK),--quick)
 
 faults: .venv/serve.stamp ## kill parts of a service under load, and check its promises (FAULTS=long MINUTES=60, REPLAY=folder)
-	@$(BIN)/python -m faults $(if $(REPLAY),replay '$(REPLAY)',run \
-		$(if $(filter long,$(FAULTS)),--seconds $$(($(MINUTES) * 60))))
+	@$(BIN)/python -m faults $(if $(REPLAY),replay '$(REPLAY)',$(if $(filter long,$(FAULTS)), \
+		goal $(if $(MINUTES),--minutes $(MINUTES)),run))
 
 constraints: ## choose the newest releases of all packages anew, into constraints.txt and requirements.txt
 	@$(PYTHON) -m venv --clear .venv/newest
