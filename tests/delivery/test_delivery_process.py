@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import time
+import uuid
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -89,17 +90,25 @@ eventing = {{'allowed_networks': ['127.0.0.0/8'], 'allowed_ports': [{}]}}
 """
 
 
-def send(service: Service, method: str, path: str, document: Any = None) -> int:
+def send(
+    service: Service,
+    method: str,
+    path: str,
+    document: Any = None,
+    more: dict[str, str] | None = None,
+) -> int:
     with contextlib.closing(service.connect()) as connection:
-        headers = HEADERS | {'X-Project-Id': 'acme'}
+        headers = HEADERS | {'X-Project-Id': 'acme'} | (more or {})
         connection.request(method, f'/v2/queues/events{path}', json.dumps(document), headers)
         return connection.getresponse().status
 
 
 def post_over_http(service: Service, count: int) -> None:
+    """Posts ten messages ``count`` times; each is sent until it is answered 201, and stored once."""
+    document = {'messages': [{'body': number} for number in range(10)]}
     for _ in range(count):
-        document = {'messages': [{'body': number} for number in range(10)]}
-        assert send(service, 'POST', '/messages', document) == 201
+        key = {'Idempotency-Key': str(uuid.uuid4())}
+        wait_until(lambda key=key: send(service, 'POST', '/messages', document, key) == 201)
 
 
 def test_the_service_delivers_though_its_processes_and_its_database_are_killed(
@@ -123,6 +132,5 @@ def test_the_service_delivers_though_its_processes_and_its_database_are_killed(
         wait_until(lambda: len(taken(receiving)) == 60)
 
         os.kill(postmaster(service), signal.SIGKILL)
-        wait_until(lambda: send(service, 'GET', '') == 200)
         post_over_http(service, 5)
         wait_until(lambda: len(taken(receiving)) == 110)
