@@ -75,7 +75,7 @@ class _Worker:
         self._meters = meters_of({DIRECTORY: directory}, 'benchmark')
         self._listeners = list(flows)
         self._without, self._with = (
-            wsgi.BehindRouters(wsgi._application, 4, bytes(2), None, Observers(False, meters))
+            wsgi.BehindRouter(wsgi._application, 4, bytes(2), None, Observers(False, meters))
             for meters in (None, self._meters)
         )
         self._queue = Queue('v2', 'metrics')

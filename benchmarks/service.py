@@ -81,7 +81,7 @@ class Service:
         count = next(
             int(word[12:]) for word in self.uwsgi_options if word.startswith('--processes=')
         )
-        # The master starts them before its routers.
+        # The master starts them before its router.
         return sorted(family(self._uwsgi_master())[1:])[:count]
 
     def cpu_seconds(self) -> dict[str, float]:

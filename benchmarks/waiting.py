@@ -9,7 +9,7 @@ row by LISTEN, takes it by one UPDATE, and commits: the least that a table takes
 beanstalkd (`reserve`) and Redis (`BLPOP`), whose messages lie in memory: Marconi's wait includes
 the claim, which PostgreSQL flushes to the disk before it is answered.
 
-CPU is that of the waiting room and of uwsgi's routers, while all wait and nobody posts, and with 50
+CPU is that of the waiting room and of uwsgi's router, while all wait and nobody posts, and with 50
 posts a second. Posts are sent over 8 connections by one loop, each way in its turn.
 """
 
@@ -52,7 +52,7 @@ PACE = 0.02
 # Seconds after which nothing is left of many who waited: a room notices 500 a second who went, and
 # their queues stay warm for ten seconds.
 SETTLES = 22
-# New waits a second: the routers' queue of new connections must not overflow.
+# New waits a second: the router's queue of new connections must not overflow.
 WAITS_A_SECOND = 500
 
 

@@ -366,7 +366,7 @@ def contradiction(settings: Any) -> str | None:
         if _value(settings, low) > _value(settings, high):
             return f'{_shown(settings, low)} must not be above {_shown(settings, high)}'
     if settings.limits.max_wait >= settings.server.request_timeout:
-        # After request_timeout and ten seconds the routers give a request up.
+        # After request_timeout and ten seconds the router gives a request up.
         return 'limits.max_wait must be below server.request_timeout'
     return None
 

@@ -1,14 +1,19 @@
-"""What uwsgi's routers and the application make of bytes: raw sockets, real processes."""
+"""What uwsgi's router and the application make of bytes: raw sockets, real processes."""
 
 import contextlib
 import http.client
+import itertools
 import json
+import signal
 import socket
 import time
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import pytest
 
+from marconi_api.processes.bodies import GRACE
+from marconi_api.processes.waiting.slow_bodies import PATIENCE
 from marconi_api.processes.web_server import HEADERS_TIMEOUT
 from tests.running_service import DEADLINE, HEADERS, Service, services
 
@@ -249,11 +254,164 @@ def test_clients_that_hang_in_chunks_do_not_keep_others_waiting(
     assert len(messages_of(client)) == 1
 
 
+# Bodies that come later than their heads.
+
+
+# Seconds for which no thread waits.
+PAUSE = 10 * GRACE
+
+
+class Late(NamedTuple):
+    """A request whose head was sent, and the body that is still to be sent."""
+
+    connection: socket.socket
+    content: bytes
+
+    def send(self, *until: int) -> int:
+        """Send the body with pauses at these places; returns the status of the answer."""
+        for start, end in itertools.pairwise((0, *until, len(self.content))):
+            time.sleep(PAUSE)
+            self.connection.sendall(self.content[start:end])
+        return answer(self.connection)[0]
+
+
+def late_post(client: Client, stack: contextlib.ExitStack, body: object) -> Late:
+    """A post of one message, of which only the head was sent."""
+    content = json.dumps({'messages': [{'body': body}]}).encode()
+    connection = stack.enter_context(client.connection())
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connection.sendall(
+        f'POST {QUEUE}/messages HTTP/1.1\r\n{HEAD}Content-Length: {len(content)}\r\n\r\n'.encode()
+    )
+    return Late(connection, content)
+
+
+def test_a_body_that_comes_long_after_its_head_is_stored(client: Client) -> None:
+    with contextlib.ExitStack() as stack:
+        assert late_post(client, stack, 'late').send() == 201
+
+    assert [message['body'] for message in messages_of(client)] == [1, 'late']
+
+
+def test_a_body_that_drips_is_stored(client: Client) -> None:
+    with contextlib.ExitStack() as stack:
+        post = late_post(client, stack, 'drips')
+        assert post.send(*range(1, len(post.content))) == 201
+
+    assert [message['body'] for message in messages_of(client)] == [1, 'drips']
+
+
+@pytest.mark.parametrize('size', [10, 65_000, 66_000, 200_000, 250_000])
+@pytest.mark.parametrize('places', [(), (1,), (9, 30), (64_000,), (65_999, 199_999)])
+def test_a_body_is_the_same_in_whatever_parts_it_comes(
+    client: Client, size: int, places: tuple[int, ...]
+) -> None:
+    body = ''.join(chr(32 + number % 90) for number in range(size))
+
+    with contextlib.ExitStack() as stack:
+        post = late_post(client, stack, body)
+        assert post.send(*(place for place in places if place < len(post.content))) == 201
+
+    assert messages_of(client)[-1]['body'] == body
+
+
+@pytest.mark.parametrize('size', [1, 60_000, 65_000, 66_000, 200_000])
+def test_a_body_that_is_sent_with_its_head_is_stored_as_it_is(client: Client, size: int) -> None:
+    body = ''.join(chr(32 + number % 90) for number in range(size))
+
+    assert client.request('POST', f'{QUEUE}/messages', {'messages': [{'body': body}]})[0] == 201
+
+    assert messages_of(client)[-1]['body'] == body
+
+
+def test_zeros_at_the_end_of_a_body_belong_to_it(client: Client) -> None:
+    status, _ = client.raw(
+        f'POST {QUEUE}/messages HTTP/1.1\r\n{HEAD}Content-Length: 30\r\n\r\n'
+        '{"messages": [{"body": 2}]}\0\0\0'
+    )
+
+    assert status == 400
+    assert len(messages_of(client)) == 1
+
+
+def test_clients_that_hang_before_their_bodies_keep_nobody_waiting_and_are_served_later(
+    client: Client,
+) -> None:
+    with contextlib.ExitStack() as hanging:
+        posts = [late_post(client, hanging, number) for number in range(50)]
+        for post in posts[25:]:
+            post.connection.sendall(post.content[:5])
+
+        begun = time.monotonic()
+        assert len(messages_of(client)) == 1
+        assert client.request('POST', f'{QUEUE}/messages', {'messages': [{'body': 2}]})[0] == 201
+        # Far less than the time for which one of them may hang.
+        assert time.monotonic() - begun < PATIENCE / 3
+
+        for number, post in enumerate(posts):
+            post.connection.sendall(post.content[5 if number >= 25 else 0 :])
+        assert {answer(post.connection)[0] for post in posts} == {201}
+
+    bodies = [message['body'] for message in messages_of(client, '&limit=20')]
+    assert bodies[:2] == [1, 2]
+    assert len(bodies) == 20
+
+
+def test_a_claim_whose_body_comes_late_waits_for_messages(client: Client) -> None:
+    claim = f'POST {QUEUE}/claims?wait=20 HTTP/1.1\r\n{HEAD}Content-Length: 11\r\n\r\n'
+    client.request('POST', f'{QUEUE}/purge')
+    with client.connection() as connection:
+        connection.sendall(claim.encode())
+        time.sleep(PAUSE)
+        connection.sendall(b'{"ttl":300}')
+        time.sleep(PAUSE)
+        client.request('POST', f'{QUEUE}/messages', {'messages': [{'body': 'awaited'}]})
+        status, body = answer(connection)
+
+    assert status == 201
+    assert json.loads(body)['messages'][0]['body'] == 'awaited'
+
+
+def test_of_a_client_that_goes_amid_its_body_nothing_is_stored(client: Client) -> None:
+    with contextlib.ExitStack() as stack:
+        post = late_post(client, stack, 'gone')
+        time.sleep(PAUSE)
+        post.connection.sendall(post.content[:10])
+
+    assert len(messages_of(client)) == 1
+
+
+def test_the_client_of_a_late_body_that_is_refused_is_told_why(client: Client) -> None:
+    with contextlib.ExitStack() as stack:
+        post = late_post(client, stack, 1)
+        assert post._replace(content=b'x' * len(post.content)).send(3) == 400
+
+    assert len(messages_of(client)) == 1
+
+
+def test_a_connection_whose_body_came_late_serves_further_requests(client: Client) -> None:
+    with contextlib.ExitStack() as stack:
+        post = late_post(client, stack, 2)
+        assert post.send(4) == 201
+        post.connection.sendall(f'GET {QUEUE}/messages HTTP/1.1\r\n{HEAD}\r\n'.encode())
+        assert answer(post.connection)[0] == 200
+
+
+def test_a_stop_refuses_requests_whose_bodies_have_not_come() -> None:
+    with services() as start, contextlib.ExitStack() as stack:
+        service = start().wait_until_ready()
+        post = late_post(Client(service), stack, 1)
+        time.sleep(PAUSE)
+        service.process.send_signal(signal.SIGTERM)
+
+        assert answer(post.connection)[0] == 503
+
+
 # Bodies that are too large.
 
 
 def test_clients_that_stop_within_their_headers_are_closed_soon(client: Client) -> None:
-    """Each takes descriptors of the routers, so that many of them would stop everybody else."""
+    """Each takes descriptors of the router, so that many of them would stop everybody else."""
     begun = time.monotonic()
     with contextlib.ExitStack() as opened:
         silent = [opened.enter_context(client.connection()) for _ in range(3)]
@@ -264,6 +422,13 @@ def test_clients_that_stop_within_their_headers_are_closed_soon(client: Client) 
 
     # Well before the keep-alive of idle clients, which is 60.
     assert time.monotonic() - begun < HEADERS_TIMEOUT + 30
+
+
+def test_a_body_too_large_that_comes_late_is_refused_with_an_answer(client: Client) -> None:
+    with contextlib.ExitStack() as stack:
+        assert late_post(client, stack, 'x' * 300_000).send(10, 200_000) == 400
+
+    assert len(messages_of(client)) == 1
 
 
 @pytest.mark.parametrize('size', [300_000, 900_000])

@@ -1,4 +1,4 @@
-"""An answer as uwsgi's routers need it, whoever sends it: a worker or the waiting room."""
+"""An answer as uwsgi's router needs it, whoever sends it: a worker or the waiting room."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -8,6 +8,9 @@ from marconi_api.wire.framing import UNRELIABLE
 from marconi_api.wire.waiting import STREAM, WAIT
 
 Headers = list[tuple[str, str]]
+
+#: Tells the client that the connection ends with this answer.
+CLOSE = ('Connection', 'close')
 
 
 class Answer(NamedTuple):
@@ -34,17 +37,17 @@ def head_of(status: str, headers: Headers) -> bytes:
 
 
 def finished(status: str, headers: Headers, environ: Mapping[str, Any], is_last: bool) -> Headers:
-    """The headers of an answer with those that the routers, or clients that wait, need.
+    """The headers of an answer with those that the router, or clients that wait, need.
 
     :param is_last: whether the connection closes after it
     """
-    # The http router closes the connection after an answer without a length, and takes
+    # The router closes the connection after an answer without a length, and takes
     # no account of 204, which by RFC 9110 should have none. All clients that we
     # know of read 204 as empty whatever its headers say.
     if status.startswith('204') and not _has_length(headers):
         headers = [*headers, ('Content-Length', '0')]
     if is_last or UNRELIABLE in environ or 'HTTP_TRANSFER_ENCODING' in environ:
-        headers = [*headers, ('Connection', 'close')]
+        headers = [*headers, CLOSE]
     if REQUEST_ID in environ:
         headers = [*headers, ('X-Openstack-Request-Id', environ[REQUEST_ID])]
     return headers

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -116,7 +116,6 @@ def start_child(
     command: Sequence[str],
     environment: Mapping[str, str],
     user: ServerUser | None = None,
-    prepare: Callable[[], None] = lambda: None,
     **options: Any,
 ) -> subprocess.Popen[bytes]:
     """Start a process that ends when this one does, even if this one is killed.
@@ -125,7 +124,6 @@ def start_child(
     child in good order.
 
     :param user: the user as whom it runs; None: the user of this process
-    :param prepare: called in the child before its program starts
     :param options: further options of :class:`subprocess.Popen`
     """
 
@@ -134,7 +132,6 @@ def start_child(
         # children end at once: nobody waits for their answers, and the next service waits for the port.
         if sys.platform == 'linux':
             _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        prepare()
 
     if user is not None:
         options |= user.identity()

@@ -16,7 +16,7 @@ from marconi_api.processes.signals import StopRequest
 log = logging.getLogger(__name__)
 
 # Connections to an embedded PostgreSQL beside those of the workers and of the processes that deliver:
-# the janitor, the waiting room (four), alembic, pecan shell, psql, and the three that PostgreSQL
+# the janitor, the waiting room (six), alembic, pecan shell, psql, and the three that PostgreSQL
 # keeps for its superuser.
 SPARE_CONNECTIONS = 25
 

@@ -235,7 +235,7 @@ def _files_of_children() -> list[str]:
 
 
 def _raise_descriptor_limit() -> None:
-    """Let this process and its children open many files, as each client takes two of the routers'.
+    """Let this process and its children open many files, as each client takes two of the router's.
 
     uwsgi keeps tables as long as the limit, so that it should not be the billion that some
     containers grant.

@@ -1,11 +1,9 @@
-"""uwsgi: the workers that run the application, and the routers in front of them."""
+"""uwsgi: the workers that run the application, and the router in front of them."""
 
 import collections
 import contextlib
-import functools
 import http.client
 import re
-import resource
 import shutil
 import ssl
 import subprocess
@@ -18,6 +16,7 @@ from typing import Any
 
 from marconi_api.limits import Limits
 from marconi_api.processes import tls
+from marconi_api.processes.bodies import OVERSIZE_READ
 from marconi_api.processes.children import (
     start_child,
     stop_child,
@@ -31,10 +30,8 @@ from marconi_api.processes.signals import StopRequest
 READY_TIMEOUT = 60.0
 POLL_INTERVAL = 0.05
 
-# The routers say so of every client that closes its connection early, which is no error.
-CLIENT_WENT_AWAY = re.compile(
-    rb'^\[uwsgi-(http|fastrouter) .*(Connection reset by peer|Broken pipe)'
-)
+# The router says so of every client that closes its connection early, which is no error.
+CLIENT_WENT_AWAY = re.compile(rb'^\[uwsgi-http .*(Connection reset by peer|Broken pipe)')
 
 # Seconds.
 HEADERS_TIMEOUT = 10
@@ -42,10 +39,6 @@ HEADERS_TIMEOUT = 10
 # Seconds in which clients learn from an answer that their connection is about to be closed: a
 # proxy that uses one at the moment at which it ends has to tell its client of an error.
 FAREWELL = 0.5
-
-# A body that is too large gets the answer 400 if it is at most so many times as large as allowed. If it
-# is larger, the connection is closed, since the body would be kept on disk until it is whole.
-OVERSIZE_ANSWERED = 4
 
 
 class Uwsgi:
@@ -62,7 +55,7 @@ class Uwsgi:
         self._address = listener.address
         self._has_tls = tls.is_on(settings.server)
         self._stop_timeout = settings.server.stop_timeout
-        kept = OVERSIZE_ANSWERED * Limits.from_config(settings.limits).largest_body
+        most_announced = OVERSIZE_READ * Limits.from_config(settings.limits).largest_body
         self._is_ready = False
         # The output of uwsgi's start, which is shown only if the start fails.
         self._held: collections.deque[bytes] = collections.deque(maxlen=1000)
@@ -71,10 +64,9 @@ class Uwsgi:
         self._farewell.write_bytes(b'\0\0')
         listener.open()
         self._process = start_child(
-            _uwsgi_command(settings.server, listener.fileno(), sockets, kept),
+            _uwsgi_command(settings.server, listener.fileno(), sockets, most_announced),
             environment | {'MARCONI_FAREWELL': str(self._farewell)},
             user,
-            prepare=functools.partial(_limit_file_size, kept),
             pass_fds=[listener.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -131,42 +123,34 @@ class Uwsgi:
                 _write_to_stderr(line)
 
 
-def _uwsgi_command(server: Any, listener: int, sockets: Path, kept: int) -> list[str]:
+def _uwsgi_command(server: Any, listener: int, sockets: Path, most_announced: int) -> list[str]:
     """The program uwsgi and its options.
 
-    :param kept: bytes of the largest body that is kept until it is whole
+    :param most_announced: bytes of the largest body that a client may announce with ``Expect``
 
-    Two routers stand between clients and workers, so that a worker sees whole requests only.
-    The http router keeps the clients' connections and reads the headers, the fastrouter then
-    reads the body. Thus 200 idle connections, or 50 clients that drip a byte a second or
-    hang after their headers, leave the others' p99 at 5 ms. Without the fastrouter a client
-    that hangs in its body holds a thread (50 of them: 18 s); without both (http11-socket)
-    every idle connection does. They cost about 50 us of CPU time a request, of 500 or more.
+    A router stands between clients and workers. It keeps the clients' connections and reads the headers,
+    so that an idle client, or one that drips its headers, holds no thread. Bodies it passes on as they
+    come: wsgi.py takes what has arrived, and leaves slow bodies to the waiting room. uwsgi's fastrouter
+    could keep bodies until they are whole, but a second router takes 60 us of CPU time a request, of 500.
     """
     listens, where = tls.router_option(server, f'fd://{listener}')
     options = {
         listens: where,
         'http-keepalive': server.keepalive_timeout,
-        # Longer than a worker may take, so that a router never gives up first.
+        # Longer than a worker may take, so that the router never gives up first.
         'http-timeout': server.request_timeout + 10,
-        'fastrouter-timeout': server.request_timeout + 10,
         # Of silence before a request's headers are complete; a connection that was used may
         # be idle for longer.
         'http-headers-timeout': HEADERS_TIMEOUT,
         # Clients such as curl wait for "100 Continue" before they send a large body; to one that
         # is larger than this the answer is 413.
-        'http-manage-expect': kept,
+        'http-manage-expect': most_announced,
         # Unix sockets, as who reaches uwsgi's own protocol may run code in the workers.
-        'http-to': sockets / 'router.sock',
-        'fastrouter': sockets / 'router.sock',
-        'fastrouter-to': sockets / 'workers.sock',
+        'http-to': sockets / 'workers.sock',
         'socket': sockets / 'workers.sock',
-        # Bytes; a larger body waits in an unnamed file.
-        'fastrouter-post-buffering': 65536,
         # Bytes passed on at once: more than the default of a page, so that most answers take
-        # one turn. With 60,000 or more the http router breaks off large bodies.
+        # one turn. With 60,000 or more the router breaks off large bodies.
         'http-buffer-size': 32768,
-        'fastrouter-buffer-size': 32768,
         'wsgi': 'marconi_api.processes.wsgi',
         'processes': server.processes,
         'threads': server.threads,
@@ -180,7 +164,7 @@ def _uwsgi_command(server: Any, listener: int, sockets: Path, kept: int) -> list
     flags = [
         'master',
         'enable-threads',
-        # The routers pass on bodies in chunks as they come; wsgi.py puts them together.
+        # The router passes on bodies in chunks as they come; wsgi.py puts them together.
         'http-chunked-input',
         # The master loads the application, and then forks: it connects to nothing before it
         # is asked something. With lazy-apps, a worker that is told to stop while it still
@@ -229,13 +213,6 @@ def _is_healthy(address: Address, has_tls: bool) -> bool:
         return False
     finally:
         connection.close()
-
-
-def _limit_file_size(size: int) -> None:
-    # Of the files in which the fastrouter keeps bodies, lest one client fills the disk. The
-    # workers lift it for themselves (see wsgi.py).
-    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
 
 
 def _write_to_stderr(line: bytes) -> None:

@@ -1,28 +1,29 @@
-"""The WSGI application that uwsgi serves: Pecan's, adapted to uwsgi's routers.
+"""The WSGI application that uwsgi serves: Pecan's, adapted to uwsgi's router.
 
-The routers keep the clients' connections, so that neither an idle nor a slow client occupies a worker
-(see web_server.py). They look at headers only, so this module completes the headers of answers, reads
-bodies to their end and puts together bodies in chunks.
+The router keeps the clients' connections, so that no idle client occupies a worker (see web_server.py).
+It looks at headers only, so this module completes the headers of answers, takes bodies as they arrive,
+and puts together bodies in chunks.
 """
 
 import contextlib
 import gc
 import mmap
 import os
-import resource
 import select
 import socket
 import stat
 import threading
 import time
 from collections.abc import Callable, Iterable
+from io import BytesIO
 from typing import Any
 
 from pecan import load_app
 
-from marconi_api import model
+from marconi_api import limits, model
 from marconi_api.controllers.service.probes import DRAINING
 from marconi_api.processes.answers import Answer, Headers, applied, finished, head_of
+from marconi_api.processes.bodies import OVERSIZE_READ, Arrivals, Unfinished
 from marconi_api.processes.children import name_process
 from marconi_api.processes.delivery.bell import bell_of
 from marconi_api.processes.large_answers import FITS
@@ -32,10 +33,16 @@ from marconi_api.processes.observers import Observers
 from marconi_api.processes.settings import read_settings
 from marconi_api.processes.tallies import tally_of
 from marconi_api.processes.tracing import Tracer, tracer_of
-from marconi_api.processes.waiting.hand_over import Parked, RoomConnection, connection_of
+from marconi_api.processes.waiting.hand_over import (
+    RoomConnection,
+    connection_of,
+    parked_of,
+    texts_of,
+    waits,
+)
 from marconi_api.wire.failures import BodyTooSlow, MalformedRequest, TooManySlowBodies
-from marconi_api.wire.framing import NEXT_CHUNK, PROTOCOLS
-from marconi_api.wire.waiting import LOOKED, STREAM, WAIT, Looked
+from marconi_api.wire.framing import NEXT_CHUNK, PROTOCOLS, UNFINISHED, UNRELIABLE
+from marconi_api.wire.waiting import LOOKED
 
 try:
     import uwsgi
@@ -43,14 +50,10 @@ except ImportError:
     # Any other WSGI server, or a test.
     uwsgi = None
 
-# Bytes that are read at once of the part of a body that the application did not read.
-DRAINED_AT_ONCE = 65536
-
-# Seconds that a worker lives on after its last answer, so that the routers can pass that on.
+# Seconds that a worker lives on after its last answer, so that the router can pass that on.
 LINGER = 0.5
 
-# Seconds in which a body in chunks must have arrived. The fastrouter keeps bodies until they
-# are whole, but only those with a length: for one in chunks a thread waits.
+# Seconds in which a body in chunks must have arrived: a thread waits for it, as uwsgi puts it together.
 CHUNKS_TIMEOUT = 10.0
 
 # Seconds for which such a body does not count as slow. Each body arrives a moment after its head, even
@@ -60,14 +63,14 @@ CHUNKS_GRACE = 0.1
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
-class BehindRouters:
-    """A WSGI application that adapts another one to uwsgi's routers.
+class BehindRouter:
+    """A WSGI application that adapts another one to uwsgi's router.
 
     :param threads: how many requests are answered at once; half of them may be waiting for the
         rest of a body in chunks
     :param farewell: two bytes. The first is not 0 once connections are about to be closed; the second
         is not 0 once the service drains, which is some time before.
-    :param room: the waiting room; None: no request waits
+    :param room: the waiting room; None: no request waits, and none with a slow body is served
     :param observers: told of each request
     """
 
@@ -85,6 +88,7 @@ class BehindRouters:
         #: Told of each request; None if there are none.
         self.observers = observers or None
         self._waiting = threading.BoundedSemaphore(max(1, threads // 2))
+        self._arrivals = Arrivals()
         self._last_answer = 0.0
 
     def __call__(
@@ -93,6 +97,11 @@ class BehindRouters:
         """Answer one request."""
         said: tuple[str, Headers, tuple[Any, ...]] = '500', [], ()
         began = time.monotonic()
+        missing = 0
+        if uwsgi is not None and (length := environ.get('CONTENT_LENGTH')):
+            missing = self._take_body(environ, length)
+            if missing and self._finish_elsewhere(environ, missing, began):
+                return []
         if self._farewell[1]:
             environ[DRAINING] = True
         if self.observers is not None:
@@ -111,16 +120,50 @@ class BehindRouters:
                     environ[NEXT_CHUNK] = chunks.next
                     body = self._application(environ, start)
             status, headers, exc_info = said
-            if LOOKED in environ and self._room:
+            if missing and UNRELIABLE not in environ:
+                # The client still sends, and might never see an answer that came before its end.
+                answer = Answer(status, headers, b''.join(body))
+                late = Unfinished({}, b'', missing, began, answer)
+                if self._room and self._room.finish(late, uwsgi.connection_fd()):
+                    return []
+                body = [answer.body]
+            elif LOOKED in environ and self._room:
                 answer = Answer(status, headers, b''.join(body))
                 return self._answer_or_park(environ, start_response, answer, began)
             return self._send(environ, start_response, status, headers, body, *exc_info)
         finally:
-            if environ.get('CONTENT_LENGTH'):
-                _drain(environ)
             if self.observers is not None:
                 self.observers.end(environ, said[0], began)
             self._last_answer = time.monotonic()
+
+    def _take_body(self, environ: dict[str, Any], length: str) -> int:
+        """Take what has arrived of the body; returns how many bytes are missing.
+
+        A body whose length is not known is not taken: its request is refused.
+        """
+        if not (length.isascii() and length.isdigit()) or not (size := int(length)):
+            environ['wsgi.input'] = BytesIO()
+            return 0
+        received = self._arrivals.take(environ['wsgi.input'], uwsgi.connection_fd(), size)
+        environ['wsgi.input'] = BytesIO(received)
+        return size - len(received)
+
+    def _finish_elsewhere(self, environ: dict[str, Any], missing: int, began: float) -> bool:
+        """Have the waiting room read the rest of a body, and run the request.
+
+        :returns: False if it cannot, or the body is too large; the application then refuses the request
+        """
+        received: bytes = environ['wsgi.input'].getvalue()
+        size, largest = len(received) + missing, limits.in_force.largest_body
+        if size > largest:
+            if size > OVERSIZE_READ * largest:
+                environ[UNRELIABLE] = True
+            return False
+        late = Unfinished(texts_of(environ), received, missing, began)
+        if self._room and self._room.finish(late, uwsgi.connection_fd()):
+            return True
+        environ[UNFINISHED] = True
+        return False
 
     def _answer_or_park(
         self,
@@ -133,28 +176,13 @@ class BehindRouters:
 
         For an empty one uwsgi sends nothing, and closes its own copy of the connection.
         """
-        looked: Looked = environ[LOOKED]
         headers = answer.headers
         answer = answer._replace(headers=[*headers, *applied(environ)])
-        seconds = environ[WAIT]
-        if seconds and not looked.found and not self._farewell[0]:
+        if waits(environ) and not self._farewell[0]:
             assert self._room is not None
             if self.observers is not None:
                 self.observers.note(environ)
-            parked = Parked(
-                environ={name: value for name, value in environ.items() if type(value) is str},
-                body=looked.body,
-                otherwise=answer,
-                queues=looked.queues,
-                takes=looked.takes,
-                is_untold=looked.is_untold,
-                project=looked.project,
-                most_waiters=looked.most_waiters,
-                seconds=seconds,
-                tried_at=began,
-                stream=environ.get(STREAM),
-                awaited=looked.awaited,
-            )
+            parked = parked_of(environ, answer, began)
             if self._room.park(parked, uwsgi.connection_fd()):
                 return []
             if self.observers is not None:
@@ -183,9 +211,9 @@ class BehindRouters:
         return [head_of(status, headers), *body]
 
     def linger(self) -> None:
-        """Wait until the routers have surely passed on the last answer of this worker.
+        """Wait until the router has surely passed on the last answer of this worker.
 
-        uwsgi's master kills the routers as soon as the workers have ended: without this,
+        uwsgi's master kills the router as soon as the workers have ended: without this,
         the tail of a large answer was lost in half of the trials.
         """
         time.sleep(max(0.0, self._last_answer + LINGER - time.monotonic()))
@@ -255,24 +283,8 @@ def _reset_errno() -> None:
         os.close(-1)
 
 
-def _drain(environ: dict[str, Any]) -> None:
-    """Read what is left of the body, so that the connection stays usable.
-
-    The client would otherwise be cut off while it still sends, and might never see the
-    answer that refuses its body.
-    """
-    body = environ['wsgi.input']
-    # A client that went away, or that stopped sending, raises OSError.
-    with contextlib.suppress(OSError):
-        while body.read(DRAINED_AT_ONCE):
-            pass
-
-
 def _become_worker() -> None:
     name_process('marconi-worker')
-    # A worker keeps no bodies, but the log may be a file, and so are its counters.
-    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
     tally_of(os.environ, uwsgi.worker_id())
     global _tracer
     _tracer = tracer_of(_settings)
@@ -338,7 +350,7 @@ if _room is not None:
     model.store.ended.append(_room.wake_askers)
 if _bell := bell_of(os.environ) if uwsgi else None:
     model.store.became_deliverable.append(_bell.ring)
-application = BehindRouters(
+application = BehindRouter(
     _application,
     threads=int(uwsgi.opt.get('threads', 1)) if uwsgi else 1,
     farewell=_farewell(),
@@ -350,7 +362,7 @@ if uwsgi is not None:
     # took some 60 ms of a request now and then, nor copy its memory for each worker.
     gc.collect()
     gc.freeze()
-    # The master's, and the routers', which it starts later. uwsgi's own option for names
+    # The master's, and the router's, which it starts later. uwsgi's own option for names
     # has no effect as a Python module, as which we have it.
     name_process('marconi-uwsgi')
     _answer_without_delay()

@@ -251,15 +251,15 @@ class MethodNotAllowed(MarconiError):
 
 
 class BodyTooSlow(MarconiError):
-    """A body in chunks did not arrive in time."""
+    """A body did not arrive in time."""
 
     status = 408
     title = 'Request timeout'
 
     def __init__(self, seconds: float) -> None:
         super().__init__(
-            f'The body in chunks did not arrive within {seconds:.0f} seconds: '
-            'send Content-Length, with which it may take longer.'
+            f'Nothing of the body arrived for {seconds:.0f} seconds, or it came in chunks and took'
+            ' longer than that: send it again, with its Content-Length.'
         )
 
 
@@ -304,13 +304,12 @@ class TooManyTests(MarconiError):
 
 
 class TooManySlowBodies(MarconiError):
-    """As many bodies in chunks are being waited for as may be; nothing was done."""
+    """As many slow bodies are being waited for as may be; nothing was done."""
 
     status = 503
     title = 'Service temporarily unavailable'
 
     def __init__(self) -> None:
         super().__init__(
-            'Too many bodies in chunks arrive slowly at the moment: send Content-Length, or'
-            ' try again.'
+            'Too many bodies arrive slowly at the moment: try again. Send Content-Length, not chunks.'
         )

@@ -13,7 +13,7 @@ from urllib.parse import quote, unquote
 
 from marconi_api import limits
 from marconi_api.errors import InvalidRequest
-from marconi_api.wire.failures import MalformedRequest
+from marconi_api.wire.failures import MalformedRequest, TooManySlowBodies
 
 #: The protocols that are spoken here.
 PROTOCOLS = frozenset(('HTTP/1.0', 'HTTP/1.1'))
@@ -24,6 +24,9 @@ UNRELIABLE = 'marconi.unreliable'
 #: The member with a function that returns the next chunk of a body, b'' at its end. Servers that do not
 #: read chunks lack it.
 NEXT_CHUNK = 'marconi.next_chunk'
+
+#: The member that says that a part of the body has not arrived, and that nobody can wait for it.
+UNFINISHED = 'marconi.unfinished'
 
 # Bytes that are read of a body that is too large: a client that is still sending when its connection is
 # closed might never see the answer.
@@ -43,6 +46,7 @@ def receive(environ: dict[str, Any]) -> str:
     :returns: the path, as :func:`path_as_sent`
     :raises MalformedRequest: if the request is not well formed
     :raises InvalidRequest: if the chunks are larger than any body may be
+    :raises TooManySlowBodies: if a part of the body is still to come
     """
     try:
         path = _check(environ)
@@ -52,7 +56,9 @@ def receive(environ: dict[str, Any]) -> str:
             body = _received(environ[NEXT_CHUNK], limits.in_force.largest_body)
             environ['wsgi.input'] = BytesIO(body)
             environ['CONTENT_LENGTH'] = str(len(body))
-    except MalformedRequest:
+        if UNFINISHED in environ:
+            raise TooManySlowBodies
+    except (MalformedRequest, TooManySlowBodies):
         environ[UNRELIABLE] = True
         raise
     return path

@@ -1,6 +1,7 @@
 """The process that delivers, as the service runs it: killed, frozen, stopped, and without a database."""
 
 import contextlib
+import functools
 import json
 import os
 import signal
@@ -108,7 +109,11 @@ def post_over_http(service: Service, count: int) -> None:
     document = {'messages': [{'body': number} for number in range(10)]}
     for _ in range(count):
         key = {'Idempotency-Key': str(uuid.uuid4())}
-        wait_until(lambda key=key: send(service, 'POST', '/messages', document, key) == 201)
+        wait_until(functools.partial(is_posted, service, document, key))
+
+
+def is_posted(service: Service, document: Any, key: dict[str, str]) -> bool:
+    return send(service, 'POST', '/messages', document, key) == 201
 
 
 def test_the_service_delivers_though_its_processes_and_its_database_are_killed(

@@ -1,4 +1,4 @@
-"""Runs requests again, in threads: all that the waiting room asks of the database."""
+"""Runs requests, in threads: all that the waiting room asks of the database."""
 
 import contextlib
 import os
@@ -10,7 +10,9 @@ from queue import SimpleQueue
 from typing import Any, NamedTuple
 
 from marconi_api.processes.answers import Answer, applied, finished
-from marconi_api.processes.waiting.hand_over import Parked
+from marconi_api.processes.bodies import Unfinished
+from marconi_api.processes.observers import Observers
+from marconi_api.processes.waiting.hand_over import Parked, parked_of, waits
 from marconi_api.wire.tracing import TOLD, Told
 from marconi_api.wire.waiting import LOOKED, Looked
 
@@ -39,20 +41,49 @@ class Reply(NamedTuple):
 
 def ask(application: Application, parked: Parked) -> Reply:
     """Run a request again."""
+    environ = _environment(parked.environ, parked.body)
+    answer = _run(application, environ)
+    return Reply(answer, environ.get(LOOKED), environ[TOLD])
+
+
+def begin(
+    application: Application, unfinished: Unfinished, body: bytes, observers: Observers
+) -> tuple[Reply, Parked | None]:
+    """Run a request for the first time, as its body has arrived.
+
+    :returns: what it came to; and the request as one that waits, if it waits
+    """
+    environ = _environment(unfinished.environ, body)
+    observers.begin(environ)
+    answer = _run(application, environ)
+    parked = None
+    if waits(environ):
+        observers.note(environ)
+        parked = parked_of(environ, answer, unfinished.began)
+    else:
+        observers.end(environ, answer.status, unfinished.began)
+    return Reply(answer, environ.get(LOOKED)), parked
+
+
+def _environment(texts: dict[str, str], body: bytes) -> dict[str, Any]:
     environ: dict[str, Any] = {
-        **parked.environ,
+        **texts,
         TOLD: [],
         'wsgi.version': (1, 0),
         'wsgi.url_scheme': 'http',
-        'wsgi.input': BytesIO(parked.body),
+        'wsgi.input': BytesIO(body),
         'wsgi.errors': _Nowhere(),
         'wsgi.multithread': True,
         'wsgi.multiprocess': True,
         'wsgi.run_once': False,
-        'CONTENT_LENGTH': str(len(parked.body)) if parked.body else '',
+        'CONTENT_LENGTH': str(len(body)) if body else '',
     }
-    if not parked.body:
+    if not body:
         del environ['CONTENT_LENGTH']
+    return environ
+
+
+def _run(application: Application, environ: dict[str, Any]) -> Answer:
     # A body in chunks was put together.
     chunked = environ.pop('HTTP_TRANSFER_ENCODING', None)
     started: list[Any] = []
@@ -63,8 +94,7 @@ def ask(application: Application, parked: Parked) -> Reply:
     body = b''.join(application(environ, start))
     status, headers = started
     headers = finished(status, headers, environ, is_last=chunked is not None)
-    answer = Answer(status, [*headers, *applied(environ)], body)
-    return Reply(answer, environ.get(LOOKED), environ[TOLD])
+    return Answer(status, [*headers, *applied(environ)], body)
 
 
 class _Nowhere:

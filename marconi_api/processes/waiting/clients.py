@@ -1,6 +1,6 @@
 """Whether a client is still there: the kernel is asked for the state of its TCP connection.
 
-uwsgi's http router does not watch a client while it waits for an answer, and so does not close
+uwsgi's router does not watch a client while it waits for an answer, and so does not close
 the connection that the room has. Linux tells the state of any TCP connection to any process
 (NETLINK_SOCK_DIAG, see sock_diag(7)), in 3 us. Elsewhere all clients count as being there.
 """
@@ -97,7 +97,7 @@ class Clients:
         return _GONE if self._has_found else None
 
     def _found(self, remote: bytes, number: int, swapped: int) -> Client | None:
-        # The http router hands over the bytes of the port in the wrong order.
+        # The router hands over the bytes of the port in the wrong order.
         for is_swapped in (self._is_swapped, not self._is_swapped):
             for local in self._addresses:
                 if len(local) != len(remote):
@@ -151,7 +151,7 @@ class Clients:
     def _learn(self, size: int) -> bool:
         """Learn the addresses of this machine at which clients connected, unless that was just done.
 
-        The routers do not tell at which address a client connected.
+        The router does not tell at which address a client connected.
         """
         now = time.monotonic()
         if now < self._learn_at:

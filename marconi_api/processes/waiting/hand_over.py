@@ -1,8 +1,8 @@
 """What workers send to the waiting room: requests that have to wait, and wakes.
 
 Each goes as one message over a socket of packets (SOCK_SEQPACKET). A request is sent together with the
-descriptor of its connection to the router, over which the room answers. The rest of a large answer,
-whose client reads slowly, is handed over in the same way.
+descriptor of its connection to the router, over which the room answers. A request whose body is still
+to come, and the rest of a large answer whose client reads slowly, are handed over in the same way.
 """
 
 import contextlib
@@ -18,7 +18,9 @@ from typing import Any, BinaryIO, NamedTuple
 from marconi_api.model import QueueKey
 from marconi_api.model.replies import place_of
 from marconi_api.processes.answers import Answer
+from marconi_api.processes.bodies import Unfinished
 from marconi_api.processes.waiting.wake_map import WakeMap
+from marconi_api.wire.waiting import LOOKED, STREAM, WAIT, Looked
 
 #: Variables of the environment: the room's directory, which holds its socket and its map.
 DIRECTORY = 'MARCONI_WAITING'
@@ -35,7 +37,8 @@ _PATIENCE = struct.pack('ll', 0, 500_000)
 
 _WAKE = struct.Struct('<cqI')
 _PARK = struct.Struct('<cII')
-_IS_WAKE, _IS_PARK, _IS_ANSWER = b'W', b'P', b'A'
+_HEAD = struct.Struct('<cI')
+_IS_WAKE, _IS_PARK, _IS_ANSWER, _IS_UNFINISHED = b'W', b'P', b'A', b'U'
 
 
 class Parked(NamedTuple):
@@ -62,6 +65,40 @@ class Parked(NamedTuple):
     stream: str | None
     #: The id of the message to which it awaits a reply; None: it waits for messages of its queues.
     awaited: int | None
+
+
+def waits(environ: Mapping[str, Any]) -> bool:
+    """Whether a request, now that it was run, waits: it found nothing, and is ready to wait."""
+    looked: Looked | None = environ.get(LOOKED)
+    return looked is not None and not looked.found and bool(environ.get(WAIT))
+
+
+def parked_of(environ: Mapping[str, Any], answer: Answer, began: float) -> Parked:
+    """A request that was run, as one that waits.
+
+    :param answer: what it gets if it finds nothing in time
+    :param began: when it was run
+    """
+    looked: Looked = environ[LOOKED]
+    return Parked(
+        environ=texts_of(environ),
+        body=looked.body,
+        otherwise=answer,
+        queues=looked.queues,
+        takes=looked.takes,
+        is_untold=looked.is_untold,
+        project=looked.project,
+        most_waiters=looked.most_waiters,
+        seconds=environ[WAIT],
+        tried_at=began,
+        stream=environ.get(STREAM),
+        awaited=looked.awaited,
+    )
+
+
+def texts_of(environ: Mapping[str, Any]) -> dict[str, str]:
+    """The members of a WSGI environment that another process can use."""
+    return {name: value for name, value in environ.items() if type(value) is str}
 
 
 class RoomConnection:
@@ -114,6 +151,28 @@ class RoomConnection:
         with contextlib.suppress(OSError, AttributeError), _in_memory(content) as file:
             descriptors = struct.pack('ii', descriptor, file.fileno())
             return self._send(_IS_ANSWER, ((socket.SOL_SOCKET, socket.SCM_RIGHTS, descriptors),), 0)
+        return False
+
+    def finish(self, unfinished: Unfinished, descriptor: int) -> bool:
+        """Have a request served once its body has arrived; False if the room cannot take it."""
+        answer = unfinished.answer
+        described = {
+            'environ': unfinished.environ,
+            'missing': unfinished.missing,
+            'began': unfinished.began,
+            'answer': answer and [answer.status, answer.headers, answer.body.decode('latin-1')],
+        }
+        head = json.dumps(described).encode()
+        message = _HEAD.pack(_IS_UNFINISHED, len(head)) + head
+        descriptors = [descriptor]
+        with contextlib.suppress(OSError, AttributeError), contextlib.ExitStack() as opened:
+            if len(message) + len(unfinished.received) <= LONGEST:
+                message += unfinished.received
+            else:
+                file = opened.enter_context(_in_memory(memoryview(unfinished.received)))
+                descriptors.append(file.fileno())
+            given = struct.pack(f'{len(descriptors)}i', *descriptors)
+            return self._send(message, ((socket.SOL_SOCKET, socket.SCM_RIGHTS, given),), 0)
         return False
 
     def _send(self, message: bytes, ancillary: Any, flags: int) -> bool:
@@ -175,6 +234,23 @@ def _in_memory(content: memoryview) -> BinaryIO:
 def is_answer(message: memoryview) -> bool:
     """Whether the rest of an answer comes with a message, as the second descriptor."""
     return message[:1] == _IS_ANSWER
+
+
+def unfinished_in(message: memoryview) -> Unfinished | None:
+    """The request in a message whose body is still to come; None if the message is another one.
+
+    What was received of a large body comes in a file of its own, as the second descriptor.
+    """
+    if message[:1] != _IS_UNFINISHED:
+        return None
+    _, head_size = _HEAD.unpack_from(message)
+    end = _HEAD.size + head_size
+    described = json.loads(bytes(message[_HEAD.size : end]))
+    if described['answer']:
+        status, headers, body = described['answer']
+        fields = [(name, value) for name, value in headers]
+        described['answer'] = Answer(status, fields, body.encode('latin-1'))
+    return Unfinished(received=bytes(message[end:]), **described)
 
 
 def wake_in(message: memoryview) -> tuple[int, int] | None:

@@ -1,4 +1,4 @@
-"""The waiting room: one loop that keeps requests, wakes them, and answers."""
+"""The waiting room: one loop that keeps requests, wakes them, and answers; and reads slow bodies."""
 
 import contextlib
 import logging
@@ -20,9 +20,10 @@ from marconi_api.errors import MarconiError
 from marconi_api.limits import Limits
 from marconi_api.model.quotas import WAITERS, exceeded
 from marconi_api.model.readiness import Look, Sight, View
-from marconi_api.processes.answers import Answer
+from marconi_api.processes.answers import CLOSE, Answer
+from marconi_api.processes.bodies import Unfinished
 from marconi_api.processes.observers import Observers
-from marconi_api.processes.waiting.asking import Application, Reply, Threads, ask
+from marconi_api.processes.waiting.asking import Application, Reply, Threads, ask, begin
 from marconi_api.processes.waiting.clients import Client, Clients
 from marconi_api.processes.waiting.guests import Guest
 from marconi_api.processes.waiting.hand_over import (
@@ -32,16 +33,18 @@ from marconi_api.processes.waiting.hand_over import (
     Parked,
     is_answer,
     parked_in,
+    unfinished_in,
     wake_in,
 )
 from marconi_api.processes.waiting.lines import Lines, Try, Waiter
 from marconi_api.processes.waiting.neighbours import Neighbours
+from marconi_api.processes.waiting.slow_bodies import PATIENCE, PAUSE, SlowBodies
 from marconi_api.processes.waiting.streams import COMMENT, COMMENT_EVERY
 from marconi_api.processes.waiting.sweeps import Sweeps
 from marconi_api.processes.waiting.timers import Timers
 from marconi_api.processes.waiting.wake_map import WakeMap, slot_of
 from marconi_api.processes.waiting.writing import Writer
-from marconi_api.wire.failures import TooManyWaiters
+from marconi_api.wire.failures import BodyTooSlow, TooManySlowBodies, TooManyWaiters
 from marconi_api.wire.tracing import Told
 from marconi_api.wire.waiting import POSTED
 
@@ -59,8 +62,12 @@ STOP_PATIENCE = 3.0
 # Seconds between two lines of the log that say that requests were refused.
 TELL_EVERY = 60.0
 
-# Threads that run requests again.
+# Threads that run requests again, and threads that run those whose bodies came late. So whoever sends
+# heavy requests, and their bodies late, delays nobody's wake.
 ASKING = 2
+RUNNING = 2
+# Requests with late bodies that are run, or wait for that. Further ones are refused.
+MOST_RUNNING = 200
 # Messages of one worker that are read in one turn, and room for the descriptors that come with one.
 _READ_AT_ONCE = 64
 _RIGHTS = socket.CMSG_SPACE(2 * array('i').itemsize)
@@ -122,6 +129,9 @@ class Room:
         self._count()
         self._poll = select.epoll()
         self._writer = Writer(self._poll, self._on_written)
+        self._slow_bodies = SlowBodies(self._on_whole, self._on_late)
+        self._reads_soon = False
+        self._running = Threads(RUNNING)
         # Streams whose clients have not read what was sent.
         self._slow: set[int] = set()
         self._undo: dict[int, Callable[[], object]] = {}
@@ -147,6 +157,7 @@ class Room:
         handlers: dict[int, Callable[[], None]] = {
             self._listener.fileno(): self._accept,
             self._asking.fileno(): self._asking.collect,
+            self._running.fileno(): self._running.collect,
             self._sweeps.fileno(): self._sweeps.collect,
             self._neighbours.fileno(): self._hear,
             self._signals: self._note_stop,
@@ -196,14 +207,18 @@ class Room:
             while descriptor in self._workers:
                 self._receive(descriptor)
         self._last_tries.clear()
+        self._slow_bodies.give_up_all()
         for guest in list(self._guests.values()):
             if not guest.waiter.is_trying:
                 self._answer_otherwise(guest)
         deadline = time.monotonic() + STOP_PATIENCE
-        while (self._asking.open or self._writer) and time.monotonic() < deadline:
+        tried = {threads.fileno(): threads for threads in (self._asking, self._running)}
+        while (
+            self._asking.open or self._running.open or self._writer
+        ) and time.monotonic() < deadline:
             for descriptor, _ in self._poll.poll(0.1):
-                if descriptor == self._asking.fileno():
-                    self._asking.collect()
+                if descriptor in tried:
+                    tried[descriptor].collect()
                 elif descriptor in self._writer:
                     self._writer.go_on(descriptor)
         for guest in list(self._guests.values()):
@@ -238,6 +253,8 @@ class Room:
             elif descriptors := [number for _, _, data in ancillary for number in array('i', data)]:
                 if is_answer(message):
                     self._deliver(*descriptors)
+                elif unfinished := unfinished_in(message):
+                    self._finish(unfinished, *descriptors)
                 else:
                     self._park(parked_in(message), *descriptors)
 
@@ -299,8 +316,7 @@ class Room:
             # The request has posted its message, so a refusal would make the client post it twice.
             answer = guest.parked.otherwise.without('Preference-Applied')
         else:
-            reply = error_reply(refusal)
-            answer = Answer(reply.status, list(reply.headerlist), b''.join(reply.app_iter))
+            answer = _answer_to(refusal)
         self._observers.end_noted(guest.parked.environ, answer.status, guest.parked.tried_at, 0)
         self._writer.send(guest.descriptor, answer.content)
 
@@ -336,6 +352,66 @@ class Room:
             del self._slots[slot]
             self._map.set_here(slot, False)
             self._neighbours.cool(slot)
+
+    # ------------------------------------------------------------ slow bodies
+
+    def _finish(self, unfinished: Unfinished, descriptor: int, file: int | None = None) -> None:
+        """Read the rest of a request's body; what came of a large one so far is in the file."""
+        if file is not None:
+            with os.fdopen(file, 'rb') as opened:
+                opened.seek(0)
+                unfinished = unfinished._replace(received=opened.read())
+        if self._is_stopping:
+            self._on_late(unfinished, descriptor, True)
+            return
+        self._slow_bodies.take(unfinished, descriptor)
+        self._read_bodies_soon()
+
+    def _read_bodies_soon(self) -> None:
+        if self._slow_bodies and not self._reads_soon:
+            self._reads_soon = True
+            self._timers.at(time.monotonic() + PAUSE, self._read_bodies)
+
+    def _read_bodies(self) -> None:
+        self._reads_soon = False
+        self._slow_bodies.read()
+        self._read_bodies_soon()
+
+    def _on_whole(self, unfinished: Unfinished, descriptor: int, body: bytes) -> None:
+        if unfinished.answer:
+            self._send_over(descriptor, unfinished.answer)
+        elif self._running.open >= MOST_RUNNING:
+            self._on_late(unfinished, descriptor, True)
+        else:
+            self._running.do(
+                partial(begin, self._application, unfinished, body, self._observers),
+                partial(self._end_begun, descriptor),
+            )
+
+    def _on_late(self, unfinished: Unfinished, descriptor: int, is_for_others: bool) -> None:
+        failure = TooManySlowBodies() if is_for_others else BodyTooSlow(PATIENCE)
+        answer = unfinished.answer or _answer_to(failure)
+        self._send_over(descriptor, answer._replace(headers=[*answer.headers, CLOSE]))
+
+    def _send_over(self, descriptor: int, answer: Answer) -> None:
+        self._poll.register(descriptor, 0)
+        self._writer.send(descriptor, answer.content)
+
+    def _end_begun(
+        self, descriptor: int, result: 'tuple[Reply, Parked | None] | Exception'
+    ) -> None:
+        """Answer a request that was run for the first time, or let it wait."""
+        if isinstance(result, Exception):
+            log.error('unexpected error', exc_info=result)
+            os.close(descriptor)
+            return
+        reply, parked = result
+        if parked:
+            self._park(parked, descriptor)
+            return
+        if reply.looked and reply.looked.give_back:
+            self._undo[descriptor] = reply.looked.give_back
+        self._send_over(descriptor, reply.answer)
 
     # ------------------------------------------------------------ who goes
 
@@ -413,6 +489,7 @@ class Room:
                 self._drop(guest)
         now = time.monotonic()
         self._writer.give_up(now)
+        self._slow_bodies.give_up(now)
         self._timers.at(now + 1 / REAPS, self._reap)
 
     def _on_written(self, descriptor: int, is_sent: bool) -> None:
@@ -581,6 +658,11 @@ class Room:
             self._answer(guest, guest.parked.otherwise)
         else:
             self._answer_or_give_back(guest, reply)
+
+
+def _answer_to(failure: MarconiError) -> Answer:
+    reply = error_reply(failure)
+    return Answer(reply.status, list(reply.headerlist), b''.join(reply.app_iter))
 
 
 def _is_broken(descriptor: int) -> bool:
