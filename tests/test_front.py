@@ -217,20 +217,24 @@ def test_a_body_whose_end_is_not_clear_is_refused_and_nothing_is_done(
     assert len(messages_of(client)) == 1
 
 
-@pytest.mark.parametrize('length', ['5 5', '0x3', '1e1', '+9', '5,5'])
-def test_a_length_that_is_not_a_number_is_refused_and_nothing_is_done(
+@pytest.mark.parametrize('length', ['5 5', '0x3', '1e1', '+9', '+25', '-1', '5,5', '99 99'])
+def test_a_length_that_is_not_a_number_is_refused_at_once_and_nothing_is_done(
     client: Client, length: str
 ) -> None:
-    # As many bytes as uwsgi takes it for.
-    takes = sum((ord(digit) - 48) * 10**place for place, digit in enumerate(reversed(length)))
-    with client.connection() as connection:
-        connection.sendall(
-            f'POST {QUEUE}/purge HTTP/1.1\r\n{HEAD}Content-Length: {length}\r\n\r\n'.encode()
-            + b' ' * max(0, takes)
-        )
-        if takes < 0:
-            return
-        status, _ = answer(connection)
+    status, _ = client.raw(f'POST {QUEUE}/purge HTTP/1.1\r\n{HEAD}Content-Length: {length}\r\n\r\n')
+
+    assert status == 400
+    assert len(messages_of(client)) == 1
+
+
+@pytest.mark.parametrize('lengths', [(30, 30), (30, 5), (5, 30), (30, 99), (99, 30), (0, 30)])
+def test_two_lengths_are_refused_at_once_and_nothing_is_done(
+    client: Client, lengths: tuple[int, int]
+) -> None:
+    first, second = (f'Content-Length: {length}\r\n' for length in lengths)
+    status, _ = client.raw(
+        f'POST {QUEUE}/purge HTTP/1.1\r\n{HEAD}{first}{second}\r\n{{"resource_types": ["parked"]}}'
+    )
 
     assert status == 400
     assert len(messages_of(client)) == 1
