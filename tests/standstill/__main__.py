@@ -52,7 +52,12 @@ def main() -> None:
 def said(route: tuple[str, str], costly: Costly) -> str:
     """A request in a line."""
     body = f' {len(costly.body):,} bytes {costly.body[:60]}' if costly.body else ''
-    reading = {'whole': '', 'stream': ' (a stream)', 'never': ' (not read)'}[costly.reading]
+    reading = {
+        'whole': '',
+        'stream': ' (a stream)',
+        'never': ' (not read)',
+        'late': ' (bodies come late)',
+    }[costly.reading]
     return f'{" ".join(route)}: {costly.target[:120]}{body}{reading}'
 
 

@@ -15,8 +15,8 @@ from marconi_api.model.attributes import DEFAULTS
 from tests.standstill.world import CHAIN, QUEUES, WIDE, large_metadata
 
 #: A client reads an answer to its end; or a stream for as long as it may; or leaves all of it unread,
-#: and sends the next request over another connection.
-Reading = Literal['whole', 'stream', 'never']
+#: and sends the next request over another connection; or sends many requests whose bodies come late.
+Reading = Literal['whole', 'stream', 'never', 'late']
 
 
 class Costly(NamedTuple):
@@ -204,6 +204,10 @@ _V2: Table = {
     ('DELETE', f'{_QUEUE}/messages'): [
         *_later('/v2')['DELETE', f'{_QUEUE}/messages'],
         Costly('/queues/dead/messages?pop=20&wait={wait}'),
+    ],
+    ('POST', f'{_QUEUE}/messages'): [
+        *_later('/v2')['POST', f'{_QUEUE}/messages'],
+        Costly('/queues/small-000000/messages', _messages('/v2')[0], reading='late'),
     ],
     ('POST', f'{_QUEUE}/claims'): [
         *_later('/v2')['POST', f'{_QUEUE}/claims'],

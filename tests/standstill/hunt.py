@@ -9,7 +9,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Mapping
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field
 from math import inf
 from typing import Any
@@ -28,6 +28,8 @@ _TIMEOUT = 120.0  # seconds
 _PAUSE = 0.02  # seconds between two posts of the other tenant
 _FOLLOWED = 1.0  # seconds for which a stream is read
 _MOST_UNREAD = 25  # answers that one client leaves unread
+_MOST_LATE = 25  # requests of one client whose bodies come late
+_LATE = 0.1  # seconds between their heads and their bodies
 _SMALL = 4096  # bytes that the system keeps for a client that does not read
 
 
@@ -83,6 +85,26 @@ class Connection:
             connection.request(method, target, body, {**self._usual(), **headers})
             return int(connection.sock.recv(len('HTTP/1.1 200')).split()[-1])
         return 0
+
+    def dawdle(self, method: str, target: str, body: str, **headers: str) -> int:
+        """Send many requests at once, and their bodies a moment later; the status of the last one."""
+        status = 0
+        with ExitStack() as opened, suppress(OSError, http.client.HTTPException):
+            late = [opened.enter_context(closing(self._open())) for _ in range(_MOST_LATE)]
+            for connection in late:
+                connection.putrequest(method, target)
+                length = {'Content-Length': str(len(body))}
+                for name, value in {**self._usual(), **headers, **length}.items():
+                    connection.putheader(name, value)
+                connection.endheaders()
+            time.sleep(_LATE)
+            for connection in late:
+                connection.send(body.encode())
+            for connection in late:
+                with connection.getresponse() as response:
+                    response.read()
+                    status = response.status
+        return status
 
     def _open(self) -> http.client.HTTPConnection:
         host = self._at.hostname or ''
@@ -191,6 +213,9 @@ class Hunt:
             status = tenant.follow(method, target, **headers)
         elif costly.reading == 'never':
             status = tenant.leave(method, target, costly.body, **headers)
+        elif costly.reading == 'late':
+            assert costly.body is not None
+            status = tenant.dawdle(method, target, costly.body, **headers)
         else:
             status, _, _ = tenant.send(method, target, costly.body, **headers)
         return status, time.monotonic() - started
