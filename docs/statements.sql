@@ -4,8 +4,8 @@
 -- %(name)s. Made by `python -m tests.model.test_statements`.
 
 
--- marconi_attributes: What a process knows of a queue: its metadata, and if it has subscribers.
-SELECT metadata, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+-- marconi_attributes: What a process knows of a queue: its metadata, and what it is.
+SELECT metadata, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
        AND floor < 9223372036854775807;
 
 
@@ -17,7 +17,8 @@ WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE 
         WHERE only_row AND base = %(base)s AND coalesce(
        server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
        false))::int = 1
-   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s),
+   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
+   AND grouping < 2),
 returned_ones AS MATERIALIZED (
     SELECT ctid AS place, held_until, id, expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND true AS is_ready, claim_id IS NOT NULL AS has_lapsed FROM message_states
      WHERE queue_id = %(queue_id)s AND held_until <= now()
@@ -63,7 +64,7 @@ claim AS (
            array_agg(id ORDER BY id)
       FROM taken HAVING count(*) > 0)
 SELECT * FROM (
-    SELECT taken.id AS id, taken.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, taken.claim_count AS claim_count, message.traceparent AS traceparent, NULL::bigint[] AS sight FROM taken, LATERAL (SELECT created_at, body, traceparent FROM messages
+    SELECT taken.id AS id, taken.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, taken.claim_count AS claim_count, message.traceparent AS traceparent, NULL::bigint[] AS sight FROM taken, LATERAL (SELECT created_at, body, traceparent, deduplication_id FROM messages
                       WHERE queue_id = %(queue_id)s AND id = taken.id LIMIT 1) AS message
      UNION ALL
     SELECT NULL, NULL, NULL, NULL, NULL, NULL,
@@ -81,6 +82,1202 @@ SELECT * FROM (
  ORDER BY id NULLS FIRST;
 
 
+-- marconi_claim_fifo: Reserves messages of a FIFO queue: locks groups, and takes from the front of each.
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+   AND floor < 9223372036854775807
+   AND 1 / EXISTS (
+       SELECT FROM id_epoch
+        WHERE only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
+       false))::int = 1
+   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
+   AND grouping = 2),
+available AS MATERIALIZED (
+    SELECT ctid AS place, group_key, first_sequence FROM message_groups
+     WHERE queue_id = %(queue_id)s AND available_at <= now() AND EXISTS (SELECT FROM the_queue)
+     ORDER BY available_at, group_key LIMIT 1000),
+heads AS MATERIALIZED (
+    SELECT available.place, group_key, first_sequence, row_number() OVER () AS turn
+      FROM available,
+           LATERAL (SELECT ctid AS place FROM message_groups
+                     WHERE ctid = available.place FOR UPDATE SKIP LOCKED) AS locked
+     WHERE locked.place = available.place LIMIT %(limit)s),
+firsts AS MATERIALIZED (
+    SELECT heads.place, group_key, turn, first.*
+      FROM heads LEFT JOIN LATERAL (
+           WITH looked_at AS MATERIALIZED (
+               SELECT sequence, held_until, expires_at, expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND NOT (held_until IS NOT DISTINCT FROM 'infinity') AS is_alive,
+                      NOT coalesce(held_until > now(), false) AS is_free
+                 FROM message_states
+                WHERE queue_id = %(queue_id)s AND group_key = heads.group_key
+                  AND sequence >= heads.first_sequence
+                ORDER BY sequence LIMIT 1000)
+           SELECT * FROM (
+               SELECT * FROM looked_at WHERE is_alive
+                UNION ALL
+               (SELECT * FROM looked_at OFFSET 999 LIMIT 1)) AS found
+            LIMIT 1) AS first ON true),
+behind AS MATERIALIZED (
+    SELECT turn, message.*
+      FROM firsts,
+           LATERAL (SELECT * FROM (
+                        SELECT ctid AS place, id, group_key, sequence, claim_count,
+                               claim_id IS NOT NULL AS has_lapsed,
+                               expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND NOT (held_until IS NOT DISTINCT FROM 'infinity') AS is_alive, NOT coalesce(held_until > now(), false) AS is_free
+                          FROM message_states
+                         WHERE queue_id = %(queue_id)s AND group_key = firsts.group_key
+                           AND sequence >= firsts.sequence
+                         ORDER BY sequence LIMIT 1000) AS looked_at
+                     WHERE is_alive LIMIT %(limit)s) AS message
+     WHERE firsts.is_alive AND firsts.is_free LIMIT %(limit)s),
+tried AS MATERIALIZED (
+    SELECT behind.*, is_free AND coalesce(locked.place = behind.place, false) AS is_ours
+      FROM behind LEFT JOIN LATERAL (
+           SELECT ctid AS place FROM message_states
+            WHERE ctid = behind.place AND NOT coalesce(held_until > now(), false) FOR UPDATE SKIP LOCKED) AS locked ON true),
+passed AS MATERIALIZED (
+    SELECT *
+      FROM (SELECT *, bool_and(is_ours) OVER (PARTITION BY turn ORDER BY sequence) AS is_passed
+              FROM tried) AS judged
+     WHERE is_passed),
+clock AS MATERIALIZED (
+    SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at),
+taken AS (
+    UPDATE message_states
+       SET claim_id = %(claim_id)s::uuid, claim_count = claim_count + 1, held_until = (SELECT at FROM clock) + %(ttl)s * interval '1 second',
+       ttl = CASE WHEN expires_at < (SELECT at FROM clock) + %(ttl)s * interval '1 second' THEN %(ttl)s::int + %(grace)s::int ELSE ttl END,
+       expires_at = CASE WHEN expires_at < (SELECT at FROM clock) + %(ttl)s * interval '1 second'
+                         THEN (SELECT at FROM clock) + %(ttl)s * interval '1 second' + %(grace)s * interval '1 second'
+                         ELSE expires_at END
+     WHERE ctid = ANY (ARRAY(
+           SELECT place FROM passed))
+ RETURNING id, ttl, held_until, claim_count, group_key, sequence,
+           least(held_until, expires_at) AS ends_at),
+claim AS (
+    INSERT INTO claims (queue_id, id, started_at, expires_at, ttl, message_ids)
+    SELECT %(queue_id)s, %(claim_id)s::uuid,
+           min(held_until) - %(ttl)s * interval '1 second', max(held_until), %(ttl)s,
+           array_agg(id ORDER BY id)
+      FROM taken HAVING count(*) > 0),
+regrouped AS (
+    UPDATE message_groups AS known
+       SET available_at = CASE WHEN seen.sequence IS NULL THEN NULL
+                               WHEN NOT seen.is_alive THEN known.available_at
+                               WHEN NOT seen.is_free
+                               THEN greatest((SELECT at FROM clock), least(seen.held_until, seen.expires_at))
+                               ELSE seen.ends_at END,
+           first_sequence = CASE WHEN seen.sequence IS NULL THEN known.last_sequence + 1
+                                 WHEN seen.is_alive THEN seen.sequence
+                                 ELSE seen.sequence + 1 END
+      FROM (SELECT firsts.*, of_group.ends_at
+              FROM firsts LEFT JOIN (
+                   SELECT group_key, (array_agg(ends_at ORDER BY sequence))[1] AS ends_at
+                     FROM taken GROUP BY group_key) AS of_group USING (group_key)
+             WHERE NOT coalesce(is_alive AND is_free AND of_group.ends_at IS NULL, false)) AS seen
+     WHERE known.ctid = seen.place)
+SELECT * FROM (
+    SELECT taken.id AS id, taken.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, taken.claim_count AS claim_count, message.traceparent AS traceparent, taken.group_key AS group_key, taken.sequence AS sequence, message.deduplication_id AS deduplication_id, passed.turn, passed.sequence AS in_turn, NULL::bigint[] AS sight
+      FROM taken JOIN passed USING (id), LATERAL (SELECT created_at, body, traceparent, deduplication_id FROM messages
+                      WHERE queue_id = %(queue_id)s AND id = taken.id LIMIT 1) AS message
+     UNION ALL
+    SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0, 0,
+           ARRAY[EXISTS (SELECT FROM the_queue)::int, (SELECT count(*) FROM available),
+                 (SELECT count(*) FROM heads),
+                 (SELECT count(*) FROM firsts WHERE is_alive AND is_free), 0, 0,
+                 (SELECT count(*) FROM passed WHERE has_lapsed)]) AS reply
+ ORDER BY turn, in_turn;
+
+
+-- marconi_claim_fifo_in_turn: The same, for who lost all groups to others: first waits for one.
+SELECT FROM message_groups
+     WHERE queue_id = %(queue_id)s AND available_at <= now()
+     ORDER BY available_at, group_key LIMIT 1 FOR UPDATE;
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+   AND floor < 9223372036854775807
+   AND 1 / EXISTS (
+       SELECT FROM id_epoch
+        WHERE only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
+       false))::int = 1
+   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
+   AND grouping = 2),
+available AS MATERIALIZED (
+    SELECT ctid AS place, group_key, first_sequence FROM message_groups
+     WHERE queue_id = %(queue_id)s AND available_at <= now() AND EXISTS (SELECT FROM the_queue)
+     ORDER BY available_at, group_key LIMIT 1000),
+heads AS MATERIALIZED (
+    SELECT available.place, group_key, first_sequence, row_number() OVER () AS turn
+      FROM available,
+           LATERAL (SELECT ctid AS place FROM message_groups
+                     WHERE ctid = available.place FOR UPDATE SKIP LOCKED) AS locked
+     WHERE locked.place = available.place LIMIT %(limit)s),
+firsts AS MATERIALIZED (
+    SELECT heads.place, group_key, turn, first.*
+      FROM heads LEFT JOIN LATERAL (
+           WITH looked_at AS MATERIALIZED (
+               SELECT sequence, held_until, expires_at, expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND NOT (held_until IS NOT DISTINCT FROM 'infinity') AS is_alive,
+                      NOT coalesce(held_until > now(), false) AS is_free
+                 FROM message_states
+                WHERE queue_id = %(queue_id)s AND group_key = heads.group_key
+                  AND sequence >= heads.first_sequence
+                ORDER BY sequence LIMIT 1000)
+           SELECT * FROM (
+               SELECT * FROM looked_at WHERE is_alive
+                UNION ALL
+               (SELECT * FROM looked_at OFFSET 999 LIMIT 1)) AS found
+            LIMIT 1) AS first ON true),
+behind AS MATERIALIZED (
+    SELECT turn, message.*
+      FROM firsts,
+           LATERAL (SELECT * FROM (
+                        SELECT ctid AS place, id, group_key, sequence, claim_count,
+                               claim_id IS NOT NULL AS has_lapsed,
+                               expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND NOT (held_until IS NOT DISTINCT FROM 'infinity') AS is_alive, NOT coalesce(held_until > now(), false) AS is_free
+                          FROM message_states
+                         WHERE queue_id = %(queue_id)s AND group_key = firsts.group_key
+                           AND sequence >= firsts.sequence
+                         ORDER BY sequence LIMIT 1000) AS looked_at
+                     WHERE is_alive LIMIT %(limit)s) AS message
+     WHERE firsts.is_alive AND firsts.is_free LIMIT %(limit)s),
+tried AS MATERIALIZED (
+    SELECT behind.*, is_free AND coalesce(locked.place = behind.place, false) AS is_ours
+      FROM behind LEFT JOIN LATERAL (
+           SELECT ctid AS place FROM message_states
+            WHERE ctid = behind.place AND NOT coalesce(held_until > now(), false) FOR UPDATE SKIP LOCKED) AS locked ON true),
+passed AS MATERIALIZED (
+    SELECT *
+      FROM (SELECT *, bool_and(is_ours) OVER (PARTITION BY turn ORDER BY sequence) AS is_passed
+              FROM tried) AS judged
+     WHERE is_passed),
+clock AS MATERIALIZED (
+    SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at),
+taken AS (
+    UPDATE message_states
+       SET claim_id = %(claim_id)s::uuid, claim_count = claim_count + 1, held_until = (SELECT at FROM clock) + %(ttl)s * interval '1 second',
+       ttl = CASE WHEN expires_at < (SELECT at FROM clock) + %(ttl)s * interval '1 second' THEN %(ttl)s::int + %(grace)s::int ELSE ttl END,
+       expires_at = CASE WHEN expires_at < (SELECT at FROM clock) + %(ttl)s * interval '1 second'
+                         THEN (SELECT at FROM clock) + %(ttl)s * interval '1 second' + %(grace)s * interval '1 second'
+                         ELSE expires_at END
+     WHERE ctid = ANY (ARRAY(
+           SELECT place FROM passed))
+ RETURNING id, ttl, held_until, claim_count, group_key, sequence,
+           least(held_until, expires_at) AS ends_at),
+claim AS (
+    INSERT INTO claims (queue_id, id, started_at, expires_at, ttl, message_ids)
+    SELECT %(queue_id)s, %(claim_id)s::uuid,
+           min(held_until) - %(ttl)s * interval '1 second', max(held_until), %(ttl)s,
+           array_agg(id ORDER BY id)
+      FROM taken HAVING count(*) > 0),
+regrouped AS (
+    UPDATE message_groups AS known
+       SET available_at = CASE WHEN seen.sequence IS NULL THEN NULL
+                               WHEN NOT seen.is_alive THEN known.available_at
+                               WHEN NOT seen.is_free
+                               THEN greatest((SELECT at FROM clock), least(seen.held_until, seen.expires_at))
+                               ELSE seen.ends_at END,
+           first_sequence = CASE WHEN seen.sequence IS NULL THEN known.last_sequence + 1
+                                 WHEN seen.is_alive THEN seen.sequence
+                                 ELSE seen.sequence + 1 END
+      FROM (SELECT firsts.*, of_group.ends_at
+              FROM firsts LEFT JOIN (
+                   SELECT group_key, (array_agg(ends_at ORDER BY sequence))[1] AS ends_at
+                     FROM taken GROUP BY group_key) AS of_group USING (group_key)
+             WHERE NOT coalesce(is_alive AND is_free AND of_group.ends_at IS NULL, false)) AS seen
+     WHERE known.ctid = seen.place)
+SELECT * FROM (
+    SELECT taken.id AS id, taken.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, taken.claim_count AS claim_count, message.traceparent AS traceparent, taken.group_key AS group_key, taken.sequence AS sequence, message.deduplication_id AS deduplication_id, passed.turn, passed.sequence AS in_turn, NULL::bigint[] AS sight
+      FROM taken JOIN passed USING (id), LATERAL (SELECT created_at, body, traceparent, deduplication_id FROM messages
+                      WHERE queue_id = %(queue_id)s AND id = taken.id LIMIT 1) AS message
+     UNION ALL
+    SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0, 0,
+           ARRAY[EXISTS (SELECT FROM the_queue)::int, (SELECT count(*) FROM available),
+                 (SELECT count(*) FROM heads),
+                 (SELECT count(*) FROM firsts WHERE is_alive AND is_free), 0, 0,
+                 (SELECT count(*) FROM passed WHERE has_lapsed)]) AS reply
+ ORDER BY turn, in_turn;
+
+
+-- marconi_claim_fifo_once: Reserves messages of a FIFO queue under a key.
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+   AND floor < 9223372036854775807
+   AND 1 / EXISTS (
+       SELECT FROM id_epoch
+        WHERE only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
+       false))::int = 1
+   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
+   AND (SELECT pg_advisory_xact_lock(%(key_lock)s::bigint)) IS NOT NULL
+   AND grouping = 2),
+available AS MATERIALIZED (
+    SELECT ctid AS place, group_key, first_sequence FROM message_groups
+     WHERE queue_id = %(queue_id)s AND available_at <= now() AND EXISTS (SELECT FROM the_queue)
+     ORDER BY available_at, group_key LIMIT 1000),
+heads AS MATERIALIZED (
+    SELECT available.place, group_key, first_sequence, row_number() OVER () AS turn
+      FROM available,
+           LATERAL (SELECT ctid AS place FROM message_groups
+                     WHERE ctid = available.place FOR UPDATE SKIP LOCKED) AS locked
+     WHERE locked.place = available.place LIMIT %(limit)s),
+firsts AS MATERIALIZED (
+    SELECT heads.place, group_key, turn, first.*
+      FROM heads LEFT JOIN LATERAL (
+           WITH looked_at AS MATERIALIZED (
+               SELECT sequence, held_until, expires_at, expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND NOT (held_until IS NOT DISTINCT FROM 'infinity') AS is_alive,
+                      NOT coalesce(held_until > now(), false) AS is_free
+                 FROM message_states
+                WHERE queue_id = %(queue_id)s AND group_key = heads.group_key
+                  AND sequence >= heads.first_sequence
+                ORDER BY sequence LIMIT 1000)
+           SELECT * FROM (
+               SELECT * FROM looked_at WHERE is_alive
+                UNION ALL
+               (SELECT * FROM looked_at OFFSET 999 LIMIT 1)) AS found
+            LIMIT 1) AS first ON true),
+behind AS MATERIALIZED (
+    SELECT turn, message.*
+      FROM firsts,
+           LATERAL (SELECT * FROM (
+                        SELECT ctid AS place, id, group_key, sequence, claim_count,
+                               claim_id IS NOT NULL AS has_lapsed,
+                               expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND NOT (held_until IS NOT DISTINCT FROM 'infinity') AS is_alive, NOT coalesce(held_until > now(), false) AS is_free
+                          FROM message_states
+                         WHERE queue_id = %(queue_id)s AND group_key = firsts.group_key
+                           AND sequence >= firsts.sequence
+                         ORDER BY sequence LIMIT 1000) AS looked_at
+                     WHERE is_alive LIMIT %(limit)s) AS message
+     WHERE firsts.is_alive AND firsts.is_free LIMIT %(limit)s),
+tried AS MATERIALIZED (
+    SELECT behind.*, is_free AND coalesce(locked.place = behind.place, false) AS is_ours
+      FROM behind LEFT JOIN LATERAL (
+           SELECT ctid AS place FROM message_states
+            WHERE ctid = behind.place AND NOT coalesce(held_until > now(), false) FOR UPDATE SKIP LOCKED) AS locked ON true),
+passed AS MATERIALIZED (
+    SELECT *
+      FROM (SELECT *, bool_and(is_ours) OVER (PARTITION BY turn ORDER BY sequence) AS is_passed
+              FROM tried) AS judged
+     WHERE is_passed),
+clock AS MATERIALIZED (
+    SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at),
+taken AS (
+    UPDATE message_states
+       SET claim_id = %(claim_id)s::uuid, claim_count = claim_count + 1, held_until = (SELECT at FROM clock) + %(ttl)s * interval '1 second',
+       ttl = CASE WHEN expires_at < (SELECT at FROM clock) + %(ttl)s * interval '1 second' THEN %(ttl)s::int + %(grace)s::int ELSE ttl END,
+       expires_at = CASE WHEN expires_at < (SELECT at FROM clock) + %(ttl)s * interval '1 second'
+                         THEN (SELECT at FROM clock) + %(ttl)s * interval '1 second' + %(grace)s * interval '1 second'
+                         ELSE expires_at END
+     WHERE ctid = ANY (ARRAY(
+           SELECT place FROM passed))
+ RETURNING id, ttl, held_until, claim_count, group_key, sequence,
+           least(held_until, expires_at) AS ends_at),
+claim AS (
+    INSERT INTO claims (queue_id, id, started_at, expires_at, ttl, message_ids)
+    SELECT %(queue_id)s, %(claim_id)s::uuid,
+           min(held_until) - %(ttl)s * interval '1 second', max(held_until), %(ttl)s,
+           array_agg(id ORDER BY id)
+      FROM taken HAVING count(*) > 0),
+remembered AS (
+    INSERT INTO idempotency_keys
+           (queue_id, operation, key, digest, first_id, claim_id, expires_at)
+    SELECT %(queue_id)s, %(operation)s, %(key)s::uuid, %(key_digest)s::uuid,
+           (pg_current_xact_id()::text::bigint + %(base)s) << 14,
+           %(claim_id)s::uuid, now() + %(key_window)s * interval '1 second'
+      FROM taken HAVING count(*) > 0),
+regrouped AS (
+    UPDATE message_groups AS known
+       SET available_at = CASE WHEN seen.sequence IS NULL THEN NULL
+                               WHEN NOT seen.is_alive THEN known.available_at
+                               WHEN NOT seen.is_free
+                               THEN greatest((SELECT at FROM clock), least(seen.held_until, seen.expires_at))
+                               ELSE seen.ends_at END,
+           first_sequence = CASE WHEN seen.sequence IS NULL THEN known.last_sequence + 1
+                                 WHEN seen.is_alive THEN seen.sequence
+                                 ELSE seen.sequence + 1 END
+      FROM (SELECT firsts.*, of_group.ends_at
+              FROM firsts LEFT JOIN (
+                   SELECT group_key, (array_agg(ends_at ORDER BY sequence))[1] AS ends_at
+                     FROM taken GROUP BY group_key) AS of_group USING (group_key)
+             WHERE NOT coalesce(is_alive AND is_free AND of_group.ends_at IS NULL, false)) AS seen
+     WHERE known.ctid = seen.place)
+SELECT * FROM (
+    SELECT taken.id AS id, taken.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, taken.claim_count AS claim_count, message.traceparent AS traceparent, taken.group_key AS group_key, taken.sequence AS sequence, message.deduplication_id AS deduplication_id, passed.turn, passed.sequence AS in_turn, NULL::bigint[] AS sight
+      FROM taken JOIN passed USING (id), LATERAL (SELECT created_at, body, traceparent, deduplication_id FROM messages
+                      WHERE queue_id = %(queue_id)s AND id = taken.id LIMIT 1) AS message
+     UNION ALL
+    SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0, 0,
+           ARRAY[EXISTS (SELECT FROM the_queue)::int, (SELECT count(*) FROM available),
+                 (SELECT count(*) FROM heads),
+                 (SELECT count(*) FROM firsts WHERE is_alive AND is_free), 0, 0,
+                 (SELECT count(*) FROM passed WHERE has_lapsed)]) AS reply
+ ORDER BY turn, in_turn;
+
+
+-- marconi_claim_fifo_once_in_turn: The same, for who lost all groups to others.
+SELECT FROM message_groups
+     WHERE queue_id = %(queue_id)s AND available_at <= now()
+     ORDER BY available_at, group_key LIMIT 1 FOR UPDATE;
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+   AND floor < 9223372036854775807
+   AND 1 / EXISTS (
+       SELECT FROM id_epoch
+        WHERE only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
+       false))::int = 1
+   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
+   AND (SELECT pg_advisory_xact_lock(%(key_lock)s::bigint)) IS NOT NULL
+   AND grouping = 2),
+available AS MATERIALIZED (
+    SELECT ctid AS place, group_key, first_sequence FROM message_groups
+     WHERE queue_id = %(queue_id)s AND available_at <= now() AND EXISTS (SELECT FROM the_queue)
+     ORDER BY available_at, group_key LIMIT 1000),
+heads AS MATERIALIZED (
+    SELECT available.place, group_key, first_sequence, row_number() OVER () AS turn
+      FROM available,
+           LATERAL (SELECT ctid AS place FROM message_groups
+                     WHERE ctid = available.place FOR UPDATE SKIP LOCKED) AS locked
+     WHERE locked.place = available.place LIMIT %(limit)s),
+firsts AS MATERIALIZED (
+    SELECT heads.place, group_key, turn, first.*
+      FROM heads LEFT JOIN LATERAL (
+           WITH looked_at AS MATERIALIZED (
+               SELECT sequence, held_until, expires_at, expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND NOT (held_until IS NOT DISTINCT FROM 'infinity') AS is_alive,
+                      NOT coalesce(held_until > now(), false) AS is_free
+                 FROM message_states
+                WHERE queue_id = %(queue_id)s AND group_key = heads.group_key
+                  AND sequence >= heads.first_sequence
+                ORDER BY sequence LIMIT 1000)
+           SELECT * FROM (
+               SELECT * FROM looked_at WHERE is_alive
+                UNION ALL
+               (SELECT * FROM looked_at OFFSET 999 LIMIT 1)) AS found
+            LIMIT 1) AS first ON true),
+behind AS MATERIALIZED (
+    SELECT turn, message.*
+      FROM firsts,
+           LATERAL (SELECT * FROM (
+                        SELECT ctid AS place, id, group_key, sequence, claim_count,
+                               claim_id IS NOT NULL AS has_lapsed,
+                               expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND NOT (held_until IS NOT DISTINCT FROM 'infinity') AS is_alive, NOT coalesce(held_until > now(), false) AS is_free
+                          FROM message_states
+                         WHERE queue_id = %(queue_id)s AND group_key = firsts.group_key
+                           AND sequence >= firsts.sequence
+                         ORDER BY sequence LIMIT 1000) AS looked_at
+                     WHERE is_alive LIMIT %(limit)s) AS message
+     WHERE firsts.is_alive AND firsts.is_free LIMIT %(limit)s),
+tried AS MATERIALIZED (
+    SELECT behind.*, is_free AND coalesce(locked.place = behind.place, false) AS is_ours
+      FROM behind LEFT JOIN LATERAL (
+           SELECT ctid AS place FROM message_states
+            WHERE ctid = behind.place AND NOT coalesce(held_until > now(), false) FOR UPDATE SKIP LOCKED) AS locked ON true),
+passed AS MATERIALIZED (
+    SELECT *
+      FROM (SELECT *, bool_and(is_ours) OVER (PARTITION BY turn ORDER BY sequence) AS is_passed
+              FROM tried) AS judged
+     WHERE is_passed),
+clock AS MATERIALIZED (
+    SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at),
+taken AS (
+    UPDATE message_states
+       SET claim_id = %(claim_id)s::uuid, claim_count = claim_count + 1, held_until = (SELECT at FROM clock) + %(ttl)s * interval '1 second',
+       ttl = CASE WHEN expires_at < (SELECT at FROM clock) + %(ttl)s * interval '1 second' THEN %(ttl)s::int + %(grace)s::int ELSE ttl END,
+       expires_at = CASE WHEN expires_at < (SELECT at FROM clock) + %(ttl)s * interval '1 second'
+                         THEN (SELECT at FROM clock) + %(ttl)s * interval '1 second' + %(grace)s * interval '1 second'
+                         ELSE expires_at END
+     WHERE ctid = ANY (ARRAY(
+           SELECT place FROM passed))
+ RETURNING id, ttl, held_until, claim_count, group_key, sequence,
+           least(held_until, expires_at) AS ends_at),
+claim AS (
+    INSERT INTO claims (queue_id, id, started_at, expires_at, ttl, message_ids)
+    SELECT %(queue_id)s, %(claim_id)s::uuid,
+           min(held_until) - %(ttl)s * interval '1 second', max(held_until), %(ttl)s,
+           array_agg(id ORDER BY id)
+      FROM taken HAVING count(*) > 0),
+remembered AS (
+    INSERT INTO idempotency_keys
+           (queue_id, operation, key, digest, first_id, claim_id, expires_at)
+    SELECT %(queue_id)s, %(operation)s, %(key)s::uuid, %(key_digest)s::uuid,
+           (pg_current_xact_id()::text::bigint + %(base)s) << 14,
+           %(claim_id)s::uuid, now() + %(key_window)s * interval '1 second'
+      FROM taken HAVING count(*) > 0),
+regrouped AS (
+    UPDATE message_groups AS known
+       SET available_at = CASE WHEN seen.sequence IS NULL THEN NULL
+                               WHEN NOT seen.is_alive THEN known.available_at
+                               WHEN NOT seen.is_free
+                               THEN greatest((SELECT at FROM clock), least(seen.held_until, seen.expires_at))
+                               ELSE seen.ends_at END,
+           first_sequence = CASE WHEN seen.sequence IS NULL THEN known.last_sequence + 1
+                                 WHEN seen.is_alive THEN seen.sequence
+                                 ELSE seen.sequence + 1 END
+      FROM (SELECT firsts.*, of_group.ends_at
+              FROM firsts LEFT JOIN (
+                   SELECT group_key, (array_agg(ends_at ORDER BY sequence))[1] AS ends_at
+                     FROM taken GROUP BY group_key) AS of_group USING (group_key)
+             WHERE NOT coalesce(is_alive AND is_free AND of_group.ends_at IS NULL, false)) AS seen
+     WHERE known.ctid = seen.place)
+SELECT * FROM (
+    SELECT taken.id AS id, taken.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, taken.claim_count AS claim_count, message.traceparent AS traceparent, taken.group_key AS group_key, taken.sequence AS sequence, message.deduplication_id AS deduplication_id, passed.turn, passed.sequence AS in_turn, NULL::bigint[] AS sight
+      FROM taken JOIN passed USING (id), LATERAL (SELECT created_at, body, traceparent, deduplication_id FROM messages
+                      WHERE queue_id = %(queue_id)s AND id = taken.id LIMIT 1) AS message
+     UNION ALL
+    SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0, 0,
+           ARRAY[EXISTS (SELECT FROM the_queue)::int, (SELECT count(*) FROM available),
+                 (SELECT count(*) FROM heads),
+                 (SELECT count(*) FROM firsts WHERE is_alive AND is_free), 0, 0,
+                 (SELECT count(*) FROM passed WHERE has_lapsed)]) AS reply
+ ORDER BY turn, in_turn;
+
+
+-- marconi_claim_fifo_once_within_limit: The same in a queue with _max_claim_count.
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+   AND floor < 9223372036854775807
+   AND 1 / EXISTS (
+       SELECT FROM id_epoch
+        WHERE only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
+       false)
+          AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
+   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
+   AND (SELECT pg_advisory_xact_lock(%(key_lock)s::bigint)) IS NOT NULL
+   AND grouping = 2),
+available AS MATERIALIZED (
+    SELECT ctid AS place, group_key, first_sequence FROM message_groups
+     WHERE queue_id = %(queue_id)s AND available_at <= now() AND EXISTS (SELECT FROM the_queue)
+     ORDER BY available_at, group_key LIMIT 1000),
+heads AS MATERIALIZED (
+    SELECT available.place, group_key, first_sequence, row_number() OVER () AS turn
+      FROM available,
+           LATERAL (SELECT ctid AS place FROM message_groups
+                     WHERE ctid = available.place FOR UPDATE SKIP LOCKED) AS locked
+     WHERE locked.place = available.place LIMIT %(limit)s),
+firsts AS MATERIALIZED (
+    SELECT heads.place, group_key, turn, first.*
+      FROM heads LEFT JOIN LATERAL (
+           WITH looked_at AS MATERIALIZED (
+               SELECT sequence, held_until, expires_at, expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND NOT (held_until IS NOT DISTINCT FROM 'infinity') AS is_alive,
+                      NOT coalesce(held_until > now(), false) AS is_free
+                 FROM message_states
+                WHERE queue_id = %(queue_id)s AND group_key = heads.group_key
+                  AND sequence >= heads.first_sequence
+                ORDER BY sequence LIMIT 1000)
+           SELECT * FROM (
+               SELECT * FROM looked_at WHERE is_alive
+                UNION ALL
+               (SELECT * FROM looked_at OFFSET 999 LIMIT 1)) AS found
+            LIMIT 1) AS first ON true),
+behind AS MATERIALIZED (
+    SELECT turn, message.*
+      FROM firsts,
+           LATERAL (SELECT * FROM (
+                        SELECT ctid AS place, id, group_key, sequence, claim_count,
+                               claim_id IS NOT NULL AS has_lapsed,
+                               expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND NOT (held_until IS NOT DISTINCT FROM 'infinity') AS is_alive, NOT coalesce(held_until > now(), false) AS is_free
+                          FROM message_states
+                         WHERE queue_id = %(queue_id)s AND group_key = firsts.group_key
+                           AND sequence >= firsts.sequence
+                         ORDER BY sequence LIMIT 1000) AS looked_at
+                     WHERE is_alive LIMIT %(limit)s) AS message
+     WHERE firsts.is_alive AND firsts.is_free LIMIT %(limit)s),
+tried AS MATERIALIZED (
+    SELECT behind.*, is_free AND coalesce(locked.place = behind.place, false) AS is_ours
+      FROM behind LEFT JOIN LATERAL (
+           SELECT ctid AS place FROM message_states
+            WHERE ctid = behind.place AND NOT coalesce(held_until > now(), false) FOR UPDATE SKIP LOCKED) AS locked ON true),
+passed AS MATERIALIZED (
+    SELECT *
+      FROM (SELECT *, bool_and(is_ours) OVER (PARTITION BY turn ORDER BY sequence) AS is_passed
+              FROM tried) AS judged
+     WHERE is_passed),
+clock AS MATERIALIZED (
+    SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at),
+dead AS MATERIALIZED (
+    SELECT place, has_lapsed FROM passed WHERE NOT (claim_count < %(max_claim_count)s)),
+target AS MATERIALIZED (
+    SELECT floor FROM queues
+     WHERE queue_id = %(target_id)s AND project = %(project)s AND name = %(target_name)s
+       AND floor < 9223372036854775807
+   AND grouping = 2 AND EXISTS (SELECT FROM dead)
+       FOR KEY SHARE),
+numbered AS MATERIALIZED (
+    SELECT (pg_current_xact_id()::text::bigint + %(base)s) << 14 AS moved_in,
+           floor
+      FROM target),
+move AS MATERIALIZED (
+    SELECT moved_in FROM numbered WHERE moved_in >= floor),
+gone AS (
+    DELETE FROM message_states
+     WHERE ctid = ANY (ARRAY(SELECT place FROM dead WHERE EXISTS (SELECT FROM move)))
+ RETURNING id, expires_at, client_id, ttl, group_key, sequence AS place),
+followed AS (
+    UPDATE requests SET lies_in = %(target_id)s
+     WHERE message_id = ANY (ARRAY(SELECT id FROM gone)) AND lies_in = %(queue_id)s),
+gone_body AS (
+    DELETE FROM messages
+     WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM gone))
+       AND (NOT coalesce((SELECT has_subscribers FROM the_queue), false)
+            OR NOT EXISTS (
+       SELECT FROM subscriptions AS subscription,
+              LATERAL (SELECT FROM deliveries AS delivery
+                        WHERE delivery.queue_id = subscription.queue_id
+                          AND delivery.subscription_id = subscription.id
+                          AND delivery.message_id = messages.id LIMIT 1) AS waiting
+        WHERE subscription.queue_id = %(queue_id)s))),
+leaving AS MATERIALIZED (SELECT gone.*, moved_in FROM gone, move),
+numbered_groups AS (
+    INSERT INTO message_groups AS known
+           (queue_id, group_key, first_sequence, last_sequence, available_at)
+    SELECT %(target_id)s::bigint, group_key, moved_in, moved_in - 1 + count(*), (SELECT at FROM clock)
+      FROM leaving
+     GROUP BY 1, group_key, moved_in ORDER BY 1, group_key
+        ON CONFLICT (queue_id, group_key) DO UPDATE
+       SET last_sequence = greatest(
+               known.last_sequence + 1 + excluded.last_sequence - excluded.first_sequence,
+               excluded.last_sequence),
+           available_at = CASE WHEN known.last_sequence < (SELECT floor FROM target)
+                               THEN least(known.available_at, excluded.available_at)
+                               ELSE coalesce(known.available_at, excluded.available_at) END
+ RETURNING queue_id, group_key, last_sequence),
+arrived AS MATERIALIZED (
+    SELECT arrivals.*,
+           last_sequence + row_number() OVER (PARTITION BY known.queue_id, known.group_key ORDER BY place)
+           - count(*) OVER (PARTITION BY known.queue_id, known.group_key) AS sequence
+      FROM leaving AS arrivals
+           JOIN numbered_groups AS known
+             ON known.queue_id = %(target_id)s::bigint AND known.group_key = arrivals.group_key),
+moved AS (
+    INSERT INTO message_states
+           (queue_id, id, held_until, expires_at, client_id, ttl, moved_in, came_from,
+            group_key, sequence)
+    SELECT %(target_id)s, id, (SELECT at FROM clock),
+           coalesce(now() + %(target_ttl)s * interval '1 second', expires_at),
+           client_id, coalesce(%(target_ttl)s, ttl), moved_in, %(queue_id)s,
+           group_key, sequence
+      FROM arrived
+ RETURNING id),
+moved_body AS (
+    INSERT INTO messages (queue_id, id, created_at, body, traceparent, deduplication_id)
+    SELECT %(target_id)s, gone.id, created_at, body, traceparent, lpad(to_hex(gone.id), 16, '0')
+      FROM gone, LATERAL (SELECT created_at, body, traceparent, deduplication_id FROM messages
+                      WHERE queue_id = %(queue_id)s AND id = gone.id LIMIT 1) AS message
+        ON CONFLICT (queue_id, id) DO UPDATE SET created_at = excluded.created_at),
+parked AS (
+    UPDATE message_states
+       SET held_until = 'infinity', expires_at = 'infinity', claim_id = NULL, park_reason = %(park_reason)s
+     WHERE ctid = ANY (ARRAY(SELECT place FROM dead WHERE NOT EXISTS (SELECT FROM target)))
+ RETURNING id),
+taken AS (
+    UPDATE message_states
+       SET claim_id = %(claim_id)s::uuid, claim_count = claim_count + 1, held_until = (SELECT at FROM clock) + %(ttl)s * interval '1 second',
+       ttl = CASE WHEN expires_at < (SELECT at FROM clock) + %(ttl)s * interval '1 second' THEN %(ttl)s::int + %(grace)s::int ELSE ttl END,
+       expires_at = CASE WHEN expires_at < (SELECT at FROM clock) + %(ttl)s * interval '1 second'
+                         THEN (SELECT at FROM clock) + %(ttl)s * interval '1 second' + %(grace)s * interval '1 second'
+                         ELSE expires_at END
+     WHERE ctid = ANY (ARRAY(
+           SELECT place FROM passed WHERE claim_count < %(max_claim_count)s))
+ RETURNING id, ttl, held_until, claim_count, group_key, sequence,
+           least(held_until, expires_at) AS ends_at),
+claim AS (
+    INSERT INTO claims (queue_id, id, started_at, expires_at, ttl, message_ids)
+    SELECT %(queue_id)s, %(claim_id)s::uuid,
+           min(held_until) - %(ttl)s * interval '1 second', max(held_until), %(ttl)s,
+           array_agg(id ORDER BY id)
+      FROM taken HAVING count(*) > 0),
+remembered AS (
+    INSERT INTO idempotency_keys
+           (queue_id, operation, key, digest, first_id, claim_id, expires_at)
+    SELECT %(queue_id)s, %(operation)s, %(key)s::uuid, %(key_digest)s::uuid,
+           (pg_current_xact_id()::text::bigint + %(base)s) << 14,
+           %(claim_id)s::uuid, now() + %(key_window)s * interval '1 second'
+      FROM taken HAVING count(*) > 0),
+regrouped AS (
+    UPDATE message_groups AS known
+       SET available_at = CASE WHEN seen.sequence IS NULL THEN NULL
+                               WHEN NOT seen.is_alive THEN known.available_at
+                               WHEN NOT seen.is_free
+                               THEN greatest((SELECT at FROM clock), least(seen.held_until, seen.expires_at))
+                               ELSE seen.ends_at END,
+           first_sequence = CASE WHEN seen.sequence IS NULL THEN known.last_sequence + 1
+                                 WHEN seen.is_alive THEN seen.sequence
+                                 ELSE seen.sequence + 1 END
+      FROM (SELECT firsts.*, of_group.ends_at
+              FROM firsts LEFT JOIN (
+                   SELECT group_key, (array_agg(ends_at ORDER BY sequence))[1] AS ends_at
+                     FROM taken GROUP BY group_key) AS of_group USING (group_key)
+             WHERE NOT coalesce(is_alive AND is_free AND of_group.ends_at IS NULL, false)) AS seen
+     WHERE known.ctid = seen.place)
+SELECT * FROM (
+    SELECT taken.id AS id, taken.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, taken.claim_count AS claim_count, message.traceparent AS traceparent, taken.group_key AS group_key, taken.sequence AS sequence, message.deduplication_id AS deduplication_id, passed.turn, passed.sequence AS in_turn, NULL::bigint[] AS sight
+      FROM taken JOIN passed USING (id), LATERAL (SELECT created_at, body, traceparent, deduplication_id FROM messages
+                      WHERE queue_id = %(queue_id)s AND id = taken.id LIMIT 1) AS message
+     UNION ALL
+    SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0, 0,
+           ARRAY[EXISTS (SELECT FROM the_queue)::int, (SELECT count(*) FROM available),
+                 (SELECT count(*) FROM heads),
+                 (SELECT count(*) FROM firsts WHERE is_alive AND is_free), (SELECT count(*) FROM moved), (SELECT count(*) FROM parked),
+                 (SELECT count(*) FROM passed WHERE has_lapsed)]) AS reply
+ ORDER BY turn, in_turn;
+
+
+-- marconi_claim_fifo_once_within_limit_in_turn: The same, for who lost all groups to others.
+SELECT FROM message_groups
+     WHERE queue_id = %(queue_id)s AND available_at <= now()
+     ORDER BY available_at, group_key LIMIT 1 FOR UPDATE;
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+   AND floor < 9223372036854775807
+   AND 1 / EXISTS (
+       SELECT FROM id_epoch
+        WHERE only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
+       false)
+          AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
+   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
+   AND (SELECT pg_advisory_xact_lock(%(key_lock)s::bigint)) IS NOT NULL
+   AND grouping = 2),
+available AS MATERIALIZED (
+    SELECT ctid AS place, group_key, first_sequence FROM message_groups
+     WHERE queue_id = %(queue_id)s AND available_at <= now() AND EXISTS (SELECT FROM the_queue)
+     ORDER BY available_at, group_key LIMIT 1000),
+heads AS MATERIALIZED (
+    SELECT available.place, group_key, first_sequence, row_number() OVER () AS turn
+      FROM available,
+           LATERAL (SELECT ctid AS place FROM message_groups
+                     WHERE ctid = available.place FOR UPDATE SKIP LOCKED) AS locked
+     WHERE locked.place = available.place LIMIT %(limit)s),
+firsts AS MATERIALIZED (
+    SELECT heads.place, group_key, turn, first.*
+      FROM heads LEFT JOIN LATERAL (
+           WITH looked_at AS MATERIALIZED (
+               SELECT sequence, held_until, expires_at, expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND NOT (held_until IS NOT DISTINCT FROM 'infinity') AS is_alive,
+                      NOT coalesce(held_until > now(), false) AS is_free
+                 FROM message_states
+                WHERE queue_id = %(queue_id)s AND group_key = heads.group_key
+                  AND sequence >= heads.first_sequence
+                ORDER BY sequence LIMIT 1000)
+           SELECT * FROM (
+               SELECT * FROM looked_at WHERE is_alive
+                UNION ALL
+               (SELECT * FROM looked_at OFFSET 999 LIMIT 1)) AS found
+            LIMIT 1) AS first ON true),
+behind AS MATERIALIZED (
+    SELECT turn, message.*
+      FROM firsts,
+           LATERAL (SELECT * FROM (
+                        SELECT ctid AS place, id, group_key, sequence, claim_count,
+                               claim_id IS NOT NULL AS has_lapsed,
+                               expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND NOT (held_until IS NOT DISTINCT FROM 'infinity') AS is_alive, NOT coalesce(held_until > now(), false) AS is_free
+                          FROM message_states
+                         WHERE queue_id = %(queue_id)s AND group_key = firsts.group_key
+                           AND sequence >= firsts.sequence
+                         ORDER BY sequence LIMIT 1000) AS looked_at
+                     WHERE is_alive LIMIT %(limit)s) AS message
+     WHERE firsts.is_alive AND firsts.is_free LIMIT %(limit)s),
+tried AS MATERIALIZED (
+    SELECT behind.*, is_free AND coalesce(locked.place = behind.place, false) AS is_ours
+      FROM behind LEFT JOIN LATERAL (
+           SELECT ctid AS place FROM message_states
+            WHERE ctid = behind.place AND NOT coalesce(held_until > now(), false) FOR UPDATE SKIP LOCKED) AS locked ON true),
+passed AS MATERIALIZED (
+    SELECT *
+      FROM (SELECT *, bool_and(is_ours) OVER (PARTITION BY turn ORDER BY sequence) AS is_passed
+              FROM tried) AS judged
+     WHERE is_passed),
+clock AS MATERIALIZED (
+    SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at),
+dead AS MATERIALIZED (
+    SELECT place, has_lapsed FROM passed WHERE NOT (claim_count < %(max_claim_count)s)),
+target AS MATERIALIZED (
+    SELECT floor FROM queues
+     WHERE queue_id = %(target_id)s AND project = %(project)s AND name = %(target_name)s
+       AND floor < 9223372036854775807
+   AND grouping = 2 AND EXISTS (SELECT FROM dead)
+       FOR KEY SHARE),
+numbered AS MATERIALIZED (
+    SELECT (pg_current_xact_id()::text::bigint + %(base)s) << 14 AS moved_in,
+           floor
+      FROM target),
+move AS MATERIALIZED (
+    SELECT moved_in FROM numbered WHERE moved_in >= floor),
+gone AS (
+    DELETE FROM message_states
+     WHERE ctid = ANY (ARRAY(SELECT place FROM dead WHERE EXISTS (SELECT FROM move)))
+ RETURNING id, expires_at, client_id, ttl, group_key, sequence AS place),
+followed AS (
+    UPDATE requests SET lies_in = %(target_id)s
+     WHERE message_id = ANY (ARRAY(SELECT id FROM gone)) AND lies_in = %(queue_id)s),
+gone_body AS (
+    DELETE FROM messages
+     WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM gone))
+       AND (NOT coalesce((SELECT has_subscribers FROM the_queue), false)
+            OR NOT EXISTS (
+       SELECT FROM subscriptions AS subscription,
+              LATERAL (SELECT FROM deliveries AS delivery
+                        WHERE delivery.queue_id = subscription.queue_id
+                          AND delivery.subscription_id = subscription.id
+                          AND delivery.message_id = messages.id LIMIT 1) AS waiting
+        WHERE subscription.queue_id = %(queue_id)s))),
+leaving AS MATERIALIZED (SELECT gone.*, moved_in FROM gone, move),
+numbered_groups AS (
+    INSERT INTO message_groups AS known
+           (queue_id, group_key, first_sequence, last_sequence, available_at)
+    SELECT %(target_id)s::bigint, group_key, moved_in, moved_in - 1 + count(*), (SELECT at FROM clock)
+      FROM leaving
+     GROUP BY 1, group_key, moved_in ORDER BY 1, group_key
+        ON CONFLICT (queue_id, group_key) DO UPDATE
+       SET last_sequence = greatest(
+               known.last_sequence + 1 + excluded.last_sequence - excluded.first_sequence,
+               excluded.last_sequence),
+           available_at = CASE WHEN known.last_sequence < (SELECT floor FROM target)
+                               THEN least(known.available_at, excluded.available_at)
+                               ELSE coalesce(known.available_at, excluded.available_at) END
+ RETURNING queue_id, group_key, last_sequence),
+arrived AS MATERIALIZED (
+    SELECT arrivals.*,
+           last_sequence + row_number() OVER (PARTITION BY known.queue_id, known.group_key ORDER BY place)
+           - count(*) OVER (PARTITION BY known.queue_id, known.group_key) AS sequence
+      FROM leaving AS arrivals
+           JOIN numbered_groups AS known
+             ON known.queue_id = %(target_id)s::bigint AND known.group_key = arrivals.group_key),
+moved AS (
+    INSERT INTO message_states
+           (queue_id, id, held_until, expires_at, client_id, ttl, moved_in, came_from,
+            group_key, sequence)
+    SELECT %(target_id)s, id, (SELECT at FROM clock),
+           coalesce(now() + %(target_ttl)s * interval '1 second', expires_at),
+           client_id, coalesce(%(target_ttl)s, ttl), moved_in, %(queue_id)s,
+           group_key, sequence
+      FROM arrived
+ RETURNING id),
+moved_body AS (
+    INSERT INTO messages (queue_id, id, created_at, body, traceparent, deduplication_id)
+    SELECT %(target_id)s, gone.id, created_at, body, traceparent, lpad(to_hex(gone.id), 16, '0')
+      FROM gone, LATERAL (SELECT created_at, body, traceparent, deduplication_id FROM messages
+                      WHERE queue_id = %(queue_id)s AND id = gone.id LIMIT 1) AS message
+        ON CONFLICT (queue_id, id) DO UPDATE SET created_at = excluded.created_at),
+parked AS (
+    UPDATE message_states
+       SET held_until = 'infinity', expires_at = 'infinity', claim_id = NULL, park_reason = %(park_reason)s
+     WHERE ctid = ANY (ARRAY(SELECT place FROM dead WHERE NOT EXISTS (SELECT FROM target)))
+ RETURNING id),
+taken AS (
+    UPDATE message_states
+       SET claim_id = %(claim_id)s::uuid, claim_count = claim_count + 1, held_until = (SELECT at FROM clock) + %(ttl)s * interval '1 second',
+       ttl = CASE WHEN expires_at < (SELECT at FROM clock) + %(ttl)s * interval '1 second' THEN %(ttl)s::int + %(grace)s::int ELSE ttl END,
+       expires_at = CASE WHEN expires_at < (SELECT at FROM clock) + %(ttl)s * interval '1 second'
+                         THEN (SELECT at FROM clock) + %(ttl)s * interval '1 second' + %(grace)s * interval '1 second'
+                         ELSE expires_at END
+     WHERE ctid = ANY (ARRAY(
+           SELECT place FROM passed WHERE claim_count < %(max_claim_count)s))
+ RETURNING id, ttl, held_until, claim_count, group_key, sequence,
+           least(held_until, expires_at) AS ends_at),
+claim AS (
+    INSERT INTO claims (queue_id, id, started_at, expires_at, ttl, message_ids)
+    SELECT %(queue_id)s, %(claim_id)s::uuid,
+           min(held_until) - %(ttl)s * interval '1 second', max(held_until), %(ttl)s,
+           array_agg(id ORDER BY id)
+      FROM taken HAVING count(*) > 0),
+remembered AS (
+    INSERT INTO idempotency_keys
+           (queue_id, operation, key, digest, first_id, claim_id, expires_at)
+    SELECT %(queue_id)s, %(operation)s, %(key)s::uuid, %(key_digest)s::uuid,
+           (pg_current_xact_id()::text::bigint + %(base)s) << 14,
+           %(claim_id)s::uuid, now() + %(key_window)s * interval '1 second'
+      FROM taken HAVING count(*) > 0),
+regrouped AS (
+    UPDATE message_groups AS known
+       SET available_at = CASE WHEN seen.sequence IS NULL THEN NULL
+                               WHEN NOT seen.is_alive THEN known.available_at
+                               WHEN NOT seen.is_free
+                               THEN greatest((SELECT at FROM clock), least(seen.held_until, seen.expires_at))
+                               ELSE seen.ends_at END,
+           first_sequence = CASE WHEN seen.sequence IS NULL THEN known.last_sequence + 1
+                                 WHEN seen.is_alive THEN seen.sequence
+                                 ELSE seen.sequence + 1 END
+      FROM (SELECT firsts.*, of_group.ends_at
+              FROM firsts LEFT JOIN (
+                   SELECT group_key, (array_agg(ends_at ORDER BY sequence))[1] AS ends_at
+                     FROM taken GROUP BY group_key) AS of_group USING (group_key)
+             WHERE NOT coalesce(is_alive AND is_free AND of_group.ends_at IS NULL, false)) AS seen
+     WHERE known.ctid = seen.place)
+SELECT * FROM (
+    SELECT taken.id AS id, taken.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, taken.claim_count AS claim_count, message.traceparent AS traceparent, taken.group_key AS group_key, taken.sequence AS sequence, message.deduplication_id AS deduplication_id, passed.turn, passed.sequence AS in_turn, NULL::bigint[] AS sight
+      FROM taken JOIN passed USING (id), LATERAL (SELECT created_at, body, traceparent, deduplication_id FROM messages
+                      WHERE queue_id = %(queue_id)s AND id = taken.id LIMIT 1) AS message
+     UNION ALL
+    SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0, 0,
+           ARRAY[EXISTS (SELECT FROM the_queue)::int, (SELECT count(*) FROM available),
+                 (SELECT count(*) FROM heads),
+                 (SELECT count(*) FROM firsts WHERE is_alive AND is_free), (SELECT count(*) FROM moved), (SELECT count(*) FROM parked),
+                 (SELECT count(*) FROM passed WHERE has_lapsed)]) AS reply
+ ORDER BY turn, in_turn;
+
+
+-- marconi_claim_fifo_within_limit: The same in a queue with _max_claim_count.
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+   AND floor < 9223372036854775807
+   AND 1 / EXISTS (
+       SELECT FROM id_epoch
+        WHERE only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
+       false)
+          AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
+   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
+   AND grouping = 2),
+available AS MATERIALIZED (
+    SELECT ctid AS place, group_key, first_sequence FROM message_groups
+     WHERE queue_id = %(queue_id)s AND available_at <= now() AND EXISTS (SELECT FROM the_queue)
+     ORDER BY available_at, group_key LIMIT 1000),
+heads AS MATERIALIZED (
+    SELECT available.place, group_key, first_sequence, row_number() OVER () AS turn
+      FROM available,
+           LATERAL (SELECT ctid AS place FROM message_groups
+                     WHERE ctid = available.place FOR UPDATE SKIP LOCKED) AS locked
+     WHERE locked.place = available.place LIMIT %(limit)s),
+firsts AS MATERIALIZED (
+    SELECT heads.place, group_key, turn, first.*
+      FROM heads LEFT JOIN LATERAL (
+           WITH looked_at AS MATERIALIZED (
+               SELECT sequence, held_until, expires_at, expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND NOT (held_until IS NOT DISTINCT FROM 'infinity') AS is_alive,
+                      NOT coalesce(held_until > now(), false) AS is_free
+                 FROM message_states
+                WHERE queue_id = %(queue_id)s AND group_key = heads.group_key
+                  AND sequence >= heads.first_sequence
+                ORDER BY sequence LIMIT 1000)
+           SELECT * FROM (
+               SELECT * FROM looked_at WHERE is_alive
+                UNION ALL
+               (SELECT * FROM looked_at OFFSET 999 LIMIT 1)) AS found
+            LIMIT 1) AS first ON true),
+behind AS MATERIALIZED (
+    SELECT turn, message.*
+      FROM firsts,
+           LATERAL (SELECT * FROM (
+                        SELECT ctid AS place, id, group_key, sequence, claim_count,
+                               claim_id IS NOT NULL AS has_lapsed,
+                               expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND NOT (held_until IS NOT DISTINCT FROM 'infinity') AS is_alive, NOT coalesce(held_until > now(), false) AS is_free
+                          FROM message_states
+                         WHERE queue_id = %(queue_id)s AND group_key = firsts.group_key
+                           AND sequence >= firsts.sequence
+                         ORDER BY sequence LIMIT 1000) AS looked_at
+                     WHERE is_alive LIMIT %(limit)s) AS message
+     WHERE firsts.is_alive AND firsts.is_free LIMIT %(limit)s),
+tried AS MATERIALIZED (
+    SELECT behind.*, is_free AND coalesce(locked.place = behind.place, false) AS is_ours
+      FROM behind LEFT JOIN LATERAL (
+           SELECT ctid AS place FROM message_states
+            WHERE ctid = behind.place AND NOT coalesce(held_until > now(), false) FOR UPDATE SKIP LOCKED) AS locked ON true),
+passed AS MATERIALIZED (
+    SELECT *
+      FROM (SELECT *, bool_and(is_ours) OVER (PARTITION BY turn ORDER BY sequence) AS is_passed
+              FROM tried) AS judged
+     WHERE is_passed),
+clock AS MATERIALIZED (
+    SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at),
+dead AS MATERIALIZED (
+    SELECT place, has_lapsed FROM passed WHERE NOT (claim_count < %(max_claim_count)s)),
+target AS MATERIALIZED (
+    SELECT floor FROM queues
+     WHERE queue_id = %(target_id)s AND project = %(project)s AND name = %(target_name)s
+       AND floor < 9223372036854775807
+   AND grouping = 2 AND EXISTS (SELECT FROM dead)
+       FOR KEY SHARE),
+numbered AS MATERIALIZED (
+    SELECT (pg_current_xact_id()::text::bigint + %(base)s) << 14 AS moved_in,
+           floor
+      FROM target),
+move AS MATERIALIZED (
+    SELECT moved_in FROM numbered WHERE moved_in >= floor),
+gone AS (
+    DELETE FROM message_states
+     WHERE ctid = ANY (ARRAY(SELECT place FROM dead WHERE EXISTS (SELECT FROM move)))
+ RETURNING id, expires_at, client_id, ttl, group_key, sequence AS place),
+followed AS (
+    UPDATE requests SET lies_in = %(target_id)s
+     WHERE message_id = ANY (ARRAY(SELECT id FROM gone)) AND lies_in = %(queue_id)s),
+gone_body AS (
+    DELETE FROM messages
+     WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM gone))
+       AND (NOT coalesce((SELECT has_subscribers FROM the_queue), false)
+            OR NOT EXISTS (
+       SELECT FROM subscriptions AS subscription,
+              LATERAL (SELECT FROM deliveries AS delivery
+                        WHERE delivery.queue_id = subscription.queue_id
+                          AND delivery.subscription_id = subscription.id
+                          AND delivery.message_id = messages.id LIMIT 1) AS waiting
+        WHERE subscription.queue_id = %(queue_id)s))),
+leaving AS MATERIALIZED (SELECT gone.*, moved_in FROM gone, move),
+numbered_groups AS (
+    INSERT INTO message_groups AS known
+           (queue_id, group_key, first_sequence, last_sequence, available_at)
+    SELECT %(target_id)s::bigint, group_key, moved_in, moved_in - 1 + count(*), (SELECT at FROM clock)
+      FROM leaving
+     GROUP BY 1, group_key, moved_in ORDER BY 1, group_key
+        ON CONFLICT (queue_id, group_key) DO UPDATE
+       SET last_sequence = greatest(
+               known.last_sequence + 1 + excluded.last_sequence - excluded.first_sequence,
+               excluded.last_sequence),
+           available_at = CASE WHEN known.last_sequence < (SELECT floor FROM target)
+                               THEN least(known.available_at, excluded.available_at)
+                               ELSE coalesce(known.available_at, excluded.available_at) END
+ RETURNING queue_id, group_key, last_sequence),
+arrived AS MATERIALIZED (
+    SELECT arrivals.*,
+           last_sequence + row_number() OVER (PARTITION BY known.queue_id, known.group_key ORDER BY place)
+           - count(*) OVER (PARTITION BY known.queue_id, known.group_key) AS sequence
+      FROM leaving AS arrivals
+           JOIN numbered_groups AS known
+             ON known.queue_id = %(target_id)s::bigint AND known.group_key = arrivals.group_key),
+moved AS (
+    INSERT INTO message_states
+           (queue_id, id, held_until, expires_at, client_id, ttl, moved_in, came_from,
+            group_key, sequence)
+    SELECT %(target_id)s, id, (SELECT at FROM clock),
+           coalesce(now() + %(target_ttl)s * interval '1 second', expires_at),
+           client_id, coalesce(%(target_ttl)s, ttl), moved_in, %(queue_id)s,
+           group_key, sequence
+      FROM arrived
+ RETURNING id),
+moved_body AS (
+    INSERT INTO messages (queue_id, id, created_at, body, traceparent, deduplication_id)
+    SELECT %(target_id)s, gone.id, created_at, body, traceparent, lpad(to_hex(gone.id), 16, '0')
+      FROM gone, LATERAL (SELECT created_at, body, traceparent, deduplication_id FROM messages
+                      WHERE queue_id = %(queue_id)s AND id = gone.id LIMIT 1) AS message
+        ON CONFLICT (queue_id, id) DO UPDATE SET created_at = excluded.created_at),
+parked AS (
+    UPDATE message_states
+       SET held_until = 'infinity', expires_at = 'infinity', claim_id = NULL, park_reason = %(park_reason)s
+     WHERE ctid = ANY (ARRAY(SELECT place FROM dead WHERE NOT EXISTS (SELECT FROM target)))
+ RETURNING id),
+taken AS (
+    UPDATE message_states
+       SET claim_id = %(claim_id)s::uuid, claim_count = claim_count + 1, held_until = (SELECT at FROM clock) + %(ttl)s * interval '1 second',
+       ttl = CASE WHEN expires_at < (SELECT at FROM clock) + %(ttl)s * interval '1 second' THEN %(ttl)s::int + %(grace)s::int ELSE ttl END,
+       expires_at = CASE WHEN expires_at < (SELECT at FROM clock) + %(ttl)s * interval '1 second'
+                         THEN (SELECT at FROM clock) + %(ttl)s * interval '1 second' + %(grace)s * interval '1 second'
+                         ELSE expires_at END
+     WHERE ctid = ANY (ARRAY(
+           SELECT place FROM passed WHERE claim_count < %(max_claim_count)s))
+ RETURNING id, ttl, held_until, claim_count, group_key, sequence,
+           least(held_until, expires_at) AS ends_at),
+claim AS (
+    INSERT INTO claims (queue_id, id, started_at, expires_at, ttl, message_ids)
+    SELECT %(queue_id)s, %(claim_id)s::uuid,
+           min(held_until) - %(ttl)s * interval '1 second', max(held_until), %(ttl)s,
+           array_agg(id ORDER BY id)
+      FROM taken HAVING count(*) > 0),
+regrouped AS (
+    UPDATE message_groups AS known
+       SET available_at = CASE WHEN seen.sequence IS NULL THEN NULL
+                               WHEN NOT seen.is_alive THEN known.available_at
+                               WHEN NOT seen.is_free
+                               THEN greatest((SELECT at FROM clock), least(seen.held_until, seen.expires_at))
+                               ELSE seen.ends_at END,
+           first_sequence = CASE WHEN seen.sequence IS NULL THEN known.last_sequence + 1
+                                 WHEN seen.is_alive THEN seen.sequence
+                                 ELSE seen.sequence + 1 END
+      FROM (SELECT firsts.*, of_group.ends_at
+              FROM firsts LEFT JOIN (
+                   SELECT group_key, (array_agg(ends_at ORDER BY sequence))[1] AS ends_at
+                     FROM taken GROUP BY group_key) AS of_group USING (group_key)
+             WHERE NOT coalesce(is_alive AND is_free AND of_group.ends_at IS NULL, false)) AS seen
+     WHERE known.ctid = seen.place)
+SELECT * FROM (
+    SELECT taken.id AS id, taken.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, taken.claim_count AS claim_count, message.traceparent AS traceparent, taken.group_key AS group_key, taken.sequence AS sequence, message.deduplication_id AS deduplication_id, passed.turn, passed.sequence AS in_turn, NULL::bigint[] AS sight
+      FROM taken JOIN passed USING (id), LATERAL (SELECT created_at, body, traceparent, deduplication_id FROM messages
+                      WHERE queue_id = %(queue_id)s AND id = taken.id LIMIT 1) AS message
+     UNION ALL
+    SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0, 0,
+           ARRAY[EXISTS (SELECT FROM the_queue)::int, (SELECT count(*) FROM available),
+                 (SELECT count(*) FROM heads),
+                 (SELECT count(*) FROM firsts WHERE is_alive AND is_free), (SELECT count(*) FROM moved), (SELECT count(*) FROM parked),
+                 (SELECT count(*) FROM passed WHERE has_lapsed)]) AS reply
+ ORDER BY turn, in_turn;
+
+
+-- marconi_claim_fifo_within_limit_in_turn: The same, for who lost all groups to others.
+SELECT FROM message_groups
+     WHERE queue_id = %(queue_id)s AND available_at <= now()
+     ORDER BY available_at, group_key LIMIT 1 FOR UPDATE;
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+   AND floor < 9223372036854775807
+   AND 1 / EXISTS (
+       SELECT FROM id_epoch
+        WHERE only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
+       false)
+          AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
+   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
+   AND grouping = 2),
+available AS MATERIALIZED (
+    SELECT ctid AS place, group_key, first_sequence FROM message_groups
+     WHERE queue_id = %(queue_id)s AND available_at <= now() AND EXISTS (SELECT FROM the_queue)
+     ORDER BY available_at, group_key LIMIT 1000),
+heads AS MATERIALIZED (
+    SELECT available.place, group_key, first_sequence, row_number() OVER () AS turn
+      FROM available,
+           LATERAL (SELECT ctid AS place FROM message_groups
+                     WHERE ctid = available.place FOR UPDATE SKIP LOCKED) AS locked
+     WHERE locked.place = available.place LIMIT %(limit)s),
+firsts AS MATERIALIZED (
+    SELECT heads.place, group_key, turn, first.*
+      FROM heads LEFT JOIN LATERAL (
+           WITH looked_at AS MATERIALIZED (
+               SELECT sequence, held_until, expires_at, expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND NOT (held_until IS NOT DISTINCT FROM 'infinity') AS is_alive,
+                      NOT coalesce(held_until > now(), false) AS is_free
+                 FROM message_states
+                WHERE queue_id = %(queue_id)s AND group_key = heads.group_key
+                  AND sequence >= heads.first_sequence
+                ORDER BY sequence LIMIT 1000)
+           SELECT * FROM (
+               SELECT * FROM looked_at WHERE is_alive
+                UNION ALL
+               (SELECT * FROM looked_at OFFSET 999 LIMIT 1)) AS found
+            LIMIT 1) AS first ON true),
+behind AS MATERIALIZED (
+    SELECT turn, message.*
+      FROM firsts,
+           LATERAL (SELECT * FROM (
+                        SELECT ctid AS place, id, group_key, sequence, claim_count,
+                               claim_id IS NOT NULL AS has_lapsed,
+                               expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND NOT (held_until IS NOT DISTINCT FROM 'infinity') AS is_alive, NOT coalesce(held_until > now(), false) AS is_free
+                          FROM message_states
+                         WHERE queue_id = %(queue_id)s AND group_key = firsts.group_key
+                           AND sequence >= firsts.sequence
+                         ORDER BY sequence LIMIT 1000) AS looked_at
+                     WHERE is_alive LIMIT %(limit)s) AS message
+     WHERE firsts.is_alive AND firsts.is_free LIMIT %(limit)s),
+tried AS MATERIALIZED (
+    SELECT behind.*, is_free AND coalesce(locked.place = behind.place, false) AS is_ours
+      FROM behind LEFT JOIN LATERAL (
+           SELECT ctid AS place FROM message_states
+            WHERE ctid = behind.place AND NOT coalesce(held_until > now(), false) FOR UPDATE SKIP LOCKED) AS locked ON true),
+passed AS MATERIALIZED (
+    SELECT *
+      FROM (SELECT *, bool_and(is_ours) OVER (PARTITION BY turn ORDER BY sequence) AS is_passed
+              FROM tried) AS judged
+     WHERE is_passed),
+clock AS MATERIALIZED (
+    SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at),
+dead AS MATERIALIZED (
+    SELECT place, has_lapsed FROM passed WHERE NOT (claim_count < %(max_claim_count)s)),
+target AS MATERIALIZED (
+    SELECT floor FROM queues
+     WHERE queue_id = %(target_id)s AND project = %(project)s AND name = %(target_name)s
+       AND floor < 9223372036854775807
+   AND grouping = 2 AND EXISTS (SELECT FROM dead)
+       FOR KEY SHARE),
+numbered AS MATERIALIZED (
+    SELECT (pg_current_xact_id()::text::bigint + %(base)s) << 14 AS moved_in,
+           floor
+      FROM target),
+move AS MATERIALIZED (
+    SELECT moved_in FROM numbered WHERE moved_in >= floor),
+gone AS (
+    DELETE FROM message_states
+     WHERE ctid = ANY (ARRAY(SELECT place FROM dead WHERE EXISTS (SELECT FROM move)))
+ RETURNING id, expires_at, client_id, ttl, group_key, sequence AS place),
+followed AS (
+    UPDATE requests SET lies_in = %(target_id)s
+     WHERE message_id = ANY (ARRAY(SELECT id FROM gone)) AND lies_in = %(queue_id)s),
+gone_body AS (
+    DELETE FROM messages
+     WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM gone))
+       AND (NOT coalesce((SELECT has_subscribers FROM the_queue), false)
+            OR NOT EXISTS (
+       SELECT FROM subscriptions AS subscription,
+              LATERAL (SELECT FROM deliveries AS delivery
+                        WHERE delivery.queue_id = subscription.queue_id
+                          AND delivery.subscription_id = subscription.id
+                          AND delivery.message_id = messages.id LIMIT 1) AS waiting
+        WHERE subscription.queue_id = %(queue_id)s))),
+leaving AS MATERIALIZED (SELECT gone.*, moved_in FROM gone, move),
+numbered_groups AS (
+    INSERT INTO message_groups AS known
+           (queue_id, group_key, first_sequence, last_sequence, available_at)
+    SELECT %(target_id)s::bigint, group_key, moved_in, moved_in - 1 + count(*), (SELECT at FROM clock)
+      FROM leaving
+     GROUP BY 1, group_key, moved_in ORDER BY 1, group_key
+        ON CONFLICT (queue_id, group_key) DO UPDATE
+       SET last_sequence = greatest(
+               known.last_sequence + 1 + excluded.last_sequence - excluded.first_sequence,
+               excluded.last_sequence),
+           available_at = CASE WHEN known.last_sequence < (SELECT floor FROM target)
+                               THEN least(known.available_at, excluded.available_at)
+                               ELSE coalesce(known.available_at, excluded.available_at) END
+ RETURNING queue_id, group_key, last_sequence),
+arrived AS MATERIALIZED (
+    SELECT arrivals.*,
+           last_sequence + row_number() OVER (PARTITION BY known.queue_id, known.group_key ORDER BY place)
+           - count(*) OVER (PARTITION BY known.queue_id, known.group_key) AS sequence
+      FROM leaving AS arrivals
+           JOIN numbered_groups AS known
+             ON known.queue_id = %(target_id)s::bigint AND known.group_key = arrivals.group_key),
+moved AS (
+    INSERT INTO message_states
+           (queue_id, id, held_until, expires_at, client_id, ttl, moved_in, came_from,
+            group_key, sequence)
+    SELECT %(target_id)s, id, (SELECT at FROM clock),
+           coalesce(now() + %(target_ttl)s * interval '1 second', expires_at),
+           client_id, coalesce(%(target_ttl)s, ttl), moved_in, %(queue_id)s,
+           group_key, sequence
+      FROM arrived
+ RETURNING id),
+moved_body AS (
+    INSERT INTO messages (queue_id, id, created_at, body, traceparent, deduplication_id)
+    SELECT %(target_id)s, gone.id, created_at, body, traceparent, lpad(to_hex(gone.id), 16, '0')
+      FROM gone, LATERAL (SELECT created_at, body, traceparent, deduplication_id FROM messages
+                      WHERE queue_id = %(queue_id)s AND id = gone.id LIMIT 1) AS message
+        ON CONFLICT (queue_id, id) DO UPDATE SET created_at = excluded.created_at),
+parked AS (
+    UPDATE message_states
+       SET held_until = 'infinity', expires_at = 'infinity', claim_id = NULL, park_reason = %(park_reason)s
+     WHERE ctid = ANY (ARRAY(SELECT place FROM dead WHERE NOT EXISTS (SELECT FROM target)))
+ RETURNING id),
+taken AS (
+    UPDATE message_states
+       SET claim_id = %(claim_id)s::uuid, claim_count = claim_count + 1, held_until = (SELECT at FROM clock) + %(ttl)s * interval '1 second',
+       ttl = CASE WHEN expires_at < (SELECT at FROM clock) + %(ttl)s * interval '1 second' THEN %(ttl)s::int + %(grace)s::int ELSE ttl END,
+       expires_at = CASE WHEN expires_at < (SELECT at FROM clock) + %(ttl)s * interval '1 second'
+                         THEN (SELECT at FROM clock) + %(ttl)s * interval '1 second' + %(grace)s * interval '1 second'
+                         ELSE expires_at END
+     WHERE ctid = ANY (ARRAY(
+           SELECT place FROM passed WHERE claim_count < %(max_claim_count)s))
+ RETURNING id, ttl, held_until, claim_count, group_key, sequence,
+           least(held_until, expires_at) AS ends_at),
+claim AS (
+    INSERT INTO claims (queue_id, id, started_at, expires_at, ttl, message_ids)
+    SELECT %(queue_id)s, %(claim_id)s::uuid,
+           min(held_until) - %(ttl)s * interval '1 second', max(held_until), %(ttl)s,
+           array_agg(id ORDER BY id)
+      FROM taken HAVING count(*) > 0),
+regrouped AS (
+    UPDATE message_groups AS known
+       SET available_at = CASE WHEN seen.sequence IS NULL THEN NULL
+                               WHEN NOT seen.is_alive THEN known.available_at
+                               WHEN NOT seen.is_free
+                               THEN greatest((SELECT at FROM clock), least(seen.held_until, seen.expires_at))
+                               ELSE seen.ends_at END,
+           first_sequence = CASE WHEN seen.sequence IS NULL THEN known.last_sequence + 1
+                                 WHEN seen.is_alive THEN seen.sequence
+                                 ELSE seen.sequence + 1 END
+      FROM (SELECT firsts.*, of_group.ends_at
+              FROM firsts LEFT JOIN (
+                   SELECT group_key, (array_agg(ends_at ORDER BY sequence))[1] AS ends_at
+                     FROM taken GROUP BY group_key) AS of_group USING (group_key)
+             WHERE NOT coalesce(is_alive AND is_free AND of_group.ends_at IS NULL, false)) AS seen
+     WHERE known.ctid = seen.place)
+SELECT * FROM (
+    SELECT taken.id AS id, taken.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, taken.claim_count AS claim_count, message.traceparent AS traceparent, taken.group_key AS group_key, taken.sequence AS sequence, message.deduplication_id AS deduplication_id, passed.turn, passed.sequence AS in_turn, NULL::bigint[] AS sight
+      FROM taken JOIN passed USING (id), LATERAL (SELECT created_at, body, traceparent, deduplication_id FROM messages
+                      WHERE queue_id = %(queue_id)s AND id = taken.id LIMIT 1) AS message
+     UNION ALL
+    SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0, 0,
+           ARRAY[EXISTS (SELECT FROM the_queue)::int, (SELECT count(*) FROM available),
+                 (SELECT count(*) FROM heads),
+                 (SELECT count(*) FROM firsts WHERE is_alive AND is_free), (SELECT count(*) FROM moved), (SELECT count(*) FROM parked),
+                 (SELECT count(*) FROM passed WHERE has_lapsed)]) AS reply
+ ORDER BY turn, in_turn;
+
+
 -- marconi_claim_once: Reserves messages under an Idempotency-Key; fails if that has a claim already.
 WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
@@ -90,6 +1287,7 @@ WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE 
        server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
        false))::int = 1
    AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
+   AND grouping < 2
    AND (SELECT pg_advisory_xact_lock(%(key_lock)s::bigint)) IS NOT NULL),
 returned_ones AS MATERIALIZED (
     SELECT ctid AS place, held_until, id, expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND true AS is_ready, claim_id IS NOT NULL AS has_lapsed FROM message_states
@@ -143,7 +1341,7 @@ remembered AS (
            %(claim_id)s::uuid, now() + %(key_window)s * interval '1 second'
       FROM taken HAVING count(*) > 0)
 SELECT * FROM (
-    SELECT taken.id AS id, taken.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, taken.claim_count AS claim_count, message.traceparent AS traceparent, NULL::bigint[] AS sight FROM taken, LATERAL (SELECT created_at, body, traceparent FROM messages
+    SELECT taken.id AS id, taken.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, taken.claim_count AS claim_count, message.traceparent AS traceparent, NULL::bigint[] AS sight FROM taken, LATERAL (SELECT created_at, body, traceparent, deduplication_id FROM messages
                       WHERE queue_id = %(queue_id)s AND id = taken.id LIMIT 1) AS message
      UNION ALL
     SELECT NULL, NULL, NULL, NULL, NULL, NULL,
@@ -171,6 +1369,7 @@ WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE 
        false)
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
    AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
+   AND grouping < 2
    AND (SELECT pg_advisory_xact_lock(%(key_lock)s::bigint)) IS NOT NULL),
 returned_ones AS MATERIALIZED (
     SELECT ctid AS place, held_until, id, expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND claim_count < %(max_claim_count)s AS is_ready, claim_id IS NOT NULL AS has_lapsed FROM message_states
@@ -219,7 +1418,8 @@ dead AS MATERIALIZED (
 target AS MATERIALIZED (
     SELECT floor FROM queues
      WHERE queue_id = %(target_id)s AND project = %(project)s AND name = %(target_name)s
-       AND floor < 9223372036854775807 AND EXISTS (SELECT FROM dead)
+       AND floor < 9223372036854775807
+   AND grouping < 2 AND EXISTS (SELECT FROM dead)
        FOR KEY SHARE),
 numbered AS MATERIALIZED (
     SELECT (pg_current_xact_id()::text::bigint + %(base)s) << 14 AS moved_in,
@@ -230,7 +1430,7 @@ move AS MATERIALIZED (
 gone AS (
     DELETE FROM message_states
      WHERE ctid = ANY (ARRAY(SELECT place FROM dead WHERE EXISTS (SELECT FROM move)))
- RETURNING id, expires_at, client_id, ttl),
+ RETURNING id, expires_at, client_id, ttl, group_key),
 followed AS (
     UPDATE requests SET lies_in = %(target_id)s
      WHERE message_id = ANY (ARRAY(SELECT id FROM gone)) AND lies_in = %(queue_id)s),
@@ -247,15 +1447,15 @@ gone_body AS (
         WHERE subscription.queue_id = %(queue_id)s))),
 moved AS (
     INSERT INTO message_states
-           (queue_id, id, held_until, expires_at, client_id, ttl, moved_in, came_from)
+           (queue_id, id, held_until, expires_at, client_id, ttl, moved_in, came_from, group_key)
     SELECT %(target_id)s, id, (SELECT at FROM clock),
            coalesce(now() + %(target_ttl)s * interval '1 second', expires_at),
-           client_id, coalesce(%(target_ttl)s, ttl), moved_in, %(queue_id)s
+           client_id, coalesce(%(target_ttl)s, ttl), moved_in, %(queue_id)s, group_key
       FROM gone, move
  RETURNING id),
 moved_body AS (
     INSERT INTO messages (queue_id, id, created_at, body, traceparent)
-    SELECT %(target_id)s, gone.id, created_at, body, traceparent FROM gone, LATERAL (SELECT created_at, body, traceparent FROM messages
+    SELECT %(target_id)s, gone.id, created_at, body, traceparent FROM gone, LATERAL (SELECT created_at, body, traceparent, deduplication_id FROM messages
                       WHERE queue_id = %(queue_id)s AND id = gone.id LIMIT 1) AS message
         ON CONFLICT (queue_id, id) DO UPDATE SET created_at = excluded.created_at),
 parked AS (
@@ -286,7 +1486,7 @@ remembered AS (
            %(claim_id)s::uuid, now() + %(key_window)s * interval '1 second'
       FROM taken HAVING count(*) > 0)
 SELECT * FROM (
-    SELECT taken.id AS id, taken.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, taken.claim_count AS claim_count, message.traceparent AS traceparent, NULL::bigint[] AS sight FROM taken, LATERAL (SELECT created_at, body, traceparent FROM messages
+    SELECT taken.id AS id, taken.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, taken.claim_count AS claim_count, message.traceparent AS traceparent, NULL::bigint[] AS sight FROM taken, LATERAL (SELECT created_at, body, traceparent, deduplication_id FROM messages
                       WHERE queue_id = %(queue_id)s AND id = taken.id LIMIT 1) AS message
      UNION ALL
     SELECT NULL, NULL, NULL, NULL, NULL, NULL,
@@ -316,7 +1516,8 @@ WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE 
        server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
        false)
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
-   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s),
+   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
+   AND grouping < 2),
 returned_ones AS MATERIALIZED (
     SELECT ctid AS place, held_until, id, expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND claim_count < %(max_claim_count)s AS is_ready, claim_id IS NOT NULL AS has_lapsed FROM message_states
      WHERE queue_id = %(queue_id)s AND held_until <= now()
@@ -364,7 +1565,8 @@ dead AS MATERIALIZED (
 target AS MATERIALIZED (
     SELECT floor FROM queues
      WHERE queue_id = %(target_id)s AND project = %(project)s AND name = %(target_name)s
-       AND floor < 9223372036854775807 AND EXISTS (SELECT FROM dead)
+       AND floor < 9223372036854775807
+   AND grouping < 2 AND EXISTS (SELECT FROM dead)
        FOR KEY SHARE),
 numbered AS MATERIALIZED (
     SELECT (pg_current_xact_id()::text::bigint + %(base)s) << 14 AS moved_in,
@@ -375,7 +1577,7 @@ move AS MATERIALIZED (
 gone AS (
     DELETE FROM message_states
      WHERE ctid = ANY (ARRAY(SELECT place FROM dead WHERE EXISTS (SELECT FROM move)))
- RETURNING id, expires_at, client_id, ttl),
+ RETURNING id, expires_at, client_id, ttl, group_key),
 followed AS (
     UPDATE requests SET lies_in = %(target_id)s
      WHERE message_id = ANY (ARRAY(SELECT id FROM gone)) AND lies_in = %(queue_id)s),
@@ -392,15 +1594,15 @@ gone_body AS (
         WHERE subscription.queue_id = %(queue_id)s))),
 moved AS (
     INSERT INTO message_states
-           (queue_id, id, held_until, expires_at, client_id, ttl, moved_in, came_from)
+           (queue_id, id, held_until, expires_at, client_id, ttl, moved_in, came_from, group_key)
     SELECT %(target_id)s, id, (SELECT at FROM clock),
            coalesce(now() + %(target_ttl)s * interval '1 second', expires_at),
-           client_id, coalesce(%(target_ttl)s, ttl), moved_in, %(queue_id)s
+           client_id, coalesce(%(target_ttl)s, ttl), moved_in, %(queue_id)s, group_key
       FROM gone, move
  RETURNING id),
 moved_body AS (
     INSERT INTO messages (queue_id, id, created_at, body, traceparent)
-    SELECT %(target_id)s, gone.id, created_at, body, traceparent FROM gone, LATERAL (SELECT created_at, body, traceparent FROM messages
+    SELECT %(target_id)s, gone.id, created_at, body, traceparent FROM gone, LATERAL (SELECT created_at, body, traceparent, deduplication_id FROM messages
                       WHERE queue_id = %(queue_id)s AND id = gone.id LIMIT 1) AS message
         ON CONFLICT (queue_id, id) DO UPDATE SET created_at = excluded.created_at),
 parked AS (
@@ -424,7 +1626,7 @@ claim AS (
            array_agg(id ORDER BY id)
       FROM taken HAVING count(*) > 0)
 SELECT * FROM (
-    SELECT taken.id AS id, taken.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, taken.claim_count AS claim_count, message.traceparent AS traceparent, NULL::bigint[] AS sight FROM taken, LATERAL (SELECT created_at, body, traceparent FROM messages
+    SELECT taken.id AS id, taken.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, taken.claim_count AS claim_count, message.traceparent AS traceparent, NULL::bigint[] AS sight FROM taken, LATERAL (SELECT created_at, body, traceparent, deduplication_id FROM messages
                       WHERE queue_id = %(queue_id)s AND id = taken.id LIMIT 1) AS message
      UNION ALL
     SELECT NULL, NULL, NULL, NULL, NULL, NULL,
@@ -448,7 +1650,8 @@ SELECT * FROM (
 -- marconi_delete_claimed: Deletes a message by the claim that holds it.
 WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
-   AND NOT has_subscribers),
+   AND NOT has_subscribers
+   AND grouping < 2),
 seen AS MATERIALIZED (
     SELECT (claim_id IS NOT NULL AND coalesce(held_until > now(), false)) AS was_claimed, claim_id = %(claim_id)s::uuid AS was_held_by_claim
       FROM message_states
@@ -456,14 +1659,14 @@ seen AS MATERIALIZED (
 gone AS (
     DELETE FROM message_states
      WHERE queue_id = %(queue_id)s AND id = %(id)s AND expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND claim_id = %(claim_id)s::uuid AND (claim_id IS NOT NULL AND coalesce(held_until > now(), false))
- RETURNING id),
+ RETURNING id, group_key),
 body AS (
     DELETE FROM messages
      WHERE queue_id = %(queue_id)s AND id = (SELECT id FROM gone))
 SELECT EXISTS (SELECT FROM gone), was_claimed, was_held_by_claim FROM seen;
 
 
--- marconi_delete_claimed_with_subscribers: The same in a queue with subscribers: leaves bodies that they wait for.
+-- marconi_delete_claimed_with_subscribers: The same in a queue with subscribers, or a FIFO queue.
 WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807),
 seen AS MATERIALIZED (
@@ -473,7 +1676,7 @@ seen AS MATERIALIZED (
 gone AS (
     DELETE FROM message_states
      WHERE queue_id = %(queue_id)s AND id = %(id)s AND expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND claim_id = %(claim_id)s::uuid AND (claim_id IS NOT NULL AND coalesce(held_until > now(), false))
- RETURNING id),
+ RETURNING id, group_key),
 body AS (
     DELETE FROM messages
      WHERE queue_id = %(queue_id)s AND id = (SELECT id FROM gone)
@@ -484,31 +1687,41 @@ body AS (
                         WHERE delivery.queue_id = subscription.queue_id
                           AND delivery.subscription_id = subscription.id
                           AND delivery.message_id = messages.id LIMIT 1) AS waiting
-        WHERE subscription.queue_id = %(queue_id)s)))
+        WHERE subscription.queue_id = %(queue_id)s))),
+clock AS MATERIALIZED (
+    SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at),
+woken AS (
+    UPDATE message_groups
+       SET available_at = (SELECT at FROM clock),
+           first_sequence = CASE WHEN false THEN 0 ELSE first_sequence END
+     WHERE queue_id = %(queue_id)s
+       AND group_key = ANY (ARRAY(
+           SELECT group_key FROM gone WHERE group_key IS NOT NULL)))
 SELECT EXISTS (SELECT FROM gone), was_claimed, was_held_by_claim FROM seen;
 
 
 -- marconi_delete_many: Deletes the messages that are named, claimed or not.
 WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
-   AND NOT has_subscribers),
+   AND NOT has_subscribers
+   AND grouping < 2),
 gone AS (
     DELETE FROM message_states
      WHERE queue_id = %(queue_id)s AND id = ANY(%(ids)s::bigint[]) AND expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue)
- RETURNING id),
+ RETURNING id, group_key),
 body AS (
     DELETE FROM messages
      WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM gone)))
 SELECT 1 FROM gone;
 
 
--- marconi_delete_many_with_subscribers: The same in a queue with subscribers.
+-- marconi_delete_many_with_subscribers: The same in a queue with subscribers, or a FIFO queue.
 WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807),
 gone AS (
     DELETE FROM message_states
      WHERE queue_id = %(queue_id)s AND id = ANY(%(ids)s::bigint[]) AND expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue)
- RETURNING id),
+ RETURNING id, group_key),
 body AS (
     DELETE FROM messages
      WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM gone))
@@ -519,14 +1732,24 @@ body AS (
                         WHERE delivery.queue_id = subscription.queue_id
                           AND delivery.subscription_id = subscription.id
                           AND delivery.message_id = messages.id LIMIT 1) AS waiting
-        WHERE subscription.queue_id = %(queue_id)s)))
+        WHERE subscription.queue_id = %(queue_id)s))),
+clock AS MATERIALIZED (
+    SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at),
+woken AS (
+    UPDATE message_groups
+       SET available_at = (SELECT at FROM clock),
+           first_sequence = CASE WHEN false THEN 0 ELSE first_sequence END
+     WHERE queue_id = %(queue_id)s
+       AND group_key = ANY (ARRAY(
+           SELECT group_key FROM gone WHERE group_key IS NOT NULL)))
 SELECT 1 FROM gone;
 
 
 -- marconi_delete_unclaimed: Deletes a message that no claim holds.
 WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
-   AND NOT has_subscribers),
+   AND NOT has_subscribers
+   AND grouping < 2),
 seen AS MATERIALIZED (
     SELECT (claim_id IS NOT NULL AND coalesce(held_until > now(), false)) AS was_claimed, claim_id = %(claim_id)s::uuid AS was_held_by_claim
       FROM message_states
@@ -534,14 +1757,14 @@ seen AS MATERIALIZED (
 gone AS (
     DELETE FROM message_states
      WHERE queue_id = %(queue_id)s AND id = %(id)s AND expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND NOT (claim_id IS NOT NULL AND coalesce(held_until > now(), false))
- RETURNING id),
+ RETURNING id, group_key),
 body AS (
     DELETE FROM messages
      WHERE queue_id = %(queue_id)s AND id = (SELECT id FROM gone))
 SELECT EXISTS (SELECT FROM gone), was_claimed, was_held_by_claim FROM seen;
 
 
--- marconi_delete_unclaimed_with_subscribers: The same in a queue with subscribers.
+-- marconi_delete_unclaimed_with_subscribers: The same in a queue with subscribers, or a FIFO queue.
 WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807),
 seen AS MATERIALIZED (
@@ -551,7 +1774,7 @@ seen AS MATERIALIZED (
 gone AS (
     DELETE FROM message_states
      WHERE queue_id = %(queue_id)s AND id = %(id)s AND expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND NOT (claim_id IS NOT NULL AND coalesce(held_until > now(), false))
- RETURNING id),
+ RETURNING id, group_key),
 body AS (
     DELETE FROM messages
      WHERE queue_id = %(queue_id)s AND id = (SELECT id FROM gone)
@@ -562,7 +1785,16 @@ body AS (
                         WHERE delivery.queue_id = subscription.queue_id
                           AND delivery.subscription_id = subscription.id
                           AND delivery.message_id = messages.id LIMIT 1) AS waiting
-        WHERE subscription.queue_id = %(queue_id)s)))
+        WHERE subscription.queue_id = %(queue_id)s))),
+clock AS MATERIALIZED (
+    SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at),
+woken AS (
+    UPDATE message_groups
+       SET available_at = (SELECT at FROM clock),
+           first_sequence = CASE WHEN false THEN 0 ELSE first_sequence END
+     WHERE queue_id = %(queue_id)s
+       AND group_key = ANY (ARRAY(
+           SELECT group_key FROM gone WHERE group_key IS NOT NULL)))
 SELECT EXISTS (SELECT FROM gone), was_claimed, was_held_by_claim FROM seen;
 
 
@@ -670,7 +1902,7 @@ held AS MATERIALIZED (SELECT id, ttl, claim_count FROM message_states WHERE
 SELECT held.id, held.ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint, message.body, held.claim_count,
        message.traceparent, claim.ttl, floor(greatest(0, date_part('epoch', now() - claim.started_at)))::bigint
   FROM claim, held,
-       LATERAL (SELECT created_at, body, traceparent FROM messages
+       LATERAL (SELECT created_at, body, traceparent, deduplication_id FROM messages
                       WHERE queue_id = %(queue_id)s AND id = held.id LIMIT 1) AS message
  ORDER BY held.id;
 
@@ -683,8 +1915,16 @@ page AS MATERIALIZED (
      WHERE queue_id = %(queue_id)s AND id = ANY(%(ids)s::bigint[]) AND expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue))
 SELECT page.id, page.ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint, message.body, page.claim
   FROM page
-       LEFT JOIN LATERAL (SELECT created_at, body, traceparent FROM messages
+       LEFT JOIN LATERAL (SELECT created_at, body, traceparent, deduplication_id FROM messages
                       WHERE queue_id = %(queue_id)s AND id = page.id LIMIT 1) AS message ON true ORDER BY id;
+
+
+-- marconi_groups_of: The groups of the messages that are named.
+SELECT id, group_key, sequence,
+       (SELECT deduplication_id FROM messages
+         WHERE queue_id = %(queue_id)s AND messages.id = state.id LIMIT 1)
+  FROM message_states AS state
+ WHERE queue_id = %(queue_id)s AND id = ANY (%(ids)s::bigint[]);
 
 
 -- marconi_heartbeat: Renews a claim, and tells of each message whether it still holds that.
@@ -702,15 +1942,16 @@ asked AS MATERIALIZED (
       FROM claims, unnest(message_ids) WITH ORDINALITY AS taken (id, place)
      WHERE queue_id = %(queue_id)s AND claims.id = %(claim_id)s::uuid),
 found AS MATERIALIZED (
-    SELECT id, ctid AS place_in_table, claim_id, CASE WHEN held_until IS NULL OR held_until <= now() THEN 'ready'
+    SELECT id, ctid AS place_in_table, claim_id, group_key, CASE WHEN held_until IS NULL OR held_until <= now() THEN 'ready'
             WHEN held_until = 'infinity' THEN 'parked'
             WHEN claim_id IS NOT NULL THEN 'claimed'
-            ELSE 'delayed' END AS state FROM message_states
+            ELSE 'delayed' END AS state
+      FROM message_states
      WHERE queue_id = %(queue_id)s AND id = ANY ((
        SELECT message_ids FROM claims
         WHERE queue_id = %(queue_id)s AND id = %(claim_id)s::uuid)::bigint[]) AND expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue)),
 judged AS MATERIALIZED (
-    SELECT asked.*, found.place_in_table, found.state,
+    SELECT asked.*, found.place_in_table, found.group_key, found.state,
            CASE WHEN found.id IS NULL THEN 'gone'
                 WHEN verdict = 'kick'
                 THEN CASE state WHEN 'parked' THEN 'done' ELSE 'not_parked' END
@@ -755,6 +1996,14 @@ changed AS (
                          ELSE expires_at END
       FROM changes
      WHERE state.ctid = changes.place_in_table),
+done AS MATERIALIZED (SELECT group_key, verdict FROM judged WHERE result = 'done'),
+woken AS (
+    UPDATE message_groups
+       SET available_at = (SELECT at FROM clock),
+           first_sequence = CASE WHEN EXISTS (SELECT FROM done WHERE verdict = 'kick') THEN 0 ELSE first_sequence END
+     WHERE queue_id = %(queue_id)s
+       AND group_key = ANY (ARRAY(
+           SELECT group_key FROM done WHERE group_key IS NOT NULL))),
 claim_renewed AS (
     UPDATE claims
        SET started_at = (SELECT at FROM clock), ttl = %(ttl)s, expires_at = (SELECT max(until) FROM changes)
@@ -772,23 +2021,32 @@ SELECT id, result,
 
 -- marconi_kick: Puts parked messages back into the queue, a batch at a time.
 WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
-      AND floor < 9223372036854775807),
-   batch AS MATERIALIZED (
-       SELECT ctid FROM message_states
-        WHERE queue_id = %(queue_id)s AND held_until = 'infinity' AND id > %(after)s
-          AND expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue)
-        ORDER BY held_until, id LIMIT %(batch_size)s FOR UPDATE SKIP LOCKED),
-   clock AS MATERIALIZED (
-       SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at),
-   places AS MATERIALIZED (
-       SELECT ctid AS place,
-              (SELECT at FROM clock) + row_number() OVER () * interval '1 microsecond' AS until
-         FROM batch)
-   UPDATE message_states AS state
-      SET held_until = until, claim_id = NULL, claim_count = 0, park_reason = NULL,
-          expires_at = until + ttl * interval '1 second'
-     FROM places WHERE state.ctid = places.place
-RETURNING id;
+   AND floor < 9223372036854775807),
+batch AS MATERIALIZED (
+    SELECT ctid FROM message_states
+     WHERE queue_id = %(queue_id)s AND held_until = 'infinity' AND id > %(after)s
+       AND expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue)
+     ORDER BY held_until, id LIMIT %(batch_size)s FOR UPDATE SKIP LOCKED),
+clock AS MATERIALIZED (
+    SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at),
+places AS MATERIALIZED (
+    SELECT ctid AS place,
+           (SELECT at FROM clock) + row_number() OVER () * interval '1 microsecond' AS until
+      FROM batch),
+kicked AS (
+    UPDATE message_states AS state
+       SET held_until = until, claim_id = NULL, claim_count = 0, park_reason = NULL,
+       expires_at = until + ttl * interval '1 second'
+      FROM places WHERE state.ctid = places.place
+ RETURNING id, group_key),
+woken AS (
+    UPDATE message_groups
+       SET available_at = (SELECT at FROM clock),
+           first_sequence = CASE WHEN true THEN 0 ELSE first_sequence END
+     WHERE queue_id = %(queue_id)s
+       AND group_key = ANY (ARRAY(
+           SELECT group_key FROM kicked WHERE group_key IS NOT NULL)))
+SELECT id FROM kicked;
 
 
 -- marconi_known_claim: The claim that a request with an Idempotency-Key made, if there was one.
@@ -851,7 +2109,7 @@ SELECT page.id, page.ttl, floor(greatest(0, date_part('epoch', now() - message.c
      UNION ALL
     (SELECT -1, NULL, NULL FROM returned OFFSET 1000 LIMIT 1)
      ORDER BY id LIMIT %(limit)s) AS page
-       LEFT JOIN LATERAL (SELECT created_at, body, traceparent FROM messages
+       LEFT JOIN LATERAL (SELECT created_at, body, traceparent, deduplication_id FROM messages
                       WHERE queue_id = %(queue_id)s AND id = page.id LIMIT 1) AS message ON true;
 
 
@@ -875,7 +2133,7 @@ page AS MATERIALIZED (
      LIMIT %(limit)s)
 SELECT page.id, page.ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint, message.body, page.claim
   FROM page
-       LEFT JOIN LATERAL (SELECT created_at, body, traceparent FROM messages
+       LEFT JOIN LATERAL (SELECT created_at, body, traceparent, deduplication_id FROM messages
                       WHERE queue_id = %(queue_id)s AND id = page.id LIMIT 1) AS message ON true;
 
 
@@ -976,7 +2234,8 @@ WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE 
        SELECT FROM id_epoch
         WHERE only_row AND base = %(base)s AND coalesce(
        server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
-       false))::int = 1),
+       false))::int = 1
+   AND grouping < 2),
 returned_ones AS MATERIALIZED (
     SELECT ctid AS place, held_until, id, expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND true AS is_ready, claim_id IS NOT NULL AS has_lapsed FROM message_states
      WHERE queue_id = %(queue_id)s AND held_until <= now()
@@ -1006,7 +2265,7 @@ fresh AS MATERIALIZED (
      WHERE is_ready LIMIT %(limit)s - (SELECT count(*) FROM returned)),
 gone AS (
     DELETE FROM message_states WHERE ctid = ANY (ARRAY(SELECT place FROM returned UNION ALL SELECT place FROM fresh))
- RETURNING id, ttl, claim_count),
+ RETURNING id, ttl, claim_count, group_key),
 body_gone AS (
     DELETE FROM messages
      WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM gone))
@@ -1019,10 +2278,10 @@ body_gone AS (
                           AND delivery.message_id = messages.id LIMIT 1) AS waiting
         WHERE subscription.queue_id = %(queue_id)s)))
 SELECT * FROM (
-    SELECT gone.id AS id, gone.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, gone.claim_count AS claim_count, message.traceparent AS traceparent, NULL::bigint[] AS sight FROM gone, LATERAL (SELECT created_at, body, traceparent FROM messages
+    SELECT gone.id AS id, gone.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, gone.claim_count AS claim_count, message.traceparent AS traceparent, gone.group_key AS group_key, NULL::bigint AS sequence, NULL::bigint[] AS sight FROM gone, LATERAL (SELECT created_at, body, traceparent, deduplication_id FROM messages
                       WHERE queue_id = %(queue_id)s AND id = gone.id LIMIT 1) AS message
      UNION ALL
-    SELECT NULL, NULL, NULL, NULL, NULL, NULL,
+    SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
            ARRAY[EXISTS (SELECT FROM the_queue)::int,
            coalesce(
            (SELECT id FROM fresh_ones WHERE is_ready LIMIT 1),
@@ -1037,6 +2296,213 @@ SELECT * FROM (
  ORDER BY id NULLS FIRST;
 
 
+-- marconi_pop_fifo: Takes messages of a FIFO queue for good, from the front of each group.
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+   AND floor < 9223372036854775807
+   AND 1 / EXISTS (
+       SELECT FROM id_epoch
+        WHERE only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
+       false))::int = 1
+   AND grouping = 2),
+available AS MATERIALIZED (
+    SELECT ctid AS place, group_key, first_sequence FROM message_groups
+     WHERE queue_id = %(queue_id)s AND available_at <= now() AND EXISTS (SELECT FROM the_queue)
+     ORDER BY available_at, group_key LIMIT 1000),
+heads AS MATERIALIZED (
+    SELECT available.place, group_key, first_sequence, row_number() OVER () AS turn
+      FROM available,
+           LATERAL (SELECT ctid AS place FROM message_groups
+                     WHERE ctid = available.place FOR UPDATE SKIP LOCKED) AS locked
+     WHERE locked.place = available.place LIMIT %(limit)s),
+firsts AS MATERIALIZED (
+    SELECT heads.place, group_key, turn, first.*
+      FROM heads LEFT JOIN LATERAL (
+           WITH looked_at AS MATERIALIZED (
+               SELECT sequence, held_until, expires_at, expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND NOT (held_until IS NOT DISTINCT FROM 'infinity') AS is_alive,
+                      NOT coalesce(held_until > now(), false) AS is_free
+                 FROM message_states
+                WHERE queue_id = %(queue_id)s AND group_key = heads.group_key
+                  AND sequence >= heads.first_sequence
+                ORDER BY sequence LIMIT 1000)
+           SELECT * FROM (
+               SELECT * FROM looked_at WHERE is_alive
+                UNION ALL
+               (SELECT * FROM looked_at OFFSET 999 LIMIT 1)) AS found
+            LIMIT 1) AS first ON true),
+behind AS MATERIALIZED (
+    SELECT turn, message.*
+      FROM firsts,
+           LATERAL (SELECT * FROM (
+                        SELECT ctid AS place, id, group_key, sequence, claim_count,
+                               claim_id IS NOT NULL AS has_lapsed,
+                               expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND NOT (held_until IS NOT DISTINCT FROM 'infinity') AS is_alive, NOT coalesce(held_until > now(), false) AS is_free
+                          FROM message_states
+                         WHERE queue_id = %(queue_id)s AND group_key = firsts.group_key
+                           AND sequence >= firsts.sequence
+                         ORDER BY sequence LIMIT 1000) AS looked_at
+                     WHERE is_alive LIMIT %(limit)s) AS message
+     WHERE firsts.is_alive AND firsts.is_free LIMIT %(limit)s),
+tried AS MATERIALIZED (
+    SELECT behind.*, is_free AND coalesce(locked.place = behind.place, false) AS is_ours
+      FROM behind LEFT JOIN LATERAL (
+           SELECT ctid AS place FROM message_states
+            WHERE ctid = behind.place AND NOT coalesce(held_until > now(), false) FOR UPDATE SKIP LOCKED) AS locked ON true),
+passed AS MATERIALIZED (
+    SELECT *
+      FROM (SELECT *, bool_and(is_ours) OVER (PARTITION BY turn ORDER BY sequence) AS is_passed
+              FROM tried) AS judged
+     WHERE is_passed),
+clock AS MATERIALIZED (
+    SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at),
+gone AS (
+    DELETE FROM message_states WHERE ctid = ANY (ARRAY(SELECT place FROM passed))
+ RETURNING id, ttl, claim_count, group_key, sequence, (SELECT at FROM clock) AS ends_at),
+body_gone AS (
+    DELETE FROM messages
+     WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM gone))
+       AND (NOT coalesce((SELECT has_subscribers FROM the_queue), false)
+            OR NOT EXISTS (
+       SELECT FROM subscriptions AS subscription,
+              LATERAL (SELECT FROM deliveries AS delivery
+                        WHERE delivery.queue_id = subscription.queue_id
+                          AND delivery.subscription_id = subscription.id
+                          AND delivery.message_id = messages.id LIMIT 1) AS waiting
+        WHERE subscription.queue_id = %(queue_id)s))),
+regrouped AS (
+    UPDATE message_groups AS known
+       SET available_at = CASE WHEN seen.sequence IS NULL THEN NULL
+                               WHEN NOT seen.is_alive THEN known.available_at
+                               WHEN NOT seen.is_free
+                               THEN greatest((SELECT at FROM clock), least(seen.held_until, seen.expires_at))
+                               ELSE known.available_at END,
+           first_sequence = CASE WHEN seen.sequence IS NULL THEN known.last_sequence + 1
+                                 WHEN seen.is_alive THEN seen.sequence
+                                 ELSE seen.sequence + 1 END
+      FROM (SELECT firsts.*, of_group.ends_at
+              FROM firsts LEFT JOIN (
+                   SELECT group_key, (array_agg(ends_at ORDER BY sequence))[1] AS ends_at
+                     FROM gone GROUP BY group_key) AS of_group USING (group_key)
+             WHERE NOT coalesce(is_alive AND is_free AND of_group.ends_at IS NULL, false)) AS seen
+     WHERE known.ctid = seen.place)
+SELECT * FROM (
+    SELECT gone.id AS id, gone.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, gone.claim_count AS claim_count, message.traceparent AS traceparent, gone.group_key AS group_key, gone.sequence AS sequence, NULL::text AS deduplication_id, passed.turn, passed.sequence AS in_turn, NULL::bigint[] AS sight
+      FROM gone JOIN passed USING (id), LATERAL (SELECT created_at, body, traceparent, deduplication_id FROM messages
+                      WHERE queue_id = %(queue_id)s AND id = gone.id LIMIT 1) AS message
+     UNION ALL
+    SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0, 0,
+           ARRAY[EXISTS (SELECT FROM the_queue)::int, (SELECT count(*) FROM available),
+                 (SELECT count(*) FROM heads),
+                 (SELECT count(*) FROM firsts WHERE is_alive AND is_free), 0, 0,
+                 (SELECT count(*) FROM passed WHERE has_lapsed)]) AS reply
+ ORDER BY turn, in_turn;
+
+
+-- marconi_pop_fifo_in_turn: The same, for who lost all groups to others: first waits for one.
+SELECT FROM message_groups
+     WHERE queue_id = %(queue_id)s AND available_at <= now()
+     ORDER BY available_at, group_key LIMIT 1 FOR UPDATE;
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+   AND floor < 9223372036854775807
+   AND 1 / EXISTS (
+       SELECT FROM id_epoch
+        WHERE only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
+       false))::int = 1
+   AND grouping = 2),
+available AS MATERIALIZED (
+    SELECT ctid AS place, group_key, first_sequence FROM message_groups
+     WHERE queue_id = %(queue_id)s AND available_at <= now() AND EXISTS (SELECT FROM the_queue)
+     ORDER BY available_at, group_key LIMIT 1000),
+heads AS MATERIALIZED (
+    SELECT available.place, group_key, first_sequence, row_number() OVER () AS turn
+      FROM available,
+           LATERAL (SELECT ctid AS place FROM message_groups
+                     WHERE ctid = available.place FOR UPDATE SKIP LOCKED) AS locked
+     WHERE locked.place = available.place LIMIT %(limit)s),
+firsts AS MATERIALIZED (
+    SELECT heads.place, group_key, turn, first.*
+      FROM heads LEFT JOIN LATERAL (
+           WITH looked_at AS MATERIALIZED (
+               SELECT sequence, held_until, expires_at, expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND NOT (held_until IS NOT DISTINCT FROM 'infinity') AS is_alive,
+                      NOT coalesce(held_until > now(), false) AS is_free
+                 FROM message_states
+                WHERE queue_id = %(queue_id)s AND group_key = heads.group_key
+                  AND sequence >= heads.first_sequence
+                ORDER BY sequence LIMIT 1000)
+           SELECT * FROM (
+               SELECT * FROM looked_at WHERE is_alive
+                UNION ALL
+               (SELECT * FROM looked_at OFFSET 999 LIMIT 1)) AS found
+            LIMIT 1) AS first ON true),
+behind AS MATERIALIZED (
+    SELECT turn, message.*
+      FROM firsts,
+           LATERAL (SELECT * FROM (
+                        SELECT ctid AS place, id, group_key, sequence, claim_count,
+                               claim_id IS NOT NULL AS has_lapsed,
+                               expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND NOT (held_until IS NOT DISTINCT FROM 'infinity') AS is_alive, NOT coalesce(held_until > now(), false) AS is_free
+                          FROM message_states
+                         WHERE queue_id = %(queue_id)s AND group_key = firsts.group_key
+                           AND sequence >= firsts.sequence
+                         ORDER BY sequence LIMIT 1000) AS looked_at
+                     WHERE is_alive LIMIT %(limit)s) AS message
+     WHERE firsts.is_alive AND firsts.is_free LIMIT %(limit)s),
+tried AS MATERIALIZED (
+    SELECT behind.*, is_free AND coalesce(locked.place = behind.place, false) AS is_ours
+      FROM behind LEFT JOIN LATERAL (
+           SELECT ctid AS place FROM message_states
+            WHERE ctid = behind.place AND NOT coalesce(held_until > now(), false) FOR UPDATE SKIP LOCKED) AS locked ON true),
+passed AS MATERIALIZED (
+    SELECT *
+      FROM (SELECT *, bool_and(is_ours) OVER (PARTITION BY turn ORDER BY sequence) AS is_passed
+              FROM tried) AS judged
+     WHERE is_passed),
+clock AS MATERIALIZED (
+    SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at),
+gone AS (
+    DELETE FROM message_states WHERE ctid = ANY (ARRAY(SELECT place FROM passed))
+ RETURNING id, ttl, claim_count, group_key, sequence, (SELECT at FROM clock) AS ends_at),
+body_gone AS (
+    DELETE FROM messages
+     WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM gone))
+       AND (NOT coalesce((SELECT has_subscribers FROM the_queue), false)
+            OR NOT EXISTS (
+       SELECT FROM subscriptions AS subscription,
+              LATERAL (SELECT FROM deliveries AS delivery
+                        WHERE delivery.queue_id = subscription.queue_id
+                          AND delivery.subscription_id = subscription.id
+                          AND delivery.message_id = messages.id LIMIT 1) AS waiting
+        WHERE subscription.queue_id = %(queue_id)s))),
+regrouped AS (
+    UPDATE message_groups AS known
+       SET available_at = CASE WHEN seen.sequence IS NULL THEN NULL
+                               WHEN NOT seen.is_alive THEN known.available_at
+                               WHEN NOT seen.is_free
+                               THEN greatest((SELECT at FROM clock), least(seen.held_until, seen.expires_at))
+                               ELSE known.available_at END,
+           first_sequence = CASE WHEN seen.sequence IS NULL THEN known.last_sequence + 1
+                                 WHEN seen.is_alive THEN seen.sequence
+                                 ELSE seen.sequence + 1 END
+      FROM (SELECT firsts.*, of_group.ends_at
+              FROM firsts LEFT JOIN (
+                   SELECT group_key, (array_agg(ends_at ORDER BY sequence))[1] AS ends_at
+                     FROM gone GROUP BY group_key) AS of_group USING (group_key)
+             WHERE NOT coalesce(is_alive AND is_free AND of_group.ends_at IS NULL, false)) AS seen
+     WHERE known.ctid = seen.place)
+SELECT * FROM (
+    SELECT gone.id AS id, gone.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, gone.claim_count AS claim_count, message.traceparent AS traceparent, gone.group_key AS group_key, gone.sequence AS sequence, NULL::text AS deduplication_id, passed.turn, passed.sequence AS in_turn, NULL::bigint[] AS sight
+      FROM gone JOIN passed USING (id), LATERAL (SELECT created_at, body, traceparent, deduplication_id FROM messages
+                      WHERE queue_id = %(queue_id)s AND id = gone.id LIMIT 1) AS message
+     UNION ALL
+    SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0, 0,
+           ARRAY[EXISTS (SELECT FROM the_queue)::int, (SELECT count(*) FROM available),
+                 (SELECT count(*) FROM heads),
+                 (SELECT count(*) FROM firsts WHERE is_alive AND is_free), 0, 0,
+                 (SELECT count(*) FROM passed WHERE has_lapsed)]) AS reply
+ ORDER BY turn, in_turn;
+
+
 -- marconi_post: Stores messages, all or none.
 WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
@@ -1046,7 +2512,8 @@ WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE 
        server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
        false)
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
-   AND NOT has_subscribers FOR KEY SHARE),
+   AND NOT has_subscribers
+   AND grouping < 2 FOR KEY SHARE),
 numbered AS MATERIALIZED (
     SELECT (pg_current_xact_id()::text::bigint + %(base)s) << 14 AS first_id, floor FROM the_queue),
 transaction AS MATERIALIZED (
@@ -1079,7 +2546,8 @@ WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE 
        false)
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
    AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
-   AND NOT has_subscribers FOR KEY SHARE),
+   AND NOT has_subscribers
+   AND grouping < 2 FOR KEY SHARE),
 numbered AS MATERIALIZED (
     SELECT (pg_current_xact_id()::text::bigint + %(base)s) << 14 AS first_id, floor FROM the_queue),
 transaction AS MATERIALIZED (
@@ -1112,7 +2580,8 @@ WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE 
        false)
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
    AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
-   AND has_subscribers FOR KEY SHARE),
+   AND has_subscribers
+   AND grouping < 2 FOR KEY SHARE),
 numbered AS MATERIALIZED (
     SELECT (pg_current_xact_id()::text::bigint + %(base)s) << 14 AS first_id, floor FROM the_queue),
 begun AS MATERIALIZED (
@@ -1135,7 +2604,7 @@ places AS MATERIALIZED (
       FROM reach, begun,
            LATERAL (SELECT queue_id, name FROM queues
                      WHERE queue_id = reach.queue_id AND project = %(project)s
-                       AND floor <= begun.first_id
+                       AND floor <= begun.first_id AND grouping < 2
                      LIMIT 1 FOR KEY SHARE) AS target),
 webhooks AS MATERIALIZED (
     SELECT places.queue_id, name, ids_before, webhook.id
@@ -1175,6 +2644,642 @@ SELECT -(
                  32768 / greatest(1, (SELECT count(*) FROM webhooks))));
 
 
+-- marconi_post_fair: Stores messages that have groups, in a queue that is not FIFO.
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+   AND floor < 9223372036854775807
+   AND 1 / EXISTS (
+       SELECT FROM id_epoch
+        WHERE only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
+       false)
+          AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
+   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
+   AND grouping = 1
+   AND NOT has_subscribers FOR KEY SHARE),
+numbered AS MATERIALIZED (
+    SELECT (pg_current_xact_id()::text::bigint + %(base)s) << 14 AS first_id, floor FROM the_queue),
+transaction AS MATERIALIZED (
+    SELECT first_id FROM numbered WHERE first_id >= floor),
+clock AS MATERIALIZED (
+    SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at),
+given AS MATERIALIZED (
+    SELECT first_id + place - 1 AS id, first_id, place, ttl, body,
+           CASE WHEN delay > 0 THEN (SELECT at FROM clock) + delay * interval '1 second' END AS held_until, group_key
+      FROM transaction,
+           unnest(%(ttls)s::int[], %(bodies)s::text[], %(delays)s::int[], %(groups)s::text[])
+               WITH ORDINALITY AS given (ttl, body, delay, group_key, place)),
+posted AS MATERIALIZED (
+    SELECT *, NULL::bigint AS sequence, id AS stored_id, NULL::bigint AS stored_sequence
+      FROM given),
+state AS (
+    INSERT INTO message_states
+           (queue_id, id, held_until, expires_at, client_id, ttl, group_key, sequence)
+    SELECT %(queue_id)s, id, held_until, now() + ttl * interval '1 second', %(client_id)s::uuid, ttl,
+           group_key, sequence
+      FROM posted),
+message AS (
+    INSERT INTO messages (queue_id, id, created_at, body, traceparent, deduplication_id)
+    SELECT %(queue_id)s, id, now(), body, %(traceparent)s::text, NULL::text
+      FROM posted)
+SELECT * FROM (SELECT stored_id, stored_sequence, id <> stored_id FROM posted ORDER BY place) AS reply;
+
+
+-- marconi_post_fair_requests: The same for messages of which some ask for a reply.
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+   AND floor < 9223372036854775807
+   AND 1 / EXISTS (
+       SELECT FROM id_epoch
+        WHERE only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
+       false)
+          AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
+   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
+   AND grouping = 1
+   AND NOT has_subscribers FOR KEY SHARE),
+numbered AS MATERIALIZED (
+    SELECT (pg_current_xact_id()::text::bigint + %(base)s) << 14 AS first_id, floor FROM the_queue),
+transaction AS MATERIALIZED (
+    SELECT first_id FROM numbered WHERE first_id >= floor),
+clock AS MATERIALIZED (
+    SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at),
+given AS MATERIALIZED (
+    SELECT first_id + place - 1 AS id, first_id, place, ttl, body,
+           CASE WHEN delay > 0 THEN (SELECT at FROM clock) + delay * interval '1 second' END AS held_until, group_key, asks
+      FROM transaction,
+           unnest(%(ttls)s::int[], %(bodies)s::text[], %(delays)s::int[], %(groups)s::text[], %(asking)s::int[])
+               WITH ORDINALITY AS given (ttl, body, delay, group_key, asks, place)),
+posted AS MATERIALIZED (
+    SELECT *, NULL::bigint AS sequence, id AS stored_id, NULL::bigint AS stored_sequence
+      FROM given),
+request AS (
+    INSERT INTO requests (message_id, queue_id, lies_in, project, kept_until)
+    SELECT id, %(queue_id)s, %(queue_id)s, %(project)s,
+           now() + ttl * interval '1 second' + %(reply_ttl)s * interval '1 second'
+      FROM posted WHERE asks = 1),
+state AS (
+    INSERT INTO message_states
+           (queue_id, id, held_until, expires_at, client_id, ttl, group_key, sequence)
+    SELECT %(queue_id)s, id, held_until, now() + ttl * interval '1 second', %(client_id)s::uuid, ttl,
+           group_key, sequence
+      FROM posted),
+message AS (
+    INSERT INTO messages (queue_id, id, created_at, body, traceparent, deduplication_id)
+    SELECT %(queue_id)s, id, now(), body, %(traceparent)s::text, NULL::text
+      FROM posted)
+SELECT * FROM (SELECT stored_id, stored_sequence, id <> stored_id FROM posted ORDER BY place) AS reply;
+
+
+-- marconi_post_fair_requests_to_subscribers: The same in a queue with subscribers.
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+   AND floor < 9223372036854775807
+   AND 1 / EXISTS (
+       SELECT FROM id_epoch
+        WHERE only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
+       false)
+          AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
+   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
+   AND grouping = 1
+   AND has_subscribers FOR KEY SHARE),
+numbered AS MATERIALIZED (
+    SELECT (pg_current_xact_id()::text::bigint + %(base)s) << 14 AS first_id, floor FROM the_queue),
+begun AS MATERIALIZED (
+    SELECT first_id FROM numbered WHERE first_id >= floor),
+reach AS MATERIALIZED (
+    WITH RECURSIVE reach (queue_id) AS (
+        SELECT %(queue_id)s::bigint FROM begun
+         UNION
+        SELECT copy.target_id
+          FROM reach,
+               LATERAL (SELECT target_id FROM subscriptions
+                         WHERE queue_id = reach.queue_id AND target_id IS NOT NULL
+                           AND confirmed AND expires_at > now()) AS copy)
+    SELECT queue_id FROM reach WHERE queue_id <> %(queue_id)s::bigint),
+places AS MATERIALIZED (
+    SELECT %(queue_id)s::bigint AS queue_id, %(name)s::text AS name, 0 AS ids_before
+      FROM begun
+     UNION ALL
+    SELECT target.queue_id, target.name, row_number() OVER () * cardinality(%(delays)s::int[])
+      FROM reach, begun,
+           LATERAL (SELECT queue_id, name FROM queues
+                     WHERE queue_id = reach.queue_id AND project = %(project)s
+                       AND floor <= begun.first_id AND grouping < 2
+                     LIMIT 1 FOR KEY SHARE) AS target),
+webhooks AS MATERIALIZED (
+    SELECT places.queue_id, name, ids_before, webhook.id
+      FROM places,
+           LATERAL (SELECT id FROM subscriptions
+                     WHERE queue_id = places.queue_id AND target_id IS NULL
+                       AND confirmed AND expires_at > now()) AS webhook),
+transaction AS MATERIALIZED (SELECT first_id FROM begun WHERE cardinality(%(delays)s::int[]) <= (
+    SELECT least(16384 / greatest(1, (SELECT count(*) FROM places)),
+                 32768 / greatest(1, (SELECT count(*) FROM webhooks))))),
+clock AS MATERIALIZED (
+    SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at),
+given AS MATERIALIZED (
+    SELECT first_id + place - 1 AS id, first_id, place, ttl, body,
+           CASE WHEN delay > 0 THEN (SELECT at FROM clock) + delay * interval '1 second' END AS held_until, group_key, asks
+      FROM transaction,
+           unnest(%(ttls)s::int[], %(bodies)s::text[], %(delays)s::int[], %(groups)s::text[], %(asking)s::int[])
+               WITH ORDINALITY AS given (ttl, body, delay, group_key, asks, place)),
+posted AS MATERIALIZED (
+    SELECT *, NULL::bigint AS sequence, id AS stored_id, NULL::bigint AS stored_sequence
+      FROM given),
+request AS (
+    INSERT INTO requests (message_id, queue_id, lies_in, project, kept_until)
+    SELECT id, %(queue_id)s, %(queue_id)s, %(project)s,
+           now() + ttl * interval '1 second' + %(reply_ttl)s * interval '1 second'
+      FROM posted WHERE asks = 1),
+state AS (
+    INSERT INTO message_states
+           (queue_id, id, held_until, expires_at, client_id, ttl, group_key, sequence)
+    SELECT queue_id, id + ids_before, held_until, now() + ttl * interval '1 second', %(client_id)s::uuid, ttl,
+           CASE ids_before WHEN 0 THEN group_key END, CASE ids_before WHEN 0 THEN sequence END
+      FROM posted, places),
+message AS (
+    INSERT INTO messages (queue_id, id, created_at, body, traceparent, deduplication_id)
+    SELECT queue_id, id + ids_before, now(), body, %(traceparent)s::text, CASE ids_before WHEN 0 THEN NULL::text END
+      FROM posted, places),
+delivery AS (
+    INSERT INTO deliveries (queue_id, subscription_id, message_id, expires_at)
+    SELECT queue_id, webhooks.id, posted.id + ids_before, now() + ttl * interval '1 second'
+      FROM webhooks, posted)
+SELECT * FROM (SELECT stored_id, stored_sequence, id <> stored_id, ARRAY(SELECT name FROM places), ARRAY(SELECT name FROM webhooks) FROM posted ORDER BY place) AS reply
+ UNION ALL
+SELECT -(
+    SELECT least(16384 / greatest(1, (SELECT count(*) FROM places)),
+                 32768 / greatest(1, (SELECT count(*) FROM webhooks)))), NULL, NULL, ARRAY[]::text[], ARRAY[]::text[] FROM begun
+ WHERE cardinality(%(delays)s::int[]) > (
+    SELECT least(16384 / greatest(1, (SELECT count(*) FROM places)),
+                 32768 / greatest(1, (SELECT count(*) FROM webhooks))));
+
+
+-- marconi_post_fair_to_subscribers: The same in a queue with subscribers.
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+   AND floor < 9223372036854775807
+   AND 1 / EXISTS (
+       SELECT FROM id_epoch
+        WHERE only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
+       false)
+          AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
+   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
+   AND grouping = 1
+   AND has_subscribers FOR KEY SHARE),
+numbered AS MATERIALIZED (
+    SELECT (pg_current_xact_id()::text::bigint + %(base)s) << 14 AS first_id, floor FROM the_queue),
+begun AS MATERIALIZED (
+    SELECT first_id FROM numbered WHERE first_id >= floor),
+reach AS MATERIALIZED (
+    WITH RECURSIVE reach (queue_id) AS (
+        SELECT %(queue_id)s::bigint FROM begun
+         UNION
+        SELECT copy.target_id
+          FROM reach,
+               LATERAL (SELECT target_id FROM subscriptions
+                         WHERE queue_id = reach.queue_id AND target_id IS NOT NULL
+                           AND confirmed AND expires_at > now()) AS copy)
+    SELECT queue_id FROM reach WHERE queue_id <> %(queue_id)s::bigint),
+places AS MATERIALIZED (
+    SELECT %(queue_id)s::bigint AS queue_id, %(name)s::text AS name, 0 AS ids_before
+      FROM begun
+     UNION ALL
+    SELECT target.queue_id, target.name, row_number() OVER () * cardinality(%(delays)s::int[])
+      FROM reach, begun,
+           LATERAL (SELECT queue_id, name FROM queues
+                     WHERE queue_id = reach.queue_id AND project = %(project)s
+                       AND floor <= begun.first_id AND grouping < 2
+                     LIMIT 1 FOR KEY SHARE) AS target),
+webhooks AS MATERIALIZED (
+    SELECT places.queue_id, name, ids_before, webhook.id
+      FROM places,
+           LATERAL (SELECT id FROM subscriptions
+                     WHERE queue_id = places.queue_id AND target_id IS NULL
+                       AND confirmed AND expires_at > now()) AS webhook),
+transaction AS MATERIALIZED (SELECT first_id FROM begun WHERE cardinality(%(delays)s::int[]) <= (
+    SELECT least(16384 / greatest(1, (SELECT count(*) FROM places)),
+                 32768 / greatest(1, (SELECT count(*) FROM webhooks))))),
+clock AS MATERIALIZED (
+    SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at),
+given AS MATERIALIZED (
+    SELECT first_id + place - 1 AS id, first_id, place, ttl, body,
+           CASE WHEN delay > 0 THEN (SELECT at FROM clock) + delay * interval '1 second' END AS held_until, group_key
+      FROM transaction,
+           unnest(%(ttls)s::int[], %(bodies)s::text[], %(delays)s::int[], %(groups)s::text[])
+               WITH ORDINALITY AS given (ttl, body, delay, group_key, place)),
+posted AS MATERIALIZED (
+    SELECT *, NULL::bigint AS sequence, id AS stored_id, NULL::bigint AS stored_sequence
+      FROM given),
+state AS (
+    INSERT INTO message_states
+           (queue_id, id, held_until, expires_at, client_id, ttl, group_key, sequence)
+    SELECT queue_id, id + ids_before, held_until, now() + ttl * interval '1 second', %(client_id)s::uuid, ttl,
+           CASE ids_before WHEN 0 THEN group_key END, CASE ids_before WHEN 0 THEN sequence END
+      FROM posted, places),
+message AS (
+    INSERT INTO messages (queue_id, id, created_at, body, traceparent, deduplication_id)
+    SELECT queue_id, id + ids_before, now(), body, %(traceparent)s::text, CASE ids_before WHEN 0 THEN NULL::text END
+      FROM posted, places),
+delivery AS (
+    INSERT INTO deliveries (queue_id, subscription_id, message_id, expires_at)
+    SELECT queue_id, webhooks.id, posted.id + ids_before, now() + ttl * interval '1 second'
+      FROM webhooks, posted)
+SELECT * FROM (SELECT stored_id, stored_sequence, id <> stored_id, ARRAY(SELECT name FROM places), ARRAY(SELECT name FROM webhooks) FROM posted ORDER BY place) AS reply
+ UNION ALL
+SELECT -(
+    SELECT least(16384 / greatest(1, (SELECT count(*) FROM places)),
+                 32768 / greatest(1, (SELECT count(*) FROM webhooks)))), NULL, NULL, ARRAY[]::text[], ARRAY[]::text[] FROM begun
+ WHERE cardinality(%(delays)s::int[]) > (
+    SELECT least(16384 / greatest(1, (SELECT count(*) FROM places)),
+                 32768 / greatest(1, (SELECT count(*) FROM webhooks))));
+
+
+-- marconi_post_fifo: Stores messages in a FIFO queue: numbers them, and leaves out duplicates.
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+   AND floor < 9223372036854775807
+   AND 1 / EXISTS (
+       SELECT FROM id_epoch
+        WHERE only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
+       false)
+          AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
+   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
+   AND grouping = 2
+   AND NOT has_subscribers FOR KEY SHARE),
+numbered AS MATERIALIZED (
+    SELECT (pg_current_xact_id()::text::bigint + %(base)s) << 14 AS first_id, floor FROM the_queue),
+transaction AS MATERIALIZED (
+    SELECT first_id FROM numbered WHERE first_id >= floor),
+clock AS MATERIALIZED (
+    SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at),
+given AS MATERIALIZED (
+    SELECT first_id + place - 1 AS id, first_id, place, ttl, body,
+           CASE WHEN delay > 0 THEN (SELECT at FROM clock) + delay * interval '1 second' END AS held_until, group_key, deduplication_id, key
+      FROM transaction,
+           unnest(%(ttls)s::int[], %(bodies)s::text[], %(delays)s::int[], %(groups)s::text[], %(deduplication_ids)s::text[], %(keys)s::text[]::uuid[])
+               WITH ORDINALITY AS given (ttl, body, delay, group_key, deduplication_id, key, place)),
+numbered_groups AS (
+    INSERT INTO message_groups AS known
+           (queue_id, group_key, first_sequence, last_sequence, available_at)
+    SELECT %(queue_id)s::bigint, group_key, first_id, first_id - 1 + count(*), (SELECT at FROM clock)
+      FROM given
+     GROUP BY 1, group_key, first_id ORDER BY 1, group_key
+        ON CONFLICT (queue_id, group_key) DO UPDATE
+       SET last_sequence = greatest(
+               known.last_sequence + 1 + excluded.last_sequence - excluded.first_sequence,
+               excluded.last_sequence),
+           available_at = CASE WHEN known.last_sequence < (SELECT floor FROM the_queue)
+                               THEN least(known.available_at, excluded.available_at)
+                               ELSE coalesce(known.available_at, excluded.available_at) END
+ RETURNING queue_id, group_key, last_sequence),
+arrived AS MATERIALIZED (
+    SELECT arrivals.*,
+           last_sequence + row_number() OVER (PARTITION BY known.queue_id, known.group_key ORDER BY place)
+           - count(*) OVER (PARTITION BY known.queue_id, known.group_key) AS sequence
+      FROM given AS arrivals
+           JOIN numbered_groups AS known
+             ON known.queue_id = %(queue_id)s::bigint AND known.group_key = arrivals.group_key),
+remembered AS (
+    INSERT INTO idempotency_keys AS known
+           (queue_id, operation, key, digest, first_id, sequence, expires_at)
+    SELECT DISTINCT ON (key)
+           %(queue_id)s::bigint, 20, key, key, id, sequence,
+           now() + interval '300 seconds'
+      FROM arrived ORDER BY key, place
+        ON CONFLICT (queue_id, operation, key) DO UPDATE
+       SET first_id = CASE WHEN (known.expires_at <= now() OR known.first_id < (SELECT floor FROM the_queue)) THEN excluded.first_id ELSE known.first_id END,
+           sequence = CASE WHEN (known.expires_at <= now() OR known.first_id < (SELECT floor FROM the_queue)) THEN excluded.sequence ELSE known.sequence END,
+           expires_at = CASE WHEN (known.expires_at <= now() OR known.first_id < (SELECT floor FROM the_queue)) THEN excluded.expires_at ELSE known.expires_at END
+ RETURNING key, first_id, sequence),
+judged AS MATERIALIZED (
+    SELECT arrived.*, remembered.first_id AS stored_id, remembered.sequence AS stored_sequence
+      FROM arrived JOIN remembered USING (key)),
+posted AS MATERIALIZED (SELECT * FROM judged WHERE id = stored_id),
+state AS (
+    INSERT INTO message_states
+           (queue_id, id, held_until, expires_at, client_id, ttl, group_key, sequence)
+    SELECT %(queue_id)s, id, held_until, now() + ttl * interval '1 second', %(client_id)s::uuid, ttl,
+           group_key, sequence
+      FROM posted),
+message AS (
+    INSERT INTO messages (queue_id, id, created_at, body, traceparent, deduplication_id)
+    SELECT %(queue_id)s, id, now(), body, %(traceparent)s::text, deduplication_id
+      FROM posted)
+SELECT * FROM (SELECT stored_id, stored_sequence, id <> stored_id FROM judged ORDER BY place) AS reply;
+
+
+-- marconi_post_fifo_requests: The same for messages of which some ask for a reply.
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+   AND floor < 9223372036854775807
+   AND 1 / EXISTS (
+       SELECT FROM id_epoch
+        WHERE only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
+       false)
+          AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
+   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
+   AND grouping = 2
+   AND NOT has_subscribers FOR KEY SHARE),
+numbered AS MATERIALIZED (
+    SELECT (pg_current_xact_id()::text::bigint + %(base)s) << 14 AS first_id, floor FROM the_queue),
+transaction AS MATERIALIZED (
+    SELECT first_id FROM numbered WHERE first_id >= floor),
+clock AS MATERIALIZED (
+    SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at),
+given AS MATERIALIZED (
+    SELECT first_id + place - 1 AS id, first_id, place, ttl, body,
+           CASE WHEN delay > 0 THEN (SELECT at FROM clock) + delay * interval '1 second' END AS held_until, group_key, deduplication_id, key, asks
+      FROM transaction,
+           unnest(%(ttls)s::int[], %(bodies)s::text[], %(delays)s::int[], %(groups)s::text[], %(deduplication_ids)s::text[], %(keys)s::text[]::uuid[], %(asking)s::int[])
+               WITH ORDINALITY AS given (ttl, body, delay, group_key, deduplication_id, key, asks, place)),
+numbered_groups AS (
+    INSERT INTO message_groups AS known
+           (queue_id, group_key, first_sequence, last_sequence, available_at)
+    SELECT %(queue_id)s::bigint, group_key, first_id, first_id - 1 + count(*), (SELECT at FROM clock)
+      FROM given
+     GROUP BY 1, group_key, first_id ORDER BY 1, group_key
+        ON CONFLICT (queue_id, group_key) DO UPDATE
+       SET last_sequence = greatest(
+               known.last_sequence + 1 + excluded.last_sequence - excluded.first_sequence,
+               excluded.last_sequence),
+           available_at = CASE WHEN known.last_sequence < (SELECT floor FROM the_queue)
+                               THEN least(known.available_at, excluded.available_at)
+                               ELSE coalesce(known.available_at, excluded.available_at) END
+ RETURNING queue_id, group_key, last_sequence),
+arrived AS MATERIALIZED (
+    SELECT arrivals.*,
+           last_sequence + row_number() OVER (PARTITION BY known.queue_id, known.group_key ORDER BY place)
+           - count(*) OVER (PARTITION BY known.queue_id, known.group_key) AS sequence
+      FROM given AS arrivals
+           JOIN numbered_groups AS known
+             ON known.queue_id = %(queue_id)s::bigint AND known.group_key = arrivals.group_key),
+remembered AS (
+    INSERT INTO idempotency_keys AS known
+           (queue_id, operation, key, digest, first_id, sequence, expires_at)
+    SELECT DISTINCT ON (key)
+           %(queue_id)s::bigint, 20, key, key, id, sequence,
+           now() + interval '300 seconds'
+      FROM arrived ORDER BY key, place
+        ON CONFLICT (queue_id, operation, key) DO UPDATE
+       SET first_id = CASE WHEN (known.expires_at <= now() OR known.first_id < (SELECT floor FROM the_queue)) THEN excluded.first_id ELSE known.first_id END,
+           sequence = CASE WHEN (known.expires_at <= now() OR known.first_id < (SELECT floor FROM the_queue)) THEN excluded.sequence ELSE known.sequence END,
+           expires_at = CASE WHEN (known.expires_at <= now() OR known.first_id < (SELECT floor FROM the_queue)) THEN excluded.expires_at ELSE known.expires_at END
+ RETURNING key, first_id, sequence),
+judged AS MATERIALIZED (
+    SELECT arrived.*, remembered.first_id AS stored_id, remembered.sequence AS stored_sequence
+      FROM arrived JOIN remembered USING (key)),
+posted AS MATERIALIZED (SELECT * FROM judged WHERE id = stored_id),
+request AS (
+    INSERT INTO requests (message_id, queue_id, lies_in, project, kept_until)
+    SELECT id, %(queue_id)s, %(queue_id)s, %(project)s,
+           now() + ttl * interval '1 second' + %(reply_ttl)s * interval '1 second'
+      FROM posted WHERE asks = 1),
+state AS (
+    INSERT INTO message_states
+           (queue_id, id, held_until, expires_at, client_id, ttl, group_key, sequence)
+    SELECT %(queue_id)s, id, held_until, now() + ttl * interval '1 second', %(client_id)s::uuid, ttl,
+           group_key, sequence
+      FROM posted),
+message AS (
+    INSERT INTO messages (queue_id, id, created_at, body, traceparent, deduplication_id)
+    SELECT %(queue_id)s, id, now(), body, %(traceparent)s::text, deduplication_id
+      FROM posted)
+SELECT * FROM (SELECT stored_id, stored_sequence, id <> stored_id FROM judged ORDER BY place) AS reply;
+
+
+-- marconi_post_fifo_requests_to_subscribers: The same in a queue with subscribers.
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+   AND floor < 9223372036854775807
+   AND 1 / EXISTS (
+       SELECT FROM id_epoch
+        WHERE only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
+       false)
+          AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
+   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
+   AND grouping = 2
+   AND has_subscribers FOR KEY SHARE),
+numbered AS MATERIALIZED (
+    SELECT (pg_current_xact_id()::text::bigint + %(base)s) << 14 AS first_id, floor FROM the_queue),
+begun AS MATERIALIZED (
+    SELECT first_id FROM numbered WHERE first_id >= floor),
+reach AS MATERIALIZED (
+    WITH RECURSIVE reach (queue_id) AS (
+        SELECT %(queue_id)s::bigint FROM begun
+         UNION
+        SELECT copy.target_id
+          FROM reach,
+               LATERAL (SELECT target_id FROM subscriptions
+                         WHERE queue_id = reach.queue_id AND target_id IS NOT NULL
+                           AND confirmed AND expires_at > now()) AS copy)
+    SELECT queue_id FROM reach WHERE queue_id <> %(queue_id)s::bigint),
+places AS MATERIALIZED (
+    SELECT %(queue_id)s::bigint AS queue_id, %(name)s::text AS name, 0 AS ids_before
+      FROM begun
+     UNION ALL
+    SELECT target.queue_id, target.name, row_number() OVER () * cardinality(%(delays)s::int[])
+      FROM reach, begun,
+           LATERAL (SELECT queue_id, name FROM queues
+                     WHERE queue_id = reach.queue_id AND project = %(project)s
+                       AND floor <= begun.first_id AND grouping < 2
+                     LIMIT 1 FOR KEY SHARE) AS target),
+webhooks AS MATERIALIZED (
+    SELECT places.queue_id, name, ids_before, webhook.id
+      FROM places,
+           LATERAL (SELECT id FROM subscriptions
+                     WHERE queue_id = places.queue_id AND target_id IS NULL
+                       AND confirmed AND expires_at > now()) AS webhook),
+transaction AS MATERIALIZED (SELECT first_id FROM begun WHERE cardinality(%(delays)s::int[]) <= (
+    SELECT least(16384 / greatest(1, (SELECT count(*) FROM places)),
+                 32768 / greatest(1, (SELECT count(*) FROM webhooks))))),
+clock AS MATERIALIZED (
+    SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at),
+given AS MATERIALIZED (
+    SELECT first_id + place - 1 AS id, first_id, place, ttl, body,
+           CASE WHEN delay > 0 THEN (SELECT at FROM clock) + delay * interval '1 second' END AS held_until, group_key, deduplication_id, key, asks
+      FROM transaction,
+           unnest(%(ttls)s::int[], %(bodies)s::text[], %(delays)s::int[], %(groups)s::text[], %(deduplication_ids)s::text[], %(keys)s::text[]::uuid[], %(asking)s::int[])
+               WITH ORDINALITY AS given (ttl, body, delay, group_key, deduplication_id, key, asks, place)),
+numbered_groups AS (
+    INSERT INTO message_groups AS known
+           (queue_id, group_key, first_sequence, last_sequence, available_at)
+    SELECT %(queue_id)s::bigint, group_key, first_id, first_id - 1 + count(*), (SELECT at FROM clock)
+      FROM given
+     GROUP BY 1, group_key, first_id ORDER BY 1, group_key
+        ON CONFLICT (queue_id, group_key) DO UPDATE
+       SET last_sequence = greatest(
+               known.last_sequence + 1 + excluded.last_sequence - excluded.first_sequence,
+               excluded.last_sequence),
+           available_at = CASE WHEN known.last_sequence < (SELECT floor FROM the_queue)
+                               THEN least(known.available_at, excluded.available_at)
+                               ELSE coalesce(known.available_at, excluded.available_at) END
+ RETURNING queue_id, group_key, last_sequence),
+arrived AS MATERIALIZED (
+    SELECT arrivals.*,
+           last_sequence + row_number() OVER (PARTITION BY known.queue_id, known.group_key ORDER BY place)
+           - count(*) OVER (PARTITION BY known.queue_id, known.group_key) AS sequence
+      FROM given AS arrivals
+           JOIN numbered_groups AS known
+             ON known.queue_id = %(queue_id)s::bigint AND known.group_key = arrivals.group_key),
+remembered AS (
+    INSERT INTO idempotency_keys AS known
+           (queue_id, operation, key, digest, first_id, sequence, expires_at)
+    SELECT DISTINCT ON (key)
+           %(queue_id)s::bigint, 20, key, key, id, sequence,
+           now() + interval '300 seconds'
+      FROM arrived ORDER BY key, place
+        ON CONFLICT (queue_id, operation, key) DO UPDATE
+       SET first_id = CASE WHEN (known.expires_at <= now() OR known.first_id < (SELECT floor FROM the_queue)) THEN excluded.first_id ELSE known.first_id END,
+           sequence = CASE WHEN (known.expires_at <= now() OR known.first_id < (SELECT floor FROM the_queue)) THEN excluded.sequence ELSE known.sequence END,
+           expires_at = CASE WHEN (known.expires_at <= now() OR known.first_id < (SELECT floor FROM the_queue)) THEN excluded.expires_at ELSE known.expires_at END
+ RETURNING key, first_id, sequence),
+judged AS MATERIALIZED (
+    SELECT arrived.*, remembered.first_id AS stored_id, remembered.sequence AS stored_sequence
+      FROM arrived JOIN remembered USING (key)),
+posted AS MATERIALIZED (SELECT * FROM judged WHERE id = stored_id),
+request AS (
+    INSERT INTO requests (message_id, queue_id, lies_in, project, kept_until)
+    SELECT id, %(queue_id)s, %(queue_id)s, %(project)s,
+           now() + ttl * interval '1 second' + %(reply_ttl)s * interval '1 second'
+      FROM posted WHERE asks = 1),
+state AS (
+    INSERT INTO message_states
+           (queue_id, id, held_until, expires_at, client_id, ttl, group_key, sequence)
+    SELECT queue_id, id + ids_before, held_until, now() + ttl * interval '1 second', %(client_id)s::uuid, ttl,
+           CASE ids_before WHEN 0 THEN group_key END, CASE ids_before WHEN 0 THEN sequence END
+      FROM posted, places),
+message AS (
+    INSERT INTO messages (queue_id, id, created_at, body, traceparent, deduplication_id)
+    SELECT queue_id, id + ids_before, now(), body, %(traceparent)s::text, CASE ids_before WHEN 0 THEN deduplication_id END
+      FROM posted, places),
+delivery AS (
+    INSERT INTO deliveries (queue_id, subscription_id, message_id, expires_at)
+    SELECT queue_id, webhooks.id, posted.id + ids_before, now() + ttl * interval '1 second'
+      FROM webhooks, posted)
+SELECT * FROM (SELECT stored_id, stored_sequence, id <> stored_id, ARRAY(SELECT name FROM places), ARRAY(SELECT name FROM webhooks) FROM judged ORDER BY place) AS reply
+ UNION ALL
+SELECT -(
+    SELECT least(16384 / greatest(1, (SELECT count(*) FROM places)),
+                 32768 / greatest(1, (SELECT count(*) FROM webhooks)))), NULL, NULL, ARRAY[]::text[], ARRAY[]::text[] FROM begun
+ WHERE cardinality(%(delays)s::int[]) > (
+    SELECT least(16384 / greatest(1, (SELECT count(*) FROM places)),
+                 32768 / greatest(1, (SELECT count(*) FROM webhooks))));
+
+
+-- marconi_post_fifo_to_subscribers: The same in a queue with subscribers.
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+   AND floor < 9223372036854775807
+   AND 1 / EXISTS (
+       SELECT FROM id_epoch
+        WHERE only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
+       false)
+          AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
+   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
+   AND grouping = 2
+   AND has_subscribers FOR KEY SHARE),
+numbered AS MATERIALIZED (
+    SELECT (pg_current_xact_id()::text::bigint + %(base)s) << 14 AS first_id, floor FROM the_queue),
+begun AS MATERIALIZED (
+    SELECT first_id FROM numbered WHERE first_id >= floor),
+reach AS MATERIALIZED (
+    WITH RECURSIVE reach (queue_id) AS (
+        SELECT %(queue_id)s::bigint FROM begun
+         UNION
+        SELECT copy.target_id
+          FROM reach,
+               LATERAL (SELECT target_id FROM subscriptions
+                         WHERE queue_id = reach.queue_id AND target_id IS NOT NULL
+                           AND confirmed AND expires_at > now()) AS copy)
+    SELECT queue_id FROM reach WHERE queue_id <> %(queue_id)s::bigint),
+places AS MATERIALIZED (
+    SELECT %(queue_id)s::bigint AS queue_id, %(name)s::text AS name, 0 AS ids_before
+      FROM begun
+     UNION ALL
+    SELECT target.queue_id, target.name, row_number() OVER () * cardinality(%(delays)s::int[])
+      FROM reach, begun,
+           LATERAL (SELECT queue_id, name FROM queues
+                     WHERE queue_id = reach.queue_id AND project = %(project)s
+                       AND floor <= begun.first_id AND grouping < 2
+                     LIMIT 1 FOR KEY SHARE) AS target),
+webhooks AS MATERIALIZED (
+    SELECT places.queue_id, name, ids_before, webhook.id
+      FROM places,
+           LATERAL (SELECT id FROM subscriptions
+                     WHERE queue_id = places.queue_id AND target_id IS NULL
+                       AND confirmed AND expires_at > now()) AS webhook),
+transaction AS MATERIALIZED (SELECT first_id FROM begun WHERE cardinality(%(delays)s::int[]) <= (
+    SELECT least(16384 / greatest(1, (SELECT count(*) FROM places)),
+                 32768 / greatest(1, (SELECT count(*) FROM webhooks))))),
+clock AS MATERIALIZED (
+    SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at),
+given AS MATERIALIZED (
+    SELECT first_id + place - 1 AS id, first_id, place, ttl, body,
+           CASE WHEN delay > 0 THEN (SELECT at FROM clock) + delay * interval '1 second' END AS held_until, group_key, deduplication_id, key
+      FROM transaction,
+           unnest(%(ttls)s::int[], %(bodies)s::text[], %(delays)s::int[], %(groups)s::text[], %(deduplication_ids)s::text[], %(keys)s::text[]::uuid[])
+               WITH ORDINALITY AS given (ttl, body, delay, group_key, deduplication_id, key, place)),
+numbered_groups AS (
+    INSERT INTO message_groups AS known
+           (queue_id, group_key, first_sequence, last_sequence, available_at)
+    SELECT %(queue_id)s::bigint, group_key, first_id, first_id - 1 + count(*), (SELECT at FROM clock)
+      FROM given
+     GROUP BY 1, group_key, first_id ORDER BY 1, group_key
+        ON CONFLICT (queue_id, group_key) DO UPDATE
+       SET last_sequence = greatest(
+               known.last_sequence + 1 + excluded.last_sequence - excluded.first_sequence,
+               excluded.last_sequence),
+           available_at = CASE WHEN known.last_sequence < (SELECT floor FROM the_queue)
+                               THEN least(known.available_at, excluded.available_at)
+                               ELSE coalesce(known.available_at, excluded.available_at) END
+ RETURNING queue_id, group_key, last_sequence),
+arrived AS MATERIALIZED (
+    SELECT arrivals.*,
+           last_sequence + row_number() OVER (PARTITION BY known.queue_id, known.group_key ORDER BY place)
+           - count(*) OVER (PARTITION BY known.queue_id, known.group_key) AS sequence
+      FROM given AS arrivals
+           JOIN numbered_groups AS known
+             ON known.queue_id = %(queue_id)s::bigint AND known.group_key = arrivals.group_key),
+remembered AS (
+    INSERT INTO idempotency_keys AS known
+           (queue_id, operation, key, digest, first_id, sequence, expires_at)
+    SELECT DISTINCT ON (key)
+           %(queue_id)s::bigint, 20, key, key, id, sequence,
+           now() + interval '300 seconds'
+      FROM arrived ORDER BY key, place
+        ON CONFLICT (queue_id, operation, key) DO UPDATE
+       SET first_id = CASE WHEN (known.expires_at <= now() OR known.first_id < (SELECT floor FROM the_queue)) THEN excluded.first_id ELSE known.first_id END,
+           sequence = CASE WHEN (known.expires_at <= now() OR known.first_id < (SELECT floor FROM the_queue)) THEN excluded.sequence ELSE known.sequence END,
+           expires_at = CASE WHEN (known.expires_at <= now() OR known.first_id < (SELECT floor FROM the_queue)) THEN excluded.expires_at ELSE known.expires_at END
+ RETURNING key, first_id, sequence),
+judged AS MATERIALIZED (
+    SELECT arrived.*, remembered.first_id AS stored_id, remembered.sequence AS stored_sequence
+      FROM arrived JOIN remembered USING (key)),
+posted AS MATERIALIZED (SELECT * FROM judged WHERE id = stored_id),
+state AS (
+    INSERT INTO message_states
+           (queue_id, id, held_until, expires_at, client_id, ttl, group_key, sequence)
+    SELECT queue_id, id + ids_before, held_until, now() + ttl * interval '1 second', %(client_id)s::uuid, ttl,
+           CASE ids_before WHEN 0 THEN group_key END, CASE ids_before WHEN 0 THEN sequence END
+      FROM posted, places),
+message AS (
+    INSERT INTO messages (queue_id, id, created_at, body, traceparent, deduplication_id)
+    SELECT queue_id, id + ids_before, now(), body, %(traceparent)s::text, CASE ids_before WHEN 0 THEN deduplication_id END
+      FROM posted, places),
+delivery AS (
+    INSERT INTO deliveries (queue_id, subscription_id, message_id, expires_at)
+    SELECT queue_id, webhooks.id, posted.id + ids_before, now() + ttl * interval '1 second'
+      FROM webhooks, posted)
+SELECT * FROM (SELECT stored_id, stored_sequence, id <> stored_id, ARRAY(SELECT name FROM places), ARRAY(SELECT name FROM webhooks) FROM judged ORDER BY place) AS reply
+ UNION ALL
+SELECT -(
+    SELECT least(16384 / greatest(1, (SELECT count(*) FROM places)),
+                 32768 / greatest(1, (SELECT count(*) FROM webhooks)))), NULL, NULL, ARRAY[]::text[], ARRAY[]::text[] FROM begun
+ WHERE cardinality(%(delays)s::int[]) > (
+    SELECT least(16384 / greatest(1, (SELECT count(*) FROM places)),
+                 32768 / greatest(1, (SELECT count(*) FROM webhooks))));
+
+
 -- marconi_post_once: Stores messages under an Idempotency-Key, unless they were stored before.
 WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
@@ -1184,7 +3289,8 @@ WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE 
        server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
        false)
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
-   AND NOT has_subscribers FOR KEY SHARE),
+   AND NOT has_subscribers
+   AND grouping < 2 FOR KEY SHARE),
 numbered AS MATERIALIZED (
     SELECT (pg_current_xact_id()::text::bigint + %(base)s) << 14 AS first_id, floor FROM the_queue),
 transaction AS MATERIALIZED (
@@ -1229,7 +3335,8 @@ WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE 
        false)
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
    AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
-   AND NOT has_subscribers FOR KEY SHARE),
+   AND NOT has_subscribers
+   AND grouping < 2 FOR KEY SHARE),
 numbered AS MATERIALIZED (
     SELECT (pg_current_xact_id()::text::bigint + %(base)s) << 14 AS first_id, floor FROM the_queue),
 transaction AS MATERIALIZED (
@@ -1274,7 +3381,8 @@ WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE 
        false)
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
    AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
-   AND has_subscribers FOR KEY SHARE),
+   AND has_subscribers
+   AND grouping < 2 FOR KEY SHARE),
 numbered AS MATERIALIZED (
     SELECT (pg_current_xact_id()::text::bigint + %(base)s) << 14 AS first_id, floor FROM the_queue),
 begun AS MATERIALIZED (
@@ -1297,7 +3405,7 @@ places AS MATERIALIZED (
       FROM reach, begun,
            LATERAL (SELECT queue_id, name FROM queues
                      WHERE queue_id = reach.queue_id AND project = %(project)s
-                       AND floor <= begun.first_id
+                       AND floor <= begun.first_id AND grouping < 2
                      LIMIT 1 FOR KEY SHARE) AS target),
 webhooks AS MATERIALIZED (
     SELECT places.queue_id, name, ids_before, webhook.id
@@ -1358,7 +3466,8 @@ WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE 
        server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
        false)
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
-   AND has_subscribers FOR KEY SHARE),
+   AND has_subscribers
+   AND grouping < 2 FOR KEY SHARE),
 numbered AS MATERIALIZED (
     SELECT (pg_current_xact_id()::text::bigint + %(base)s) << 14 AS first_id, floor FROM the_queue),
 begun AS MATERIALIZED (
@@ -1381,7 +3490,7 @@ places AS MATERIALIZED (
       FROM reach, begun,
            LATERAL (SELECT queue_id, name FROM queues
                      WHERE queue_id = reach.queue_id AND project = %(project)s
-                       AND floor <= begun.first_id
+                       AND floor <= begun.first_id AND grouping < 2
                      LIMIT 1 FOR KEY SHARE) AS target),
 webhooks AS MATERIALIZED (
     SELECT places.queue_id, name, ids_before, webhook.id
@@ -1442,7 +3551,8 @@ WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE 
        server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
        false)
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
-   AND NOT has_subscribers FOR KEY SHARE),
+   AND NOT has_subscribers
+   AND grouping < 2 FOR KEY SHARE),
 posted AS MATERIALIZED (
     SELECT (pg_current_xact_id()::text::bigint + %(base)s) << 14 AS id FROM the_queue WHERE (pg_current_xact_id()::text::bigint + %(base)s) << 14 >= floor),
 state AS (
@@ -1465,7 +3575,8 @@ WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE 
        false)
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
    AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
-   AND NOT has_subscribers FOR KEY SHARE),
+   AND NOT has_subscribers
+   AND grouping < 2 FOR KEY SHARE),
 posted AS MATERIALIZED (
     SELECT (pg_current_xact_id()::text::bigint + %(base)s) << 14 AS id FROM the_queue WHERE (pg_current_xact_id()::text::bigint + %(base)s) << 14 >= floor),
 state AS (
@@ -1488,7 +3599,8 @@ WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE 
        false)
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
    AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
-   AND has_subscribers FOR KEY SHARE),
+   AND has_subscribers
+   AND grouping < 2 FOR KEY SHARE),
 begun AS MATERIALIZED (
     SELECT (pg_current_xact_id()::text::bigint + %(base)s) << 14 AS first_id FROM the_queue WHERE (pg_current_xact_id()::text::bigint + %(base)s) << 14 >= floor),
 reach AS MATERIALIZED (
@@ -1509,7 +3621,7 @@ places AS MATERIALIZED (
       FROM reach, begun,
            LATERAL (SELECT queue_id, name FROM queues
                      WHERE queue_id = reach.queue_id AND project = %(project)s
-                       AND floor <= begun.first_id
+                       AND floor <= begun.first_id AND grouping < 2
                      LIMIT 1 FOR KEY SHARE) AS target),
 webhooks AS MATERIALIZED (
     SELECT places.queue_id, name, ids_before, webhook.id
@@ -1543,7 +3655,8 @@ WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE 
        server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
        false)
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
-   AND has_subscribers FOR KEY SHARE),
+   AND has_subscribers
+   AND grouping < 2 FOR KEY SHARE),
 begun AS MATERIALIZED (
     SELECT (pg_current_xact_id()::text::bigint + %(base)s) << 14 AS first_id FROM the_queue WHERE (pg_current_xact_id()::text::bigint + %(base)s) << 14 >= floor),
 reach AS MATERIALIZED (
@@ -1564,7 +3677,7 @@ places AS MATERIALIZED (
       FROM reach, begun,
            LATERAL (SELECT queue_id, name FROM queues
                      WHERE queue_id = reach.queue_id AND project = %(project)s
-                       AND floor <= begun.first_id
+                       AND floor <= begun.first_id AND grouping < 2
                      LIMIT 1 FOR KEY SHARE) AS target),
 webhooks AS MATERIALIZED (
     SELECT places.queue_id, name, ids_before, webhook.id
@@ -1599,7 +3712,8 @@ WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE 
        false)
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
    AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
-   AND NOT has_subscribers FOR KEY SHARE),
+   AND NOT has_subscribers
+   AND grouping < 2 FOR KEY SHARE),
 numbered AS MATERIALIZED (
     SELECT (pg_current_xact_id()::text::bigint + %(base)s) << 14 AS first_id, floor FROM the_queue),
 transaction AS MATERIALIZED (
@@ -1637,7 +3751,8 @@ WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE 
        false)
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
    AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
-   AND NOT has_subscribers FOR KEY SHARE),
+   AND NOT has_subscribers
+   AND grouping < 2 FOR KEY SHARE),
 numbered AS MATERIALIZED (
     SELECT (pg_current_xact_id()::text::bigint + %(base)s) << 14 AS first_id, floor FROM the_queue),
 transaction AS MATERIALIZED (
@@ -1687,7 +3802,8 @@ WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE 
        false)
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
    AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
-   AND has_subscribers FOR KEY SHARE),
+   AND has_subscribers
+   AND grouping < 2 FOR KEY SHARE),
 numbered AS MATERIALIZED (
     SELECT (pg_current_xact_id()::text::bigint + %(base)s) << 14 AS first_id, floor FROM the_queue),
 begun AS MATERIALIZED (
@@ -1710,7 +3826,7 @@ places AS MATERIALIZED (
       FROM reach, begun,
            LATERAL (SELECT queue_id, name FROM queues
                      WHERE queue_id = reach.queue_id AND project = %(project)s
-                       AND floor <= begun.first_id
+                       AND floor <= begun.first_id AND grouping < 2
                      LIMIT 1 FOR KEY SHARE) AS target),
 webhooks AS MATERIALIZED (
     SELECT places.queue_id, name, ids_before, webhook.id
@@ -1777,7 +3893,8 @@ WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE 
        false)
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
    AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
-   AND has_subscribers FOR KEY SHARE),
+   AND has_subscribers
+   AND grouping < 2 FOR KEY SHARE),
 numbered AS MATERIALIZED (
     SELECT (pg_current_xact_id()::text::bigint + %(base)s) << 14 AS first_id, floor FROM the_queue),
 begun AS MATERIALIZED (
@@ -1800,7 +3917,7 @@ places AS MATERIALIZED (
       FROM reach, begun,
            LATERAL (SELECT queue_id, name FROM queues
                      WHERE queue_id = reach.queue_id AND project = %(project)s
-                       AND floor <= begun.first_id
+                       AND floor <= begun.first_id AND grouping < 2
                      LIMIT 1 FOR KEY SHARE) AS target),
 webhooks AS MATERIALIZED (
     SELECT places.queue_id, name, ids_before, webhook.id
@@ -1854,7 +3971,8 @@ WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE 
        server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
        false)
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
-   AND has_subscribers FOR KEY SHARE),
+   AND has_subscribers
+   AND grouping < 2 FOR KEY SHARE),
 numbered AS MATERIALIZED (
     SELECT (pg_current_xact_id()::text::bigint + %(base)s) << 14 AS first_id, floor FROM the_queue),
 begun AS MATERIALIZED (
@@ -1877,7 +3995,7 @@ places AS MATERIALIZED (
       FROM reach, begun,
            LATERAL (SELECT queue_id, name FROM queues
                      WHERE queue_id = reach.queue_id AND project = %(project)s
-                       AND floor <= begun.first_id
+                       AND floor <= begun.first_id AND grouping < 2
                      LIMIT 1 FOR KEY SHARE) AS target),
 webhooks AS MATERIALIZED (
     SELECT places.queue_id, name, ids_before, webhook.id
@@ -1941,24 +4059,33 @@ found AS (SELECT * FROM due UNION ALL SELECT * FROM fresh)
 SELECT ((pg_snapshot_xmin(pg_current_snapshot())::text::bigint + %(base)s) << 14), found.message_id, attempts, is_fresh, expires_at <= now(),
        round(date_part('epoch', expires_at - message.created_at))::bigint, body, traceparent
   FROM the_queue LEFT JOIN found ON true
-       LEFT JOIN LATERAL (SELECT created_at, body, traceparent FROM messages
+       LEFT JOIN LATERAL (SELECT created_at, body, traceparent, deduplication_id FROM messages
                       WHERE queue_id = %(queue_id)s AND id = found.message_id LIMIT 1) AS message ON true;
 
 
 -- marconi_release: Gives back what a claim still holds.
 WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
-      AND floor < 9223372036854775807),
-   claim AS (
-       DELETE FROM claims
-        WHERE queue_id = %(queue_id)s AND id = %(claim_id)s::uuid
-    RETURNING message_ids),
-   clock AS MATERIALIZED (
-       SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at)
-   UPDATE message_states SET held_until = (SELECT at FROM clock), claim_id = NULL
-    WHERE
-      queue_id = %(queue_id)s AND id = ANY ((SELECT message_ids FROM claim)::bigint[])
-      AND claim_id = %(claim_id)s::uuid AND (claim_id IS NOT NULL AND coalesce(held_until > now(), false)) AND expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue)
-RETURNING id;
+   AND floor < 9223372036854775807),
+claim AS (
+    DELETE FROM claims
+     WHERE queue_id = %(queue_id)s AND id = %(claim_id)s::uuid
+ RETURNING message_ids),
+clock AS MATERIALIZED (
+    SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at),
+released AS (
+    UPDATE message_states SET held_until = (SELECT at FROM clock), claim_id = NULL
+     WHERE
+   queue_id = %(queue_id)s AND id = ANY ((SELECT message_ids FROM claim)::bigint[])
+   AND claim_id = %(claim_id)s::uuid AND (claim_id IS NOT NULL AND coalesce(held_until > now(), false)) AND expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue)
+ RETURNING id, group_key),
+woken AS (
+    UPDATE message_groups
+       SET available_at = (SELECT at FROM clock),
+           first_sequence = CASE WHEN false THEN 0 ELSE first_sequence END
+     WHERE queue_id = %(queue_id)s
+       AND group_key = ANY (ARRAY(
+           SELECT group_key FROM released WHERE group_key IS NOT NULL)))
+SELECT id FROM released;
 
 
 -- marconi_remove_unneeded_bodies: Removes bodies whose message is gone and that nobody waits for.
@@ -1995,7 +4122,14 @@ renewed AS (
      WHERE
    queue_id = %(queue_id)s AND id = ANY ((SELECT message_ids FROM claim)::bigint[])
    AND claim_id = %(claim_id)s::uuid AND (claim_id IS NOT NULL AND coalesce(held_until > now(), false)) AND expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue)
- RETURNING id),
+ RETURNING id, group_key),
+woken AS (
+    UPDATE message_groups
+       SET available_at = (SELECT at FROM clock),
+           first_sequence = CASE WHEN false THEN 0 ELSE first_sequence END
+     WHERE queue_id = %(queue_id)s
+       AND group_key = ANY (ARRAY(
+           SELECT group_key FROM renewed WHERE group_key IS NOT NULL))),
 claim_renewed AS (
     UPDATE claims SET started_at = (SELECT at FROM clock), expires_at = (SELECT at FROM clock) + %(ttl)s * interval '1 second', ttl = %(ttl)s
      WHERE queue_id = %(queue_id)s AND id = %(claim_id)s::uuid
@@ -2089,13 +4223,14 @@ asked AS MATERIALIZED (
                   WITH ORDINALITY
                   AS given (id, verdict, seconds, grace, reason, place)),
 found AS MATERIALIZED (
-    SELECT id, ctid AS place_in_table, claim_id, CASE WHEN held_until IS NULL OR held_until <= now() THEN 'ready'
+    SELECT id, ctid AS place_in_table, claim_id, group_key, CASE WHEN held_until IS NULL OR held_until <= now() THEN 'ready'
             WHEN held_until = 'infinity' THEN 'parked'
             WHEN claim_id IS NOT NULL THEN 'claimed'
-            ELSE 'delayed' END AS state FROM message_states
+            ELSE 'delayed' END AS state
+      FROM message_states
      WHERE queue_id = %(queue_id)s AND id = ANY (%(ids)s::bigint[]) AND expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue)),
 judged AS MATERIALIZED (
-    SELECT asked.*, found.place_in_table, found.state,
+    SELECT asked.*, found.place_in_table, found.group_key, found.state,
            CASE WHEN found.id IS NULL THEN 'gone'
                 WHEN verdict = 'kick'
                 THEN CASE state WHEN 'parked' THEN 'done' ELSE 'not_parked' END
@@ -2140,6 +4275,14 @@ changed AS (
                          ELSE expires_at END
       FROM changes
      WHERE state.ctid = changes.place_in_table),
+done AS MATERIALIZED (SELECT group_key, verdict FROM judged WHERE result = 'done'),
+woken AS (
+    UPDATE message_groups
+       SET available_at = (SELECT at FROM clock),
+           first_sequence = CASE WHEN EXISTS (SELECT FROM done WHERE verdict = 'kick') THEN 0 ELSE first_sequence END
+     WHERE queue_id = %(queue_id)s
+       AND group_key = ANY (ARRAY(
+           SELECT group_key FROM done WHERE group_key IS NOT NULL))),
 claim_touched AS (
     UPDATE claims SET expires_at = greatest(expires_at, held.until)
       FROM (SELECT max(until) AS until FROM changes WHERE verdict = 'touch') AS held
@@ -2167,13 +4310,14 @@ asked AS MATERIALIZED (
                   WITH ORDINALITY
                   AS given (id, verdict, seconds, grace, reason, holder, place)),
 found AS MATERIALIZED (
-    SELECT id, ctid AS place_in_table, claim_id, CASE WHEN held_until IS NULL OR held_until <= now() THEN 'ready'
+    SELECT id, ctid AS place_in_table, claim_id, group_key, CASE WHEN held_until IS NULL OR held_until <= now() THEN 'ready'
             WHEN held_until = 'infinity' THEN 'parked'
             WHEN claim_id IS NOT NULL THEN 'claimed'
-            ELSE 'delayed' END AS state FROM message_states
+            ELSE 'delayed' END AS state
+      FROM message_states
      WHERE queue_id = %(queue_id)s AND id = ANY (%(ids)s::bigint[]) AND expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue)),
 judged AS MATERIALIZED (
-    SELECT asked.*, found.place_in_table, found.state,
+    SELECT asked.*, found.place_in_table, found.group_key, found.state,
            CASE WHEN found.id IS NULL THEN 'gone'
                 WHEN verdict = 'kick'
                 THEN CASE state WHEN 'parked' THEN 'done' ELSE 'not_parked' END
@@ -2218,6 +4362,14 @@ changed AS (
                          ELSE expires_at END
       FROM changes
      WHERE state.ctid = changes.place_in_table),
+done AS MATERIALIZED (SELECT group_key, verdict FROM judged WHERE result = 'done'),
+woken AS (
+    UPDATE message_groups
+       SET available_at = (SELECT at FROM clock),
+           first_sequence = CASE WHEN EXISTS (SELECT FROM done WHERE verdict = 'kick') THEN 0 ELSE first_sequence END
+     WHERE queue_id = %(queue_id)s
+       AND group_key = ANY (ARRAY(
+           SELECT group_key FROM done WHERE group_key IS NOT NULL))),
 claims_touched AS (
     UPDATE claims SET expires_at = greatest(expires_at, (SELECT at FROM clock) + held.seconds * interval '1 second')
       FROM (SELECT holder, max(seconds) AS seconds FROM judged
@@ -2246,13 +4398,14 @@ asked AS MATERIALIZED (
                   WITH ORDINALITY
                   AS given (id, verdict, seconds, grace, reason, holder, reply, place)),
 found AS MATERIALIZED (
-    SELECT id, ctid AS place_in_table, claim_id, CASE WHEN held_until IS NULL OR held_until <= now() THEN 'ready'
+    SELECT id, ctid AS place_in_table, claim_id, group_key, CASE WHEN held_until IS NULL OR held_until <= now() THEN 'ready'
             WHEN held_until = 'infinity' THEN 'parked'
             WHEN claim_id IS NOT NULL THEN 'claimed'
-            ELSE 'delayed' END AS state FROM message_states
+            ELSE 'delayed' END AS state
+      FROM message_states
      WHERE queue_id = %(queue_id)s AND id = ANY (%(ids)s::bigint[]) AND expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue)),
 judged AS MATERIALIZED (
-    SELECT asked.*, found.place_in_table, found.state,
+    SELECT asked.*, found.place_in_table, found.group_key, found.state,
            CASE WHEN found.id IS NULL THEN 'gone'
                 WHEN verdict = 'kick'
                 THEN CASE state WHEN 'parked' THEN 'done' ELSE 'not_parked' END
@@ -2304,6 +4457,14 @@ changed AS (
                          ELSE expires_at END
       FROM changes
      WHERE state.ctid = changes.place_in_table),
+done AS MATERIALIZED (SELECT group_key, verdict FROM judged WHERE result = 'done'),
+woken AS (
+    UPDATE message_groups
+       SET available_at = (SELECT at FROM clock),
+           first_sequence = CASE WHEN EXISTS (SELECT FROM done WHERE verdict = 'kick') THEN 0 ELSE first_sequence END
+     WHERE queue_id = %(queue_id)s
+       AND group_key = ANY (ARRAY(
+           SELECT group_key FROM done WHERE group_key IS NOT NULL))),
 claims_touched AS (
     UPDATE claims SET expires_at = greatest(expires_at, (SELECT at FROM clock) + held.seconds * interval '1 second')
       FROM (SELECT holder, max(seconds) AS seconds FROM judged
@@ -2332,13 +4493,14 @@ asked AS MATERIALIZED (
                   WITH ORDINALITY
                   AS given (id, verdict, seconds, grace, reason, reply, place)),
 found AS MATERIALIZED (
-    SELECT id, ctid AS place_in_table, claim_id, CASE WHEN held_until IS NULL OR held_until <= now() THEN 'ready'
+    SELECT id, ctid AS place_in_table, claim_id, group_key, CASE WHEN held_until IS NULL OR held_until <= now() THEN 'ready'
             WHEN held_until = 'infinity' THEN 'parked'
             WHEN claim_id IS NOT NULL THEN 'claimed'
-            ELSE 'delayed' END AS state FROM message_states
+            ELSE 'delayed' END AS state
+      FROM message_states
      WHERE queue_id = %(queue_id)s AND id = ANY (%(ids)s::bigint[]) AND expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue)),
 judged AS MATERIALIZED (
-    SELECT asked.*, found.place_in_table, found.state,
+    SELECT asked.*, found.place_in_table, found.group_key, found.state,
            CASE WHEN found.id IS NULL THEN 'gone'
                 WHEN verdict = 'kick'
                 THEN CASE state WHEN 'parked' THEN 'done' ELSE 'not_parked' END
@@ -2390,6 +4552,14 @@ changed AS (
                          ELSE expires_at END
       FROM changes
      WHERE state.ctid = changes.place_in_table),
+done AS MATERIALIZED (SELECT group_key, verdict FROM judged WHERE result = 'done'),
+woken AS (
+    UPDATE message_groups
+       SET available_at = (SELECT at FROM clock),
+           first_sequence = CASE WHEN EXISTS (SELECT FROM done WHERE verdict = 'kick') THEN 0 ELSE first_sequence END
+     WHERE queue_id = %(queue_id)s
+       AND group_key = ANY (ARRAY(
+           SELECT group_key FROM done WHERE group_key IS NOT NULL))),
 claim_touched AS (
     UPDATE claims SET expires_at = greatest(expires_at, held.until)
       FROM (SELECT max(until) AS until FROM changes WHERE verdict = 'touch') AS held

@@ -88,7 +88,7 @@ LONGEST_FIRST = (
 )
 
 TABLES = (
-    *('queues', 'messages', 'message_states', 'claims', 'idempotency_keys'),
+    *('queues', 'messages', 'message_states', 'message_groups', 'claims', 'idempotency_keys'),
     *('subscriptions', 'subscription_owners', 'deliveries', 'delivery_attempts'),
     *('requests', 'tokens', 'project_limits'),
     *('redrives', 'audit', 'queue_minutes'),
@@ -280,6 +280,7 @@ def age(sql: Any) -> Any:
         by = f"interval '{seconds} seconds'"
         sql(f'UPDATE messages SET created_at = created_at - {by}')
         sql(f'UPDATE idempotency_keys SET expires_at = expires_at - {by}')
+        sql(f'UPDATE message_groups SET available_at = available_at - {by}')
         sql(
             f'UPDATE message_states SET held_until = held_until - {by},'
             f' expires_at = expires_at - {by}'

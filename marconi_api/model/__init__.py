@@ -18,10 +18,18 @@ from marconi_api.model.claims import Claim, Claims
 from marconi_api.model.deliveries import Deliveries
 from marconi_api.model.ended import EndListeners
 from marconi_api.model.figures import Figures
+from marconi_api.model.groups import Posted
 from marconi_api.model.health import Unhealthy, check_schema, explained
 from marconi_api.model.idempotency import RequestKey
 from marconi_api.model.janitor import Janitor
-from marconi_api.model.message import ClaimedMessage, Message, NewMessage, Page, PeekedMessage
+from marconi_api.model.message import (
+    ClaimedMessage,
+    Message,
+    NewMessage,
+    Page,
+    PeekedMessage,
+    PoppedMessage,
+)
 from marconi_api.model.messages import Messages
 from marconi_api.model.minutes import Minutes
 from marconi_api.model.noted import NotedWebhooks
@@ -66,6 +74,8 @@ __all__ = [
     'Outcome',
     'Page',
     'PeekedMessage',
+    'PoppedMessage',
+    'Posted',
     'Preview',
     'Queue',
     'QueueFilter',

@@ -13,6 +13,7 @@ from marconi_api.model.attributes import Attributes
 from marconi_api.model.audit import Actor, Audit, Entry
 from marconi_api.model.became_ready import ReadyListeners
 from marconi_api.model.claims import Claims
+from marconi_api.model.groups import woken
 from marconi_api.model.janitor import Janitor
 from marconi_api.model.messages import Messages
 from marconi_api.model.noted import NotedQuotas, NotedTokens
@@ -492,13 +493,15 @@ _CLAIMS = f"""
 # A parked message starts anew: with the count it had, a limit would park it again at once.
 _REQUEUE = f"""
     WITH the_queue AS MATERIALIZED ({THE_QUEUE}),
-    {CLOCK}
-    UPDATE message_states
-       SET {READY_NOW}, park_reason = NULL,
-           claim_count = CASE WHEN {IS_PARKED} THEN 0 ELSE claim_count END,
-           expires_at = CASE WHEN {IS_PARKED} THEN {after('ttl')}
-                             ELSE expires_at END
-     WHERE queue_id = %(queue_id)s AND id = ANY (%(ids)s::bigint[])
-       AND coalesce(held_until > now(), false) AND {IS_ALIVE}
- RETURNING id
+    {CLOCK},
+    requeued AS (
+        UPDATE message_states
+           SET {READY_NOW}, park_reason = NULL,
+               claim_count = CASE WHEN {IS_PARKED} THEN 0 ELSE claim_count END,
+               expires_at = CASE WHEN {IS_PARKED} THEN {after('ttl')}
+                                 ELSE expires_at END
+         WHERE queue_id = %(queue_id)s AND id = ANY (%(ids)s::bigint[])
+           AND coalesce(held_until > now(), false) AND {IS_ALIVE}
+     RETURNING id, group_key),{woken('requeued', kicked='true')}
+    SELECT id FROM requeued
 """

@@ -21,7 +21,7 @@ from marconi_api.errors import InvalidRequest
 from marconi_api.model import retry_policy
 from marconi_api.model.postgres.database import Database
 from marconi_api.model.postgres.prepared import Prepared
-from marconi_api.model.postgres.tables import IS_THE_QUEUE, QueueKey
+from marconi_api.model.postgres.tables import FIFO, IS_THE_QUEUE, NO_GROUPS, QueueKey
 
 _MOST_QUEUES = 10_000
 
@@ -45,9 +45,22 @@ class Attributes:
     default_reply: bool
     #: Whether the queue has subscribers, or remains of some; this is not from the metadata.
     has_subscribers: bool = False
+    #: What groups of messages mean to the queue, of ``tables.FIFO`` and others; nor is this.
+    grouping: int = NO_GROUPS
+    #: Whether a message without a deduplication id gets a hash of its body as that.
+    content_based_deduplication: bool = False
+    #: Where there is one message of a deduplication id: in the ``queue``, or in a ``group``.
+    deduplication_scope: str = 'queue'
+
+    @property
+    def is_fifo(self) -> bool:
+        """Whether messages are given out in the order of their posts, group by group."""
+        return self.grouping == FIFO
 
     @classmethod
-    def of(cls, metadata: str, has_subscribers: bool = False) -> 'Attributes':
+    def of(
+        cls, metadata: str, has_subscribers: bool = False, grouping: int = NO_GROUPS
+    ) -> 'Attributes':
         """The attributes in ``metadata``, the text of a JSON object.
 
         A value of a wrong type counts as not set. So does a number that is not positive, and a
@@ -74,6 +87,9 @@ class Attributes:
             positive('_dead_letter_queue_messages_ttl'),
             members.get('_default_reply') is True,
             has_subscribers,
+            grouping,
+            members.get('_content_based_deduplication') is True,
+            'group' if members.get('_deduplication_scope') == 'group' else 'queue',
         )
 
 
@@ -97,7 +113,15 @@ DEFAULTS: dict[str, Callable[[], Any]] = {
 }
 
 #: Those that Zaqar does not have: ``GET`` shows them only where they are set.
-BEYOND_ZAQAR = ('_default_reply',)
+BEYOND_ZAQAR = (
+    '_default_reply',
+    '_fifo',
+    '_content_based_deduplication',
+    '_deduplication_scope',
+)
+
+_BOOLEANS_BEYOND_ZAQAR = ('_default_reply', '_fifo', '_content_based_deduplication')
+_SCOPES = ('queue', 'group')
 
 #: The one that is shown only where it is set, as Zaqar does it.
 _RETRY_POLICY = '_retry_policy'
@@ -137,8 +161,11 @@ def check(metadata: str) -> None:
             '_dead_letter_queue must be null or the name of a queue: '
             f'{limits.in_force.form_of_names}.'
         )
-    if not isinstance(members.get('_default_reply'), bool | None):
-        raise InvalidRequest('_default_reply must be true or false.')
+    for name in _BOOLEANS_BEYOND_ZAQAR:
+        if not isinstance(members.get(name), bool | None):
+            raise InvalidRequest(f'{name} must be true or false.')
+    if members.get('_deduplication_scope') not in (None, *_SCOPES):
+        raise InvalidRequest(f'_deduplication_scope must be {" or ".join(_SCOPES)}.')
     retry_policy.check(members.get(_RETRY_POLICY))
     encrypt = members.get('_enable_encrypt_messages')
     if not (encrypt is None or isinstance(encrypt, bool)):
@@ -148,6 +175,11 @@ def check(metadata: str) -> None:
             '_enable_encrypt_messages cannot be true: this service does not encrypt messages. '
             'Encrypt their bodies before you post them.'
         )
+
+
+def is_to_be_fifo(metadata: str) -> bool:
+    """Whether a queue that is made with this metadata, a JSON object, is a FIFO queue."""
+    return json.loads(metadata).get('_fifo') is True
 
 
 def _clients_can_name(value: Any) -> bool:
@@ -182,7 +214,9 @@ def schema() -> dict[str, Any]:
     }
     properties['_enable_encrypt_messages'] = {'enum': [False, None]}
     properties[_RETRY_POLICY] = {'type': ['object', 'null']}
-    properties['_default_reply'] = {'type': ['boolean', 'null']}
+    for name in _BOOLEANS_BEYOND_ZAQAR:
+        properties[name] = {'type': ['boolean', 'null']}
+    properties['_deduplication_scope'] = {'enum': [*_SCOPES, None]}
     return {'type': 'object', 'properties': properties}
 
 
@@ -221,7 +255,7 @@ class KnownAttributes:
 #: The metadata of a queue: no row if there is none.
 METADATA = Prepared(f'SELECT metadata FROM queues WHERE {IS_THE_QUEUE}', 'metadata')
 
-# The metadata, and whether the queue has subscribers, for which statements are made, too.
+# The metadata, and what else statements are made for.
 _ATTRIBUTES = Prepared(
-    f'SELECT metadata, has_subscribers FROM queues WHERE {IS_THE_QUEUE}', 'attributes'
+    f'SELECT metadata, has_subscribers, grouping FROM queues WHERE {IS_THE_QUEUE}', 'attributes'
 )

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 import msgspec
@@ -20,11 +20,12 @@ from marconi_api.errors import (
     StorageTooSlow,
     StorageUnavailable,
 )
-from marconi_api.model import dead_letters
+from marconi_api.model import dead_letters, fifo
 from marconi_api.model.attributes import NO_ATTRIBUTES, Attributes, KnownAttributes
 from marconi_api.model.became_ready import ReadyListeners
 from marconi_api.model.claim_sources import ClaimSource, divide
 from marconi_api.model.flows import CLAIMED, RELEASED, TOUCHED
+from marconi_api.model.groups import with_groups, woken
 from marconi_api.model.handled import handled
 from marconi_api.model.idempotency import (
     CLAIM,
@@ -38,7 +39,7 @@ from marconi_api.model.idempotency import (
     REMOVE_FORGOTTEN,
     RequestKey,
 )
-from marconi_api.model.message import ClaimedMessage, messages_under
+from marconi_api.model.message import ClaimedMessage, grouped_messages_under, messages_under
 from marconi_api.model.postgres.database import Database, Row
 from marconi_api.model.postgres.dequeue import FOUND, HOW_MANY_LAPSED, find, report, take
 from marconi_api.model.postgres.low_water_marks import LowWaterMarks
@@ -47,8 +48,11 @@ from marconi_api.model.postgres.steering import body_of
 from marconi_api.model.postgres.tables import (
     AGE_OF,
     AS_KNOWN,
+    FAIR,
+    FIFO,
     IS_ALIVE,
     IS_CLAIMED,
+    IS_NOT_FIFO,
     THE_NUMBERED_QUEUE,
     THE_NUMBERING_QUEUE,
     THE_QUEUE,
@@ -261,34 +265,54 @@ class Claims:
         parameters = {'claim_id': own, 'ttl': ttl, 'grace': grace, 'limit': limit}
         if remembered:
             parameters |= remembered
-        rows = self._take(queue, parameters, is_remembered=bool(remembered))
-        return None if rows is None else Claim(identity, ttl, 0, messages_under(identity, rows))
+        taken = self._take(queue, parameters, is_remembered=bool(remembered))
+        if taken is None:
+            return None
+        return Claim(identity, ttl, 0, self._messages(queue, identity, taken))
+
+    def _messages(self, queue: QueueKey, claim: str, taken: '_Taken') -> list[ClaimedMessage]:
+        if taken.grouping == FIFO:
+            return grouped_messages_under(claim, taken.rows)
+        messages = messages_under(claim, taken.rows)
+        if taken.grouping == FAIR:
+            return with_groups(self._database, self._attributes, queue, messages)
+        return messages
 
     def _take(
         self, queue: QueueKey, parameters: dict[str, Any], is_remembered: bool
-    ) -> list[Row] | None:
-        """The rows that were taken; None if there is no such queue."""
+    ) -> '_Taken | None':
+        """What was taken; None if there is no such queue."""
         statement, within_limit = _CREATE, _CREATE_WITHIN_LIMIT
         if is_remembered:
             statement, within_limit = _CREATE_ONCE, _CREATE_ONCE_WITHIN_LIMIT
         # A queue that this process does not know most likely has no attributes.
         attributes = self._attributes.recall(queue) or NO_ATTRIBUTES
         for _ in range(_TRIES):
-            taken = take(
-                self._database,
-                self._marks,
-                queue,
-                within_limit if attributes.max_claim_count else statement,
-                {**parameters, **_parameters(queue, attributes)},
-                attributes.max_claim_count,
-                partial(self._tell_of_dead_letters, queue, attributes),
-            )
+            given = {**parameters, **_parameters(queue, attributes)}
+            tell_moved = partial(self._tell_of_dead_letters, queue, attributes)
+            if attributes.is_fifo:
+                is_within_limit = bool(attributes.max_claim_count)
+                statements = {
+                    waits: fifo.CLAIMS[is_within_limit, is_remembered, waits]
+                    for waits in (False, True)
+                }
+                taken = fifo.take(self._database, queue, statements, given, tell_moved)
+            else:
+                taken = take(
+                    self._database,
+                    self._marks,
+                    queue,
+                    within_limit if attributes.max_claim_count else statement,
+                    given,
+                    attributes.max_claim_count,
+                    tell_moved,
+                )
             if taken is not None:
                 handled.add(len(taken), CLAIMED)
                 traffic.handed_out(queue.id, taken)
                 if parameters['ttl'] <= 0:
                     self._became_ready.tell(queue, len(taken))
-                return taken
+                return _Taken(taken, attributes.grouping)
             read = self._attributes.read(queue)
             if read is None:
                 return None
@@ -314,7 +338,11 @@ class Claims:
             raise ClaimNotFound(claim, queue.name, queue.project)
         handled.add(len(rows))
         ttl, age = rows[0][6:]
-        return Claim(identity, ttl, age, messages_under(identity, rows))
+        messages = messages_under(identity, rows)
+        messages = with_groups(self._database, self._attributes, queue, messages)
+        # In FIFO queues the order of ids is not that of sequences.
+        messages.sort(key=lambda message: message.sequence or 0)
+        return Claim(identity, ttl, age, messages)
 
     def renew(self, queue: QueueKey, claim: str, ttl: int | None, grace: int | None) -> None:
         """Renew the claim: it holds what it still holds for ``ttl`` seconds from now.
@@ -359,6 +387,13 @@ class Claims:
         self.release(queue, claim)
 
 
+class _Taken(NamedTuple):
+    """Rows of messages, and what groups mean to their queue: in a FIFO queue the rows tell of them."""
+
+    rows: list[Row]
+    grouping: int
+
+
 def _parameters(queue: QueueKey, attributes: Attributes) -> dict[str, Any]:
     if attributes.max_claim_count:
         return dead_letters.parameters(queue, attributes)
@@ -375,7 +410,7 @@ def _create_statement(
     lapsed: str = HOW_MANY_LAPSED,
     is_remembered: bool = False,
 ) -> str:
-    the_queue += AS_KNOWN + (ONE_AT_A_TIME if is_remembered else '')
+    the_queue += AS_KNOWN + IS_NOT_FIFO + (ONE_AT_A_TIME if is_remembered else '')
     return f"""{find(the_queue, may_be_claimed)},
     {CLOCK},{put_away}
     taken AS (
@@ -449,7 +484,7 @@ _RENEW = Prepared(
     renewed AS (
         UPDATE message_states SET {HELD_FOR}
          WHERE {_HELD}
-     RETURNING id),
+     RETURNING id, group_key),{woken('renewed')},
     claim_renewed AS (
         UPDATE claims SET started_at = {NOW}, expires_at = {CLAIM_ENDS}, ttl = %(ttl)s
          WHERE queue_id = %(queue_id)s AND id = %(claim_id)s::uuid
@@ -466,10 +501,12 @@ _RELEASE = Prepared(
         DELETE FROM claims
          WHERE queue_id = %(queue_id)s AND id = %(claim_id)s::uuid
      RETURNING message_ids),
-    {CLOCK}
-    UPDATE message_states SET {READY_NOW}
-     WHERE {_HELD}
- RETURNING id
+    {CLOCK},
+    released AS (
+        UPDATE message_states SET {READY_NOW}
+         WHERE {_HELD}
+     RETURNING id, group_key),{woken('released')}
+    SELECT id FROM released
 """,
     'release',
 )

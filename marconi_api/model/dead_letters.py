@@ -19,7 +19,13 @@ from marconi_api.model.postgres.dequeue import (
     look_at_returned,
 )
 from marconi_api.model.postgres.steering import body_of
-from marconi_api.model.postgres.tables import IS_ALIVE, POSITION_BITS, RETIRED, QueueKey
+from marconi_api.model.postgres.tables import (
+    IS_ALIVE,
+    IS_NOT_FIFO,
+    POSITION_BITS,
+    RETIRED,
+    QueueKey,
+)
 from marconi_api.model.postgres.transitions import NOW, PARKED
 from marconi_api.model.replies import FOLLOW
 
@@ -59,7 +65,7 @@ PUT_AWAY = f"""
     target AS MATERIALIZED (
         SELECT floor FROM queues
          WHERE queue_id = %(target_id)s AND project = %(project)s AND name = %(target_name)s
-           AND floor < {RETIRED} AND EXISTS (SELECT FROM dead)
+           AND floor < {RETIRED}{IS_NOT_FIFO} AND EXISTS (SELECT FROM dead)
            FOR KEY SHARE),
     numbered AS MATERIALIZED (
         SELECT (pg_current_xact_id()::text::bigint + %(base)s) << {POSITION_BITS} AS moved_in,
@@ -70,16 +76,16 @@ PUT_AWAY = f"""
     gone AS (
         DELETE FROM message_states
          WHERE ctid = ANY (ARRAY(SELECT place FROM dead WHERE EXISTS (SELECT FROM move)))
-     RETURNING id, expires_at, client_id, ttl),{FOLLOW}
+     RETURNING id, expires_at, client_id, ttl, group_key),{FOLLOW}
     gone_body AS (
         DELETE FROM messages
          WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM gone)){NOBODY_WAITS}),
     moved AS (
         INSERT INTO message_states
-               (queue_id, id, held_until, expires_at, client_id, ttl, moved_in, came_from)
+               (queue_id, id, held_until, expires_at, client_id, ttl, moved_in, came_from, group_key)
         SELECT %(target_id)s, id, {NOW},
                coalesce(now() + %(target_ttl)s * interval '1 second', expires_at),
-               client_id, coalesce(%(target_ttl)s, ttl), moved_in, %(queue_id)s
+               client_id, coalesce(%(target_ttl)s, ttl), moved_in, %(queue_id)s, group_key
           FROM gone, move
      RETURNING id),
     moved_body AS (

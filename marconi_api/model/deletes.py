@@ -5,6 +5,7 @@ from collections.abc import Callable
 from marconi_api.model.fan_out import (
     NOBODY,
 )
+from marconi_api.model.groups import woken
 from marconi_api.model.postgres.bodies import NOBODY_WAITS
 from marconi_api.model.postgres.dequeue import FOUND, find, report
 from marconi_api.model.postgres.prepared import Prepared
@@ -13,30 +14,37 @@ from marconi_api.model.postgres.tables import (
     AGE_OF,
     IS_ALIVE,
     IS_CLAIMED,
+    IS_NOT_FIFO,
     IS_THE_QUEUE,
     MAY_NUMBER,
     NEXT_TRANSACTION,
     THE_NUMBERED_QUEUE,
     THE_QUEUE,
 )
+from marconi_api.model.postgres.transitions import CLOCK
 
 
-# The part of a statement that looks for deliveries costs PostgreSQL time even where it does not run.
-# So there are two statements. The one without that part finds no queue if the queue has subscribers.
-def _deletes(statement: Callable[[str, str], str], name: str) -> dict[bool, Prepared]:
-    """The two statements of a delete, by whether the queue has subscribers.
+# The parts of a statement that look for deliveries and groups cost PostgreSQL time even where they do
+# not run. So there are two statements. The one without these parts finds no queue if the queue has
+# subscribers or is FIFO.
+def _deletes(statement: Callable[[str, str, str], str], name: str) -> dict[bool, Prepared]:
+    """The two statements of a delete, by whether the queue has subscribers or is FIFO.
 
-    :param statement: makes one from the SQL that finds the queue, and from a further condition for
-        the bodies that are deleted
+    :param statement: makes one from the SQL that finds the queue, from a further condition for the
+        bodies that are deleted, and from further parts
     """
     return {
-        False: Prepared(statement(THE_QUEUE + NOBODY, ''), name),
-        True: Prepared(statement(THE_QUEUE, NOBODY_WAITS), f'{name}_with_subscribers'),
+        False: Prepared(statement(THE_QUEUE + NOBODY, '', ''), name),
+        True: Prepared(statement(THE_QUEUE, NOBODY_WAITS, _WOKEN), f'{name}_with_subscribers'),
     }
 
 
-def _delete_one(condition: str) -> Callable[[str, str], str]:
-    return lambda the_queue, nobody_waits: (
+_WOKEN = f""",
+    {CLOCK},{woken('gone')}"""
+
+
+def _delete_one(condition: str) -> Callable[[str, str, str], str]:
+    return lambda the_queue, nobody_waits, more: (
         f"""
     WITH the_queue AS MATERIALIZED ({the_queue}),
     seen AS MATERIALIZED (
@@ -46,24 +54,24 @@ def _delete_one(condition: str) -> Callable[[str, str], str]:
     gone AS (
         DELETE FROM message_states
          WHERE queue_id = %(queue_id)s AND id = %(id)s AND {IS_ALIVE} AND {condition}
-     RETURNING id),
+     RETURNING id, group_key),
     body AS (
         DELETE FROM messages
-         WHERE queue_id = %(queue_id)s AND id = (SELECT id FROM gone){nobody_waits})
+         WHERE queue_id = %(queue_id)s AND id = (SELECT id FROM gone){nobody_waits}){more}
     SELECT EXISTS (SELECT FROM gone), was_claimed, was_held_by_claim FROM seen"""
     )
 
 
-def _delete_many(the_queue: str, nobody_waits: str) -> str:
+def _delete_many(the_queue: str, nobody_waits: str, more: str) -> str:
     return f"""
     WITH the_queue AS MATERIALIZED ({the_queue}),
     gone AS (
         DELETE FROM message_states
          WHERE queue_id = %(queue_id)s AND id = ANY(%(ids)s::bigint[]) AND {IS_ALIVE}
-     RETURNING id),
+     RETURNING id, group_key),
     body AS (
         DELETE FROM messages
-         WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM gone)){nobody_waits})
+         WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM gone)){nobody_waits}){more}
     SELECT 1 FROM gone"""
 
 
@@ -81,12 +89,14 @@ _POPPED = {
     'body': 'message.body',
     'claim_count': 'gone.claim_count',
     'traceparent': 'message.traceparent',
+    'group_key': 'gone.group_key',
+    'sequence': 'NULL::bigint',
 }
 POP = Prepared(
-    f"""{find(THE_NUMBERED_QUEUE)},
+    f"""{find(THE_NUMBERED_QUEUE + IS_NOT_FIFO)},
     gone AS (
         DELETE FROM message_states WHERE {FOUND}
-     RETURNING id, ttl, claim_count),
+     RETURNING id, ttl, claim_count, group_key),
     body_gone AS (
         DELETE FROM messages
          WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM gone)){NOBODY_WAITS})

@@ -15,15 +15,16 @@ remembers of the subscribers with the queue's row, as it does with the attribute
 from typing import NoReturn
 
 from marconi_api.errors import InvalidRequest
-from marconi_api.model.postgres.tables import MOST_IN_A_POST
+from marconi_api.model.postgres.tables import FIFO, IS_NOT_FIFO, MOST_IN_A_POST
 
-#: A condition after the query for a post's queue: the queue has no subscribers, nor remains of any.
-NOBODY = """
-       AND NOT has_subscribers"""
+#: A condition after the query for a queue: the queue has no subscribers, nor remains of any, and is not
+#: FIFO, for which there are other statements (groups.py).
+NOBODY = f"""
+       AND NOT has_subscribers{IS_NOT_FIFO}"""
 
-#: The opposite condition: the queue has subscribers, or remains of some.
-SOMEBODY = """
-       AND has_subscribers"""
+#: A condition for posts: the queue has subscribers, or remains of some, and is not FIFO.
+SOMEBODY = f"""
+       AND has_subscribers{IS_NOT_FIFO}"""
 
 _COUNT = 'cardinality(%(delays)s::int[])'
 
@@ -57,7 +58,7 @@ def _places(count: str) -> str:
           FROM reach, begun,
                LATERAL (SELECT queue_id, name FROM queues
                          WHERE queue_id = reach.queue_id AND project = %(project)s
-                           AND floor <= begun.first_id
+                           AND floor <= begun.first_id AND grouping < {FIFO}
                          LIMIT 1 FOR KEY SHARE) AS target),
     webhooks AS MATERIALIZED (
         SELECT places.queue_id, name, ids_before, webhook.id
@@ -71,7 +72,7 @@ def _places(count: str) -> str:
 #: ``transaction``, which has the same id unless there are too many messages. ``places`` has the queues
 #: that get the messages, the posted one first. The row of each queue is locked, as that of a post's
 #: queue. A queue that was purged or made at this moment may have a floor above this transaction; then
-#: it gets no copies.
+#: it gets no copies. Nor does a FIFO queue, as copies have no group.
 PLACES = f"""{_places(_COUNT)}
     transaction AS MATERIALIZED (SELECT first_id FROM begun WHERE {_COUNT} <= {_MOST}),"""
 

@@ -27,6 +27,8 @@ CLAIM_ACROSS = 2
 MOST_CLAIMS_OF_A_QUEUE = 8
 _CLAIMS = ', '.join(map(str, range(CLAIM, CLAIM_ACROSS + MOST_CLAIMS_OF_A_QUEUE)))
 _CLAIMS_ACROSS = _CLAIMS.partition(', ')[2]
+#: The operation of a message in a FIFO queue, which is posted once under its deduplication id.
+MESSAGE = 20
 
 
 class RequestKey(NamedTuple):
@@ -70,13 +72,13 @@ def _hash(content: bytes) -> str:
     return blake2b(content, digest_size=16).hexdigest()
 
 
-# The condition that a key is forgotten: it has expired, its messages were purged, or it belongs to a
-# deleted queue of the same name.
-_IS_FORGOTTEN = '(known.expires_at <= now() OR known.first_id < (SELECT floor FROM the_queue))'
+#: The condition that a key is forgotten: it has expired, its messages were purged, or it belongs to a
+#: deleted queue of the same name.
+IS_FORGOTTEN = '(known.expires_at <= now() OR known.first_id < (SELECT floor FROM the_queue))'
 
 
 def _renewed(column: str) -> str:
-    return f'{column} = CASE WHEN {_IS_FORGOTTEN} THEN excluded.{column} ELSE known.{column} END'
+    return f'{column} = CASE WHEN {IS_FORGOTTEN} THEN excluded.{column} ELSE known.{column} END'
 
 
 #: Parts of a post's statement: `remembered` has the row of the key, which may be another post's, and
@@ -108,7 +110,7 @@ KNOWN_POST = Prepared(
     WITH the_queue AS MATERIALIZED ({THE_QUEUE})
     SELECT first_id, digest = %(key_digest)s::uuid FROM the_queue, idempotency_keys AS known
      WHERE known.queue_id = %(queue_id)s AND operation = {_POST} AND key = %(key)s::uuid
-       AND NOT {_IS_FORGOTTEN}""",
+       AND NOT {IS_FORGOTTEN}""",
     'known_post',
 )
 
@@ -133,7 +135,7 @@ KNOWN_CLAIM = Prepared(
     SELECT claim_id::text, digest = %(key_digest)s::uuid
       FROM the_queue, idempotency_keys AS known
      WHERE known.queue_id = %(queue_id)s AND operation = %(operation)s AND key = %(key)s::uuid
-       AND NOT {_IS_FORGOTTEN}""",
+       AND NOT {IS_FORGOTTEN}""",
     'known_claim',
 )
 
@@ -154,7 +156,7 @@ REMOVE_FORGOTTEN = f"""
     WITH the_queue AS MATERIALIZED ({THE_QUEUE})
     DELETE FROM idempotency_keys AS known
      WHERE queue_id = %(queue_id)s AND operation = %(operation)s AND key = %(key)s::uuid
-       AND {_IS_FORGOTTEN}"""
+       AND {IS_FORGOTTEN}"""
 
 #: Forgets a claim of which its client never learned.
 FORGET_CLAIM = f"""

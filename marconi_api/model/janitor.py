@@ -18,7 +18,7 @@ from marconi_api.model.idempotency import REMOVE_EXPIRED
 from marconi_api.model.left_behind import LeftBehind
 from marconi_api.model.postgres.bodies import NOBODY_WAITS
 from marconi_api.model.postgres.database import Database, Row
-from marconi_api.model.postgres.tables import RETIRED
+from marconi_api.model.postgres.tables import READ_HORIZON, RETIRED
 from marconi_api.model.queues import remove_retired
 from marconi_api.model.quiet_stretches import LONGEST, QuietStretches
 from marconi_api.model.replies import NOTE_ENDS, remove_old, reply_parameters
@@ -101,6 +101,10 @@ class Janitor:
             for look in looks:
                 if look.dead:
                     self._remove(_REMOVE_CLAIMS, {'queue_id': look.queue_id, 'ids': look.dead})
+        for _, looks in self._walk(_LOOK_AT_GROUPS, ''):
+            for look in looks:
+                if look.dead:
+                    self._remove(_REMOVE_GROUPS, {'queue_id': look.queue_id, 'ids': look.dead})
         self._remove_keys()
         self._remove_requests()
         self._remove_left_behind(sweeps)
@@ -305,6 +309,34 @@ _LOOK_AT_CLAIMS = """
                                     AND state.claim_id = batch.id))
       FROM batch
      GROUP BY queue_id ORDER BY queue_id
+"""
+
+# A group is dead when it has no messages, not even dead ones. (The first sequence of its next post is
+# higher than its last one, once all transactions have ended that were there before that.)
+_IS_EMPTY = """(SELECT true FROM message_states AS state
+                 WHERE state.queue_id = {queue_id} AND state.group_key = known.group_key
+                 LIMIT 1) IS NULL"""
+
+_LOOK_AT_GROUPS = f"""
+    WITH batch AS MATERIALIZED (
+        SELECT queue_id, group_key FROM message_groups
+         WHERE (queue_id, group_key) > (%(queue_id)s, %(id)s)
+         ORDER BY queue_id, group_key LIMIT %(batch_size)s)
+    SELECT queue_id, max(group_key), count(*),
+           array_agg(group_key) FILTER (WHERE {_IS_EMPTY.format(queue_id='known.queue_id')})
+      FROM batch AS known
+     GROUP BY queue_id ORDER BY queue_id
+"""
+
+_REMOVE_GROUPS = f"""
+    DELETE FROM message_groups
+     WHERE ctid = ANY (ARRAY(
+           SELECT ctid FROM message_groups AS known
+            WHERE queue_id = %(queue_id)s AND group_key = ANY (%(ids)s::text[])
+              AND last_sequence < {READ_HORIZON}
+              AND {_IS_EMPTY.format(queue_id='%(queue_id)s')}
+              FOR UPDATE SKIP LOCKED))
+ RETURNING group_key
 """
 
 _REMOVE_CLAIMS = """

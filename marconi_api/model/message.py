@@ -6,10 +6,21 @@ from typing import TypeVar
 import msgspec
 
 from marconi_api.model.postgres.database import Row
+from marconi_api.model.postgres.tables import public_id
 
 
 # Structs: frozen dataclasses take two and a half times as long to make.
-class Message(msgspec.Struct, frozen=True):
+class InGroup(msgspec.Struct, frozen=True, kw_only=True):
+    """What a message has in a queue whose messages have groups.
+
+    ``sequence``, of a message in a FIFO queue: its number in the group.
+    """
+
+    group: str | None = None
+    sequence: int | None = None
+
+
+class Message(InGroup, frozen=True):
     """A live message; ``ttl`` and ``age`` in seconds, ``body`` the JSON text as posted.
 
     ``claim`` is the id of the claim that holds it, if one does.
@@ -25,14 +36,16 @@ class Message(msgspec.Struct, frozen=True):
 class ClaimedMessage(Message, frozen=True):
     """A message that a claim holds; ``claim_count`` counts its claims, this one included.
 
-    ``traceparent`` is the one with which the message was posted, or None.
+    ``traceparent`` is the one with which the message was posted, or None. So is
+    ``deduplication_id``, which only messages in FIFO queues have.
     """
 
     claim_count: int = 1
     traceparent: str | None = None
+    deduplication_id: str | None = None
 
 
-class PoppedMessage(msgspec.Struct, frozen=True):
+class PoppedMessage(InGroup, frozen=True):
     """A message that a pop deleted; its members are as in :class:`ClaimedMessage`."""
 
     id: str
@@ -47,13 +60,15 @@ class NewMessage(msgspec.Struct, frozen=True):
     """A message to post: ``body`` is JSON text, ``ttl`` and ``delay`` are in seconds.
 
     ``reply``: whether the message asks for a reply. For a member that is None the attributes of the
-    queue hold.
+    queue hold. ``group`` and ``deduplication_id``: see groups.py; a FIFO queue needs them.
     """
 
     body: str
     ttl: int | None = None
     delay: int | None = None
     reply: bool | None = False
+    group: str | None = None
+    deduplication_id: str | None = None
 
 
 class PeekedMessage(Message, frozen=True):
@@ -93,6 +108,25 @@ def messages_under(claim: str, rows: Iterable[Row]) -> list[ClaimedMessage]:
     return [
         ClaimedMessage(f'{row[0]:016x}', row[1], row[2], row[3], claim, row[4], row[5])
         for row in rows
+    ]
+
+
+def grouped_messages_under(claim: str, rows: Iterable[Row]) -> list[ClaimedMessage]:
+    """The same, from rows that also have group, sequence and deduplication id behind the trace."""
+    return [
+        ClaimedMessage(
+            *(public_id(row[0]), row[1], row[2], row[3], claim, row[4], row[5], row[8]),
+            group=row[6],
+            sequence=row[7],
+        )
+        for row in rows
+    ]
+
+
+def popped_messages(rows: Iterable[Row]) -> list[PoppedMessage]:
+    """Messages that a pop took, from rows of the same columns up to the sequence."""
+    return [
+        PoppedMessage(public_id(row[0]), *row[1:6], group=row[6], sequence=row[7]) for row in rows
     ]
 
 

@@ -16,7 +16,8 @@ from marconi_api.errors import (
     StorageTooSlow,
     StorageUnavailable,
 )
-from marconi_api.model.attributes import NO_ATTRIBUTES, KnownAttributes
+from marconi_api.model import fifo
+from marconi_api.model.attributes import NO_ATTRIBUTES, Attributes, KnownAttributes
 from marconi_api.model.became_ready import ReadyListeners
 from marconi_api.model.deletes import (
     DELETE_CLAIMED,
@@ -31,6 +32,15 @@ from marconi_api.model.fan_out import (
     refuse_too_many,
 )
 from marconi_api.model.flows import CLAIMED, DELETED, POSTED, flows
+from marconi_api.model.grouped_posting import NOTE_GROUPS, POSTS_TO_GROUPS
+from marconi_api.model.groups import (
+    WAKE_GROUPS,
+    M,
+    Posted,
+    are_grouped,
+    parameters_of_post,
+    with_groups,
+)
 from marconi_api.model.handled import handled
 from marconi_api.model.idempotency import KNOWN_POST, RequestKey
 from marconi_api.model.message import (
@@ -40,6 +50,7 @@ from marconi_api.model.message import (
     PeekedMessage,
     PoppedMessage,
     messages_in,
+    popped_messages,
 )
 from marconi_api.model.pages import GET, LIST, LIST_READY, MANY, READY
 from marconi_api.model.postgres.database import Database, Row
@@ -48,6 +59,7 @@ from marconi_api.model.postgres.low_water_marks import LowWaterMarks
 from marconi_api.model.postgres.patience import Patience
 from marconi_api.model.postgres.prepared import Prepared
 from marconi_api.model.postgres.tables import (
+    NO_GROUPS,
     THE_QUEUE,
     QueueKey,
     claim_id,
@@ -126,13 +138,17 @@ class Messages:
         :raises IdempotencyKeyInUse: if the first request with the key does not end in time
         """
         sender = {'client_id': client_id, 'traceparent': traceparent}
-        lacks_something = size is not None
+        lacks_something, is_grouped = size is not None, False
         for new in messages:
             if new.ttl is None or new.delay is None or new.reply is not False:
                 lacks_something = True
+            if new.group is not None or new.deduplication_id is not None:
+                is_grouped = True
         try:
             if self._quotas:
                 self._quotas.admit_post(queue.project, len(messages), lambda: _bytes_of(messages))
+            if is_grouped:
+                return self._post_ids_to_groups(queue, sender, messages, size, create, key)
             if lacks_something:
                 return self._post_by_attributes(queue, sender, messages, size, create, key)
             return self._post_as_it_is(queue, sender, messages, create, key)
@@ -141,6 +157,96 @@ class Messages:
             if key and (ids := self._known(queue, len(messages), key)):
                 return ids
             raise
+
+    def post_each(
+        self,
+        queue: QueueKey,
+        client_id: str,
+        messages: Sequence[NewMessage],
+        size: int | None = None,
+        create: bool = False,
+        traceparent: str | None = None,
+    ) -> list[Posted]:
+        """Store messages, as :meth:`post`; returns of each what became of it, in the order given.
+
+        In a FIFO queue a message is not stored if one with its deduplication id was posted within
+        five minutes, here or in another post.
+        """
+        attributes = self._attributes.recall(queue) or self._attributes.read(queue)
+        if not are_grouped(messages) and not (attributes and attributes.is_fifo):
+            posted = self.post(queue, client_id, messages, size, create, None, traceparent)
+            return [Posted(identity) for identity in posted]
+        sender = {'client_id': client_id, 'traceparent': traceparent}
+        if self._quotas:
+            self._quotas.admit_post(queue.project, len(messages), lambda: _bytes_of(messages))
+        return self._post_to_groups(queue, sender, messages, size, create)
+
+    def _post_ids_to_groups(
+        self,
+        queue: QueueKey,
+        sender: Sender,
+        messages: Sequence[NewMessage],
+        size: int | None,
+        create: bool,
+        key: RequestKey | None,
+    ) -> list[str]:
+        if key:
+            raise InvalidRequest(
+                'An Idempotency-Key does not go with messages that have a group, or are posted to a '
+                'FIFO queue: there each message has a deduplication_id instead.'
+            )
+        posted = self._post_to_groups(queue, sender, messages, size, create)
+        return [one.id for one in posted]
+
+    def _post_to_groups(
+        self,
+        queue: QueueKey,
+        sender: Sender,
+        messages: Sequence[NewMessage],
+        size: int | None,
+        create: bool,
+    ) -> list[Posted]:
+        """Post messages that have groups, by the queue's attributes."""
+        attributes, is_current = self._attributes.recall(queue), False
+        for _ in range(_TRIES_TO_POST):
+            if attributes is None:
+                attributes, is_current = self._attributes.read(queue), True
+            if attributes is None:
+                self._make(queue, create)
+                continue
+            try:
+                batch = batch_of(messages, size, attributes)
+                batch |= parameters_of_post(messages, attributes)
+            except InvalidRequest:
+                if is_current:
+                    raise
+                # The attributes that this process remembers refuse it; they may be out of date.
+                attributes = None
+                continue
+            if attributes.grouping == NO_GROUPS:
+                self._database.rows(NOTE_GROUPS, queue.parameters, repeatable=True)
+            elif posted := self._post_batch_to_groups(queue, sender, batch, attributes):
+                return posted
+            before, attributes = attributes, self._attributes.read(queue)
+            is_current = True
+            if attributes == before:
+                self._see_to_floor(queue)
+        raise StorageUnavailable
+
+    def _post_batch_to_groups(
+        self, queue: QueueKey, sender: Sender, batch: dict[str, Any], attributes: Attributes
+    ) -> list[Posted]:
+        choice = attributes.is_fifo, attributes.has_subscribers, 'asking' in batch
+        batch['digest'] = attributes.digest
+        parameters = {**queue.parameters, **sender, **batch}
+        rows = self._database.rows(POSTS_TO_GROUPS[choice], parameters)
+        if rows and rows[0][0] < 0:
+            refuse_too_many(len(batch['bodies']), -rows[0][0])
+        posted = [Posted(public_id(row[0]), row[1], row[2]) for row in rows]
+        stored = [not one.is_duplicate for one in posted]
+        if any(stored):
+            self._tell_posted(queue, batch, rows[0][3:], stored)
+        return posted
 
     def _known(self, queue: QueueKey, count: int, key: RequestKey) -> list[str]:
         """The ids of the ``count`` messages that were posted under the key; empty if none were."""
@@ -168,6 +274,8 @@ class Messages:
             attributes = self._attributes.read(queue)
             if attributes is None:
                 self._make(queue, create)
+            elif attributes.is_fifo:
+                return self._post_ids_to_groups(queue, sender, messages, None, create, key)
             elif attributes.has_subscribers == has_subscribers:
                 self._see_to_floor(queue)
         raise StorageUnavailable
@@ -201,6 +309,8 @@ class Messages:
             if attributes is None:
                 self._make(queue, create)
                 continue
+            if attributes.is_fifo:
+                return self._post_ids_to_groups(queue, sender, messages, size, create, key)
             batch['digest'] = attributes.digest
             if ids := self._post(queue, sender, batch, key, attributes.has_subscribers):
                 return ids
@@ -275,6 +385,19 @@ class Messages:
         # As public_id does, which would be a call for each.
         return [f'{first_id + position:016x}' for position in range(count)]
 
+    def _tell_posted(
+        self, queue: QueueKey, batch: dict[str, Any], fanned_out: Row, stored: list[bool]
+    ) -> None:
+        """Tell the listeners of messages that a post to groups stored: those that ``stored`` says."""
+        delays = [
+            delay for delay, is_stored in zip(batch['delays'], stored, strict=True) if is_stored
+        ]
+        handled.add(len(delays), POSTED)
+        traffic.came(queue.id, len(delays))
+        self._became_ready.tell(queue, delays.count(0))
+        if fanned_out:
+            self._tell_subscribers(queue, {'bodies': delays, 'delays': delays}, *fanned_out)
+
     def _tell_subscribers(
         self,
         queue: QueueKey,
@@ -320,7 +443,7 @@ class Messages:
         :param states: those of STATES that are shown
         """
         rows, reached = self._page(queue, marker, limit, excluding_client, states, in_detail=False)
-        return Page(messages_in(rows), reached)
+        return Page(self._with_groups(queue, messages_in(rows)), reached)
 
     def peek(
         self,
@@ -336,7 +459,11 @@ class Messages:
         :param walks_on: whether the search goes on for a while before an empty page is returned
         """
         rows, reached = self._page(queue, marker, limit, excluding_client, states, True, walks_on)
-        return Page([PeekedMessage(public_id(row[0]), *row[1:]) for row in rows], reached)
+        messages = [PeekedMessage(public_id(row[0]), *row[1:]) for row in rows]
+        return Page(self._with_groups(queue, messages), reached)
+
+    def _with_groups(self, queue: QueueKey, messages: list[M]) -> list[M]:
+        return with_groups(self._database, self._attributes, queue, messages)
 
     def _page(
         self,
@@ -397,7 +524,7 @@ class Messages:
         parameters = {**queue.parameters, 'ids': _known(messages)}
         found = messages_in(self._database.rows(GET, parameters, repeatable=True))
         handled.add(len(found))
-        return found
+        return self._with_groups(queue, found)
 
     def delete(self, queue: QueueKey, message: str, claim: str | None = None) -> None:
         """Delete one message; a message that does not exist is no error.
@@ -434,17 +561,19 @@ class Messages:
     ) -> list[Row]:
         """Run a statement that deletes messages; no rows if it found none.
 
-        :param statements: by whether the queue has subscribers; the statement for a queue without
-            subscribers finds nothing in a queue that has some
+        :param statements: by whether the queue has subscribers or is FIFO; the statement for other
+            queues finds nothing in these
         """
         attributes = self._attributes.recall(queue)
-        has_subscribers = attributes is not None and attributes.has_subscribers
-        rows = self._database.rows(statements[has_subscribers], parameters, repeatable=True)
-        if rows or has_subscribers:
-            return rows
-        rows = self._database.rows(statements[True], parameters, repeatable=True)
-        if rows:
-            self._attributes.read(queue)
+        has_more = attributes is not None and (attributes.has_subscribers or attributes.is_fifo)
+        rows = self._database.rows(statements[has_more], parameters, repeatable=True)
+        if not rows and not has_more:
+            rows = self._database.rows(statements[True], parameters, repeatable=True)
+            if rows:
+                attributes = self._attributes.read(queue)
+        if rows and attributes is not None and attributes.is_fifo:
+            # The messages behind those that are gone.
+            self._became_ready.tell(queue, 1)
         return rows
 
     def pop(self, queue: QueueKey, limit: int) -> list[PoppedMessage]:
@@ -452,13 +581,25 @@ class Messages:
 
         The list is empty also if there is no such queue.
         """
-        taken = take(self._database, self._marks, queue, POP, {'limit': limit}) or []
+        taken = self._pop(queue, limit)
         handled.add(len(taken), CLAIMED, DELETED)
         traffic.handed_out(queue.id, taken)
         traffic.left(queue.id, len(taken))
         if self._ended:
             self._ended.tell([row[0] for row in taken])
-        return [PoppedMessage(public_id(row[0]), *row[1:6]) for row in taken]
+        return popped_messages(taken)
+
+    def _pop(self, queue: QueueKey, limit: int) -> list[Row]:
+        attributes = self._attributes.recall(queue)
+        if not (attributes and attributes.is_fifo):
+            taken = take(self._database, self._marks, queue, POP, {'limit': limit})
+            if taken is not None:
+                return taken
+            # There is no such queue, or it is FIFO.
+            attributes = self._attributes.read(queue)
+            if not (attributes and attributes.is_fifo):
+                return []
+        return fifo.take(self._database, queue, fifo.POPS, {'limit': limit}) or []
 
     def delete_unclaimed(self, queue: QueueKey) -> None:
         """Delete all messages that no claim holds; a queue that does not exist is no error.
@@ -472,6 +613,7 @@ class Messages:
             if run(f'{THE_QUEUE} FOR NO KEY UPDATE', queue.parameters):
                 run(LOCK_CLAIMED, queue.parameters)
                 run(PURGE_UNCLAIMED, queue.parameters)
+                run(WAKE_GROUPS, queue.parameters)
 
     def delete_many(self, queue: QueueKey, messages: Sequence[str]) -> int:
         """Delete the messages with these ids, claimed or not; returns how many existed."""

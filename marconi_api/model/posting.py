@@ -81,8 +81,8 @@ def batch_of(
     return batch
 
 
-# The id of the first message of a post.
-_FIRST_ID = f'(pg_current_xact_id()::text::bigint + %(base)s) << {POSITION_BITS}'
+#: The id of the first message of a post.
+FIRST_ID = f'(pg_current_xact_id()::text::bigint + %(base)s) << {POSITION_BITS}'
 
 
 # The lock on the queue's row proves that the queue exists, and holds off its deletion until the
@@ -98,7 +98,7 @@ def _post_statement(
     return f"""
     WITH the_queue AS MATERIALIZED ({the_queue}{SOMEBODY if has_subscribers else NOBODY} FOR KEY SHARE),
     numbered AS MATERIALIZED (
-        SELECT {_FIRST_ID} AS first_id, floor FROM the_queue),
+        SELECT {FIRST_ID} AS first_id, floor FROM the_queue),
     {first} AS MATERIALIZED (
         SELECT first_id FROM numbered WHERE first_id >= floor),{PLACES if has_subscribers else ''}{REMEMBER_POST if is_remembered else ''}
     {CLOCK},
@@ -135,7 +135,7 @@ def _post_one_statement(the_queue: str) -> str:
     return f"""
     WITH the_queue AS MATERIALIZED ({the_queue}{NOBODY} FOR KEY SHARE),
     posted AS MATERIALIZED (
-        SELECT {_FIRST_ID} AS id FROM the_queue WHERE {_FIRST_ID} >= floor),
+        SELECT {FIRST_ID} AS id FROM the_queue WHERE {FIRST_ID} >= floor),
     state AS (
         INSERT INTO message_states (queue_id, id, expires_at, client_id, ttl)
         SELECT %(queue_id)s, id, now() + %(ttl)s * interval '1 second', %(client_id)s::uuid, %(ttl)s
@@ -151,7 +151,7 @@ def _post_one_to_subscribers_statement(the_queue: str) -> str:
     return f"""
     WITH the_queue AS MATERIALIZED ({the_queue}{SOMEBODY} FOR KEY SHARE),
     begun AS MATERIALIZED (
-        SELECT {_FIRST_ID} AS first_id FROM the_queue WHERE {_FIRST_ID} >= floor),{PLACES_OF_ONE}
+        SELECT {FIRST_ID} AS first_id FROM the_queue WHERE {FIRST_ID} >= floor),{PLACES_OF_ONE}
     posted AS MATERIALIZED (
         SELECT first_id AS id, %(ttl)s::int AS ttl FROM begun),
     state AS (

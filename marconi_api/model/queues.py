@@ -7,22 +7,25 @@ from typing import Any
 
 from marconi_api.errors import (
     DeadLetterCycle,
+    InvalidRequest,
     QueueCollision,
     QueueNotFound,
     StorageUnavailable,
 )
-from marconi_api.model.attributes import METADATA, Attributes
+from marconi_api.model.attributes import METADATA, Attributes, is_to_be_fifo
 from marconi_api.model.counts import Counts
 from marconi_api.model.postgres.database import Database, Row
 from marconi_api.model.postgres.prepared import Prepared
 from marconi_api.model.postgres.tables import (
     AGE_OF,
+    FIFO,
     IS_ALIVE,
     IS_CLAIMED,
     IS_PARKED,
     IS_THE_QUEUE,
     MAY_NUMBER,
     NEXT_TRANSACTION,
+    NO_GROUPS,
     RETIRED,
     THE_QUEUE,
     QueueKey,
@@ -99,7 +102,9 @@ class Queues:
             if self._quotas:
                 self._quotas.admit_queue(queue.project, run)
             _refuse_cycle(run, queue, metadata)
-            inserted = run(_INSERT, {**queue.parameters, 'metadata': metadata})
+            grouping = FIFO if is_to_be_fifo(metadata) else NO_GROUPS
+            parameters = {**queue.parameters, 'metadata': metadata, 'grouping': grouping}
+            inserted = run(_INSERT, parameters)
             if inserted:
                 run(_SET_FLOOR, queue.parameters)
             return bool(inserted)
@@ -186,9 +191,13 @@ class Queues:
         """Replace the queue's metadata by another JSON object.
 
         :raises QueueNotFound: if there is no such queue
+        :raises InvalidRequest: if it would make a FIFO queue of another one, or the reverse
         """
-        parameters = {**queue.parameters, 'metadata': metadata}
+        is_fifo = is_to_be_fifo(metadata)
+        parameters = {**queue.parameters, 'metadata': metadata, 'is_fifo': is_fifo}
         if not self._database.rows(_SET_METADATA, parameters, repeatable=True):
+            if self.exists(queue):
+                raise InvalidRequest(_STAYS_AS_MADE)
             raise QueueNotFound(queue.name, queue.project)
 
     def change_metadata(self, queue: QueueKey, change: Callable[[str], str]) -> str:
@@ -198,12 +207,16 @@ class Queues:
 
         :raises QueueNotFound: if there is no such queue
         :raises DeadLetterCycle: if its dead letters could come back to it
+        :raises InvalidRequest: if it would make a FIFO queue of another one, or the reverse
         """
         with self._database.transaction() as run:
             for (metadata,) in run(f'{METADATA} FOR NO KEY UPDATE', queue.parameters):
                 changed = change(metadata)
                 _refuse_cycle(run, queue, changed)
-                run(_SET_METADATA, {**queue.parameters, 'metadata': changed})
+                is_fifo = is_to_be_fifo(changed)
+                parameters = {**queue.parameters, 'metadata': changed, 'is_fifo': is_fifo}
+                if not run(_SET_METADATA, parameters):
+                    raise InvalidRequest(_STAYS_AS_MADE)
                 return changed
         raise QueueNotFound(queue.name, queue.project)
 
@@ -283,8 +296,8 @@ _LONGEST_CHAIN = 10
 _ONE_CHAIN_AT_A_TIME = 'SELECT FROM id_epoch FOR UPDATE'
 
 _INSERT = """
-    INSERT INTO queues (queue_id, project, name, metadata, floor)
-    VALUES (%(queue_id)s, %(project)s, %(name)s, %(metadata)s, 0)
+    INSERT INTO queues (queue_id, project, name, metadata, floor, grouping)
+    VALUES (%(queue_id)s, %(project)s, %(name)s, %(metadata)s, 0, %(grouping)s)
         ON CONFLICT (queue_id) DO NOTHING
  RETURNING queue_id
 """
@@ -374,8 +387,14 @@ _COUNT_QUEUES = f"""
 """
 
 _SET_METADATA = f"""
-    UPDATE queues SET metadata = %(metadata)s WHERE {IS_THE_QUEUE} RETURNING queue_id
+    UPDATE queues SET metadata = %(metadata)s
+     WHERE {IS_THE_QUEUE} AND (grouping = {FIFO}) = %(is_fifo)s
+ RETURNING queue_id
 """
+
+_STAYS_AS_MADE = (
+    '_fifo cannot be changed: a queue is FIFO, or is not, from the time at which it is made.'
+)
 
 
 def _end_of_line(order: str) -> str:

@@ -11,14 +11,17 @@ queue's floor is compared with its ``moved_in`` instead of its id.
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from marconi_api.model.groups import joined, woken
 from marconi_api.model.postgres.bodies import BODY_IS_THERE, NOBODY_WAITS
 from marconi_api.model.postgres.database import Run
 from marconi_api.model.postgres.dequeue import lock
 from marconi_api.model.postgres.steering import body_of
 from marconi_api.model.postgres.tables import (
+    FIFO,
     IS_ALIVE,
     IS_PARKED,
     IS_READY,
+    IS_THE_QUEUE,
     POSITION_BITS,
     RETIRED,
     THE_NUMBERED_QUEUE,
@@ -114,12 +117,13 @@ def _look(state: str, count: str) -> str:
 
 # The queues to which what was looked at may go.
 _TARGETS = f"""
-        SELECT queue_id AS target_id, name, floor FROM queues
+        SELECT queue_id AS target_id, name, floor, grouping = {FIFO} AS is_fifo FROM queues
          WHERE queue_id = ANY (ARRAY(
                SELECT %(target_id)s::bigint
                 UNION
                SELECT target_id FROM looked_at WHERE is_wanted))
            AND project = %(project)s AND floor < {RETIRED}
+           AND (grouping = {FIFO}) = (SELECT grouping = {FIFO} FROM queues WHERE {IS_THE_QUEUE})
            AND name = coalesce(%(target_name)s, name) AND name <> %(name)s
            AND (%(origins)s::text IS NULL
                 OR CASE WHEN right(%(origins)s, 1) = '*'
@@ -131,6 +135,9 @@ _REACHED = """
         SELECT CASE WHEN (SELECT count(*) FROM locked) < %(batch_size)s
                     THEN (SELECT max(id) FROM looked_at)
                     ELSE (SELECT max(id) FROM locked) END AS reached"""
+
+
+_FLOOR_OF_TARGET = '(SELECT floor FROM targets WHERE target_id = excluded.queue_id)'
 
 
 # Each message gets an instant of its own: marks cannot start within many equal times
@@ -155,7 +162,7 @@ def _move(state: str) -> str:
     {CLOCK},
     gone AS (
         DELETE FROM message_states WHERE ctid = ANY (ARRAY(SELECT place FROM locked))
-     RETURNING id, client_id, ttl),
+     RETURNING id, client_id, ttl, group_key, sequence AS place),
     followed AS (
         UPDATE requests SET lies_in = locked.target_id
           FROM locked
@@ -164,16 +171,23 @@ def _move(state: str) -> str:
     gone_body AS (
         DELETE FROM messages
          WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM gone)){NOBODY_WAITS}),
+    leaving AS MATERIALIZED (
+        SELECT gone.*, target_id, is_fifo, moved_in
+          FROM gone JOIN locked USING (id) JOIN targets USING (target_id), numbered),
+    grouped AS MATERIALIZED (
+        SELECT id, group_key, place, target_id, moved_in FROM leaving
+         WHERE is_fifo AND group_key IS NOT NULL),{joined('grouped', 'target_id', 'moved_in', _FLOOR_OF_TARGET)},
     moved AS (
         INSERT INTO message_states
-               (queue_id, id, held_until, expires_at, client_id, ttl, moved_in)
-        SELECT target_id, id, {NOW} + row_number() OVER (ORDER BY id) * interval '1 microsecond',
-               {after('ttl')}, client_id, ttl, moved_in
-          FROM gone JOIN locked USING (id), numbered
+               (queue_id, id, held_until, expires_at, client_id, ttl, moved_in, group_key, sequence)
+        SELECT leaving.target_id, id,
+               {NOW} + row_number() OVER (ORDER BY id) * interval '1 microsecond',
+               {after('ttl')}, client_id, ttl, leaving.moved_in, leaving.group_key, sequence
+          FROM leaving LEFT JOIN arrived USING (id)
      RETURNING queue_id AS target_id),
     moved_body AS (
-        INSERT INTO messages (queue_id, id, created_at, body, traceparent)
-        SELECT target_id, gone.id, created_at, body, traceparent
+        INSERT INTO messages (queue_id, id, created_at, body, traceparent, deduplication_id)
+        SELECT target_id, gone.id, created_at, body, traceparent, deduplication_id
           FROM gone JOIN locked USING (id), {body_of('gone')}{BODY_IS_THERE}),
     progress AS MATERIALIZED ({_REACHED}),
     by_target AS MATERIALIZED (
@@ -206,7 +220,7 @@ _KICK = f"""
         UPDATE message_states AS state
            SET {STARTED_ANEW}
           FROM places WHERE state.ctid = places.place
-     RETURNING state.id),
+     RETURNING state.id, group_key),{woken('kicked', kicked='true')},
     progress AS MATERIALIZED ({_REACHED})
     SELECT (SELECT count(*) FROM looked_at), reached,
            EXISTS (SELECT FROM the_queue), true, false, 0,

@@ -17,6 +17,7 @@ from marconi_api.model.became_ready import ReadyListeners
 from marconi_api.model.claims import terms
 from marconi_api.model.ended import EndListeners
 from marconi_api.model.flows import DELETED, PARKED, RELEASED, TOUCHED, flows
+from marconi_api.model.groups import woken
 from marconi_api.model.handled import handled
 from marconi_api.model.postgres.bodies import NOBODY_WAITS
 from marconi_api.model.postgres.database import Database, Row
@@ -368,6 +369,8 @@ def _outcomes(verdicts: Sequence[Verdict], rows: Sequence[Row]) -> list[Outcome]
     ]
 
 
+_WOKEN = woken('done', kicked="EXISTS (SELECT FROM done WHERE verdict = 'kick')")
+
 _BATCH_SIZE = 1000
 #: Parked messages that one call changes at most, which takes about half a second.
 _MOST_AT_ONCE = 10_000
@@ -404,10 +407,11 @@ def _statement(
     WITH the_queue AS MATERIALIZED ({THE_QUEUE}),
     asked AS MATERIALIZED ({asked}),
     found AS MATERIALIZED (
-        SELECT id, ctid AS place_in_table, claim_id, {STATE} AS state FROM message_states
+        SELECT id, ctid AS place_in_table, claim_id, group_key, {STATE} AS state
+          FROM message_states
          WHERE queue_id = %(queue_id)s AND id = ANY ({ids}) AND {IS_ALIVE}),
     judged AS MATERIALIZED (
-        SELECT asked.*, found.place_in_table, found.state,
+        SELECT asked.*, found.place_in_table, found.group_key, found.state,
                CASE WHEN found.id IS NULL THEN 'gone'
                     WHEN verdict = 'kick'
                     THEN CASE state WHEN 'parked' THEN 'done' ELSE 'not_parked' END
@@ -433,7 +437,8 @@ def _statement(
         UPDATE message_states AS state
            SET {AS_JUDGED}
           FROM changes
-         WHERE state.ctid = changes.place_in_table){and_claim}
+         WHERE state.ctid = changes.place_in_table),
+    done AS MATERIALIZED (SELECT group_key, verdict FROM judged WHERE result = 'done'),{_WOKEN}{and_claim}
     SELECT id, result,
            CASE WHEN result <> 'done' THEN coalesce(state, 'gone')
                 WHEN verdict = 'delete' THEN 'gone'
@@ -541,11 +546,13 @@ _KICK = Prepared(
     places AS MATERIALIZED (
         SELECT ctid AS place,
                {NOW} + row_number() OVER () * interval '1 microsecond' AS until
-          FROM batch)
-    UPDATE message_states AS state
-       SET {STARTED_ANEW}
-      FROM places WHERE state.ctid = places.place
- RETURNING id
+          FROM batch),
+    kicked AS (
+        UPDATE message_states AS state
+           SET {STARTED_ANEW}
+          FROM places WHERE state.ctid = places.place
+     RETURNING id, group_key),{woken('kicked', kicked='true')}
+    SELECT id FROM kicked
 """,
     'kick',
 )

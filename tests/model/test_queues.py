@@ -193,7 +193,7 @@ def test_a_maker_that_is_older_than_a_post_still_starts_with_an_empty_queue(queu
     maker.execute('SELECT pg_current_xact_id()')
     post(1)
     model.store.queues.delete(queue)
-    maker.execute(QUEUES._INSERT, {**queue.parameters, 'metadata': '{}'})
+    maker.execute(QUEUES._INSERT, {**queue.parameters, 'metadata': '{}', 'grouping': 0})
     maker.execute(QUEUES._SET_FLOOR, {**queue.parameters, 'base': model.store.database.base})
     maker.connection.commit()
 

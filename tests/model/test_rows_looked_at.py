@@ -55,6 +55,7 @@ COUNTS_ALL = {
     # As much as is claimed or delayed.
     'deletes.LOCK_CLAIMED',
     'deletes.PURGE_UNCLAIMED',
+    'groups.WAKE_GROUPS',
 }
 
 #: What the statements about tokens take; none of those tells of queues.
@@ -187,6 +188,34 @@ def fill(sql, queue):
     )
 
 
+FIFO_QUEUE = QueueKey.of('project', 'jobs.fifo')
+
+#: What the statements about groups take.
+OF_GROUPS = {
+    **FIFO_QUEUE.parameters,
+    **{'groups': ['g1'], 'deduplication_ids': ['1'], 'keys': ['0' * 32]},
+}
+
+
+def fill_groups(sql):
+    """A FIFO queue with 1,000 groups; of half of them the first message is held."""
+    sql(
+        f"""
+        INSERT INTO queues (queue_id, project, name, metadata, floor, grouping)
+        VALUES (%(id)s, 'project', '{FIFO_QUEUE.name}', '{{"_max_claim_count": 2}}', 0, 2);
+        INSERT INTO message_states
+               (queue_id, id, held_until, expires_at, claim_id, client_id, ttl, group_key, sequence)
+        SELECT %(id)s, g, CASE WHEN g <= 500 THEN now() + '1 h' END, now() + '2 h',
+               CASE WHEN g <= 500 THEN '{CLAIM}' END::uuid, '{CLIENT}', 7200, 'g' || g % 1000, g
+          FROM generate_series(1, {COUNT}) AS g;
+        INSERT INTO messages (queue_id, id, created_at, body)
+        SELECT %(id)s, g, now(), '1' FROM generate_series(1, {COUNT}) AS g;
+        INSERT INTO message_groups
+        SELECT %(id)s, 'g' || g, {COUNT}, 0, now() + CASE WHEN g <= 500 THEN 3600 ELSE -1 END * interval '1 s'
+          FROM generate_series(0, 999) AS g""".replace('%(id)s', str(FIFO_QUEUE.id))
+    )
+
+
 @pytest.fixture(params=['of nothing', 'of small queues', 'of all'])
 def full_queue(request, app, sql):
     """A queue of which PostgreSQL's statistics know nothing, the wrong thing, or all."""
@@ -199,11 +228,12 @@ def full_queue(request, app, sql):
             INSERT INTO claims SELECT g, gen_random_uuid(), now(), now() + '1 h', 60, ARRAY[g]
               FROM generate_series(1, 5000) g""")
     if request.param != 'of all':
-        sql('VACUUM ANALYZE queues, messages, message_states, claims, requests')
+        sql('VACUUM ANALYZE queues, messages, message_states, message_groups, claims, requests')
     queue = QueueKey.of('project', 'jobs')
     fill(sql, queue)
+    fill_groups(sql)
     if request.param == 'of all':
-        sql('VACUUM ANALYZE queues, messages, message_states, claims, requests')
+        sql('VACUUM ANALYZE queues, messages, message_states, message_groups, claims, requests')
     return queue
 
 
@@ -260,6 +290,7 @@ def test_a_statement_looks_at_few_rows_whatever_the_statistics_say(full_queue):
         },
         **{
             'metadata': '{}',
+            **{'grouping': 0, 'is_fifo': False},
             'marker': '',
             'state': 'parked',
             'slice': 20,
@@ -281,6 +312,12 @@ def test_a_statement_looks_at_few_rows_whatever_the_statistics_say(full_queue):
             given['id'] = str(UUID(int=0))
         if '%(after)s::timestamptz' in statement:
             given['after'] = '-infinity'
+        if name.startswith(('fifo', 'groups', 'grouped_posting')):
+            given |= OF_GROUPS
+        if name == 'janitor._REMOVE_GROUPS':
+            given['ids'] = ['g1', 'g2']
+        if name == 'janitor._LOOK_AT_GROUPS':
+            given['id'] = ''
         if name.startswith('tokens'):
             given |= A_TOKEN
         if name.startswith(('subscriptions', 'left_behind')):
@@ -298,6 +335,9 @@ def test_a_statement_looks_at_few_rows_whatever_the_statistics_say(full_queue):
         if name.startswith('quotas'):
             given |= {'most': 10, 'setting': 'quota.bytes', 'value': 1}
         looked, plans = rows_looked_at(statement, given)
+        if name.startswith(('deletes', 'verdicts', 'claims._RE')):
+            of_groups, more_plans = rows_looked_at(statement, given | OF_GROUPS)
+            looked, plans = max(looked, of_groups), plans + more_plans
         if looked > (MOST_ROWS_OF_A_WALK if name.startswith(WALKS) else MOST_ROWS):
             too_many[name] = plans
     model.store.database.close()

@@ -7,7 +7,7 @@ import pytest
 
 from marconi_api.model.postgres.tables import QueueKey, claim_id, message_id, metadata, public_id
 
-DISTRIBUTED = ('messages', 'message_states', 'claims', 'queues')
+DISTRIBUTED = ('messages', 'message_states', 'message_groups', 'claims', 'queues')
 OF_SUBSCRIPTIONS = ('subscriptions', 'subscription_owners', 'deliveries', 'delivery_attempts')
 # Those that look over all queues by design: a project's list, the janitor's walk, and what an
 # administrator asks of all projects.
@@ -23,6 +23,7 @@ OVER_ALL_QUEUES = {
     '_NEXT_QUEUE',
     '_LOOK_AT_MESSAGES',
     '_LOOK_AT_CLAIMS',
+    '_LOOK_AT_GROUPS',
     '_REMOVE_QUEUES',
     '_WIDEST',
     # Over those of a project, and those that are waited for.
@@ -60,6 +61,9 @@ _MODULES = (
     'tokens',
     'idempotency',
     'subscriptions',
+    'fifo',
+    'groups',
+    'grouped_posting',
 )
 
 

@@ -36,7 +36,7 @@ from sqlalchemy.dialects.postgresql import UUID as PostgresUuid
 metadata = MetaData()
 
 #: The migration that brings the database up to what is written here.
-REVISION = '0012'
+REVISION = '0013'
 
 #: The id of a fresh message, written such that only the index of fresh messages has its order. If all
 #: messages were fresh at the last ANALYZE, the planner would otherwise take the primary key, and walk
@@ -62,6 +62,8 @@ queues = Table(
     Column('floor', BigInteger, nullable=False),
     # Subscriptions, or remains of some: deliveries, and bodies that were kept for them.
     Column('has_subscribers', Boolean, nullable=False, server_default=text('false')),
+    # NO_GROUPS, FAIR or FIFO.
+    Column('grouping', SmallInteger, nullable=False, server_default=text("'0'")),
     Index('queues_by_name', 'project', 'name'),
     Index(
         'queues_with_subscribers',
@@ -87,6 +89,8 @@ messages = Table(
     Column('body', Text, nullable=False),
     # The trace of which the post was a part, as the W3C's header traceparent. A null takes no byte.
     Column('traceparent', _text_by_bytes),
+    # Of a message in a FIFO queue: another one with this id is not stored for a while.
+    Column('deduplication_id', _text_by_bytes),
 )
 
 message_states = Table(
@@ -114,6 +118,17 @@ message_states = Table(
     Column('park_reason', Text),
     # Of a dead letter the queue from which it was put away, of the same project.
     Column('came_from', BigInteger),
+    # Null: it was posted without a group. And in a FIFO queue, its place among the messages of
+    # the group.
+    Column('group_key', _text_by_bytes),
+    Column('sequence', BigInteger),
+    Index(
+        'message_states_group',
+        'queue_id',
+        'group_key',
+        'sequence',
+        postgresql_where=text('group_key IS NOT NULL'),
+    ),
     Index(
         'message_states_fresh',
         'queue_id',
@@ -127,6 +142,29 @@ message_states = Table(
         'id',
         postgresql_where=text('held_until IS NOT NULL'),
     ),
+)
+
+message_groups = Table(
+    'message_groups',
+    metadata,
+    # A group of a FIFO queue. Its row is locked by whoever posts to the group or claims from it
+    # (groups.py).
+    Column('queue_id', BigInteger, primary_key=True, autoincrement=False),
+    Column('group_key', _text_by_bytes, primary_key=True),
+    # The last one that was given out.
+    Column('last_sequence', BigInteger, nullable=False),
+    # No message that is alive, and not parked, has a lower one.
+    Column('first_sequence', BigInteger, nullable=False),
+    # The first message of the group can be claimed at that time, or later. Null: there is none.
+    Column('available_at', _timestamp),
+    Index(
+        'message_groups_available',
+        'queue_id',
+        'available_at',
+        'group_key',
+        postgresql_where=text('available_at IS NOT NULL'),
+    ),
+    postgresql_with={'fillfactor': 70, 'autovacuum_vacuum_scale_factor': 0.02},
 )
 
 claims = Table(
@@ -157,6 +195,8 @@ idempotency_keys = Table(
     Column('first_id', BigInteger, nullable=False),
     # The claim that the request made; null: the request was a post.
     Column('claim_id', PostgresUuid),
+    # Of a message in a FIFO queue, which is looked for by its deduplication id: its sequence.
+    Column('sequence', BigInteger),
     Column('expires_at', _timestamp, nullable=False),
     Index('idempotency_keys_expiry', 'expires_at'),
 )
@@ -483,6 +523,10 @@ def claim_id(public: str) -> str | None:
 
 # ---------------------------------------------------------------- shared conditions
 
+#: What the messages' groups mean to a queue: nothing, as there are none; a fair share for each; or
+#: an order within each. The column ``grouping``.
+NO_GROUPS, FAIR, FIFO = 0, 1, 2
+
 #: The floor of a queue that is being deleted: no message is above it.
 RETIRED = 2**63 - 1
 
@@ -519,6 +563,13 @@ IS_NUMBERED_AS_KNOWN = _numbered()
 #: The same for a statement that stores numbers; it also fails if too few reserved ones are left.
 MAY_NUMBER = _numbered(f"""
               AND {NEXT_NUMBER} + {_MARGIN} < reserved""")
+
+#: Conditions after a query for a queue, for the statements of queues that are not FIFO, and of those
+#: whose messages have no groups at all.
+IS_NOT_FIFO = f"""
+       AND grouping < {FIFO}"""
+HAS_NO_GROUPS = f"""
+       AND grouping = {NO_GROUPS}"""
 
 #: The queue, for a statement that relies on the numbers of messages.
 THE_NUMBERED_QUEUE = f"""{THE_QUEUE}

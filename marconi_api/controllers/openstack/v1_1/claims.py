@@ -1,5 +1,8 @@
 """Claims in versions 1.1 and 2."""
 
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
 from marconi_api import limits, model
 from marconi_api.controllers.openstack.repeats import (
     CLAIM_KEY_FAILURES,
@@ -16,7 +19,7 @@ from marconi_api.controllers.openstack.v1_1.types import (
 )
 from marconi_api.controllers.openstack.waits import tell_claims
 from marconi_api.errors import ClaimNotFound
-from marconi_api.model import QueueKey
+from marconi_api.model import Message, QueueKey
 from marconi_api.wire.actions import EMPTY, ByHand, Content, expose
 from marconi_api.wire.replies import Reply, empty_reply, json_reply
 from marconi_api.wire.requests import Request
@@ -56,15 +59,24 @@ class ClaimsController(Controller):
         if claim is None:
             return empty_reply()
         href = self.href(queue)
-        document = {'messages': message_documents(href, claim.messages)}
+        document = {'messages': self.documents(href, claim.messages)}
         location = 'Location', f'{href}/claims/{claim.id}'
         return json_reply(document, 201, location, *message_traces(request, claim.messages))
+
+    def documents(self, queue_href: str, messages: Sequence[Message]) -> Sequence[Any]:
+        """The messages of a claim as they are shown."""
+        return message_documents(queue_href, messages)
 
 
 class ClaimController(Controller):
     """``/queues/{queue}/claims/{claim}``."""
 
-    @expose(replies={200: Content(Claim, at_times=(MESSAGE_TRACES,))}, raises=(ClaimNotFound,))
+    #: The document of a claim.
+    found_type: ClassVar[type[Claim]] = Claim
+
+    @expose(
+        replies={200: Content('found_type', at_times=(MESSAGE_TRACES,))}, raises=(ClaimNotFound,)
+    )
     def get(self, request: Request, queue: QueueKey, claim: str) -> Reply:
         """What the claim still holds."""
         held = model.store.claims.get(queue, claim)
@@ -73,9 +85,13 @@ class ClaimController(Controller):
             'age': held.age,
             'ttl': held.ttl,
             'href': f'{href}/claims/{held.id}',
-            'messages': message_documents(href, held.messages),
+            'messages': self.documents(href, held.messages),
         }
         return json_reply(document, 200, *message_traces(request, held.messages))
+
+    def documents(self, queue_href: str, messages: Sequence[Message]) -> Sequence[Any]:
+        """The messages of a claim as they are shown."""
+        return message_documents(queue_href, messages)
 
     @expose(body=ClaimRenewal, replies={204: EMPTY}, raises=(ClaimNotFound,))
     def patch(self, request: Request, queue: QueueKey, claim: str, body: ClaimRenewal) -> Reply:

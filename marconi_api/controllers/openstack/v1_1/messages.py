@@ -21,7 +21,7 @@ from marconi_api.errors import (
     QueueCollision,
     QuotaExceeded,
 )
-from marconi_api.model import READY, Message, NewMessage, Page, QueueKey
+from marconi_api.model import READY, Message, NewMessage, Page, PoppedMessage, QueueKey
 from marconi_api.wire.actions import EMPTY, ByHand, Content, expose, query_reader
 from marconi_api.wire.documents import text_of
 from marconi_api.wire.replies import Raw, Reply, empty_reply, json_reply, next_link
@@ -72,6 +72,9 @@ class MessagesController(Controller):
     #: The document of what a GET found.
     found_type: ClassVar[type[types.Messages]] = types.Messages
 
+    #: The document of what a pop took.
+    popped_type: ClassVar[type[types.PoppedMessages]] = types.PoppedMessages
+
     #: The parameters of a page; beside ``ids`` they are ignored, even malformed.
     page_parameters: ClassVar[dict[str, Parameter]] = {
         'marker': text_parameter,
@@ -100,7 +103,7 @@ class MessagesController(Controller):
         messages = model.store.messages.get_many(queue, ids)
         if not messages:
             raise NoneOfThemFound(queue.name, queue.project)
-        return json_reply({'messages': message_documents(self.href(queue), messages)})
+        return json_reply({'messages': self.documents(self.href(queue), messages)})
 
     def _get_page(self, request: Request, queue: QueueKey, **query: Any) -> Reply:
         may_wait(request, query.get('wait'))
@@ -127,7 +130,7 @@ class MessagesController(Controller):
         """The method of the model that finds the messages on a page."""
         return model.store.messages.page
 
-    def documents(self, queue_href: str, messages: Sequence[Any]) -> list[Any]:
+    def documents(self, queue_href: str, messages: Sequence[Any]) -> Sequence[Any]:
         """The messages on a page as they are shown."""
         return message_documents(queue_href, messages)
 
@@ -170,7 +173,7 @@ class MessagesController(Controller):
         ids=ListParameter('ids'),
         pop=IntegerParameter('pop_size'),
         waits=True,
-        replies={200: Content(types.PoppedMessages, at_times=(MESSAGE_TRACES,)), 204: EMPTY},
+        replies={200: Content('popped_type', at_times=(MESSAGE_TRACES,)), 204: EMPTY},
     )
     def delete(
         self,
@@ -195,28 +198,36 @@ class MessagesController(Controller):
         may_wait(request, wait)
         popped = model.store.messages.pop(queue, most)
         tell(request, [queue.id], {queue.id: len(popped)} if popped else {}, len(popped) == most)
-        documents = [
-            {
-                'id': message.id,
-                'age': message.age,
-                'ttl': message.ttl,
-                'body': Raw(message.body),
-                'claim_id': None,
-                'claim_count': message.claim_count,
-            }
-            for message in popped
-        ]
+        documents = [self.popped_document(message) for message in popped]
         return json_reply({'messages': documents}, 200, *message_traces(request, popped))
+
+    def popped_document(self, message: PoppedMessage) -> dict[str, Any]:
+        """A popped message as it is shown."""
+        return {
+            'id': message.id,
+            'age': message.age,
+            'ttl': message.ttl,
+            'body': Raw(message.body),
+            'claim_id': None,
+            'claim_count': message.claim_count,
+        }
 
 
 class MessageController(Controller):
     """``/queues/{queue}/messages/{message}``."""
 
-    @expose(replies={200: Content(types.Message)}, raises=(MessageNotFound,))
+    #: The document of a message.
+    found_type: ClassVar[type[types.Message]] = types.Message
+
+    @expose(replies={200: Content('found_type')}, raises=(MessageNotFound,))
     def get(self, request: Request, queue: QueueKey, message: str) -> Reply:
         """One message, claimed or not."""
-        [document] = message_documents(self.href(queue), [model.store.messages.get(queue, message)])
+        [document] = self.documents(self.href(queue), [model.store.messages.get(queue, message)])
         return json_reply(document)
+
+    def documents(self, queue_href: str, messages: Sequence[Message]) -> Sequence[Any]:
+        """The message as it is shown."""
+        return message_documents(queue_href, messages)
 
     @expose(
         claim_id=text_parameter,

@@ -9,13 +9,11 @@ from marconi_api.controllers.openstack.not_offered import (
     pools_and_flavors,
     topics,
 )
-from marconi_api.controllers.openstack.v1_1.claims import ClaimController
 from marconi_api.controllers.openstack.v1_1.home import HealthController, PingController
-from marconi_api.controllers.openstack.v1_1.messages import MessageController
 from marconi_api.controllers.openstack.v2 import deliveries
-from marconi_api.controllers.openstack.v2.claims import ClaimsController
+from marconi_api.controllers.openstack.v2.claims import ClaimController, ClaimsController
 from marconi_api.controllers.openstack.v2.home import HomeController
-from marconi_api.controllers.openstack.v2.messages import MessagesController
+from marconi_api.controllers.openstack.v2.messages import MessageController, MessagesController
 from marconi_api.controllers.openstack.v2.queues import (
     PurgeController,
     QueueController,

@@ -3,16 +3,32 @@
 from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any, ClassVar
 
-from msgspec.structs import asdict
-
 from marconi_api import model
 from marconi_api.controllers.openstack.documents import WITH_CLAIMED
 from marconi_api.controllers.openstack.v1_1 import messages as v1_1
-from marconi_api.controllers.openstack.v1_1.types import PoppedMessages
-from marconi_api.controllers.openstack.v2.types import FoundMessages, NewMessages
+from marconi_api.controllers.openstack.v2.grouped import (
+    documents_with_groups,
+    members_of,
+    place_of,
+)
+from marconi_api.controllers.openstack.v2.types import (
+    FoundMessages,
+    MessageInGroup,
+    NewMessages,
+    PoppedMessagesInGroups,
+)
 from marconi_api.controllers.openstack.waits import begin_stream
 from marconi_api.errors import NoneOfThemFound
-from marconi_api.model import READY, STATES, NewMessage, Page, PeekedMessage, QueueKey
+from marconi_api.model import (
+    READY,
+    STATES,
+    Message,
+    NewMessage,
+    Page,
+    PeekedMessage,
+    PoppedMessage,
+    QueueKey,
+)
 from marconi_api.wire.actions import EMPTY, ByHand, Content, expose
 from marconi_api.wire.documents import text_of
 from marconi_api.wire.replies import Reply
@@ -40,6 +56,7 @@ class MessagesController(v1_1.MessagesController):
 
     posted_type = NewMessages
     found_type = FoundMessages
+    popped_type = PoppedMessagesInGroups
 
     page_parameters: ClassVar[dict[str, Parameter]] = {
         **v1_1.MessagesController.page_parameters,
@@ -68,7 +85,7 @@ class MessagesController(v1_1.MessagesController):
         pop=IntegerParameter('pop_size'),
         wait=wait_parameter,
         waits=True,
-        replies={200: Content(PoppedMessages, at_times=(MESSAGE_TRACES,)), 204: EMPTY},
+        replies={200: Content('popped_type', at_times=(MESSAGE_TRACES,)), 204: EMPTY},
     )
     def delete(
         self,
@@ -101,13 +118,13 @@ class MessagesController(v1_1.MessagesController):
         """Whether a page shows what the same client posted."""
         return shows_own(query)
 
-    def documents(self, queue_href: str, messages: Sequence[Any]) -> list[Any]:
+    def documents(self, queue_href: str, messages: Sequence[Any]) -> Sequence[Any]:
         """The messages on a page as they are shown: with the reason, if it was looked for."""
-        shown = v1_1.message_documents(queue_href, messages)
+        shown = documents_with_groups(queue_href, messages)
         if not (messages and isinstance(messages[0], PeekedMessage)):
             return shown
         return [
-            asdict(document)
+            members_of(document)
             | {'claim_count': message.claim_count}
             | ({'reason': message.reason} if message.state == 'parked' else {})
             for document, message in zip(shown, messages, strict=True)
@@ -117,7 +134,23 @@ class MessagesController(v1_1.MessagesController):
         """What is to be posted, each message with its own delay or the queue's."""
         return [new_message(message) for message in sent]
 
+    def popped_document(self, message: PoppedMessage) -> dict[str, Any]:
+        """With its group, if it has one."""
+        return super().popped_document(message) | place_of(message)
+
+
+class MessageController(v1_1.MessageController):
+    """``/v2/queues/{queue}/messages/{message}``."""
+
+    found_type = MessageInGroup
+
+    def documents(self, queue_href: str, messages: Sequence[Message]) -> Sequence[Any]:
+        """With its group, if it has one."""
+        return documents_with_groups(queue_href, messages)
+
 
 def new_message(sent: Any) -> NewMessage:
     """What is to be posted, by a document of version 2."""
-    return NewMessage(text_of(sent.body), sent.ttl, sent.delay, sent.reply)
+    return NewMessage(
+        text_of(sent.body), sent.ttl, sent.delay, sent.reply, sent.group, sent.deduplication_id
+    )

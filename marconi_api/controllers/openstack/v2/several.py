@@ -2,8 +2,6 @@
 
 from typing import Any
 
-from msgspec.structs import asdict
-
 from marconi_api import limits, model
 from marconi_api.controllers.access.queues import queue_named
 from marconi_api.controllers.openstack.repeats import (
@@ -12,7 +10,7 @@ from marconi_api.controllers.openstack.repeats import (
     request_key,
 )
 from marconi_api.controllers.openstack.v1_1.controller import Controller
-from marconi_api.controllers.openstack.v1_1.messages import message_documents
+from marconi_api.controllers.openstack.v2.grouped import documents_with_groups, members_of
 from marconi_api.controllers.openstack.v2.messages import shows_own, state_parameter
 from marconi_api.controllers.openstack.v2.types import (
     ClaimedAcrossQueues,
@@ -76,7 +74,7 @@ class ClaimsAcrossQueuesController(Controller):
         document = {
             'messages': [
                 {
-                    **asdict(shown),
+                    **members_of(shown),
                     'queue': queue.name,
                     'claim_id': claim.id,
                     'claim_count': message.claim_count,
@@ -84,7 +82,7 @@ class ClaimsAcrossQueuesController(Controller):
                 for queue, claim in claims
                 for message, shown in zip(
                     claim.messages,
-                    message_documents(self.href(queue), claim.messages),
+                    documents_with_groups(self.href(queue), claim.messages),
                     strict=True,
                 )
             ],
@@ -144,14 +142,14 @@ class MessagesOfQueuesController(Controller):
             )
             documents += [
                 {
-                    **asdict(shown),
+                    **members_of(shown),
                     'queue': key.name,
                     'state': message.state,
                     'claim_count': message.claim_count,
                     'reason': message.reason,
                 }
                 for message, shown in zip(
-                    page, message_documents(self.href(key), page), strict=True
+                    page, documents_with_groups(self.href(key), page), strict=True
                 )
             ]
             if page.next:

@@ -24,17 +24,22 @@ from marconi_api.wire.values import (
 #: The states of a request's message; a message that can be claimed is called waiting here.
 _STATE_OF_REQUEST = String({'enum': ['waiting', *sorted(STATES.keys() - {'ready'})]})
 
+_SEQUENCE = String({'pattern': '^[0-9]{20}$'})
+
 _SHAREABLE = {'enum': ['messages', 'claims', 'subscriptions']}
 
 
 class NewMessage(types.NewMessage):
     """A message to post; without a ``delay`` (seconds) it gets the queue's.
 
-    ``reply``: whether it asks for a reply; without it as the queue says.
+    ``reply``: whether it asks for a reply; without it as the queue says. ``group`` and
+    ``deduplication_id``: a FIFO queue needs them.
     """
 
     delay = wtypes.wsattr(NullableInteger('message_delay'), default=None)
     reply = wtypes.wsattr(nullable_boolean, default=None)
+    group = wtypes.wsattr(nullable_string, default=None)
+    deduplication_id = wtypes.wsattr(nullable_string, default=None)
 
 
 class NewMessages(types.NewMessages):
@@ -43,7 +48,14 @@ class NewMessages(types.NewMessages):
     messages = wtypes.wsattr(ListOf(NewMessage, at_least=1, at_most=MOST_IN_A_POST))
 
 
-class FoundMessage(types.Message):
+class MessageInGroup(types.Message):
+    """A message; with its group if it has one, and in a FIFO queue with its number in it."""
+
+    group = wtypes.wsattr(string)
+    sequence = wtypes.wsattr(_SEQUENCE)
+
+
+class FoundMessage(MessageInGroup):
     """A message; in a list by state with its count, and with why it is parked if it is."""
 
     claim_count = wtypes.wsattr(natural)
@@ -54,6 +66,31 @@ class FoundMessages(types.Messages):
     """Messages; those of a page come with a link, unless there are none."""
 
     messages = wtypes.wsattr([FoundMessage], mandatory=True)
+
+
+class PoppedMessageInGroup(types.PoppedMessage):
+    """A message that is no more; with its group if it had one."""
+
+    group = wtypes.wsattr(string)
+    sequence = wtypes.wsattr(_SEQUENCE)
+
+
+class PoppedMessagesInGroups(types.PoppedMessages):
+    """What a pop took: the oldest first, and in a FIFO queue group after group."""
+
+    messages = wtypes.wsattr([PoppedMessageInGroup], mandatory=True)
+
+
+class ClaimedMessages(types.ClaimedMessages):
+    """What a new claim holds."""
+
+    messages = wtypes.wsattr([MessageInGroup], mandatory=True)
+
+
+class ClaimInGroups(types.Claim):
+    """A claim, and what it still holds."""
+
+    messages = wtypes.wsattr([MessageInGroup], mandatory=True)
 
 
 class Operation(Document):
@@ -338,7 +375,7 @@ class Redrives(Document):
     redrives = wtypes.wsattr([Redrive], mandatory=True)
 
 
-class MessageOfQueue(types.Message):
+class MessageOfQueue(MessageInGroup):
     """A claimed message that says to which queue and which claim it belongs."""
 
     queue = wtypes.wsattr(string, mandatory=True)
@@ -362,7 +399,7 @@ class ClaimedAcrossQueues(Document):
     missing = wtypes.wsattr([string], mandatory=True)
 
 
-class PeekedMessage(types.Message):
+class PeekedMessage(MessageInGroup):
     """A message with its queue and all that is known of it."""
 
     queue = wtypes.wsattr(string, mandatory=True)
