@@ -15,6 +15,7 @@ NAVIGATION = {
     'Begin': ('docs/first-steps', 'docs/choosing', 'docs/message-life', 'docs/glossary'),
     'Write programs': (
         *('docs/worker', 'docs/workers', 'docs/producer', 'docs/waiting', 'docs/eventing'),
+        'docs/fifo',
         'docs/compatibility',
     ),
     'Operate': (

@@ -181,7 +181,7 @@ SELECT * FROM (
                       WHERE queue_id = %(queue_id)s AND id = taken.id LIMIT 1) AS message
      UNION ALL
     SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0, 0,
-           ARRAY[EXISTS (SELECT FROM the_queue)::int, (SELECT count(*) FROM available),
+           ARRAY[EXISTS (SELECT FROM the_queue)::int, EXISTS (SELECT FROM available)::int,
                  (SELECT count(*) FROM heads),
                  (SELECT count(*) FROM firsts WHERE is_alive AND is_free), 0, 0,
                  (SELECT count(*) FROM passed WHERE has_lapsed)]) AS reply
@@ -290,7 +290,7 @@ SELECT * FROM (
                       WHERE queue_id = %(queue_id)s AND id = taken.id LIMIT 1) AS message
      UNION ALL
     SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0, 0,
-           ARRAY[EXISTS (SELECT FROM the_queue)::int, (SELECT count(*) FROM available),
+           ARRAY[EXISTS (SELECT FROM the_queue)::int, EXISTS (SELECT FROM available)::int,
                  (SELECT count(*) FROM heads),
                  (SELECT count(*) FROM firsts WHERE is_alive AND is_free), 0, 0,
                  (SELECT count(*) FROM passed WHERE has_lapsed)]) AS reply
@@ -404,7 +404,7 @@ SELECT * FROM (
                       WHERE queue_id = %(queue_id)s AND id = taken.id LIMIT 1) AS message
      UNION ALL
     SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0, 0,
-           ARRAY[EXISTS (SELECT FROM the_queue)::int, (SELECT count(*) FROM available),
+           ARRAY[EXISTS (SELECT FROM the_queue)::int, EXISTS (SELECT FROM available)::int,
                  (SELECT count(*) FROM heads),
                  (SELECT count(*) FROM firsts WHERE is_alive AND is_free), 0, 0,
                  (SELECT count(*) FROM passed WHERE has_lapsed)]) AS reply
@@ -521,7 +521,7 @@ SELECT * FROM (
                       WHERE queue_id = %(queue_id)s AND id = taken.id LIMIT 1) AS message
      UNION ALL
     SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0, 0,
-           ARRAY[EXISTS (SELECT FROM the_queue)::int, (SELECT count(*) FROM available),
+           ARRAY[EXISTS (SELECT FROM the_queue)::int, EXISTS (SELECT FROM available)::int,
                  (SELECT count(*) FROM heads),
                  (SELECT count(*) FROM firsts WHERE is_alive AND is_free), 0, 0,
                  (SELECT count(*) FROM passed WHERE has_lapsed)]) AS reply
@@ -711,7 +711,7 @@ SELECT * FROM (
                       WHERE queue_id = %(queue_id)s AND id = taken.id LIMIT 1) AS message
      UNION ALL
     SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0, 0,
-           ARRAY[EXISTS (SELECT FROM the_queue)::int, (SELECT count(*) FROM available),
+           ARRAY[EXISTS (SELECT FROM the_queue)::int, EXISTS (SELECT FROM available)::int,
                  (SELECT count(*) FROM heads),
                  (SELECT count(*) FROM firsts WHERE is_alive AND is_free), (SELECT count(*) FROM moved), (SELECT count(*) FROM parked),
                  (SELECT count(*) FROM passed WHERE has_lapsed)]) AS reply
@@ -904,7 +904,7 @@ SELECT * FROM (
                       WHERE queue_id = %(queue_id)s AND id = taken.id LIMIT 1) AS message
      UNION ALL
     SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0, 0,
-           ARRAY[EXISTS (SELECT FROM the_queue)::int, (SELECT count(*) FROM available),
+           ARRAY[EXISTS (SELECT FROM the_queue)::int, EXISTS (SELECT FROM available)::int,
                  (SELECT count(*) FROM heads),
                  (SELECT count(*) FROM firsts WHERE is_alive AND is_free), (SELECT count(*) FROM moved), (SELECT count(*) FROM parked),
                  (SELECT count(*) FROM passed WHERE has_lapsed)]) AS reply
@@ -1086,7 +1086,7 @@ SELECT * FROM (
                       WHERE queue_id = %(queue_id)s AND id = taken.id LIMIT 1) AS message
      UNION ALL
     SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0, 0,
-           ARRAY[EXISTS (SELECT FROM the_queue)::int, (SELECT count(*) FROM available),
+           ARRAY[EXISTS (SELECT FROM the_queue)::int, EXISTS (SELECT FROM available)::int,
                  (SELECT count(*) FROM heads),
                  (SELECT count(*) FROM firsts WHERE is_alive AND is_free), (SELECT count(*) FROM moved), (SELECT count(*) FROM parked),
                  (SELECT count(*) FROM passed WHERE has_lapsed)]) AS reply
@@ -1271,7 +1271,7 @@ SELECT * FROM (
                       WHERE queue_id = %(queue_id)s AND id = taken.id LIMIT 1) AS message
      UNION ALL
     SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0, 0,
-           ARRAY[EXISTS (SELECT FROM the_queue)::int, (SELECT count(*) FROM available),
+           ARRAY[EXISTS (SELECT FROM the_queue)::int, EXISTS (SELECT FROM available)::int,
                  (SELECT count(*) FROM heads),
                  (SELECT count(*) FROM firsts WHERE is_alive AND is_free), (SELECT count(*) FROM moved), (SELECT count(*) FROM parked),
                  (SELECT count(*) FROM passed WHERE has_lapsed)]) AS reply
@@ -2391,7 +2391,7 @@ SELECT * FROM (
                       WHERE queue_id = %(queue_id)s AND id = gone.id LIMIT 1) AS message
      UNION ALL
     SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0, 0,
-           ARRAY[EXISTS (SELECT FROM the_queue)::int, (SELECT count(*) FROM available),
+           ARRAY[EXISTS (SELECT FROM the_queue)::int, EXISTS (SELECT FROM available)::int,
                  (SELECT count(*) FROM heads),
                  (SELECT count(*) FROM firsts WHERE is_alive AND is_free), 0, 0,
                  (SELECT count(*) FROM passed WHERE has_lapsed)]) AS reply
@@ -2496,7 +2496,7 @@ SELECT * FROM (
                       WHERE queue_id = %(queue_id)s AND id = gone.id LIMIT 1) AS message
      UNION ALL
     SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0, 0,
-           ARRAY[EXISTS (SELECT FROM the_queue)::int, (SELECT count(*) FROM available),
+           ARRAY[EXISTS (SELECT FROM the_queue)::int, EXISTS (SELECT FROM available)::int,
                  (SELECT count(*) FROM heads),
                  (SELECT count(*) FROM firsts WHERE is_alive AND is_free), 0, 0,
                  (SELECT count(*) FROM passed WHERE has_lapsed)]) AS reply
