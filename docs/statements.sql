@@ -4137,6 +4137,45 @@ claim_renewed AS (
 SELECT id FROM renewed;
 
 
+-- marconi_renew_if_intact: The same, unless a message of it was deleted or changed.
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+   AND floor < 9223372036854775807),
+claim AS MATERIALIZED (
+    SELECT message_ids FROM claims
+     WHERE queue_id = %(queue_id)s AND id = %(claim_id)s::uuid AND expires_at > now()
+       FOR NO KEY UPDATE),
+intact AS MATERIALIZED (
+    SELECT FROM message_states WHERE
+   queue_id = %(queue_id)s AND id = ANY ((SELECT message_ids FROM claim)::bigint[])
+   AND claim_id = %(claim_id)s::uuid AND (claim_id IS NOT NULL AND coalesce(held_until > now(), false)) AND expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue)
+    HAVING count(*) = (SELECT cardinality(message_ids) FROM claim)
+       AND min(held_until) = max(held_until)),
+clock AS MATERIALIZED (
+    SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at),
+renewed AS (
+    UPDATE message_states SET held_until = (SELECT at FROM clock) + %(ttl)s * interval '1 second',
+       ttl = CASE WHEN expires_at < (SELECT at FROM clock) + %(ttl)s * interval '1 second' THEN %(ttl)s::int + %(grace)s::int ELSE ttl END,
+       expires_at = CASE WHEN expires_at < (SELECT at FROM clock) + %(ttl)s * interval '1 second'
+                         THEN (SELECT at FROM clock) + %(ttl)s * interval '1 second' + %(grace)s * interval '1 second'
+                         ELSE expires_at END
+     WHERE
+   queue_id = %(queue_id)s AND id = ANY ((SELECT message_ids FROM claim)::bigint[])
+   AND claim_id = %(claim_id)s::uuid AND (claim_id IS NOT NULL AND coalesce(held_until > now(), false)) AND expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND EXISTS (SELECT FROM intact)
+ RETURNING id, group_key),
+woken AS (
+    UPDATE message_groups
+       SET available_at = (SELECT at FROM clock),
+           first_sequence = CASE WHEN false THEN 0 ELSE first_sequence END
+     WHERE queue_id = %(queue_id)s
+       AND group_key = ANY (ARRAY(
+           SELECT group_key FROM renewed WHERE group_key IS NOT NULL))),
+claim_renewed AS (
+    UPDATE claims SET started_at = (SELECT at FROM clock), expires_at = (SELECT at FROM clock) + %(ttl)s * interval '1 second', ttl = %(ttl)s
+     WHERE queue_id = %(queue_id)s AND id = %(claim_id)s::uuid
+       AND EXISTS (SELECT FROM renewed))
+SELECT id FROM renewed;
+
+
 -- marconi_stats: Counts the messages of a queue.
 WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807)

@@ -21,6 +21,7 @@ from marconi_api.errors import (
     StorageUnavailable,
 )
 from marconi_api.model import dead_letters, fifo
+from marconi_api.model.attempts import FORGET_ATTEMPT, parameters_of_attempt
 from marconi_api.model.attributes import NO_ATTRIBUTES, Attributes, KnownAttributes
 from marconi_api.model.became_ready import ReadyListeners
 from marconi_api.model.claim_sources import ClaimSource, divide
@@ -109,6 +110,7 @@ class Claims:
         grace: int | None,
         limit: int,
         key: RequestKey | None = None,
+        attempt: str | None = None,
     ) -> Claim | None:
         """Reserve up to ``limit`` messages for ``ttl`` seconds; None if there are none.
 
@@ -121,12 +123,16 @@ class Claims:
         :param ttl: seconds; for None, and for a ``grace`` of None, see :func:`terms`
         :param key: the request's idempotency key; a request that is sent again under it gets the
             same claim, with the messages that the claim still holds
+        :param attempt: a name of the client's for this claim, which only matters in FIFO queues: see
+            attempts.py
         :returns: None also if there is no such queue
         :raises IdempotencyKeyReused: if another request had the key
         :raises IdempotencyKeyInUse: if the first request with the key does not end in time
         :raises IdempotentClaimEnded: if the claim of the first request has ended
         """
-        if key:
+        if attempt and self._is_fifo(queue):
+            claim = self._claim_of_attempt(queue, ttl, grace, limit, attempt)
+        elif key:
             claim = self._claim_once(queue, ttl, grace, limit, key, CLAIM)
         else:
             claim = self._claim(queue, ttl, grace, limit)
@@ -212,6 +218,47 @@ class Claims:
             # Another request with the key may have taken all that there was just now.
             return self._known(queue, remembered) or claim
         raise StorageUnavailable
+
+    def _is_fifo(self, queue: QueueKey) -> bool:
+        attributes = self._attributes.recall(queue) or self._attributes.read(queue)
+        return attributes is not None and attributes.is_fifo
+
+    def _claim_of_attempt(
+        self, queue: QueueKey, ttl: int | None, grace: int | None, limit: int, attempt: str
+    ) -> Claim | None:
+        """The claim of an earlier attempt with this id, held anew, or a new one."""
+        remembered = parameters_of_attempt(queue, attempt)
+        for _ in range(_TRIES):
+            if claim := self._again(queue, ttl, grace, remembered):
+                return claim
+            try:
+                claim = self._claim(queue, ttl, grace, limit, remembered)
+            except AlreadyThere:
+                # The same attempt was made at this moment; or its time is over.
+                given = {**queue.parameters, **remembered}
+                self._database.rows(REMOVE_FORGOTTEN, given, repeatable=True)
+                continue
+            except StorageTooSlow as error:
+                raise IdempotencyKeyInUse from error
+            if claim is None or claim.messages:
+                return claim
+            # The same attempt may have taken all that there was just now.
+            return self._again(queue, ttl, grace, remembered) or claim
+        raise StorageUnavailable
+
+    def _again(
+        self, queue: QueueKey, ttl: int | None, grace: int | None, remembered: Mapping[str, Any]
+    ) -> Claim | None:
+        """The claim of the attempt, held anew; None if there is none, or a message of it was changed."""
+        ttl, grace = terms(ttl, grace)
+        given = {**queue.parameters, **remembered}
+        for identity, _ in self._database.rows(KNOWN_CLAIM, given, repeatable=True):
+            given |= {'claim_id': identity, 'ttl': ttl, 'grace': grace}
+            if self._database.rows(_RENEW_IF_INTACT, given, repeatable=True):
+                with suppress(ClaimNotFound):
+                    return replace(self.get(queue, identity), is_new=False)
+            self._database.rows(FORGET_ATTEMPT, given, repeatable=True)
+        return None
 
     def _known(self, queue: QueueKey, remembered: Mapping[str, Any]) -> Claim | None:
         """The claim that was made under the key; None if there was none."""
@@ -473,26 +520,37 @@ _GET = Prepared(
     'get_claim',
 )
 
-_RENEW = Prepared(
-    f"""
+
+def _renew_statement(only_if_intact: bool) -> str:
+    intact, is_intact = '', ''
+    if only_if_intact:
+        intact = f"""
+    intact AS MATERIALIZED (
+        SELECT FROM message_states WHERE {_HELD}
+        HAVING count(*) = (SELECT cardinality(message_ids) FROM claim)
+           AND min(held_until) = max(held_until)),"""
+        is_intact = ' AND EXISTS (SELECT FROM intact)'
+    return f"""
     WITH the_queue AS MATERIALIZED ({THE_QUEUE}),
     claim AS MATERIALIZED (
         SELECT message_ids FROM claims
          WHERE queue_id = %(queue_id)s AND id = %(claim_id)s::uuid AND expires_at > now()
-           FOR NO KEY UPDATE),
+           FOR NO KEY UPDATE),{intact}
     {CLOCK},
     renewed AS (
         UPDATE message_states SET {HELD_FOR}
-         WHERE {_HELD}
+         WHERE {_HELD}{is_intact}
      RETURNING id, group_key),{woken('renewed')},
     claim_renewed AS (
         UPDATE claims SET started_at = {NOW}, expires_at = {CLAIM_ENDS}, ttl = %(ttl)s
          WHERE queue_id = %(queue_id)s AND id = %(claim_id)s::uuid
            AND EXISTS (SELECT FROM renewed))
     SELECT id FROM renewed
-""",
-    'renew',
-)
+"""
+
+
+_RENEW = Prepared(_renew_statement(only_if_intact=False), 'renew')
+_RENEW_IF_INTACT = Prepared(_renew_statement(only_if_intact=True), 'renew_if_intact')
 
 _RELEASE = Prepared(
     f"""

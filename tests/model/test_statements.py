@@ -84,6 +84,7 @@ PURPOSES = {
     'release': 'Gives back what a claim still holds.',
     'remove_unneeded_bodies': 'Removes bodies whose message is gone and that nobody waits for.',
     'renew': 'Starts a claim anew.',
+    'renew_if_intact': 'The same, unless a message of it was deleted or changed.',
     'stats': 'Counts the messages of a queue.',
     'take_subscriptions': 'Owns the subscriptions that have something to deliver.',
     'token': 'What a token says of who shows it, unless a process remembers that.',
