@@ -25,6 +25,7 @@ def what_varies_masked(text: str) -> str:
         (r'\btoken [0-9A-Za-z]{12}\b', 'token TOKEN-ID'),
         (r'\d{4}-\d\d-\d\dT[\d:]{8}Z', 'TIME'),
         (r'whsec_[A-Za-z0-9+/=]{32,88}', 'SECRET'),
+        (r'("sequence": ?")\d{20}', r'\1SEQUENCE'),
         (r'("ms": ?)\d+', r'\1MILLISECONDS'),
         (r'("age":|age=|expires_in=)\d+', r'\1SECONDS'),
         (r'\r', ''),
