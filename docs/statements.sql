@@ -10,7 +10,7 @@ SELECT metadata, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_
 
 
 -- marconi_claim: Reserves messages: finds, locks and marks them, and stores the claim.
-WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
        SELECT FROM id_epoch
@@ -83,7 +83,7 @@ SELECT * FROM (
 
 
 -- marconi_claim_fifo: Reserves messages of a FIFO queue: locks groups, and takes from the front of each.
-WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
        SELECT FROM id_epoch
@@ -192,7 +192,7 @@ SELECT * FROM (
 SELECT FROM message_groups
      WHERE queue_id = %(queue_id)s AND available_at <= now()
      ORDER BY available_at, group_key LIMIT 1 FOR UPDATE;
-WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
        SELECT FROM id_epoch
@@ -298,7 +298,7 @@ SELECT * FROM (
 
 
 -- marconi_claim_fifo_once: Reserves messages of a FIFO queue under a key.
-WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
        SELECT FROM id_epoch
@@ -415,7 +415,7 @@ SELECT * FROM (
 SELECT FROM message_groups
      WHERE queue_id = %(queue_id)s AND available_at <= now()
      ORDER BY available_at, group_key LIMIT 1 FOR UPDATE;
-WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
        SELECT FROM id_epoch
@@ -529,7 +529,7 @@ SELECT * FROM (
 
 
 -- marconi_claim_fifo_once_within_limit: The same in a queue with _max_claim_count.
-WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
        SELECT FROM id_epoch
@@ -722,7 +722,7 @@ SELECT * FROM (
 SELECT FROM message_groups
      WHERE queue_id = %(queue_id)s AND available_at <= now()
      ORDER BY available_at, group_key LIMIT 1 FOR UPDATE;
-WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
        SELECT FROM id_epoch
@@ -912,7 +912,7 @@ SELECT * FROM (
 
 
 -- marconi_claim_fifo_within_limit: The same in a queue with _max_claim_count.
-WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
        SELECT FROM id_epoch
@@ -1097,7 +1097,7 @@ SELECT * FROM (
 SELECT FROM message_groups
      WHERE queue_id = %(queue_id)s AND available_at <= now()
      ORDER BY available_at, group_key LIMIT 1 FOR UPDATE;
-WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
        SELECT FROM id_epoch
@@ -1279,7 +1279,7 @@ SELECT * FROM (
 
 
 -- marconi_claim_once: Reserves messages under an Idempotency-Key; fails if that has a claim already.
-WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
        SELECT FROM id_epoch
@@ -1360,7 +1360,7 @@ SELECT * FROM (
 
 
 -- marconi_claim_once_within_limit: The same in a queue with _max_claim_count.
-WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
        SELECT FROM id_epoch
@@ -1508,7 +1508,7 @@ SELECT * FROM (
 
 
 -- marconi_claim_within_limit: The same in a queue with _max_claim_count: puts dead letters away, too.
-WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
        SELECT FROM id_epoch
@@ -1648,7 +1648,7 @@ SELECT * FROM (
 
 
 -- marconi_delete_claimed: Deletes a message by the claim that holds it.
-WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND NOT has_subscribers
    AND grouping < 2),
@@ -1667,7 +1667,7 @@ SELECT EXISTS (SELECT FROM gone), was_claimed, was_held_by_claim FROM seen;
 
 
 -- marconi_delete_claimed_with_subscribers: The same in a queue with subscribers, or a FIFO queue.
-WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807),
 seen AS MATERIALIZED (
     SELECT (claim_id IS NOT NULL AND coalesce(held_until > now(), false)) AS was_claimed, claim_id = %(claim_id)s::uuid AS was_held_by_claim
@@ -1691,17 +1691,20 @@ body AS (
 clock AS MATERIALIZED (
     SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at),
 woken AS (
-    UPDATE message_groups
-       SET available_at = (SELECT at FROM clock),
-           first_sequence = CASE WHEN false THEN 0 ELSE first_sequence END
-     WHERE queue_id = %(queue_id)s
-       AND group_key = ANY (ARRAY(
-           SELECT group_key FROM gone WHERE group_key IS NOT NULL)))
+    INSERT INTO message_groups AS known
+           (queue_id, group_key, first_sequence, last_sequence, available_at)
+    SELECT DISTINCT %(queue_id)s::bigint, group_key, 0, 0, (SELECT at FROM clock)
+      FROM gone, the_queue
+     WHERE grouping = 2 AND group_key IS NOT NULL
+     ORDER BY group_key
+        ON CONFLICT (queue_id, group_key) DO UPDATE
+       SET available_at = excluded.available_at,
+           first_sequence = CASE WHEN false THEN 0 ELSE known.first_sequence END)
 SELECT EXISTS (SELECT FROM gone), was_claimed, was_held_by_claim FROM seen;
 
 
 -- marconi_delete_many: Deletes the messages that are named, claimed or not.
-WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND NOT has_subscribers
    AND grouping < 2),
@@ -1716,7 +1719,7 @@ SELECT 1 FROM gone;
 
 
 -- marconi_delete_many_with_subscribers: The same in a queue with subscribers, or a FIFO queue.
-WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807),
 gone AS (
     DELETE FROM message_states
@@ -1736,17 +1739,20 @@ body AS (
 clock AS MATERIALIZED (
     SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at),
 woken AS (
-    UPDATE message_groups
-       SET available_at = (SELECT at FROM clock),
-           first_sequence = CASE WHEN false THEN 0 ELSE first_sequence END
-     WHERE queue_id = %(queue_id)s
-       AND group_key = ANY (ARRAY(
-           SELECT group_key FROM gone WHERE group_key IS NOT NULL)))
+    INSERT INTO message_groups AS known
+           (queue_id, group_key, first_sequence, last_sequence, available_at)
+    SELECT DISTINCT %(queue_id)s::bigint, group_key, 0, 0, (SELECT at FROM clock)
+      FROM gone, the_queue
+     WHERE grouping = 2 AND group_key IS NOT NULL
+     ORDER BY group_key
+        ON CONFLICT (queue_id, group_key) DO UPDATE
+       SET available_at = excluded.available_at,
+           first_sequence = CASE WHEN false THEN 0 ELSE known.first_sequence END)
 SELECT 1 FROM gone;
 
 
 -- marconi_delete_unclaimed: Deletes a message that no claim holds.
-WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND NOT has_subscribers
    AND grouping < 2),
@@ -1765,7 +1771,7 @@ SELECT EXISTS (SELECT FROM gone), was_claimed, was_held_by_claim FROM seen;
 
 
 -- marconi_delete_unclaimed_with_subscribers: The same in a queue with subscribers, or a FIFO queue.
-WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807),
 seen AS MATERIALIZED (
     SELECT (claim_id IS NOT NULL AND coalesce(held_until > now(), false)) AS was_claimed, claim_id = %(claim_id)s::uuid AS was_held_by_claim
@@ -1789,12 +1795,15 @@ body AS (
 clock AS MATERIALIZED (
     SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at),
 woken AS (
-    UPDATE message_groups
-       SET available_at = (SELECT at FROM clock),
-           first_sequence = CASE WHEN false THEN 0 ELSE first_sequence END
-     WHERE queue_id = %(queue_id)s
-       AND group_key = ANY (ARRAY(
-           SELECT group_key FROM gone WHERE group_key IS NOT NULL)))
+    INSERT INTO message_groups AS known
+           (queue_id, group_key, first_sequence, last_sequence, available_at)
+    SELECT DISTINCT %(queue_id)s::bigint, group_key, 0, 0, (SELECT at FROM clock)
+      FROM gone, the_queue
+     WHERE grouping = 2 AND group_key IS NOT NULL
+     ORDER BY group_key
+        ON CONFLICT (queue_id, group_key) DO UPDATE
+       SET available_at = excluded.available_at,
+           first_sequence = CASE WHEN false THEN 0 ELSE known.first_sequence END)
 SELECT EXISTS (SELECT FROM gone), was_claimed, was_held_by_claim FROM seen;
 
 
@@ -1891,7 +1900,7 @@ SELECT reply, floor(greatest(0, date_part('epoch', now() - ended_at)))::bigint, 
 
 
 -- marconi_get_claim: A claim, and what it still holds.
-WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807),
 claim AS MATERIALIZED (
     SELECT ttl, started_at, message_ids FROM claims
@@ -1908,7 +1917,7 @@ SELECT held.id, held.ttl, floor(greatest(0, date_part('epoch', now() - message.c
 
 
 -- marconi_get_messages: The messages that are named.
-WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807),
 page AS MATERIALIZED (
     SELECT id, ttl, CASE WHEN (claim_id IS NOT NULL AND coalesce(held_until > now(), false)) THEN claim_id::text END AS claim FROM message_states
@@ -1934,7 +1943,7 @@ SELECT FROM message_states
  WHERE queue_id = %(queue_id)s AND id = ANY ((
        SELECT message_ids FROM claims
         WHERE queue_id = %(queue_id)s AND id = %(claim_id)s::uuid)::bigint[]) FOR UPDATE;
-WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807),
 asked AS MATERIALIZED (
     SELECT taken.id, 'touch' AS verdict, %(ttl)s::int AS seconds, %(grace)s::int AS grace,
@@ -1998,12 +2007,15 @@ changed AS (
      WHERE state.ctid = changes.place_in_table),
 done AS MATERIALIZED (SELECT group_key, verdict FROM judged WHERE result = 'done'),
 woken AS (
-    UPDATE message_groups
-       SET available_at = (SELECT at FROM clock),
-           first_sequence = CASE WHEN EXISTS (SELECT FROM done WHERE verdict = 'kick') THEN 0 ELSE first_sequence END
-     WHERE queue_id = %(queue_id)s
-       AND group_key = ANY (ARRAY(
-           SELECT group_key FROM done WHERE group_key IS NOT NULL))),
+    INSERT INTO message_groups AS known
+           (queue_id, group_key, first_sequence, last_sequence, available_at)
+    SELECT DISTINCT %(queue_id)s::bigint, group_key, 0, 0, (SELECT at FROM clock)
+      FROM done, the_queue
+     WHERE grouping = 2 AND group_key IS NOT NULL
+     ORDER BY group_key
+        ON CONFLICT (queue_id, group_key) DO UPDATE
+       SET available_at = excluded.available_at,
+           first_sequence = CASE WHEN EXISTS (SELECT FROM done WHERE verdict = 'kick') THEN 0 ELSE known.first_sequence END),
 claim_renewed AS (
     UPDATE claims
        SET started_at = (SELECT at FROM clock), ttl = %(ttl)s, expires_at = (SELECT max(until) FROM changes)
@@ -2020,7 +2032,7 @@ SELECT id, result,
 
 
 -- marconi_kick: Puts parked messages back into the queue, a batch at a time.
-WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807),
 batch AS MATERIALIZED (
     SELECT ctid FROM message_states
@@ -2040,17 +2052,20 @@ kicked AS (
       FROM places WHERE state.ctid = places.place
  RETURNING id, group_key),
 woken AS (
-    UPDATE message_groups
-       SET available_at = (SELECT at FROM clock),
-           first_sequence = CASE WHEN true THEN 0 ELSE first_sequence END
-     WHERE queue_id = %(queue_id)s
-       AND group_key = ANY (ARRAY(
-           SELECT group_key FROM kicked WHERE group_key IS NOT NULL)))
+    INSERT INTO message_groups AS known
+           (queue_id, group_key, first_sequence, last_sequence, available_at)
+    SELECT DISTINCT %(queue_id)s::bigint, group_key, 0, 0, (SELECT at FROM clock)
+      FROM kicked, the_queue
+     WHERE grouping = 2 AND group_key IS NOT NULL
+     ORDER BY group_key
+        ON CONFLICT (queue_id, group_key) DO UPDATE
+       SET available_at = excluded.available_at,
+           first_sequence = CASE WHEN true THEN 0 ELSE known.first_sequence END)
 SELECT id FROM kicked;
 
 
 -- marconi_known_claim: The claim that a request with an Idempotency-Key made, if there was one.
-WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807)
 SELECT claim_id::text, digest = %(key_digest)s::uuid
   FROM the_queue, idempotency_keys AS known
@@ -2068,7 +2083,7 @@ SELECT known.queue_id, claim_id::text, digest = %(key_digest)s::uuid
 
 
 -- marconi_known_post: The same of a post, for one that would be refused by now.
-WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807)
 SELECT first_id, digest = %(key_digest)s::uuid FROM the_queue, idempotency_keys AS known
  WHERE known.queue_id = %(queue_id)s AND operation = 0 AND key = %(key)s::uuid
@@ -2076,7 +2091,7 @@ SELECT first_id, digest = %(key_digest)s::uuid FROM the_queue, idempotency_keys 
 
 
 -- marconi_list: A page of the messages that can be claimed now.
-WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
        SELECT FROM id_epoch
@@ -2114,7 +2129,7 @@ SELECT page.id, page.ttl, floor(greatest(0, date_part('epoch', now() - message.c
 
 
 -- marconi_list_by_state: A page of the messages in the states that are asked for.
-WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
        SELECT FROM id_epoch
@@ -2228,7 +2243,7 @@ SELECT metadata FROM queues WHERE queue_id = %(queue_id)s AND project = %(projec
 
 
 -- marconi_pop: Takes messages for good.
-WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
        SELECT FROM id_epoch
@@ -2297,7 +2312,7 @@ SELECT * FROM (
 
 
 -- marconi_pop_fifo: Takes messages of a FIFO queue for good, from the front of each group.
-WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
        SELECT FROM id_epoch
@@ -2402,7 +2417,7 @@ SELECT * FROM (
 SELECT FROM message_groups
      WHERE queue_id = %(queue_id)s AND available_at <= now()
      ORDER BY available_at, group_key LIMIT 1 FOR UPDATE;
-WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
        SELECT FROM id_epoch
@@ -2504,7 +2519,7 @@ SELECT * FROM (
 
 
 -- marconi_post: Stores messages, all or none.
-WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
        SELECT FROM id_epoch
@@ -2537,7 +2552,7 @@ SELECT first_id FROM transaction;
 
 
 -- marconi_post_by_attributes: The same, as long as the metadata is what the process knows.
-WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
        SELECT FROM id_epoch
@@ -2571,7 +2586,7 @@ SELECT first_id FROM transaction;
 
 
 -- marconi_post_by_attributes_to_subscribers: The same, as long as the metadata is what is known.
-WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
        SELECT FROM id_epoch
@@ -2645,7 +2660,7 @@ SELECT -(
 
 
 -- marconi_post_fair: Stores messages that have groups, in a queue that is not FIFO.
-WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
        SELECT FROM id_epoch
@@ -2685,7 +2700,7 @@ SELECT * FROM (SELECT stored_id, stored_sequence, id <> stored_id FROM posted OR
 
 
 -- marconi_post_fair_requests: The same for messages of which some ask for a reply.
-WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
        SELECT FROM id_epoch
@@ -2730,7 +2745,7 @@ SELECT * FROM (SELECT stored_id, stored_sequence, id <> stored_id FROM posted OR
 
 
 -- marconi_post_fair_requests_to_subscribers: The same in a queue with subscribers.
-WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
        SELECT FROM id_epoch
@@ -2815,7 +2830,7 @@ SELECT -(
 
 
 -- marconi_post_fair_to_subscribers: The same in a queue with subscribers.
-WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
        SELECT FROM id_epoch
@@ -2895,7 +2910,7 @@ SELECT -(
 
 
 -- marconi_post_fifo: Stores messages in a FIFO queue: numbers them, and leaves out duplicates.
-WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
        SELECT FROM id_epoch
@@ -2969,7 +2984,7 @@ SELECT * FROM (SELECT stored_id, stored_sequence, id <> stored_id FROM judged OR
 
 
 -- marconi_post_fifo_requests: The same for messages of which some ask for a reply.
-WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
        SELECT FROM id_epoch
@@ -3048,7 +3063,7 @@ SELECT * FROM (SELECT stored_id, stored_sequence, id <> stored_id FROM judged OR
 
 
 -- marconi_post_fifo_requests_to_subscribers: The same in a queue with subscribers.
-WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
        SELECT FROM id_epoch
@@ -3167,7 +3182,7 @@ SELECT -(
 
 
 -- marconi_post_fifo_to_subscribers: The same in a queue with subscribers.
-WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
        SELECT FROM id_epoch
@@ -3281,7 +3296,7 @@ SELECT -(
 
 
 -- marconi_post_once: Stores messages under an Idempotency-Key, unless they were stored before.
-WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
        SELECT FROM id_epoch
@@ -3326,7 +3341,7 @@ SELECT first_id, digest = %(key_digest)s::uuid, EXISTS (SELECT FROM mine) FROM r
 
 
 -- marconi_post_once_by_attributes: The same, as long as the metadata is what the process knows.
-WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
        SELECT FROM id_epoch
@@ -3372,7 +3387,7 @@ SELECT first_id, digest = %(key_digest)s::uuid, EXISTS (SELECT FROM mine) FROM r
 
 
 -- marconi_post_once_by_attributes_to_subscribers: The same, as long as the metadata is known.
-WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
        SELECT FROM id_epoch
@@ -3458,7 +3473,7 @@ SELECT -(
 
 
 -- marconi_post_once_to_subscribers: The same under an Idempotency-Key.
-WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
        SELECT FROM id_epoch
@@ -3543,7 +3558,7 @@ SELECT -(
 
 
 -- marconi_post_one: Stores a message that is ready at once.
-WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
        SELECT FROM id_epoch
@@ -3566,7 +3581,7 @@ SELECT id FROM posted;
 
 
 -- marconi_post_one_by_attributes: The same, as long as the metadata is what the process knows.
-WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
        SELECT FROM id_epoch
@@ -3590,7 +3605,7 @@ SELECT id FROM posted;
 
 
 -- marconi_post_one_by_attributes_to_subscribers: The same, as long as the metadata is known.
-WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
        SELECT FROM id_epoch
@@ -3647,7 +3662,7 @@ SELECT id, ARRAY(SELECT name FROM places), ARRAY(SELECT name FROM webhooks) FROM
 
 
 -- marconi_post_one_to_subscribers: The same of one message, ready at once, to a queue with subscribers.
-WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
        SELECT FROM id_epoch
@@ -3703,7 +3718,7 @@ SELECT id, ARRAY(SELECT name FROM places), ARRAY(SELECT name FROM webhooks) FROM
 
 
 -- marconi_post_requests: The same for messages of which some ask for a reply.
-WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
        SELECT FROM id_epoch
@@ -3742,7 +3757,7 @@ SELECT first_id FROM transaction;
 
 
 -- marconi_post_requests_once: The same under an Idempotency-Key.
-WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
        SELECT FROM id_epoch
@@ -3793,7 +3808,7 @@ SELECT first_id, digest = %(key_digest)s::uuid, EXISTS (SELECT FROM mine) FROM r
 
 
 -- marconi_post_requests_once_to_subscribers: The same in a queue with subscribers.
-WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
        SELECT FROM id_epoch
@@ -3884,7 +3899,7 @@ SELECT -(
 
 
 -- marconi_post_requests_to_subscribers: The same in a queue with subscribers.
-WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
        SELECT FROM id_epoch
@@ -3963,7 +3978,7 @@ SELECT -(
 
 
 -- marconi_post_to_subscribers: Stores messages, copies for queues, and what webhooks are to get.
-WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
        SELECT FROM id_epoch
@@ -4064,7 +4079,7 @@ SELECT ((pg_snapshot_xmin(pg_current_snapshot())::text::bigint + %(base)s) << 14
 
 
 -- marconi_release: Gives back what a claim still holds.
-WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807),
 claim AS (
     DELETE FROM claims
@@ -4079,12 +4094,15 @@ released AS (
    AND claim_id = %(claim_id)s::uuid AND (claim_id IS NOT NULL AND coalesce(held_until > now(), false)) AND expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue)
  RETURNING id, group_key),
 woken AS (
-    UPDATE message_groups
-       SET available_at = (SELECT at FROM clock),
-           first_sequence = CASE WHEN false THEN 0 ELSE first_sequence END
-     WHERE queue_id = %(queue_id)s
-       AND group_key = ANY (ARRAY(
-           SELECT group_key FROM released WHERE group_key IS NOT NULL)))
+    INSERT INTO message_groups AS known
+           (queue_id, group_key, first_sequence, last_sequence, available_at)
+    SELECT DISTINCT %(queue_id)s::bigint, group_key, 0, 0, (SELECT at FROM clock)
+      FROM released, the_queue
+     WHERE grouping = 2 AND group_key IS NOT NULL
+     ORDER BY group_key
+        ON CONFLICT (queue_id, group_key) DO UPDATE
+       SET available_at = excluded.available_at,
+           first_sequence = CASE WHEN false THEN 0 ELSE known.first_sequence END)
 SELECT id FROM released;
 
 
@@ -4105,7 +4123,7 @@ DELETE FROM messages
 
 
 -- marconi_renew: Starts a claim anew.
-WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807),
 claim AS MATERIALIZED (
     SELECT message_ids FROM claims
@@ -4124,12 +4142,15 @@ renewed AS (
    AND claim_id = %(claim_id)s::uuid AND (claim_id IS NOT NULL AND coalesce(held_until > now(), false)) AND expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue)
  RETURNING id, group_key),
 woken AS (
-    UPDATE message_groups
-       SET available_at = (SELECT at FROM clock),
-           first_sequence = CASE WHEN false THEN 0 ELSE first_sequence END
-     WHERE queue_id = %(queue_id)s
-       AND group_key = ANY (ARRAY(
-           SELECT group_key FROM renewed WHERE group_key IS NOT NULL))),
+    INSERT INTO message_groups AS known
+           (queue_id, group_key, first_sequence, last_sequence, available_at)
+    SELECT DISTINCT %(queue_id)s::bigint, group_key, 0, 0, (SELECT at FROM clock)
+      FROM renewed, the_queue
+     WHERE grouping = 2 AND group_key IS NOT NULL
+     ORDER BY group_key
+        ON CONFLICT (queue_id, group_key) DO UPDATE
+       SET available_at = excluded.available_at,
+           first_sequence = CASE WHEN false THEN 0 ELSE known.first_sequence END),
 claim_renewed AS (
     UPDATE claims SET started_at = (SELECT at FROM clock), expires_at = (SELECT at FROM clock) + %(ttl)s * interval '1 second', ttl = %(ttl)s
      WHERE queue_id = %(queue_id)s AND id = %(claim_id)s::uuid
@@ -4138,7 +4159,7 @@ SELECT id FROM renewed;
 
 
 -- marconi_renew_if_intact: The same, unless a message of it was deleted or changed.
-WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807),
 claim AS MATERIALIZED (
     SELECT message_ids FROM claims
@@ -4163,12 +4184,15 @@ renewed AS (
    AND claim_id = %(claim_id)s::uuid AND (claim_id IS NOT NULL AND coalesce(held_until > now(), false)) AND expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND EXISTS (SELECT FROM intact)
  RETURNING id, group_key),
 woken AS (
-    UPDATE message_groups
-       SET available_at = (SELECT at FROM clock),
-           first_sequence = CASE WHEN false THEN 0 ELSE first_sequence END
-     WHERE queue_id = %(queue_id)s
-       AND group_key = ANY (ARRAY(
-           SELECT group_key FROM renewed WHERE group_key IS NOT NULL))),
+    INSERT INTO message_groups AS known
+           (queue_id, group_key, first_sequence, last_sequence, available_at)
+    SELECT DISTINCT %(queue_id)s::bigint, group_key, 0, 0, (SELECT at FROM clock)
+      FROM renewed, the_queue
+     WHERE grouping = 2 AND group_key IS NOT NULL
+     ORDER BY group_key
+        ON CONFLICT (queue_id, group_key) DO UPDATE
+       SET available_at = excluded.available_at,
+           first_sequence = CASE WHEN false THEN 0 ELSE known.first_sequence END),
 claim_renewed AS (
     UPDATE claims SET started_at = (SELECT at FROM clock), expires_at = (SELECT at FROM clock) + %(ttl)s * interval '1 second', ttl = %(ttl)s
      WHERE queue_id = %(queue_id)s AND id = %(claim_id)s::uuid
@@ -4177,7 +4201,7 @@ SELECT id FROM renewed;
 
 
 -- marconi_stats: Counts the messages of a queue.
-WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807)
 SELECT counts.total - counts.claimed - counts.parked, counts.claimed, counts.parked,
        oldest.*, newest.*
@@ -4254,7 +4278,7 @@ SELECT FROM claims
  WHERE queue_id = %(queue_id)s AND id = %(claim_id)s::uuid FOR NO KEY UPDATE;
 SELECT FROM message_states
  WHERE queue_id = %(queue_id)s AND id = ANY (%(ids)s::bigint[]) FOR UPDATE;
-WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807),
 asked AS MATERIALIZED (
     SELECT * FROM unnest(%(ids)s::bigint[], %(verdicts)s::text[], %(seconds)s::int[],
@@ -4316,12 +4340,15 @@ changed AS (
      WHERE state.ctid = changes.place_in_table),
 done AS MATERIALIZED (SELECT group_key, verdict FROM judged WHERE result = 'done'),
 woken AS (
-    UPDATE message_groups
-       SET available_at = (SELECT at FROM clock),
-           first_sequence = CASE WHEN EXISTS (SELECT FROM done WHERE verdict = 'kick') THEN 0 ELSE first_sequence END
-     WHERE queue_id = %(queue_id)s
-       AND group_key = ANY (ARRAY(
-           SELECT group_key FROM done WHERE group_key IS NOT NULL))),
+    INSERT INTO message_groups AS known
+           (queue_id, group_key, first_sequence, last_sequence, available_at)
+    SELECT DISTINCT %(queue_id)s::bigint, group_key, 0, 0, (SELECT at FROM clock)
+      FROM done, the_queue
+     WHERE grouping = 2 AND group_key IS NOT NULL
+     ORDER BY group_key
+        ON CONFLICT (queue_id, group_key) DO UPDATE
+       SET available_at = excluded.available_at,
+           first_sequence = CASE WHEN EXISTS (SELECT FROM done WHERE verdict = 'kick') THEN 0 ELSE known.first_sequence END),
 claim_touched AS (
     UPDATE claims SET expires_at = greatest(expires_at, held.until)
       FROM (SELECT max(until) AS until FROM changes WHERE verdict = 'touch') AS held
@@ -4341,7 +4368,7 @@ SELECT FROM claims
  WHERE queue_id = %(queue_id)s AND id = ANY (%(claim_ids)s::text[]::uuid[]) FOR NO KEY UPDATE;
 SELECT FROM message_states
  WHERE queue_id = %(queue_id)s AND id = ANY (%(ids)s::bigint[]) FOR UPDATE;
-WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807),
 asked AS MATERIALIZED (
     SELECT * FROM unnest(%(ids)s::bigint[], %(verdicts)s::text[], %(seconds)s::int[],
@@ -4403,12 +4430,15 @@ changed AS (
      WHERE state.ctid = changes.place_in_table),
 done AS MATERIALIZED (SELECT group_key, verdict FROM judged WHERE result = 'done'),
 woken AS (
-    UPDATE message_groups
-       SET available_at = (SELECT at FROM clock),
-           first_sequence = CASE WHEN EXISTS (SELECT FROM done WHERE verdict = 'kick') THEN 0 ELSE first_sequence END
-     WHERE queue_id = %(queue_id)s
-       AND group_key = ANY (ARRAY(
-           SELECT group_key FROM done WHERE group_key IS NOT NULL))),
+    INSERT INTO message_groups AS known
+           (queue_id, group_key, first_sequence, last_sequence, available_at)
+    SELECT DISTINCT %(queue_id)s::bigint, group_key, 0, 0, (SELECT at FROM clock)
+      FROM done, the_queue
+     WHERE grouping = 2 AND group_key IS NOT NULL
+     ORDER BY group_key
+        ON CONFLICT (queue_id, group_key) DO UPDATE
+       SET available_at = excluded.available_at,
+           first_sequence = CASE WHEN EXISTS (SELECT FROM done WHERE verdict = 'kick') THEN 0 ELSE known.first_sequence END),
 claims_touched AS (
     UPDATE claims SET expires_at = greatest(expires_at, (SELECT at FROM clock) + held.seconds * interval '1 second')
       FROM (SELECT holder, max(seconds) AS seconds FROM judged
@@ -4429,7 +4459,7 @@ SELECT FROM claims
  WHERE queue_id = %(queue_id)s AND id = ANY (%(claim_ids)s::text[]::uuid[]) FOR NO KEY UPDATE;
 SELECT FROM message_states
  WHERE queue_id = %(queue_id)s AND id = ANY (%(ids)s::bigint[]) FOR UPDATE;
-WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807),
 asked AS MATERIALIZED (
     SELECT * FROM unnest(%(ids)s::bigint[], %(verdicts)s::text[], %(seconds)s::int[],
@@ -4498,12 +4528,15 @@ changed AS (
      WHERE state.ctid = changes.place_in_table),
 done AS MATERIALIZED (SELECT group_key, verdict FROM judged WHERE result = 'done'),
 woken AS (
-    UPDATE message_groups
-       SET available_at = (SELECT at FROM clock),
-           first_sequence = CASE WHEN EXISTS (SELECT FROM done WHERE verdict = 'kick') THEN 0 ELSE first_sequence END
-     WHERE queue_id = %(queue_id)s
-       AND group_key = ANY (ARRAY(
-           SELECT group_key FROM done WHERE group_key IS NOT NULL))),
+    INSERT INTO message_groups AS known
+           (queue_id, group_key, first_sequence, last_sequence, available_at)
+    SELECT DISTINCT %(queue_id)s::bigint, group_key, 0, 0, (SELECT at FROM clock)
+      FROM done, the_queue
+     WHERE grouping = 2 AND group_key IS NOT NULL
+     ORDER BY group_key
+        ON CONFLICT (queue_id, group_key) DO UPDATE
+       SET available_at = excluded.available_at,
+           first_sequence = CASE WHEN EXISTS (SELECT FROM done WHERE verdict = 'kick') THEN 0 ELSE known.first_sequence END),
 claims_touched AS (
     UPDATE claims SET expires_at = greatest(expires_at, (SELECT at FROM clock) + held.seconds * interval '1 second')
       FROM (SELECT holder, max(seconds) AS seconds FROM judged
@@ -4524,7 +4557,7 @@ SELECT FROM claims
  WHERE queue_id = %(queue_id)s AND id = %(claim_id)s::uuid FOR NO KEY UPDATE;
 SELECT FROM message_states
  WHERE queue_id = %(queue_id)s AND id = ANY (%(ids)s::bigint[]) FOR UPDATE;
-WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807),
 asked AS MATERIALIZED (
     SELECT * FROM unnest(%(ids)s::bigint[], %(verdicts)s::text[], %(seconds)s::int[],
@@ -4593,12 +4626,15 @@ changed AS (
      WHERE state.ctid = changes.place_in_table),
 done AS MATERIALIZED (SELECT group_key, verdict FROM judged WHERE result = 'done'),
 woken AS (
-    UPDATE message_groups
-       SET available_at = (SELECT at FROM clock),
-           first_sequence = CASE WHEN EXISTS (SELECT FROM done WHERE verdict = 'kick') THEN 0 ELSE first_sequence END
-     WHERE queue_id = %(queue_id)s
-       AND group_key = ANY (ARRAY(
-           SELECT group_key FROM done WHERE group_key IS NOT NULL))),
+    INSERT INTO message_groups AS known
+           (queue_id, group_key, first_sequence, last_sequence, available_at)
+    SELECT DISTINCT %(queue_id)s::bigint, group_key, 0, 0, (SELECT at FROM clock)
+      FROM done, the_queue
+     WHERE grouping = 2 AND group_key IS NOT NULL
+     ORDER BY group_key
+        ON CONFLICT (queue_id, group_key) DO UPDATE
+       SET available_at = excluded.available_at,
+           first_sequence = CASE WHEN EXISTS (SELECT FROM done WHERE verdict = 'kick') THEN 0 ELSE known.first_sequence END),
 claim_touched AS (
     UPDATE claims SET expires_at = greatest(expires_at, held.until)
       FROM (SELECT max(until) AS until FROM changes WHERE verdict = 'touch') AS held

@@ -32,7 +32,7 @@ from marconi_api.model.attributes import Attributes, KnownAttributes
 from marconi_api.model.message import ClaimedMessage, Message, NewMessage
 from marconi_api.model.postgres.database import Database
 from marconi_api.model.postgres.prepared import Prepared
-from marconi_api.model.postgres.tables import NO_GROUPS, QueueKey, public_id
+from marconi_api.model.postgres.tables import FIFO, NO_GROUPS, QueueKey, public_id
 from marconi_api.model.postgres.transitions import NOW
 
 #: Seconds for which a second message with a deduplication id is not stored.
@@ -165,29 +165,35 @@ def _placed(message: M, group: str | None, sequence: int | None, deduplication_i
 def woken(changed: str, kicked: str = 'false') -> str:
     """A part of a statement: the groups of messages that it changed are looked at by the next claim.
 
-    ``CLOCK`` must come before this part.
+    ``CLOCK`` must come before this part, and ``the_queue``. The rows are there; an upsert is the one form in
+    which no plan reads the rows of all groups.
 
     :param changed: the part of the statement that has the messages, with ``group_key``
     :param kicked: the SQL of whether there may be messages among them that were parked
     """
     return f"""
     woken AS (
-        UPDATE message_groups
-           SET available_at = {NOW},
-               first_sequence = CASE WHEN {kicked} THEN 0 ELSE first_sequence END
-         WHERE queue_id = %(queue_id)s
-           AND group_key = ANY (ARRAY(
-               SELECT group_key FROM {changed} WHERE group_key IS NOT NULL)))"""
+        INSERT INTO message_groups AS known
+               (queue_id, group_key, first_sequence, last_sequence, available_at)
+        SELECT DISTINCT %(queue_id)s::bigint, group_key, 0, 0, {NOW}
+          FROM {changed}, the_queue
+         WHERE grouping = {FIFO} AND group_key IS NOT NULL
+         ORDER BY group_key
+            ON CONFLICT (queue_id, group_key) DO UPDATE
+           SET available_at = excluded.available_at,
+               first_sequence = CASE WHEN {kicked} THEN 0 ELSE known.first_sequence END)"""
 
 
 #: Lets the next claim look at all groups that wait for their time: all but claimed messages are purged.
 WAKE_GROUPS = """
     WITH waiting AS MATERIALIZED (
-        SELECT group_key FROM message_groups
+        SELECT queue_id, group_key FROM message_groups
          WHERE queue_id = %(queue_id)s AND available_at > now()
          ORDER BY available_at, group_key)
-    UPDATE message_groups SET available_at = now()
-     WHERE queue_id = %(queue_id)s AND group_key = ANY (ARRAY(SELECT group_key FROM waiting))
+    INSERT INTO message_groups (queue_id, group_key, first_sequence, last_sequence, available_at)
+    SELECT queue_id, group_key, 0, 0, now() FROM waiting
+     ORDER BY group_key
+        ON CONFLICT (queue_id, group_key) DO UPDATE SET available_at = excluded.available_at
  RETURNING group_key
 """
 

@@ -232,7 +232,7 @@ class Queues:
         :raises QueueNotFound: if there is no such queue
         :raises CountUnderWay: if another count does not end in time
         """
-        for floor, _ in self._database.rows(THE_QUEUE, queue.parameters, repeatable=True):
+        for floor, *_ in self._database.rows(THE_QUEUE, queue.parameters, repeatable=True):
             # A queue that is made anew has another floor.
             return self._counts.of((queue, floor), lambda: self._count(queue))
         raise QueueNotFound(queue.name, queue.project)

@@ -535,7 +535,7 @@ IS_THE_QUEUE = f"""queue_id = %(queue_id)s AND project = %(project)s AND name = 
        AND floor < {RETIRED}"""
 
 #: The queue that a statement is about: one row if it exists, none else.
-THE_QUEUE = f'SELECT floor, has_subscribers FROM queues WHERE {IS_THE_QUEUE}'
+THE_QUEUE = f'SELECT floor, has_subscribers, grouping FROM queues WHERE {IS_THE_QUEUE}'
 
 # Transactions that may take a number while one statement runs.
 _MARGIN = 2**15
