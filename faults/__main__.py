@@ -58,8 +58,11 @@ def main(arguments: list[str]) -> int:
     proving.set_defaults(carry_out=_prove)
     given = parser.parse_args(arguments)
     # Services are stopped then, too.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit('faults: told to stop'))
-    status: int = given.carry_out(given)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        status: int = given.carry_out(given)
+    except KeyboardInterrupt:
+        sys.exit('faults: told to stop')
     return status
 
 

@@ -203,7 +203,7 @@ class Accidents:
     def _leave_stopped(self, pid: int, seconds: float) -> int:
         if pid:
             self._paused.append((time.monotonic() + seconds, pid))
-        return bool(pid)
+        return int(pid > 0)
 
     def _stopped_backend(self, condition: str = 'true') -> int:
         """A session that is stopped amid a transaction that writes; 0 if none is found soon."""

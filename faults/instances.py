@@ -95,8 +95,8 @@ class Instance:
         return [pid for pid in self._servers() if _threads(pid) == 1]
 
     def _servers(self) -> list[int]:
-        # But its master.
-        return sorted(self.part('/uwsgi'))[1:]
+        # The master comes first, as it is the parent of the others; their numbers may be lower.
+        return self.part('/uwsgi')[1:]
 
 
 def _threads(pid: int) -> int:
