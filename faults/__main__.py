@@ -12,7 +12,6 @@ from pathlib import Path
 from faults.campaign import Terms, new_folder, run, terms_of
 from faults.checker import check
 from faults.controls import prove
-from faults.defects import DEFECTS
 from faults.goal import go_on
 
 #: Seconds for which clients work in a run by continuous integration.
@@ -107,9 +106,10 @@ def _go_on(given: argparse.Namespace) -> int:
 
 
 def _prove(given: argparse.Namespace) -> int:
-    missed = prove(given.defects, given.seed, given.seconds, given.pace)
-    number = len(given.defects or DEFECTS)
-    print(f'{number - len(missed)} of {number} defects found')
+    proofs = prove(given.defects, given.seed, given.seconds, given.pace)
+    missed = [proof.defect for proof in proofs if proof.finding is None]
+    further = sum(proof.tries > 1 for proof in proofs)
+    print(f'{len(proofs) - len(missed)} of {len(proofs)} defects found, {further} in a further run')
     if missed:
         print(f'The campaign proves nothing, as these were not found: {", ".join(missed)}')
     return bool(missed)

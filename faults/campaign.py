@@ -30,6 +30,9 @@ from tests.pooler import pgbouncer
 _DRAINING = 600
 _QUIET = max(roles.TERMS) + max(roles.DELAYS)
 
+# Seconds between two questions whether it is enough.
+_ASKING = 3.0
+
 # Seconds within which webhooks have got all, once there are no accidents.
 _DELIVERING = 60.0
 #: What is refused is sent again soon, and often.
@@ -127,8 +130,11 @@ def new_folder() -> Path:
     return folder
 
 
-def run(terms: Terms, folder: Path) -> None:
-    """Let it happen, and leave the logs in the folder."""
+def run(terms: Terms, folder: Path, is_enough: Callable[[], bool] = lambda: False) -> bool:
+    """Let it happen, and leave the logs in the folder; whether it came to its end.
+
+    :param is_enough: asked every few seconds; once it is true, the run is broken off
+    """
     (folder / _TERMS).write_bytes(msgspec.json.encode(terms))
     world.write(World(QUEUES), folder)
     with _services(terms, folder) as (instances, database):
@@ -141,7 +147,8 @@ def run(terms: Terms, folder: Path) -> None:
             crew = Crew(HANDS, folder, [it.port for it in instances], proxied, terms.seed)
             log = Log(folder / 'accidents.log')
             accidents = Accidents(instances, database, crew, client, log)
-            _let_happen(terms, crew, accidents)
+            if _let_happen(terms, crew, accidents, is_enough):
+                return False
             _drain(client)
             _wait_for_deliveries(database)
         _keep(database, Log(folder / 'database.log'))
@@ -150,6 +157,7 @@ def run(terms: Terms, folder: Path) -> None:
                 client.statistics(queue.key, version)
     for data in ('state', 'one', 'other'):
         shutil.rmtree(folder / data, ignore_errors=True)
+    return True
 
 
 @contextlib.contextmanager
@@ -232,16 +240,23 @@ def _proxies(instances: Sequence[Instance], seed: str) -> Iterator[list[int]]:
         yield ports
 
 
-def _let_happen(terms: Terms, crew: Crew, accidents: Accidents) -> None:
+def _let_happen(
+    terms: Terms, crew: Crew, accidents: Accidents, is_enough: Callable[[], bool]
+) -> bool:
+    """Let clients work and accidents happen; whether it was enough before the time was over."""
     crew.start()
     try:
-        began = time.monotonic()
+        began = asked = time.monotonic()
         to_come = plan(terms.seed, terms.seconds, terms.pace, terms.has_standby, terms.weights)
         while (now := time.monotonic() - began) < terms.seconds:
             accidents.go_on()
             if to_come and now >= to_come[0].at:
                 accidents.happen(to_come.pop(0))
             crew.start_again()
+            if time.monotonic() - asked > _ASKING:
+                if is_enough():
+                    return True
+                asked = time.monotonic()
             time.sleep(0.02)
         accidents.go_on(are_all=True)
         accidents.wait_until_healthy()
@@ -249,6 +264,7 @@ def _let_happen(terms: Terms, crew: Crew, accidents: Accidents) -> None:
         crew.stop(*roles.CONSUMERS)
         # Readers come to the end of their queues.
         time.sleep(1)
+        return False
     finally:
         accidents.go_on(are_all=True)
         crew.stop()

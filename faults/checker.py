@@ -24,6 +24,10 @@ FURTHER = (
     *('statistics differ', 'answered 500'),
 )
 VERDICTS = (*JUDGES, *FURTHER)
+#: What is known only once the database has been read in the end.
+OF_THE_END = (
+    *('lost', 'withheld', 'webhook never delivered', 'batch half-stored', 'statistics differ'),
+)
 
 
 class Finding(NamedTuple):
@@ -78,13 +82,16 @@ class Report:
             yield from self.worst.history
 
 
-def check(folder: Path) -> Report:
-    """Judge the run of which ``folder`` has the logs."""
+def check(folder: Path, until: float = NEVER) -> Report:
+    """Judge the run of which ``folder`` has the logs.
+
+    :param until: up to which moment; before the end, ``OF_THE_END`` means nothing
+    """
     report = Report()
     report.surroundings = surroundings = Surroundings(world.read(folder))
     with Sorted(folder) as events, Sorted(folder) as ids:
         for path in sorted(folder.glob('*.log')):
-            for call in calls(path):
+            for call in calls(path, until):
                 surroundings.note(call)
                 for number, event in events_of(call):
                     events.write(line_of(number, event))

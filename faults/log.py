@@ -58,10 +58,15 @@ class Log:
         os.write(self._file, msgspec.json.encode([self._clock(), *record]) + b'\n')
 
 
-def calls(path: Path) -> Iterator[Call]:
-    """The calls of a log in the order of their ends; those without an end come last."""
+def calls(path: Path, until: float = NEVER) -> Iterator[Call]:
+    """The calls of a log in the order of their ends; those without an end come last.
+
+    :param until: when the log is taken to end
+    """
     begun: dict[int, tuple[float, str, dict[str, Any]]] = {}
     for at, step, number, word, more in _records(path):
+        if at > until:
+            break
         if step == 'begin':
             begun[number] = at, word, more
         else:

@@ -115,6 +115,9 @@ class Story:
     def checked(self) -> Report:
         return check(self._folder)
 
+    def checked_at(self, moment: float) -> Report:
+        return check(self._folder, moment)
+
     def found(self) -> dict[str, int]:
         return dict(self.checked().found)
 
@@ -527,3 +530,23 @@ def test_the_history_of_the_first_bad_message_is_told(story: Story) -> None:
         ['client', '#1', 'claim'],
         ['client', '#2', 'claim'],
     ]
+
+
+def test_a_fault_is_seen_before_the_run_is_over(story: Story) -> None:
+    story.post(0, 1)
+    story.claim(2, 3)
+    story.claim(4, 5, 'c2')
+
+    assert story.checked_at(3.5).found['two live claims'] == 0
+    assert story.checked_at(5.5).found['two live claims'] == 1
+
+
+def test_a_call_that_is_under_way_has_no_end_yet(story: Story) -> None:
+    story.post(0, 1)
+    story.claim(2, 3)
+    story.say('delete', 4, 6)
+    story.claim(7, 8, 'c2')
+
+    # Nobody knows at that moment that the delete was carried out.
+    assert story.checked_at(5).found['seen after its end'] == 0
+    assert story.checked_at(9).found['seen after its end'] == 1
