@@ -184,6 +184,21 @@ def test_a_server_amid_its_recovery_from_a_crash_is_stopped_at_once_and_loses_no
     assert execute(server, 'SELECT count(*) FROM kept') == [(9,)]
 
 
+def test_a_process_that_finds_the_server_amid_its_recovery_waits_for_it(
+    server: EmbeddedPostgres,
+) -> None:
+    server.start()
+    much = "SELECT pg_logical_emit_message(false, '', '') FROM generate_series(1, 1000000)"
+    execute(server, much)
+
+    with busy_session(server) as session:
+        os.kill(session, signal.SIGKILL)
+        wait_until(lambda: 'reinitializing' in server.log.read_text())
+        assert not EmbeddedPostgres(server.state_dir).start()
+
+    assert execute(server, 'SELECT 1') == [(1,)]
+
+
 def test_no_session_of_a_killed_server_outlives_the_next_start(server: EmbeddedPostgres) -> None:
     server.start()
 

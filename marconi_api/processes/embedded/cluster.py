@@ -47,6 +47,9 @@ SOCKET_NAME = '.s.PGSQL.5432'
 # The lines of postmaster.pid without the last one, the server's status (see _Postmaster.of).
 LINES_OF_A_DEAD_SERVER = 7
 
+# How a server begins that starts, recovers or stops when it says so.
+NOT_READY = 'the database system is '
+
 LOCK_NAME = 'marconi.lock'
 
 # Bytes; the log is put aside when it is longer, and one such former log is kept.
@@ -189,14 +192,8 @@ class EmbeddedPostgres:
         :raises EmbeddedPostgresError: with the reason, if the server cannot run.
         """
         with _one_line_errors(self.state_dir), self._lock():
-            if running_url(self.state_dir) is not None:
-                try:
-                    self._create_database()
-                    return False
-                except EmbeddedPostgresError:
-                    # One that was killed a moment ago takes a while to be gone.
-                    if not _wait_until(lambda: running_url(self.state_dir) is None, DYING_TIMEOUT):
-                        raise
+            if running_url(self.state_dir) is not None and self._join_server(give_up):
+                return False
             self._start_server()
             self._wait_until_ready(give_up)
             if not give_up():
@@ -256,6 +253,23 @@ class EmbeddedPostgres:
                 os.kill(postmaster.pid, signal.SIGQUIT)
                 _wait_until(lambda: not self._lives(postmaster), STOP_TIMEOUT)
             self._remove_short_directory()
+
+    def _join_server(self, give_up: Callable[[], bool]) -> bool:
+        """Use the server that runs; False once it is gone, as one is soon that was killed."""
+        began = time.monotonic()
+        while running_url(self.state_dir) is not None:
+            try:
+                self._create_database()
+                return True
+            except EmbeddedPostgresError as error:
+                # One that recovers from a crash takes connections after a while.
+                patience = START_TIMEOUT if isinstance(error, _NotReady) else DYING_TIMEOUT
+                if time.monotonic() - began > patience:
+                    raise
+            if give_up():
+                return True
+            time.sleep(POLL_INTERVAL)
+        return False
 
     def _make_state_dir(self) -> None:
         self.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -454,7 +468,8 @@ class EmbeddedPostgres:
         try:
             connection = psycopg2.connect(host=postmaster.socket_dir, user=NAME, dbname='postgres')
         except psycopg2.OperationalError as error:
-            raise EmbeddedPostgresError(
+            failure = _NotReady if NOT_READY in str(error) else EmbeddedPostgresError
+            raise failure(
                 f'cannot connect to the PostgreSQL of {self.state_dir}: {_reason(str(error))}'
             ) from None
         with contextlib.closing(connection):
@@ -463,6 +478,10 @@ class EmbeddedPostgres:
                 cursor.execute('SELECT 1 FROM pg_database WHERE datname = %s', (NAME,))
                 if cursor.fetchone() is None:
                     cursor.execute(f'CREATE DATABASE {NAME}')
+
+
+class _NotReady(EmbeddedPostgresError):
+    """The server runs, and does not take connections yet."""
 
 
 @dataclass(frozen=True)
