@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+from faults import returns
 from faults.campaign import Terms, new_folder, run, terms_of
 from faults.checker import check
 from faults.controls import prove
@@ -43,6 +44,12 @@ def main(arguments: list[str]) -> int:
     lasting.add_argument('--seconds', type=float, default=_ROUND, help='of a round')
     lasting.add_argument('--minutes', type=float, default=math.inf, help='after which none begins')
     lasting.set_defaults(carry_out=_go_on)
+    returning = commands.add_parser('return', help='have the database go back to what it was')
+    returning.add_argument('kind', choices=returns.KINDS)
+    returning.add_argument('--seed', default=str(int.from_bytes(os.urandom(4), 'big')))
+    returning.add_argument('--times', type=int, default=3, help='it goes back')
+    returning.add_argument('--seconds', type=float, default=20.0, help='for which clients work')
+    returning.set_defaults(carry_out=_return)
     replaying = commands.add_parser('replay', help='run one again that has failed')
     replaying.add_argument('folder', type=Path)
     replaying.set_defaults(carry_out=_replay)
@@ -103,6 +110,19 @@ def _go_on(given: argparse.Namespace) -> int:
     counts = go_on(given.folder, given.seed, given.seconds, until)
     print('Enough has happened.' if counts.is_enough() else 'To go on: the same command again.')
     return bool(counts.failed)
+
+
+def _return(given: argparse.Namespace) -> int:
+    folder = new_folder()
+    print(f'seed {given.seed}, logs in {folder}', flush=True)
+    returns.run(returns.Terms(given.kind, given.seed, given.times, given.seconds), folder)
+    reports = returns.check_epochs(folder)
+    for report in reports:
+        print('\n'.join([*report.lines(), '']), flush=True)
+    if all(report.is_good for report in reports):
+        shutil.rmtree(folder)
+        return 0
+    return 1
 
 
 def _prove(given: argparse.Namespace) -> int:

@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from faults import proxy, receiver, roles, world
-from faults.accidents import Accidents, plan
+from faults.accidents import Accident, Accidents, plan
 from faults.client import Client
 from faults.crew import Crew, forked
 from faults.instances import Database, Instance
@@ -25,6 +25,9 @@ from faults.pair import Pair
 from faults.roles import Hand
 from faults.world import Queue, World
 from tests.pooler import pgbouncer
+
+# How often a claim that drains a queue may fail.
+_TRIES = 10
 
 # Seconds for which the claims that drain the queues hold what they get.
 _DRAINING = 600
@@ -116,6 +119,8 @@ class Terms(msgspec.Struct):
 
 
 _TERMS = 'terms.json'
+# The directories of PostgreSQL.
+_STATES = 'state', 'one', 'other'
 
 
 def terms_of(folder: Path) -> Terms:
@@ -137,31 +142,37 @@ def run(terms: Terms, folder: Path, is_enough: Callable[[], bool] = lambda: Fals
     """
     (folder / _TERMS).write_bytes(msgspec.json.encode(terms))
     world.write(World(QUEUES), folder)
-    with _services(terms, folder) as (instances, database):
+    with services(terms, folder) as (instances, database):
         client = Client(
             Log(folder / 'drain.log'), [it.port for it in instances], random.Random(terms.seed)
         )
-        _make_queues(client)
-        with _receivers(client, folder, terms.seed), _proxies(instances, terms.seed) as proxied:
+        make_queues(client)
+        with _receivers(client, folder, terms.seed), proxies(instances, terms.seed) as proxied:
             # Half of all requests go through a proxy that loses answers.
             crew = Crew(HANDS, folder, [it.port for it in instances], proxied, terms.seed)
             log = Log(folder / 'accidents.log')
             accidents = Accidents(instances, database, crew, client, log)
             if _let_happen(terms, crew, accidents, is_enough):
                 return False
-            _drain(client)
+            drain(client)
             _wait_for_deliveries(database)
-        _keep(database, Log(folder / 'database.log'))
-        for queue in QUEUES:
-            for version in ('v1', 'v2'):
-                client.statistics(queue.key, version)
-    for data in ('state', 'one', 'other'):
-        shutil.rmtree(folder / data, ignore_errors=True)
+        keep(database, (Log(folder / 'database.log'), 'kept'))
+        ask_for_statistics(client)
+    for state in _STATES:
+        shutil.rmtree(folder / state, ignore_errors=True)
     return True
 
 
+def ask_for_statistics(client: Client) -> None:
+    """Note how many messages the service says that each queue has."""
+    for queue in QUEUES:
+        for version in ('v1', 'v2'):
+            client.statistics(queue.key, version)
+
+
 @contextlib.contextmanager
-def _services(terms: Terms, folder: Path) -> Iterator[tuple[list[Instance], Database]]:
+def services(terms: Terms, folder: Path) -> Iterator[tuple[list[Instance], Database]]:
+    """Two services on one PostgreSQL, as long as this lasts."""
     instances = [
         Instance('first', folder, 2, terms.defect),
         Instance('second', folder, 1, terms.defect),
@@ -188,10 +199,18 @@ def _services(terms: Terms, folder: Path) -> Iterator[tuple[list[Instance], Data
         for instance in instances[not terms.has_standby :]:
             started.callback(instance.stop)
             instance.start(settings)
+        started.callback(_keep_logs_of_postgresql, folder)
         yield instances, database
 
 
-def _make_queues(client: Client) -> None:
+def _keep_logs_of_postgresql(folder: Path) -> None:
+    for state in _STATES:
+        with contextlib.suppress(FileNotFoundError):
+            shutil.copy(folder / state / 'log', folder / f'postgresql-{state}.err')
+
+
+def make_queues(client: Client) -> None:
+    """Make all queues of a campaign."""
     for queue in QUEUES:
         metadata: dict[str, object] = {}
         if queue.most_claims:
@@ -200,6 +219,28 @@ def _make_queues(client: Client) -> None:
             metadata['_dead_letter_queue'] = queue.dead_letters
         if client.make_queue(queue.key, metadata) not in (201, 204):
             raise SystemExit(f'{queue.key} could not be made')
+
+
+def pass_time(
+    seconds: float,
+    to_come: list[Accident],
+    crew: Crew,
+    accidents: Accidents,
+    is_enough: Callable[[], bool] = lambda: False,
+) -> bool:
+    """Let accidents happen to a crew that works; whether it was enough before the time was over."""
+    began = asked = time.monotonic()
+    while (now := time.monotonic() - began) < seconds:
+        accidents.go_on()
+        if to_come and now >= to_come[0].at:
+            accidents.happen(to_come.pop(0))
+        crew.start_again()
+        if time.monotonic() - asked > _ASKING:
+            if is_enough():
+                return True
+            asked = time.monotonic()
+        time.sleep(0.02)
+    return False
 
 
 @contextlib.contextmanager
@@ -229,7 +270,8 @@ def _process(work: Callable[[], None]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _proxies(instances: Sequence[Instance], seed: str) -> Iterator[list[int]]:
+def proxies(instances: Sequence[Instance], seed: str) -> Iterator[list[int]]:
+    """The ports of proxies in front of services, as long as this lasts."""
     ports = []
     with contextlib.ExitStack() as running:
         for instance in instances:
@@ -244,20 +286,11 @@ def _let_happen(
     terms: Terms, crew: Crew, accidents: Accidents, is_enough: Callable[[], bool]
 ) -> bool:
     """Let clients work and accidents happen; whether it was enough before the time was over."""
+    to_come = plan(terms.seed, terms.seconds, terms.pace, terms.has_standby, terms.weights)
     crew.start()
     try:
-        began = asked = time.monotonic()
-        to_come = plan(terms.seed, terms.seconds, terms.pace, terms.has_standby, terms.weights)
-        while (now := time.monotonic() - began) < terms.seconds:
-            accidents.go_on()
-            if to_come and now >= to_come[0].at:
-                accidents.happen(to_come.pop(0))
-            crew.start_again()
-            if time.monotonic() - asked > _ASKING:
-                if is_enough():
-                    return True
-                asked = time.monotonic()
-            time.sleep(0.02)
+        if pass_time(terms.seconds, to_come, crew, accidents, is_enough):
+            return True
         accidents.go_on(are_all=True)
         accidents.wait_until_healthy()
         crew.stop(*roles.PRODUCERS)
@@ -270,15 +303,18 @@ def _let_happen(
         crew.stop()
 
 
-def _drain(client: Client) -> None:
+def drain(client: Client) -> None:
     """Claim all that can be claimed, once all claims and delays of clients are over."""
     time.sleep(_QUIET)
     for queue in QUEUES:
-        empty = 0
+        empty, failed = 0, 0
         # One empty answer may mean that dead letters were put away.
         while queue.is_drained and empty < 2:
             found = client.claim([queue.key], roles.BULK, _DRAINING)
-            empty = 0 if found else empty + 1
+            empty = empty + 1 if found == [] else 0
+            failed = failed + 1 if found is None else 0
+            if failed > _TRIES:
+                raise SystemExit(f'{queue.key} cannot be claimed from, {failed} times in a row')
 
 
 def _wait_for_deliveries(database: Database) -> None:
@@ -304,20 +340,21 @@ SELECT project, name, state.id, body,
 """
 
 
-def _keep(database: Database, log: Log) -> None:
-    """Note all messages that the database has."""
+def keep(database: Database, *logs: tuple[Log, str]) -> None:
+    """Note all messages that the database has, in each log by calls of the kind beside it."""
     with contextlib.closing(database.connect()) as connection:
         connection.autocommit = False
         with connection.cursor('kept') as cursor:
             cursor.execute(_KEPT)
             for project, name, id, body, state, held_until, expires_at, count in cursor:
-                log.note(
-                    'kept',
-                    queue=f'{project}/{name}',
-                    id=f'{id:016x}',
-                    number=number_in(msgspec.json.decode(body)) or 0,
-                    state=state,
-                    held_until=held_until,
-                    expires_at=expires_at,
-                    count=count,
-                )
+                message = {
+                    'queue': f'{project}/{name}',
+                    'id': f'{id:016x}',
+                    'number': number_in(msgspec.json.decode(body)) or 0,
+                    'state': state,
+                    'held_until': held_until,
+                    'expires_at': expires_at,
+                    'count': count,
+                }
+                for log, kind in logs:
+                    log.note(kind, **message)

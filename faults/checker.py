@@ -7,7 +7,6 @@ ids, statistics.
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from itertools import pairwise
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -44,6 +43,10 @@ class Report:
     def __init__(self) -> None:
         self.messages = 0
         self.acknowledged = 0
+        #: Acknowledged ones that were there, until the database went back to what it was before.
+        self.given_up = 0
+        #: The highest id of all.
+        self.last_id = ''
         self.found: Counter[str] = Counter()
         #: Of each verdict the fault that was seen first.
         self.first: dict[str, Finding] = {}
@@ -67,14 +70,17 @@ class Report:
 
     def lines(self) -> Iterator[str]:
         """The report: what was looked at, what was wrong, and the history of the first bad message."""
-        asked = self.surroundings.calls
+        surroundings = self.surroundings
+        asked = surroundings.calls
         kinds = defaultdict(list)
         for (kind, outcome), count in sorted(asked.items()):
             kinds[kind].append(f'{count} {outcome}')
         yield '; '.join(f'{kind}: {", ".join(counts)}' for kind, counts in kinds.items())
-        happened = sorted(self.surroundings.happened.items())
+        happened = sorted(surroundings.happened.items())
         yield '; '.join(f'{what}: {count}' for what, count in happened)
         yield f'{self.messages} messages, {self.acknowledged} of them acknowledged'
+        if surroundings.past:
+            yield f'{self.given_up} of them were not there any more once the database went back'
         for verdict in VERDICTS:
             yield f'{self.found[verdict]:7} {verdict}'
         if self.worst:
@@ -82,10 +88,11 @@ class Report:
             yield from self.worst.history
 
 
-def check(folder: Path, until: float = NEVER) -> Report:
+def check(folder: Path, until: float = NEVER, former_id: str = '') -> Report:
     """Judge the run of which ``folder`` has the logs.
 
     :param until: up to which moment; before the end, ``OF_THE_END`` means nothing
+    :param former_id: the highest one that was given out before the run
     """
     report = Report()
     report.surroundings = surroundings = Surroundings(world.read(folder))
@@ -98,6 +105,7 @@ def check(folder: Path, until: float = NEVER) -> Report:
         surroundings.finish()
         for post in posts_in(events.lines()):
             messages = [Message(number, told, surroundings) for number, told in post]
+            _judge_ages(messages, former_id, report)
             _judge_post(messages, report)
             for message in messages:
                 for id in message.ids:
@@ -111,7 +119,11 @@ def _judge_post(messages: list[Message], report: Report) -> None:
     """Judge the messages of a post, each by itself and all together."""
     for message in messages:
         report.messages += 1
-        report.acknowledged += message.post is not None and message.post.outcome == DONE
+        is_acknowledged = any(
+            event.kind == 'post' and event.outcome == DONE for event in message.events
+        )
+        report.acknowledged += is_acknowledged
+        report.given_up += is_acknowledged and bool(message.kept) and not message.remained
         for verdict, judge in JUDGES.items():
             for fault in judge(message):
                 report.add(verdict, fault, history(message, fault.at))
@@ -135,12 +147,24 @@ def _may_be_gone_unseen(message: Message) -> bool:
     )
 
 
+def _judge_ages(messages: list[Message], former_id: str, report: Report) -> None:
+    """See that no message got an id that an earlier one may have had."""
+    for message in messages:
+        for event in message.events:
+            if event.kind == 'post' and event.id and event.id <= former_id:
+                fault = Fault(event.ended, f'its id {event.id} is not above {former_id}, which was')
+                report.add('id given twice', fault, history(message, event.ended))
+
+
 def _judge_ids(lines: IO[bytes], report: Report) -> None:
     """See that each id belongs to one message; they come sorted by id."""
-    for one, other in pairwise(line.decode().split() for line in lines):
-        if one[0] == other[0] and one[1] != other[1]:
-            fault = Fault(0, f'{one[0]} is the id of the messages {one[1]} and {other[1]}')
+    of_last = ''
+    for line in lines:
+        id, number = line.decode().split()
+        if id == report.last_id and number != of_last:
+            fault = Fault(0, f'{id} is the id of the messages {of_last} and {number}')
             report.add('id given twice', fault, [])
+        report.last_id, of_last = id, number
 
 
 def _judge_the_rest(surroundings: Surroundings, report: Report) -> None:

@@ -92,8 +92,8 @@ class Client:
         grace: int = 60,
         wait: int = 0,
         version: str = 'v2',
-    ) -> list[Held]:
-        """Claim messages of one queue, or of several of a project."""
+    ) -> list[Held] | None:
+        """Claim messages of one queue, or of several of a project; None without an answer."""
         terms = {'limit': limit, 'ttl': ttl, 'grace': grace, 'wait': wait}
         call = self.log.begin('claim', queues=list(queues), **terms)
         project, names = queues[0].split('/')[0], [queue.split('/')[1] for queue in queues]
@@ -108,6 +108,8 @@ class Client:
         claims = _claims(queues[0], answer) if answer.status == 201 else []
         waited = 'preference-applied' in answer.headers
         self.log.end(call, answer.outcome, status=answer.status, claims=claims, waited=waited)
+        if answer.outcome != DONE:
+            return None
         return [
             (queue, id, number, claim)
             for queue, claim, messages in claims

@@ -26,12 +26,14 @@ class Crew:
         ports: Sequence[int],
         proxies: Sequence[int],
         seed: str,
+        first_life: int = 0,
     ) -> None:
         self._hands = hands
         self._folder = folder
         self._ports = ports
         self._proxies = proxies
         self._seed = seed
+        self._first_life = first_life
         self._lives: dict[str, int] = {}
         self._processes: dict[int, Hand] = {}
 
@@ -75,7 +77,7 @@ class Crew:
             del self._processes[pid]
 
     def _start(self, hand: Hand) -> None:
-        life = self._lives[hand.name] = self._lives.get(hand.name, -1) + 1
+        life = self._lives[hand.name] = self._lives.get(hand.name, self._first_life - 1) + 1
         self._processes[forked(partial(self._work, hand, life))] = hand
 
     def _work(self, hand: Hand, life: int) -> None:

@@ -27,8 +27,9 @@ GONE = 'gone'
 class Event(NamedTuple):
     """What one call had to do with a message.
 
-    ``kind`` is post, claim, pop, read, delivered (to a webhook), kept (found in the database in the end)
-    or a verdict: delete, release, touch or park. ``seconds`` is the delay of a post or a release, the ttl of a claim or a touch,
+    ``kind`` is post, claim, pop, read, delivered (to a webhook), kept (found in the database in the end),
+    restored (found in the database that a run began with), remained (found after the database went back to
+    what it was before) or a verdict: delete, release, touch or park. ``seconds`` is the delay of a post or a release, the ttl of a claim or a touch,
     or until when the database holds what is kept. ``grace`` is the ttl of a post, the grace of a claim or a touch, or
     the end of life of what is kept. ``times`` is how often the message was handed out, where that is
     told, else 0; of a post, 1 if it had a key. ``outcome`` of what is kept is its state.
@@ -101,6 +102,14 @@ def _of_kept(call: Call) -> Iterator[tuple[int, Event]]:
     yield given['number'], event._replace(outcome=given['state'])
 
 
+def _of_restored(call: Call) -> Iterator[tuple[int, Event]]:
+    """As if it were posted with the rest of its delay and of its life."""
+    for number, event in _of_kept(call):
+        delay = max(0.0, event.seconds - event.began)
+        life = event.grace - event.began if event.grace else NEVER
+        yield number, event._replace(outcome=DONE, seconds=delay, grace=life)
+
+
 def _of_delivered(call: Call) -> Iterator[tuple[int, Event]]:
     yield call.given['number'], _event(call, call.given['queue'])
 
@@ -117,6 +126,8 @@ _READINGS: dict[str, Callable[[Call], Iterator[tuple[int, Event]]]] = {
     'verdicts': _of_verdicts,
     'read': _of_read,
     'kept': _of_kept,
+    'remained': _of_kept,
+    'restored': _of_restored,
     'delivered': _of_delivered,
 }
 
@@ -179,6 +190,12 @@ def posts_in(lines: IO[bytes]) -> Iterator[list[tuple[int, list[Event]]]]:
     )
     for _, of_post in groupby(told, lambda message: post_of(message[0])):
         yield list(of_post)
+
+
+def ends_in(over: Event, queue: str) -> bool:
+    """Whether the message was not in a queue any more, after a call after which it was over."""
+    # Who found nothing says so of one queue: the message may have become a dead letter.
+    return over.queue == queue or over.outcome == DONE
 
 
 def is_over(event: Event) -> bool:

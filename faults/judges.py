@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from itertools import combinations, pairwise
 from typing import NamedTuple
 
-from faults.events import OVER, Event
+from faults.events import OVER, Event, ends_in
 from faults.log import DONE, NEVER, REFUSED
 from faults.message import EPSILON, Message
 
@@ -57,7 +57,8 @@ def lost(message: Message) -> Iterator[Fault]:
 def stored_twice(message: Message) -> Iterator[Fault]:
     """It has two ids, or is in two queues."""
     if len(message.ids) > 1:
-        key = 'a post with a key' if message.post and message.post.times else 'a post'
+        has_key = message.post and message.post.kind == 'post' and message.post.times
+        key = 'a post with a key' if has_key else 'a post'
         yield Fault(message.events[-1].began, f'{key} stored it as {sorted(message.ids)}')
     if len(message.kept) > 1:
         places = [event.queue for event in message.kept]
@@ -95,7 +96,7 @@ def miscounted(message: Message) -> Iterator[Fault]:
             claim.queue == event.queue and claim.ended <= event.began for claim in message.claims
         )
         # What is kept tells what was; who claims counts that claim, too.
-        least = before + (event.kind == 'claim')
+        least = message.former_claims(event.queue) + before + (event.kind == 'claim')
         if event.times < least:
             yield Fault(event.ended, f'it was handed out {least} times, but {event.times} are told')
     yield from _dead_letter(message)
@@ -111,10 +112,12 @@ def _dead_letter(message: Message) -> Iterator[Fault]:
     if queue is None or not queue.most_claims:
         return
     own = [claim for claim in message.claims if claim.queue == queue.key]
-    if len(own) > queue.most_claims:
+    former = message.former_claims(queue.key)
+    times = former + len(own)
+    if own and times > queue.most_claims:
         yield Fault(
-            own[queue.most_claims].ended,
-            f'{queue.key} gave it to {len(own)} claims, and may to {queue.most_claims}',
+            own[max(0, queue.most_claims - former)].ended,
+            f'{queue.key} gave it to {times} claims, and may to {queue.most_claims}',
         )
     was_parked = any(
         event.kind == 'park' and event.outcome != REFUSED for event in message.verdicts
@@ -128,7 +131,7 @@ def _dead_letter(message: Message) -> Iterator[Fault]:
     if first and message.most_handed_out(queue.key, first.ended) < queue.most_claims:
         yield Fault(
             first.ended,
-            f'it was put away after {len(own)} claims of {queue.key}, not {queue.most_claims}',
+            f'it was put away after {times} claims of {queue.key}, not {queue.most_claims}',
         )
 
 
@@ -136,9 +139,7 @@ def seen_after_its_end(message: Message) -> Iterator[Fault]:
     """It was seen after it was deleted or popped, or after its ttl was over."""
     for over in message.surely_over():
         for sight in message.sights:
-            # A delete that found nothing says so of its queue alone.
-            is_everywhere = over.outcome != OVER and over.kind in ('delete', 'pop')
-            if sight.began >= over.ended and (is_everywhere or sight.queue == over.queue):
+            if sight.began >= over.ended and ends_in(over, sight.queue):
                 yield Fault(
                     sight.ended, f'{over.who} has ended it, and {sight.who} saw it after that'
                 )
@@ -277,7 +278,7 @@ def waited_too_long(message: Message) -> Iterator[Fault]:
         (
             event.began
             for event in message.events
-            if event.kind not in ('post', 'read', 'delivered')
+            if event.kind not in ('post', 'restored', 'remained', 'read', 'delivered')
         ),
         default=message.surroundings.ended,
     )
@@ -302,6 +303,26 @@ def never_delivered(message: Message) -> Iterator[Fault]:
         yield Fault(message.surroundings.ended, f'the webhook of {queue.key} never took it')
 
 
+def wrongly_restored(message: Message) -> Iterator[Fault]:
+    """The database went back to what it was, and has not what it had then, or has what it had not."""
+    post, past, end = message.post, message.surroundings.past, message.surroundings.ended
+    if post is None or past is None:
+        return
+    began, ended = past
+    for remained in message.remained:
+        if post.began > ended + EPSILON:
+            yield Fault(end, 'the database went back to what it was before its post, and has it')
+        for over in message.surely_over():
+            if over.ended < began and ends_in(over, remained.queue):
+                yield Fault(end, f'{over.who} had ended it, and the database has it again')
+    if message.remained or post.outcome != DONE or post.ended >= began:
+        return
+    if message.may_be_deleted(ended) or message.may_be_expired(end):
+        return
+    if not message.surroundings.unseen_pops[post.queue]:
+        yield Fault(end, 'the database went back to what it was after its post, and lacks it')
+
+
 #: The judges, by the name of what they find.
 JUDGES: dict[str, Judge] = {
     'never posted': never_posted,
@@ -318,4 +339,5 @@ JUDGES: dict[str, Judge] = {
     'withheld': withheld,
     'waited too long': waited_too_long,
     'webhook never delivered': never_delivered,
+    'wrongly restored': wrongly_restored,
 }

@@ -27,8 +27,12 @@ class Message:
 
     @cached_property
     def post(self) -> Event | None:
-        """The call that posted it."""
-        return next((event for event in self.events if event.kind == 'post'), None)
+        """The call that posted it, or where it was found in the beginning."""
+        return next((event for event in self.events if event.kind in ('post', 'restored')), None)
+
+    def former_claims(self, queue: str) -> int:
+        """How often the queue had handed it out before the run began."""
+        return sum(event.times for event in self._all('restored') if event.queue == queue)
 
     @cached_property
     def claims(self) -> list[Event]:
@@ -46,12 +50,17 @@ class Message:
     @cached_property
     def sights(self) -> list[Event]:
         """All that shows that it was stored."""
-        return self._all('claim', 'pop', 'read', 'kept')
+        return self._all('claim', 'pop', 'read', 'kept', 'restored')
 
     @cached_property
     def kept(self) -> list[Event]:
         """Where it was found in the end."""
         return self._all('kept')
+
+    @cached_property
+    def remained(self) -> list[Event]:
+        """Where it was found once the database had gone back."""
+        return self._all('remained')
 
     @cached_property
     def verdicts(self) -> list[Event]:
@@ -140,7 +149,7 @@ class Message:
     def most_handed_out(self, queue: str, by: float) -> int:
         """How often at most the queue may have handed it out by then, with what nobody saw."""
         seen = sum(claim.queue == queue and claim.began <= by for claim in self.claims)
-        return seen + self.unseen_claims(queue, by)
+        return self.former_claims(queue) + seen + self.unseen_claims(queue, by)
 
     def unseen_claims(self, queue: str, by: float) -> int:
         """How many calls may have claimed it from the queue by then without a trace."""

@@ -69,6 +69,8 @@ class Surroundings:
         self.happened: Counter[str] = Counter()
         self.kept: Counter[tuple[str, str]] = Counter()
         self.statistics: list[Call] = []
+        #: If the database went back to what it was: from when, up to when that can have been.
+        self.past: tuple[float, float] | None = None
         #: What is wrong with the order of pages, with when it was seen.
         self.misordered: list[tuple[float, str]] = []
         self.answers_500: list[Call] = []
@@ -77,7 +79,7 @@ class Surroundings:
 
     def note(self, call: Call) -> None:
         """Learn from a call. Those of one process come in the order of their ends."""
-        if call.kind != 'kept':
+        if call.kind not in ('kept', 'restored', 'remained'):
             self.calls[call.kind, call.outcome] += 1
         if call.answer.get('status') == 500:
             self.answers_500.append(call)
@@ -145,6 +147,9 @@ class Surroundings:
 
     def _note_kept(self, call: Call) -> None:
         self.kept[call.given['queue'], call.given['state']] += 1
+
+    def _note_past(self, call: Call) -> None:
+        self.past = call.given['since'], call.given['until']
 
     def _note_stats(self, call: Call) -> None:
         if call.outcome == DONE:

@@ -1,125 +1,13 @@
 """The checker of the fault campaign sees each kind of fault, in logs that are written by hand."""
 
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from faults import world
-from faults.checker import Report, check
-from faults.log import DONE, REFUSED, Log
+from faults.log import REFUSED
 from faults.numbers import first_number
-from faults.world import Queue, World
-
-WORK = 'acme/work'
-FEW = 'acme/few'
-DEAD = 'acme/dead'
-ONE = first_number(1, 1)
-ID = '0000000000000a00'
-NEXT_ID = '0000000000000a01'
-CLAIM = 'c1'
-
-
-class Story:
-    """Calls of one process after the other, each with its times."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._now = 0.0
-        self._logs: dict[str, Log] = {}
-        self._claims: Counter[str] = Counter()
-        world.write(
-            World(
-                [
-                    Queue('acme', 'work'),
-                    Queue('acme', 'few', most_claims=2, dead_letters='dead'),
-                    Queue('acme', 'dead'),
-                    Queue('acme', 'news', has_webhook=True),
-                ]
-            ),
-            folder,
-        )
-
-    def call(
-        self,
-        kind: str,
-        began: float,
-        ended: float | None = None,
-        outcome: str = DONE,
-        who: str = 'client',
-        answer: dict[str, Any] | None = None,
-        **given: Any,
-    ) -> None:
-        """Note a call; without an end nobody knows what became of it."""
-        log = self._logs.get(who)
-        if log is None:
-            log = self._logs[who] = Log(self._folder / f'{who}.log', lambda: self._now)
-        self._now = began
-        number = log.begin(kind, **given)
-        if ended is not None:
-            self._now = ended
-            log.end(number, outcome, **(answer or {}))
-
-    def post(
-        self, began: float, ended: float | None, ids: tuple[str, ...] = (ID,), **more: Any
-    ) -> None:
-        given: dict[str, Any] = {
-            'queue': WORK,
-            'first': ONE,
-            'delay': 0,
-            'ttl': 3600,
-            'has_key': False,
-        } | more
-        outcome = given.pop('outcome', DONE)
-        answer = {'ids': list(ids)} if outcome == DONE else {}
-        count = given.pop('count', len(ids))
-        self.call('post', began, ended, outcome, 'producer', answer, count=count, **given)
-
-    def claim(self, began: float, ended: float | None, claim: str = CLAIM, **more: Any) -> None:
-        given: dict[str, Any] = {
-            'queue': WORK,
-            'ttl': 10,
-            'number': ONE,
-            'id': ID,
-            'count': 0,
-        } | more
-        self._claims[given['queue']] += 1
-        message = [given['id'], given['number'], given['count']]
-        answer = {'claims': [[given['queue'], claim, [message]]], 'waited': False}
-        terms: dict[str, Any] = {'ttl': given['ttl'], 'grace': 60, 'limit': 1, 'wait': 0}
-        self.call('claim', began, ended, answer=answer, queues=[given['queue']], **terms)
-
-    def say(
-        self, verdict: str, began: float, ended: float | None, result: str = 'done', **more: Any
-    ) -> None:
-        given: dict[str, Any] = {'queue': WORK, 'claim': CLAIM, 'seconds': 0} | more
-        told = [given['queue'], ID, ONE, given['claim'], verdict, given['seconds'], 60]
-        self.call('verdicts', began, ended, answer={'results': [result]}, verdicts=[told])
-
-    def pop(self, began: float, ended: float | None) -> None:
-        messages = [[ID, ONE, 0]] if ended else []
-        self.call('pop', began, ended, answer={'messages': messages}, queue=WORK, limit=1)
-
-    def read(self, began: float, ended: float, *ids: str, who: str = 'reader') -> None:
-        messages = [[id, ONE + int(id, 16) - int(ID, 16)] for id in ids]
-        answer = {'messages': messages}
-        self.call('read', began, ended, who=who, answer=answer, queue=WORK, sees_all=True)
-
-    def kept(self, at: float, state: str = 'claimed', number: int = ONE, **more: Any) -> None:
-        given: dict[str, Any] = {'queue': WORK, 'id': ID, 'held_until': at + 5} | more
-        given |= {'number': number, 'state': state, 'expires_at': at + 99}
-        given.setdefault('count', self._claims[given['queue']])
-        self.call('kept', at, at, who='database', **given)
-
-    def checked(self) -> Report:
-        return check(self._folder)
-
-    def checked_at(self, moment: float) -> Report:
-        return check(self._folder, moment)
-
-    def found(self) -> dict[str, int]:
-        return dict(self.checked().found)
+from tests.faults.story import CLAIM, DEAD, FEW, ID, NEXT_ID, ONE, WORK, Story
 
 
 @pytest.fixture
@@ -550,3 +438,17 @@ def test_a_call_that_is_under_way_has_no_end_yet(story: Story) -> None:
     # Nobody knows at that moment that the delete was carried out.
     assert story.checked_at(5).found['seen after its end'] == 0
     assert story.checked_at(9).found['seen after its end'] == 1
+
+
+def test_who_finds_a_dead_letter_gone_says_so_of_its_queue_alone(story: Story) -> None:
+    story.post(0, 1, queue=FEW)
+    for claim in ('c0', CLAIM):
+        story.claim(2, 3, claim, queue=FEW, ttl=1)
+    story.say('delete', 5, 6, 'gone', queue=FEW)
+    story.claim(7, 8, 'c2', queue=DEAD)
+
+    assert 'seen after its end' not in story.found()
+
+    story.claim(7, 8, 'c3', queue=FEW)
+
+    assert 'seen after its end' in story.found()
