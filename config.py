@@ -3,7 +3,7 @@
 Settings that depend on the machine come from the environment, so that you need not edit this
 file: ``HOST``, ``PORT``, ``MARCONI_ACCESS``, ``MARCONI_DATABASE_URL``, ``MARCONI_DATA_DIR``,
 ``MARCONI_USER``, ``MARCONI_PROGRAMS_DIR``, ``MARCONI_METRICS_ADDRESS``, ``MARCONI_TRACING``, ``MARCONI_LOG_FORMAT`` (``plain`` or
-``json``) and ``MARCONI_SIGNING_KEYS``. To change another setting, a file that has only that setting, and
+``json``), ``MARCONI_SIGNING_KEYS``, ``MARCONI_SECRET_KEYS``, ``MARCONI_SQS_URL`` and ``MARCONI_SQS_REGION``. To change another setting, a file that has only that setting, and
 name the file in ``MARCONI_CONFIG``. Settings that it leaves out have the values of this file. There are two exceptions: a section ``logging`` replaces
 this one as a whole, and `pecan shell` needs the section ``app`` in the file that it is given.
 """
@@ -203,6 +203,19 @@ signed_urls = {
     # with the embedded PostgreSQL, Marconi makes a key and keeps it with the data; with a database
     # that you name, Marconi signs no URLs.
     'secret_keys': os.environ.get('MARCONI_SIGNING_KEYS') or '',
+}
+
+sqs = {
+    # The URL at which clients of SQS reach this service, such as https://queues.example.com: the URLs of
+    # queues begin with it. When it is empty: the scheme and the host by which a client sent its request.
+    'public_url': os.environ.get('MARCONI_SQS_URL') or None,
+    # The region that ARNs of queues name. Requests may be signed for any region.
+    'region': os.environ.get('MARCONI_SQS_REGION') or 'us-east-1',
+    # Keys that encrypt the secrets of access keys (docs/sqs.md), separated by commas. Marconi encrypts
+    # by the first key, and decrypts by any of them. When this is empty: with the embedded PostgreSQL,
+    # Marconi makes a key and keeps it with the data; with a database that you name, there are no access
+    # keys.
+    'secret_keys': os.environ.get('MARCONI_SECRET_KEYS') or '',
 }
 
 eventing = {

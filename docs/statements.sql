@@ -4,6 +4,10 @@
 -- %(name)s. Made by `python -m tests.model.test_statements`.
 
 
+-- marconi_account: The account of a project, for clients of SQS.
+SELECT account, receipt_key FROM accounts WHERE project = %(project)s;
+
+
 -- marconi_attributes: What a process knows of a queue: its metadata, and what it is.
 SELECT metadata, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
        AND floor < 9223372036854775807;
@@ -64,7 +68,8 @@ claim AS (
            array_agg(id ORDER BY id)
       FROM taken HAVING count(*) > 0)
 SELECT * FROM (
-    SELECT taken.id AS id, taken.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, taken.claim_count AS claim_count, message.traceparent AS traceparent, NULL::bigint[] AS sight FROM taken, LATERAL (SELECT created_at, body, traceparent, deduplication_id FROM messages
+    SELECT taken.id AS id, taken.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, taken.claim_count AS claim_count, message.traceparent AS traceparent, NULL::bigint[] AS sight FROM taken, LATERAL (SELECT created_at, body, traceparent, deduplication_id, message_attributes
+                       FROM messages
                       WHERE queue_id = %(queue_id)s AND id = taken.id LIMIT 1) AS message
      UNION ALL
     SELECT NULL, NULL, NULL, NULL, NULL, NULL,
@@ -177,7 +182,8 @@ regrouped AS (
      WHERE known.ctid = seen.place)
 SELECT * FROM (
     SELECT taken.id AS id, taken.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, taken.claim_count AS claim_count, message.traceparent AS traceparent, taken.group_key AS group_key, taken.sequence AS sequence, message.deduplication_id AS deduplication_id, passed.turn, passed.sequence AS in_turn, NULL::bigint[] AS sight
-      FROM taken JOIN passed USING (id), LATERAL (SELECT created_at, body, traceparent, deduplication_id FROM messages
+      FROM taken JOIN passed USING (id), LATERAL (SELECT created_at, body, traceparent, deduplication_id, message_attributes
+                       FROM messages
                       WHERE queue_id = %(queue_id)s AND id = taken.id LIMIT 1) AS message
      UNION ALL
     SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0, 0,
@@ -286,7 +292,8 @@ regrouped AS (
      WHERE known.ctid = seen.place)
 SELECT * FROM (
     SELECT taken.id AS id, taken.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, taken.claim_count AS claim_count, message.traceparent AS traceparent, taken.group_key AS group_key, taken.sequence AS sequence, message.deduplication_id AS deduplication_id, passed.turn, passed.sequence AS in_turn, NULL::bigint[] AS sight
-      FROM taken JOIN passed USING (id), LATERAL (SELECT created_at, body, traceparent, deduplication_id FROM messages
+      FROM taken JOIN passed USING (id), LATERAL (SELECT created_at, body, traceparent, deduplication_id, message_attributes
+                       FROM messages
                       WHERE queue_id = %(queue_id)s AND id = taken.id LIMIT 1) AS message
      UNION ALL
     SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0, 0,
@@ -400,7 +407,8 @@ regrouped AS (
      WHERE known.ctid = seen.place)
 SELECT * FROM (
     SELECT taken.id AS id, taken.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, taken.claim_count AS claim_count, message.traceparent AS traceparent, taken.group_key AS group_key, taken.sequence AS sequence, message.deduplication_id AS deduplication_id, passed.turn, passed.sequence AS in_turn, NULL::bigint[] AS sight
-      FROM taken JOIN passed USING (id), LATERAL (SELECT created_at, body, traceparent, deduplication_id FROM messages
+      FROM taken JOIN passed USING (id), LATERAL (SELECT created_at, body, traceparent, deduplication_id, message_attributes
+                       FROM messages
                       WHERE queue_id = %(queue_id)s AND id = taken.id LIMIT 1) AS message
      UNION ALL
     SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0, 0,
@@ -517,7 +525,8 @@ regrouped AS (
      WHERE known.ctid = seen.place)
 SELECT * FROM (
     SELECT taken.id AS id, taken.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, taken.claim_count AS claim_count, message.traceparent AS traceparent, taken.group_key AS group_key, taken.sequence AS sequence, message.deduplication_id AS deduplication_id, passed.turn, passed.sequence AS in_turn, NULL::bigint[] AS sight
-      FROM taken JOIN passed USING (id), LATERAL (SELECT created_at, body, traceparent, deduplication_id FROM messages
+      FROM taken JOIN passed USING (id), LATERAL (SELECT created_at, body, traceparent, deduplication_id, message_attributes
+                       FROM messages
                       WHERE queue_id = %(queue_id)s AND id = taken.id LIMIT 1) AS message
      UNION ALL
     SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0, 0,
@@ -607,7 +616,8 @@ move AS MATERIALIZED (
 gone AS (
     DELETE FROM message_states
      WHERE ctid = ANY (ARRAY(SELECT place FROM dead WHERE EXISTS (SELECT FROM move)))
- RETURNING id, expires_at, client_id, ttl, group_key, sequence AS place),
+ RETURNING id, expires_at, client_id, ttl, group_key, sequence AS place, first_received_at,
+           coalesce(claimed_before, 0) + claim_count AS claimed_before),
 followed AS (
     UPDATE requests SET lies_in = %(target_id)s
      WHERE message_id = ANY (ARRAY(SELECT id FROM gone)) AND lies_in = %(queue_id)s),
@@ -647,17 +657,20 @@ arrived AS MATERIALIZED (
 moved AS (
     INSERT INTO message_states
            (queue_id, id, held_until, expires_at, client_id, ttl, moved_in, came_from,
-            group_key, sequence)
+            group_key, sequence, first_received_at, claimed_before)
     SELECT %(target_id)s, id, (SELECT at FROM clock),
            coalesce(now() + %(target_ttl)s * interval '1 second', expires_at),
            client_id, coalesce(%(target_ttl)s, ttl), moved_in, %(queue_id)s,
-           group_key, sequence
+           group_key, sequence, first_received_at, claimed_before
       FROM arrived
  RETURNING id),
 moved_body AS (
-    INSERT INTO messages (queue_id, id, created_at, body, traceparent, deduplication_id)
-    SELECT %(target_id)s, gone.id, created_at, body, traceparent, lpad(to_hex(gone.id), 16, '0')
-      FROM gone, LATERAL (SELECT created_at, body, traceparent, deduplication_id FROM messages
+    INSERT INTO messages
+           (queue_id, id, created_at, body, traceparent, deduplication_id, message_attributes)
+    SELECT %(target_id)s, gone.id, created_at, body, traceparent,
+           lpad(to_hex(gone.id), 16, '0'), message_attributes
+      FROM gone, LATERAL (SELECT created_at, body, traceparent, deduplication_id, message_attributes
+                       FROM messages
                       WHERE queue_id = %(queue_id)s AND id = gone.id LIMIT 1) AS message
         ON CONFLICT (queue_id, id) DO UPDATE SET created_at = excluded.created_at),
 parked AS (
@@ -707,7 +720,8 @@ regrouped AS (
      WHERE known.ctid = seen.place)
 SELECT * FROM (
     SELECT taken.id AS id, taken.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, taken.claim_count AS claim_count, message.traceparent AS traceparent, taken.group_key AS group_key, taken.sequence AS sequence, message.deduplication_id AS deduplication_id, passed.turn, passed.sequence AS in_turn, NULL::bigint[] AS sight
-      FROM taken JOIN passed USING (id), LATERAL (SELECT created_at, body, traceparent, deduplication_id FROM messages
+      FROM taken JOIN passed USING (id), LATERAL (SELECT created_at, body, traceparent, deduplication_id, message_attributes
+                       FROM messages
                       WHERE queue_id = %(queue_id)s AND id = taken.id LIMIT 1) AS message
      UNION ALL
     SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0, 0,
@@ -800,7 +814,8 @@ move AS MATERIALIZED (
 gone AS (
     DELETE FROM message_states
      WHERE ctid = ANY (ARRAY(SELECT place FROM dead WHERE EXISTS (SELECT FROM move)))
- RETURNING id, expires_at, client_id, ttl, group_key, sequence AS place),
+ RETURNING id, expires_at, client_id, ttl, group_key, sequence AS place, first_received_at,
+           coalesce(claimed_before, 0) + claim_count AS claimed_before),
 followed AS (
     UPDATE requests SET lies_in = %(target_id)s
      WHERE message_id = ANY (ARRAY(SELECT id FROM gone)) AND lies_in = %(queue_id)s),
@@ -840,17 +855,20 @@ arrived AS MATERIALIZED (
 moved AS (
     INSERT INTO message_states
            (queue_id, id, held_until, expires_at, client_id, ttl, moved_in, came_from,
-            group_key, sequence)
+            group_key, sequence, first_received_at, claimed_before)
     SELECT %(target_id)s, id, (SELECT at FROM clock),
            coalesce(now() + %(target_ttl)s * interval '1 second', expires_at),
            client_id, coalesce(%(target_ttl)s, ttl), moved_in, %(queue_id)s,
-           group_key, sequence
+           group_key, sequence, first_received_at, claimed_before
       FROM arrived
  RETURNING id),
 moved_body AS (
-    INSERT INTO messages (queue_id, id, created_at, body, traceparent, deduplication_id)
-    SELECT %(target_id)s, gone.id, created_at, body, traceparent, lpad(to_hex(gone.id), 16, '0')
-      FROM gone, LATERAL (SELECT created_at, body, traceparent, deduplication_id FROM messages
+    INSERT INTO messages
+           (queue_id, id, created_at, body, traceparent, deduplication_id, message_attributes)
+    SELECT %(target_id)s, gone.id, created_at, body, traceparent,
+           lpad(to_hex(gone.id), 16, '0'), message_attributes
+      FROM gone, LATERAL (SELECT created_at, body, traceparent, deduplication_id, message_attributes
+                       FROM messages
                       WHERE queue_id = %(queue_id)s AND id = gone.id LIMIT 1) AS message
         ON CONFLICT (queue_id, id) DO UPDATE SET created_at = excluded.created_at),
 parked AS (
@@ -900,7 +918,8 @@ regrouped AS (
      WHERE known.ctid = seen.place)
 SELECT * FROM (
     SELECT taken.id AS id, taken.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, taken.claim_count AS claim_count, message.traceparent AS traceparent, taken.group_key AS group_key, taken.sequence AS sequence, message.deduplication_id AS deduplication_id, passed.turn, passed.sequence AS in_turn, NULL::bigint[] AS sight
-      FROM taken JOIN passed USING (id), LATERAL (SELECT created_at, body, traceparent, deduplication_id FROM messages
+      FROM taken JOIN passed USING (id), LATERAL (SELECT created_at, body, traceparent, deduplication_id, message_attributes
+                       FROM messages
                       WHERE queue_id = %(queue_id)s AND id = taken.id LIMIT 1) AS message
      UNION ALL
     SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0, 0,
@@ -989,7 +1008,8 @@ move AS MATERIALIZED (
 gone AS (
     DELETE FROM message_states
      WHERE ctid = ANY (ARRAY(SELECT place FROM dead WHERE EXISTS (SELECT FROM move)))
- RETURNING id, expires_at, client_id, ttl, group_key, sequence AS place),
+ RETURNING id, expires_at, client_id, ttl, group_key, sequence AS place, first_received_at,
+           coalesce(claimed_before, 0) + claim_count AS claimed_before),
 followed AS (
     UPDATE requests SET lies_in = %(target_id)s
      WHERE message_id = ANY (ARRAY(SELECT id FROM gone)) AND lies_in = %(queue_id)s),
@@ -1029,17 +1049,20 @@ arrived AS MATERIALIZED (
 moved AS (
     INSERT INTO message_states
            (queue_id, id, held_until, expires_at, client_id, ttl, moved_in, came_from,
-            group_key, sequence)
+            group_key, sequence, first_received_at, claimed_before)
     SELECT %(target_id)s, id, (SELECT at FROM clock),
            coalesce(now() + %(target_ttl)s * interval '1 second', expires_at),
            client_id, coalesce(%(target_ttl)s, ttl), moved_in, %(queue_id)s,
-           group_key, sequence
+           group_key, sequence, first_received_at, claimed_before
       FROM arrived
  RETURNING id),
 moved_body AS (
-    INSERT INTO messages (queue_id, id, created_at, body, traceparent, deduplication_id)
-    SELECT %(target_id)s, gone.id, created_at, body, traceparent, lpad(to_hex(gone.id), 16, '0')
-      FROM gone, LATERAL (SELECT created_at, body, traceparent, deduplication_id FROM messages
+    INSERT INTO messages
+           (queue_id, id, created_at, body, traceparent, deduplication_id, message_attributes)
+    SELECT %(target_id)s, gone.id, created_at, body, traceparent,
+           lpad(to_hex(gone.id), 16, '0'), message_attributes
+      FROM gone, LATERAL (SELECT created_at, body, traceparent, deduplication_id, message_attributes
+                       FROM messages
                       WHERE queue_id = %(queue_id)s AND id = gone.id LIMIT 1) AS message
         ON CONFLICT (queue_id, id) DO UPDATE SET created_at = excluded.created_at),
 parked AS (
@@ -1082,7 +1105,8 @@ regrouped AS (
      WHERE known.ctid = seen.place)
 SELECT * FROM (
     SELECT taken.id AS id, taken.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, taken.claim_count AS claim_count, message.traceparent AS traceparent, taken.group_key AS group_key, taken.sequence AS sequence, message.deduplication_id AS deduplication_id, passed.turn, passed.sequence AS in_turn, NULL::bigint[] AS sight
-      FROM taken JOIN passed USING (id), LATERAL (SELECT created_at, body, traceparent, deduplication_id FROM messages
+      FROM taken JOIN passed USING (id), LATERAL (SELECT created_at, body, traceparent, deduplication_id, message_attributes
+                       FROM messages
                       WHERE queue_id = %(queue_id)s AND id = taken.id LIMIT 1) AS message
      UNION ALL
     SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0, 0,
@@ -1174,7 +1198,8 @@ move AS MATERIALIZED (
 gone AS (
     DELETE FROM message_states
      WHERE ctid = ANY (ARRAY(SELECT place FROM dead WHERE EXISTS (SELECT FROM move)))
- RETURNING id, expires_at, client_id, ttl, group_key, sequence AS place),
+ RETURNING id, expires_at, client_id, ttl, group_key, sequence AS place, first_received_at,
+           coalesce(claimed_before, 0) + claim_count AS claimed_before),
 followed AS (
     UPDATE requests SET lies_in = %(target_id)s
      WHERE message_id = ANY (ARRAY(SELECT id FROM gone)) AND lies_in = %(queue_id)s),
@@ -1214,17 +1239,20 @@ arrived AS MATERIALIZED (
 moved AS (
     INSERT INTO message_states
            (queue_id, id, held_until, expires_at, client_id, ttl, moved_in, came_from,
-            group_key, sequence)
+            group_key, sequence, first_received_at, claimed_before)
     SELECT %(target_id)s, id, (SELECT at FROM clock),
            coalesce(now() + %(target_ttl)s * interval '1 second', expires_at),
            client_id, coalesce(%(target_ttl)s, ttl), moved_in, %(queue_id)s,
-           group_key, sequence
+           group_key, sequence, first_received_at, claimed_before
       FROM arrived
  RETURNING id),
 moved_body AS (
-    INSERT INTO messages (queue_id, id, created_at, body, traceparent, deduplication_id)
-    SELECT %(target_id)s, gone.id, created_at, body, traceparent, lpad(to_hex(gone.id), 16, '0')
-      FROM gone, LATERAL (SELECT created_at, body, traceparent, deduplication_id FROM messages
+    INSERT INTO messages
+           (queue_id, id, created_at, body, traceparent, deduplication_id, message_attributes)
+    SELECT %(target_id)s, gone.id, created_at, body, traceparent,
+           lpad(to_hex(gone.id), 16, '0'), message_attributes
+      FROM gone, LATERAL (SELECT created_at, body, traceparent, deduplication_id, message_attributes
+                       FROM messages
                       WHERE queue_id = %(queue_id)s AND id = gone.id LIMIT 1) AS message
         ON CONFLICT (queue_id, id) DO UPDATE SET created_at = excluded.created_at),
 parked AS (
@@ -1267,7 +1295,8 @@ regrouped AS (
      WHERE known.ctid = seen.place)
 SELECT * FROM (
     SELECT taken.id AS id, taken.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, taken.claim_count AS claim_count, message.traceparent AS traceparent, taken.group_key AS group_key, taken.sequence AS sequence, message.deduplication_id AS deduplication_id, passed.turn, passed.sequence AS in_turn, NULL::bigint[] AS sight
-      FROM taken JOIN passed USING (id), LATERAL (SELECT created_at, body, traceparent, deduplication_id FROM messages
+      FROM taken JOIN passed USING (id), LATERAL (SELECT created_at, body, traceparent, deduplication_id, message_attributes
+                       FROM messages
                       WHERE queue_id = %(queue_id)s AND id = taken.id LIMIT 1) AS message
      UNION ALL
     SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0, 0,
@@ -1341,7 +1370,8 @@ remembered AS (
            %(claim_id)s::uuid, now() + %(key_window)s * interval '1 second'
       FROM taken HAVING count(*) > 0)
 SELECT * FROM (
-    SELECT taken.id AS id, taken.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, taken.claim_count AS claim_count, message.traceparent AS traceparent, NULL::bigint[] AS sight FROM taken, LATERAL (SELECT created_at, body, traceparent, deduplication_id FROM messages
+    SELECT taken.id AS id, taken.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, taken.claim_count AS claim_count, message.traceparent AS traceparent, NULL::bigint[] AS sight FROM taken, LATERAL (SELECT created_at, body, traceparent, deduplication_id, message_attributes
+                       FROM messages
                       WHERE queue_id = %(queue_id)s AND id = taken.id LIMIT 1) AS message
      UNION ALL
     SELECT NULL, NULL, NULL, NULL, NULL, NULL,
@@ -1430,7 +1460,8 @@ move AS MATERIALIZED (
 gone AS (
     DELETE FROM message_states
      WHERE ctid = ANY (ARRAY(SELECT place FROM dead WHERE EXISTS (SELECT FROM move)))
- RETURNING id, expires_at, client_id, ttl, group_key),
+ RETURNING id, expires_at, client_id, ttl, group_key, claim_count, claimed_before,
+           first_received_at),
 followed AS (
     UPDATE requests SET lies_in = %(target_id)s
      WHERE message_id = ANY (ARRAY(SELECT id FROM gone)) AND lies_in = %(queue_id)s),
@@ -1447,15 +1478,19 @@ gone_body AS (
         WHERE subscription.queue_id = %(queue_id)s))),
 moved AS (
     INSERT INTO message_states
-           (queue_id, id, held_until, expires_at, client_id, ttl, moved_in, came_from, group_key)
+           (queue_id, id, held_until, expires_at, client_id, ttl, moved_in, came_from, group_key,
+            first_received_at, claimed_before)
     SELECT %(target_id)s, id, (SELECT at FROM clock),
            coalesce(now() + %(target_ttl)s * interval '1 second', expires_at),
-           client_id, coalesce(%(target_ttl)s, ttl), moved_in, %(queue_id)s, group_key
+           client_id, coalesce(%(target_ttl)s, ttl), moved_in, %(queue_id)s, group_key,
+           first_received_at, coalesce(claimed_before, 0) + claim_count
       FROM gone, move
  RETURNING id),
 moved_body AS (
-    INSERT INTO messages (queue_id, id, created_at, body, traceparent)
-    SELECT %(target_id)s, gone.id, created_at, body, traceparent FROM gone, LATERAL (SELECT created_at, body, traceparent, deduplication_id FROM messages
+    INSERT INTO messages (queue_id, id, created_at, body, traceparent, message_attributes)
+    SELECT %(target_id)s, gone.id, created_at, body, traceparent, message_attributes
+      FROM gone, LATERAL (SELECT created_at, body, traceparent, deduplication_id, message_attributes
+                       FROM messages
                       WHERE queue_id = %(queue_id)s AND id = gone.id LIMIT 1) AS message
         ON CONFLICT (queue_id, id) DO UPDATE SET created_at = excluded.created_at),
 parked AS (
@@ -1486,7 +1521,8 @@ remembered AS (
            %(claim_id)s::uuid, now() + %(key_window)s * interval '1 second'
       FROM taken HAVING count(*) > 0)
 SELECT * FROM (
-    SELECT taken.id AS id, taken.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, taken.claim_count AS claim_count, message.traceparent AS traceparent, NULL::bigint[] AS sight FROM taken, LATERAL (SELECT created_at, body, traceparent, deduplication_id FROM messages
+    SELECT taken.id AS id, taken.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, taken.claim_count AS claim_count, message.traceparent AS traceparent, NULL::bigint[] AS sight FROM taken, LATERAL (SELECT created_at, body, traceparent, deduplication_id, message_attributes
+                       FROM messages
                       WHERE queue_id = %(queue_id)s AND id = taken.id LIMIT 1) AS message
      UNION ALL
     SELECT NULL, NULL, NULL, NULL, NULL, NULL,
@@ -1577,7 +1613,8 @@ move AS MATERIALIZED (
 gone AS (
     DELETE FROM message_states
      WHERE ctid = ANY (ARRAY(SELECT place FROM dead WHERE EXISTS (SELECT FROM move)))
- RETURNING id, expires_at, client_id, ttl, group_key),
+ RETURNING id, expires_at, client_id, ttl, group_key, claim_count, claimed_before,
+           first_received_at),
 followed AS (
     UPDATE requests SET lies_in = %(target_id)s
      WHERE message_id = ANY (ARRAY(SELECT id FROM gone)) AND lies_in = %(queue_id)s),
@@ -1594,15 +1631,19 @@ gone_body AS (
         WHERE subscription.queue_id = %(queue_id)s))),
 moved AS (
     INSERT INTO message_states
-           (queue_id, id, held_until, expires_at, client_id, ttl, moved_in, came_from, group_key)
+           (queue_id, id, held_until, expires_at, client_id, ttl, moved_in, came_from, group_key,
+            first_received_at, claimed_before)
     SELECT %(target_id)s, id, (SELECT at FROM clock),
            coalesce(now() + %(target_ttl)s * interval '1 second', expires_at),
-           client_id, coalesce(%(target_ttl)s, ttl), moved_in, %(queue_id)s, group_key
+           client_id, coalesce(%(target_ttl)s, ttl), moved_in, %(queue_id)s, group_key,
+           first_received_at, coalesce(claimed_before, 0) + claim_count
       FROM gone, move
  RETURNING id),
 moved_body AS (
-    INSERT INTO messages (queue_id, id, created_at, body, traceparent)
-    SELECT %(target_id)s, gone.id, created_at, body, traceparent FROM gone, LATERAL (SELECT created_at, body, traceparent, deduplication_id FROM messages
+    INSERT INTO messages (queue_id, id, created_at, body, traceparent, message_attributes)
+    SELECT %(target_id)s, gone.id, created_at, body, traceparent, message_attributes
+      FROM gone, LATERAL (SELECT created_at, body, traceparent, deduplication_id, message_attributes
+                       FROM messages
                       WHERE queue_id = %(queue_id)s AND id = gone.id LIMIT 1) AS message
         ON CONFLICT (queue_id, id) DO UPDATE SET created_at = excluded.created_at),
 parked AS (
@@ -1626,7 +1667,8 @@ claim AS (
            array_agg(id ORDER BY id)
       FROM taken HAVING count(*) > 0)
 SELECT * FROM (
-    SELECT taken.id AS id, taken.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, taken.claim_count AS claim_count, message.traceparent AS traceparent, NULL::bigint[] AS sight FROM taken, LATERAL (SELECT created_at, body, traceparent, deduplication_id FROM messages
+    SELECT taken.id AS id, taken.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, taken.claim_count AS claim_count, message.traceparent AS traceparent, NULL::bigint[] AS sight FROM taken, LATERAL (SELECT created_at, body, traceparent, deduplication_id, message_attributes
+                       FROM messages
                       WHERE queue_id = %(queue_id)s AND id = taken.id LIMIT 1) AS message
      UNION ALL
     SELECT NULL, NULL, NULL, NULL, NULL, NULL,
@@ -1645,6 +1687,79 @@ SELECT * FROM (
            (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, -id] FROM alive_ones OFFSET 999 LIMIT 1),
            ARRAY[NULL, NULL]::bigint[])) AS reply
  ORDER BY id NULLS FIRST;
+
+
+-- marconi_delete_by_receipts: Deletes the messages of receipts of SQS that are not out of date.
+SELECT FROM claims
+ WHERE queue_id = %(queue_id)s AND id = ANY (%(claim_ids)s::text[]::uuid[]) FOR NO KEY UPDATE;
+SELECT FROM message_states
+ WHERE queue_id = %(queue_id)s AND id = ANY (%(ids)s::bigint[]) FOR UPDATE;
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+   AND floor < 9223372036854775807),
+asked AS MATERIALIZED (
+    SELECT id, 'delete' AS verdict, seconds, holder, NULL::text AS reason, 0 AS grace, place
+      FROM unnest(%(ids)s::bigint[], %(claim_ids)s::text[]::uuid[], %(seconds)s::int[])
+           WITH ORDINALITY AS given (id, holder, seconds, place)),
+found AS MATERIALIZED (
+    SELECT id, ctid AS place_in_table, claim_id, group_key, CASE WHEN held_until IS NULL OR held_until <= now() THEN 'ready'
+            WHEN held_until = 'infinity' THEN 'parked'
+            WHEN claim_id IS NOT NULL THEN 'claimed'
+            ELSE 'delayed' END AS state
+      FROM message_states
+     WHERE queue_id = %(queue_id)s AND id = ANY (%(ids)s::bigint[]) AND expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue)),
+judged AS MATERIALIZED (
+    SELECT asked.*, found.place_in_table, found.group_key, found.state,
+           CASE WHEN found.id IS NULL THEN 'gone'
+                WHEN verdict = 'kick'
+                THEN CASE state WHEN 'parked' THEN 'done' ELSE 'not_parked' END
+                WHEN state = 'claimed'
+                THEN CASE WHEN claim_id = holder THEN 'done' ELSE 'taken' END
+                WHEN %(is_claimless)s AND verdict = 'park' THEN 'done'
+                WHEN claim_id = holder THEN 'done'
+                ELSE 'not_in_claim' END AS result
+      FROM asked LEFT JOIN found USING (id)),
+deleted AS (
+    DELETE FROM message_states
+     WHERE ctid = ANY (ARRAY(
+           SELECT place_in_table FROM judged WHERE result = 'done' AND verdict = 'delete'))
+ RETURNING id),
+bodies AS (
+    DELETE FROM messages
+     WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM deleted))
+       AND (NOT coalesce((SELECT has_subscribers FROM the_queue), false)
+            OR NOT EXISTS (
+       SELECT FROM subscriptions AS subscription,
+              LATERAL (SELECT FROM deliveries AS delivery
+                        WHERE delivery.queue_id = subscription.queue_id
+                          AND delivery.subscription_id = subscription.id
+                          AND delivery.message_id = messages.id LIMIT 1) AS waiting
+        WHERE subscription.queue_id = %(queue_id)s))),
+clock AS MATERIALIZED (
+    SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at),
+changes AS MATERIALIZED (
+    SELECT place_in_table, verdict, reason, grace, seconds, (SELECT at FROM clock) + seconds * interval '1 second' AS until
+      FROM judged WHERE result = 'done' AND verdict <> 'delete'),
+changed AS (
+    UPDATE message_states AS state
+       SET held_until = until
+      FROM changes
+     WHERE state.ctid = changes.place_in_table),
+done AS MATERIALIZED (SELECT group_key, verdict FROM judged WHERE result = 'done'),
+woken AS (
+    UPDATE message_groups
+       SET available_at = (SELECT at FROM clock),
+           first_sequence = CASE WHEN EXISTS (SELECT FROM done WHERE verdict = 'kick') THEN 0 ELSE first_sequence END
+     WHERE queue_id = %(queue_id)s
+       AND group_key = ANY (ARRAY(
+           SELECT group_key FROM done WHERE group_key IS NOT NULL)))
+SELECT id, result,
+       CASE WHEN result <> 'done' THEN coalesce(state, 'gone')
+            WHEN verdict = 'delete' THEN 'gone'
+            WHEN verdict = 'park' THEN 'parked'
+            WHEN seconds = 0 THEN 'ready'
+            WHEN verdict = 'touch' THEN 'claimed'
+            ELSE 'delayed' END
+  FROM judged ORDER BY place;
 
 
 -- marconi_delete_claimed: Deletes a message by the claim that holds it.
@@ -1911,7 +2026,8 @@ held AS MATERIALIZED (SELECT id, ttl, claim_count FROM message_states WHERE
 SELECT held.id, held.ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint, message.body, held.claim_count,
        message.traceparent, claim.ttl, floor(greatest(0, date_part('epoch', now() - claim.started_at)))::bigint
   FROM claim, held,
-       LATERAL (SELECT created_at, body, traceparent, deduplication_id FROM messages
+       LATERAL (SELECT created_at, body, traceparent, deduplication_id, message_attributes
+                       FROM messages
                       WHERE queue_id = %(queue_id)s AND id = held.id LIMIT 1) AS message
  ORDER BY held.id;
 
@@ -1924,7 +2040,8 @@ page AS MATERIALIZED (
      WHERE queue_id = %(queue_id)s AND id = ANY(%(ids)s::bigint[]) AND expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue))
 SELECT page.id, page.ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint, message.body, page.claim
   FROM page
-       LEFT JOIN LATERAL (SELECT created_at, body, traceparent, deduplication_id FROM messages
+       LEFT JOIN LATERAL (SELECT created_at, body, traceparent, deduplication_id, message_attributes
+                       FROM messages
                       WHERE queue_id = %(queue_id)s AND id = page.id LIMIT 1) AS message ON true ORDER BY id;
 
 
@@ -2031,6 +2148,89 @@ SELECT id, result,
   FROM judged ORDER BY place;
 
 
+-- marconi_hide_by_receipts: Keeps messages of receipts of SQS from others for longer, or not any more.
+SELECT FROM claims
+ WHERE queue_id = %(queue_id)s AND id = ANY (%(claim_ids)s::text[]::uuid[]) FOR NO KEY UPDATE;
+SELECT FROM message_states
+ WHERE queue_id = %(queue_id)s AND id = ANY (%(ids)s::bigint[]) FOR UPDATE;
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+   AND floor < 9223372036854775807),
+asked AS MATERIALIZED (
+    SELECT id, 'touch' AS verdict, seconds, holder, NULL::text AS reason, 0 AS grace, place
+      FROM unnest(%(ids)s::bigint[], %(claim_ids)s::text[]::uuid[], %(seconds)s::int[])
+           WITH ORDINALITY AS given (id, holder, seconds, place)),
+found AS MATERIALIZED (
+    SELECT id, ctid AS place_in_table, claim_id, group_key, CASE WHEN held_until IS NULL OR held_until <= now() THEN 'ready'
+            WHEN held_until = 'infinity' THEN 'parked'
+            WHEN claim_id IS NOT NULL THEN 'claimed'
+            ELSE 'delayed' END AS state
+      FROM message_states
+     WHERE queue_id = %(queue_id)s AND id = ANY (%(ids)s::bigint[]) AND expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue)),
+judged AS MATERIALIZED (
+    SELECT asked.*, found.place_in_table, found.group_key, found.state,
+           CASE WHEN found.id IS NULL THEN 'gone'
+                WHEN verdict = 'kick'
+                THEN CASE state WHEN 'parked' THEN 'done' ELSE 'not_parked' END
+                WHEN state = 'claimed'
+                THEN CASE WHEN claim_id = holder THEN CASE WHEN (
+                          SELECT started_at FROM claims
+                           WHERE queue_id = %(queue_id)s AND claims.id = holder LIMIT 1)
+                          + interval '43200 seconds'
+                          < now() + seconds * interval '1 second'
+                     THEN 'too_long' ELSE 'done' END ELSE 'taken' END
+                WHEN %(is_claimless)s AND verdict = 'park' THEN 'done'
+                WHEN claim_id = holder THEN 'expired'
+                ELSE 'not_in_claim' END AS result
+      FROM asked LEFT JOIN found USING (id)),
+deleted AS (
+    DELETE FROM message_states
+     WHERE ctid = ANY (ARRAY(
+           SELECT place_in_table FROM judged WHERE result = 'done' AND verdict = 'delete'))
+ RETURNING id),
+bodies AS (
+    DELETE FROM messages
+     WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM deleted))
+       AND (NOT coalesce((SELECT has_subscribers FROM the_queue), false)
+            OR NOT EXISTS (
+       SELECT FROM subscriptions AS subscription,
+              LATERAL (SELECT FROM deliveries AS delivery
+                        WHERE delivery.queue_id = subscription.queue_id
+                          AND delivery.subscription_id = subscription.id
+                          AND delivery.message_id = messages.id LIMIT 1) AS waiting
+        WHERE subscription.queue_id = %(queue_id)s))),
+clock AS MATERIALIZED (
+    SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at),
+changes AS MATERIALIZED (
+    SELECT place_in_table, verdict, reason, grace, seconds, (SELECT at FROM clock) + seconds * interval '1 second' AS until
+      FROM judged WHERE result = 'done' AND verdict <> 'delete'),
+changed AS (
+    UPDATE message_states AS state
+       SET held_until = until
+      FROM changes
+     WHERE state.ctid = changes.place_in_table),
+done AS MATERIALIZED (SELECT group_key, verdict FROM judged WHERE result = 'done'),
+woken AS (
+    UPDATE message_groups
+       SET available_at = (SELECT at FROM clock),
+           first_sequence = CASE WHEN EXISTS (SELECT FROM done WHERE verdict = 'kick') THEN 0 ELSE first_sequence END
+     WHERE queue_id = %(queue_id)s
+       AND group_key = ANY (ARRAY(
+           SELECT group_key FROM done WHERE group_key IS NOT NULL))),
+claims_touched AS (
+    UPDATE claims SET expires_at = greatest(expires_at, (SELECT at FROM clock) + held.seconds * interval '1 second')
+      FROM (SELECT holder, max(seconds) AS seconds FROM judged
+             WHERE result = 'done' GROUP BY holder) AS held
+     WHERE queue_id = %(queue_id)s AND id = held.holder)
+SELECT id, result,
+       CASE WHEN result <> 'done' THEN coalesce(state, 'gone')
+            WHEN verdict = 'delete' THEN 'gone'
+            WHEN verdict = 'park' THEN 'parked'
+            WHEN seconds = 0 THEN 'ready'
+            WHEN verdict = 'touch' THEN 'claimed'
+            ELSE 'delayed' END
+  FROM judged ORDER BY place;
+
+
 -- marconi_kick: Puts parked messages back into the queue, a batch at a time.
 WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807),
@@ -2124,7 +2324,8 @@ SELECT page.id, page.ttl, floor(greatest(0, date_part('epoch', now() - message.c
      UNION ALL
     (SELECT -1, NULL, NULL FROM returned OFFSET 1000 LIMIT 1)
      ORDER BY id LIMIT %(limit)s) AS page
-       LEFT JOIN LATERAL (SELECT created_at, body, traceparent, deduplication_id FROM messages
+       LEFT JOIN LATERAL (SELECT created_at, body, traceparent, deduplication_id, message_attributes
+                       FROM messages
                       WHERE queue_id = %(queue_id)s AND id = page.id LIMIT 1) AS message ON true;
 
 
@@ -2148,7 +2349,8 @@ page AS MATERIALIZED (
      LIMIT %(limit)s)
 SELECT page.id, page.ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint, message.body, page.claim
   FROM page
-       LEFT JOIN LATERAL (SELECT created_at, body, traceparent, deduplication_id FROM messages
+       LEFT JOIN LATERAL (SELECT created_at, body, traceparent, deduplication_id, message_attributes
+                       FROM messages
                       WHERE queue_id = %(queue_id)s AND id = page.id LIMIT 1) AS message ON true;
 
 
@@ -2293,7 +2495,8 @@ body_gone AS (
                           AND delivery.message_id = messages.id LIMIT 1) AS waiting
         WHERE subscription.queue_id = %(queue_id)s)))
 SELECT * FROM (
-    SELECT gone.id AS id, gone.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, gone.claim_count AS claim_count, message.traceparent AS traceparent, gone.group_key AS group_key, NULL::bigint AS sequence, NULL::bigint[] AS sight FROM gone, LATERAL (SELECT created_at, body, traceparent, deduplication_id FROM messages
+    SELECT gone.id AS id, gone.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, gone.claim_count AS claim_count, message.traceparent AS traceparent, gone.group_key AS group_key, NULL::bigint AS sequence, NULL::bigint[] AS sight FROM gone, LATERAL (SELECT created_at, body, traceparent, deduplication_id, message_attributes
+                       FROM messages
                       WHERE queue_id = %(queue_id)s AND id = gone.id LIMIT 1) AS message
      UNION ALL
     SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
@@ -2402,7 +2605,8 @@ regrouped AS (
      WHERE known.ctid = seen.place)
 SELECT * FROM (
     SELECT gone.id AS id, gone.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, gone.claim_count AS claim_count, message.traceparent AS traceparent, gone.group_key AS group_key, gone.sequence AS sequence, NULL::text AS deduplication_id, passed.turn, passed.sequence AS in_turn, NULL::bigint[] AS sight
-      FROM gone JOIN passed USING (id), LATERAL (SELECT created_at, body, traceparent, deduplication_id FROM messages
+      FROM gone JOIN passed USING (id), LATERAL (SELECT created_at, body, traceparent, deduplication_id, message_attributes
+                       FROM messages
                       WHERE queue_id = %(queue_id)s AND id = gone.id LIMIT 1) AS message
      UNION ALL
     SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0, 0,
@@ -2507,7 +2711,8 @@ regrouped AS (
      WHERE known.ctid = seen.place)
 SELECT * FROM (
     SELECT gone.id AS id, gone.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, gone.claim_count AS claim_count, message.traceparent AS traceparent, gone.group_key AS group_key, gone.sequence AS sequence, NULL::text AS deduplication_id, passed.turn, passed.sequence AS in_turn, NULL::bigint[] AS sight
-      FROM gone JOIN passed USING (id), LATERAL (SELECT created_at, body, traceparent, deduplication_id FROM messages
+      FROM gone JOIN passed USING (id), LATERAL (SELECT created_at, body, traceparent, deduplication_id, message_attributes
+                       FROM messages
                       WHERE queue_id = %(queue_id)s AND id = gone.id LIMIT 1) AS message
      UNION ALL
     SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0, 0,
@@ -2679,10 +2884,10 @@ clock AS MATERIALIZED (
     SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at),
 given AS MATERIALIZED (
     SELECT first_id + place - 1 AS id, first_id, place, ttl, body,
-           CASE WHEN delay > 0 THEN (SELECT at FROM clock) + delay * interval '1 second' END AS held_until, group_key
+           CASE WHEN delay > 0 THEN (SELECT at FROM clock) + delay * interval '1 second' END AS held_until, group_key, message_attributes
       FROM transaction,
-           unnest(%(ttls)s::int[], %(bodies)s::text[], %(delays)s::int[], %(groups)s::text[])
-               WITH ORDINALITY AS given (ttl, body, delay, group_key, place)),
+           unnest(%(ttls)s::int[], %(bodies)s::text[], %(delays)s::int[], %(groups)s::text[], %(attributes)s::text[])
+               WITH ORDINALITY AS given (ttl, body, delay, group_key, message_attributes, place)),
 posted AS MATERIALIZED (
     SELECT *, NULL::bigint AS sequence, id AS stored_id, NULL::bigint AS stored_sequence
       FROM given),
@@ -2693,8 +2898,10 @@ state AS (
            group_key, sequence
       FROM posted),
 message AS (
-    INSERT INTO messages (queue_id, id, created_at, body, traceparent, deduplication_id)
-    SELECT %(queue_id)s, id, now(), body, %(traceparent)s::text, NULL::text
+    INSERT INTO messages
+           (queue_id, id, created_at, body, traceparent, deduplication_id, message_attributes)
+    SELECT %(queue_id)s, id, now(), body, %(traceparent)s::text, NULL::text,
+           message_attributes
       FROM posted)
 SELECT * FROM (SELECT stored_id, stored_sequence, id <> stored_id FROM posted ORDER BY place) AS reply;
 
@@ -2719,10 +2926,10 @@ clock AS MATERIALIZED (
     SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at),
 given AS MATERIALIZED (
     SELECT first_id + place - 1 AS id, first_id, place, ttl, body,
-           CASE WHEN delay > 0 THEN (SELECT at FROM clock) + delay * interval '1 second' END AS held_until, group_key, asks
+           CASE WHEN delay > 0 THEN (SELECT at FROM clock) + delay * interval '1 second' END AS held_until, group_key, message_attributes, asks
       FROM transaction,
-           unnest(%(ttls)s::int[], %(bodies)s::text[], %(delays)s::int[], %(groups)s::text[], %(asking)s::int[])
-               WITH ORDINALITY AS given (ttl, body, delay, group_key, asks, place)),
+           unnest(%(ttls)s::int[], %(bodies)s::text[], %(delays)s::int[], %(groups)s::text[], %(attributes)s::text[], %(asking)s::int[])
+               WITH ORDINALITY AS given (ttl, body, delay, group_key, message_attributes, asks, place)),
 posted AS MATERIALIZED (
     SELECT *, NULL::bigint AS sequence, id AS stored_id, NULL::bigint AS stored_sequence
       FROM given),
@@ -2738,8 +2945,10 @@ state AS (
            group_key, sequence
       FROM posted),
 message AS (
-    INSERT INTO messages (queue_id, id, created_at, body, traceparent, deduplication_id)
-    SELECT %(queue_id)s, id, now(), body, %(traceparent)s::text, NULL::text
+    INSERT INTO messages
+           (queue_id, id, created_at, body, traceparent, deduplication_id, message_attributes)
+    SELECT %(queue_id)s, id, now(), body, %(traceparent)s::text, NULL::text,
+           message_attributes
       FROM posted)
 SELECT * FROM (SELECT stored_id, stored_sequence, id <> stored_id FROM posted ORDER BY place) AS reply;
 
@@ -2793,10 +3002,10 @@ clock AS MATERIALIZED (
     SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at),
 given AS MATERIALIZED (
     SELECT first_id + place - 1 AS id, first_id, place, ttl, body,
-           CASE WHEN delay > 0 THEN (SELECT at FROM clock) + delay * interval '1 second' END AS held_until, group_key, asks
+           CASE WHEN delay > 0 THEN (SELECT at FROM clock) + delay * interval '1 second' END AS held_until, group_key, message_attributes, asks
       FROM transaction,
-           unnest(%(ttls)s::int[], %(bodies)s::text[], %(delays)s::int[], %(groups)s::text[], %(asking)s::int[])
-               WITH ORDINALITY AS given (ttl, body, delay, group_key, asks, place)),
+           unnest(%(ttls)s::int[], %(bodies)s::text[], %(delays)s::int[], %(groups)s::text[], %(attributes)s::text[], %(asking)s::int[])
+               WITH ORDINALITY AS given (ttl, body, delay, group_key, message_attributes, asks, place)),
 posted AS MATERIALIZED (
     SELECT *, NULL::bigint AS sequence, id AS stored_id, NULL::bigint AS stored_sequence
       FROM given),
@@ -2812,8 +3021,10 @@ state AS (
            CASE ids_before WHEN 0 THEN group_key END, CASE ids_before WHEN 0 THEN sequence END
       FROM posted, places),
 message AS (
-    INSERT INTO messages (queue_id, id, created_at, body, traceparent, deduplication_id)
-    SELECT queue_id, id + ids_before, now(), body, %(traceparent)s::text, CASE ids_before WHEN 0 THEN NULL::text END
+    INSERT INTO messages
+           (queue_id, id, created_at, body, traceparent, deduplication_id, message_attributes)
+    SELECT queue_id, id + ids_before, now(), body, %(traceparent)s::text, CASE ids_before WHEN 0 THEN NULL::text END,
+           message_attributes
       FROM posted, places),
 delivery AS (
     INSERT INTO deliveries (queue_id, subscription_id, message_id, expires_at)
@@ -2878,10 +3089,10 @@ clock AS MATERIALIZED (
     SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at),
 given AS MATERIALIZED (
     SELECT first_id + place - 1 AS id, first_id, place, ttl, body,
-           CASE WHEN delay > 0 THEN (SELECT at FROM clock) + delay * interval '1 second' END AS held_until, group_key
+           CASE WHEN delay > 0 THEN (SELECT at FROM clock) + delay * interval '1 second' END AS held_until, group_key, message_attributes
       FROM transaction,
-           unnest(%(ttls)s::int[], %(bodies)s::text[], %(delays)s::int[], %(groups)s::text[])
-               WITH ORDINALITY AS given (ttl, body, delay, group_key, place)),
+           unnest(%(ttls)s::int[], %(bodies)s::text[], %(delays)s::int[], %(groups)s::text[], %(attributes)s::text[])
+               WITH ORDINALITY AS given (ttl, body, delay, group_key, message_attributes, place)),
 posted AS MATERIALIZED (
     SELECT *, NULL::bigint AS sequence, id AS stored_id, NULL::bigint AS stored_sequence
       FROM given),
@@ -2892,8 +3103,10 @@ state AS (
            CASE ids_before WHEN 0 THEN group_key END, CASE ids_before WHEN 0 THEN sequence END
       FROM posted, places),
 message AS (
-    INSERT INTO messages (queue_id, id, created_at, body, traceparent, deduplication_id)
-    SELECT queue_id, id + ids_before, now(), body, %(traceparent)s::text, CASE ids_before WHEN 0 THEN NULL::text END
+    INSERT INTO messages
+           (queue_id, id, created_at, body, traceparent, deduplication_id, message_attributes)
+    SELECT queue_id, id + ids_before, now(), body, %(traceparent)s::text, CASE ids_before WHEN 0 THEN NULL::text END,
+           message_attributes
       FROM posted, places),
 delivery AS (
     INSERT INTO deliveries (queue_id, subscription_id, message_id, expires_at)
@@ -2929,10 +3142,10 @@ clock AS MATERIALIZED (
     SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at),
 given AS MATERIALIZED (
     SELECT first_id + place - 1 AS id, first_id, place, ttl, body,
-           CASE WHEN delay > 0 THEN (SELECT at FROM clock) + delay * interval '1 second' END AS held_until, group_key, deduplication_id, key
+           CASE WHEN delay > 0 THEN (SELECT at FROM clock) + delay * interval '1 second' END AS held_until, group_key, message_attributes, deduplication_id, key
       FROM transaction,
-           unnest(%(ttls)s::int[], %(bodies)s::text[], %(delays)s::int[], %(groups)s::text[], %(deduplication_ids)s::text[], %(keys)s::text[]::uuid[])
-               WITH ORDINALITY AS given (ttl, body, delay, group_key, deduplication_id, key, place)),
+           unnest(%(ttls)s::int[], %(bodies)s::text[], %(delays)s::int[], %(groups)s::text[], %(attributes)s::text[], %(deduplication_ids)s::text[], %(keys)s::text[]::uuid[])
+               WITH ORDINALITY AS given (ttl, body, delay, group_key, message_attributes, deduplication_id, key, place)),
 numbered_groups AS (
     INSERT INTO message_groups AS known
            (queue_id, group_key, first_sequence, last_sequence, available_at)
@@ -2977,8 +3190,10 @@ state AS (
            group_key, sequence
       FROM posted),
 message AS (
-    INSERT INTO messages (queue_id, id, created_at, body, traceparent, deduplication_id)
-    SELECT %(queue_id)s, id, now(), body, %(traceparent)s::text, deduplication_id
+    INSERT INTO messages
+           (queue_id, id, created_at, body, traceparent, deduplication_id, message_attributes)
+    SELECT %(queue_id)s, id, now(), body, %(traceparent)s::text, deduplication_id,
+           message_attributes
       FROM posted)
 SELECT * FROM (SELECT stored_id, stored_sequence, id <> stored_id FROM judged ORDER BY place) AS reply;
 
@@ -3003,10 +3218,10 @@ clock AS MATERIALIZED (
     SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at),
 given AS MATERIALIZED (
     SELECT first_id + place - 1 AS id, first_id, place, ttl, body,
-           CASE WHEN delay > 0 THEN (SELECT at FROM clock) + delay * interval '1 second' END AS held_until, group_key, deduplication_id, key, asks
+           CASE WHEN delay > 0 THEN (SELECT at FROM clock) + delay * interval '1 second' END AS held_until, group_key, message_attributes, deduplication_id, key, asks
       FROM transaction,
-           unnest(%(ttls)s::int[], %(bodies)s::text[], %(delays)s::int[], %(groups)s::text[], %(deduplication_ids)s::text[], %(keys)s::text[]::uuid[], %(asking)s::int[])
-               WITH ORDINALITY AS given (ttl, body, delay, group_key, deduplication_id, key, asks, place)),
+           unnest(%(ttls)s::int[], %(bodies)s::text[], %(delays)s::int[], %(groups)s::text[], %(attributes)s::text[], %(deduplication_ids)s::text[], %(keys)s::text[]::uuid[], %(asking)s::int[])
+               WITH ORDINALITY AS given (ttl, body, delay, group_key, message_attributes, deduplication_id, key, asks, place)),
 numbered_groups AS (
     INSERT INTO message_groups AS known
            (queue_id, group_key, first_sequence, last_sequence, available_at)
@@ -3056,8 +3271,10 @@ state AS (
            group_key, sequence
       FROM posted),
 message AS (
-    INSERT INTO messages (queue_id, id, created_at, body, traceparent, deduplication_id)
-    SELECT %(queue_id)s, id, now(), body, %(traceparent)s::text, deduplication_id
+    INSERT INTO messages
+           (queue_id, id, created_at, body, traceparent, deduplication_id, message_attributes)
+    SELECT %(queue_id)s, id, now(), body, %(traceparent)s::text, deduplication_id,
+           message_attributes
       FROM posted)
 SELECT * FROM (SELECT stored_id, stored_sequence, id <> stored_id FROM judged ORDER BY place) AS reply;
 
@@ -3111,10 +3328,10 @@ clock AS MATERIALIZED (
     SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at),
 given AS MATERIALIZED (
     SELECT first_id + place - 1 AS id, first_id, place, ttl, body,
-           CASE WHEN delay > 0 THEN (SELECT at FROM clock) + delay * interval '1 second' END AS held_until, group_key, deduplication_id, key, asks
+           CASE WHEN delay > 0 THEN (SELECT at FROM clock) + delay * interval '1 second' END AS held_until, group_key, message_attributes, deduplication_id, key, asks
       FROM transaction,
-           unnest(%(ttls)s::int[], %(bodies)s::text[], %(delays)s::int[], %(groups)s::text[], %(deduplication_ids)s::text[], %(keys)s::text[]::uuid[], %(asking)s::int[])
-               WITH ORDINALITY AS given (ttl, body, delay, group_key, deduplication_id, key, asks, place)),
+           unnest(%(ttls)s::int[], %(bodies)s::text[], %(delays)s::int[], %(groups)s::text[], %(attributes)s::text[], %(deduplication_ids)s::text[], %(keys)s::text[]::uuid[], %(asking)s::int[])
+               WITH ORDINALITY AS given (ttl, body, delay, group_key, message_attributes, deduplication_id, key, asks, place)),
 numbered_groups AS (
     INSERT INTO message_groups AS known
            (queue_id, group_key, first_sequence, last_sequence, available_at)
@@ -3164,8 +3381,10 @@ state AS (
            CASE ids_before WHEN 0 THEN group_key END, CASE ids_before WHEN 0 THEN sequence END
       FROM posted, places),
 message AS (
-    INSERT INTO messages (queue_id, id, created_at, body, traceparent, deduplication_id)
-    SELECT queue_id, id + ids_before, now(), body, %(traceparent)s::text, CASE ids_before WHEN 0 THEN deduplication_id END
+    INSERT INTO messages
+           (queue_id, id, created_at, body, traceparent, deduplication_id, message_attributes)
+    SELECT queue_id, id + ids_before, now(), body, %(traceparent)s::text, CASE ids_before WHEN 0 THEN deduplication_id END,
+           message_attributes
       FROM posted, places),
 delivery AS (
     INSERT INTO deliveries (queue_id, subscription_id, message_id, expires_at)
@@ -3230,10 +3449,10 @@ clock AS MATERIALIZED (
     SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at),
 given AS MATERIALIZED (
     SELECT first_id + place - 1 AS id, first_id, place, ttl, body,
-           CASE WHEN delay > 0 THEN (SELECT at FROM clock) + delay * interval '1 second' END AS held_until, group_key, deduplication_id, key
+           CASE WHEN delay > 0 THEN (SELECT at FROM clock) + delay * interval '1 second' END AS held_until, group_key, message_attributes, deduplication_id, key
       FROM transaction,
-           unnest(%(ttls)s::int[], %(bodies)s::text[], %(delays)s::int[], %(groups)s::text[], %(deduplication_ids)s::text[], %(keys)s::text[]::uuid[])
-               WITH ORDINALITY AS given (ttl, body, delay, group_key, deduplication_id, key, place)),
+           unnest(%(ttls)s::int[], %(bodies)s::text[], %(delays)s::int[], %(groups)s::text[], %(attributes)s::text[], %(deduplication_ids)s::text[], %(keys)s::text[]::uuid[])
+               WITH ORDINALITY AS given (ttl, body, delay, group_key, message_attributes, deduplication_id, key, place)),
 numbered_groups AS (
     INSERT INTO message_groups AS known
            (queue_id, group_key, first_sequence, last_sequence, available_at)
@@ -3278,8 +3497,10 @@ state AS (
            CASE ids_before WHEN 0 THEN group_key END, CASE ids_before WHEN 0 THEN sequence END
       FROM posted, places),
 message AS (
-    INSERT INTO messages (queue_id, id, created_at, body, traceparent, deduplication_id)
-    SELECT queue_id, id + ids_before, now(), body, %(traceparent)s::text, CASE ids_before WHEN 0 THEN deduplication_id END
+    INSERT INTO messages
+           (queue_id, id, created_at, body, traceparent, deduplication_id, message_attributes)
+    SELECT queue_id, id + ids_before, now(), body, %(traceparent)s::text, CASE ids_before WHEN 0 THEN deduplication_id END,
+           message_attributes
       FROM posted, places),
 delivery AS (
     INSERT INTO deliveries (queue_id, subscription_id, message_id, expires_at)
@@ -3977,6 +4198,124 @@ SELECT -(
                  32768 / greatest(1, (SELECT count(*) FROM webhooks))));
 
 
+-- marconi_post_requests_with_attributes: Stores messages with attributes of SQS, some of which ask for a reply.
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+   AND floor < 9223372036854775807
+   AND 1 / EXISTS (
+       SELECT FROM id_epoch
+        WHERE only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
+       false)
+          AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
+   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
+   AND NOT has_subscribers
+   AND grouping < 2 FOR KEY SHARE),
+numbered AS MATERIALIZED (
+    SELECT (pg_current_xact_id()::text::bigint + %(base)s) << 14 AS first_id, floor FROM the_queue),
+transaction AS MATERIALIZED (
+    SELECT first_id FROM numbered WHERE first_id >= floor),
+clock AS MATERIALIZED (
+    SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at),
+posted AS MATERIALIZED (
+    SELECT first_id + place - 1 AS id, ttl, body, CASE WHEN delay > 0 THEN (SELECT at FROM clock) + delay * interval '1 second' END AS held_until, asks, message_attributes
+      FROM transaction,
+           unnest(%(ttls)s::int[], %(bodies)s::text[], %(delays)s::int[], %(asking)s::int[], %(attributes)s::text[]) WITH ORDINALITY
+               AS given (ttl, body, delay, asks, message_attributes, place)),
+request AS (
+    INSERT INTO requests (message_id, queue_id, lies_in, project, kept_until)
+    SELECT id, %(queue_id)s, %(queue_id)s, %(project)s,
+           now() + ttl * interval '1 second' + %(reply_ttl)s * interval '1 second'
+      FROM posted WHERE asks = 1),
+state AS (
+    INSERT INTO message_states (queue_id, id, held_until, expires_at, client_id, ttl)
+    SELECT %(queue_id)s, id, held_until, now() + ttl * interval '1 second',
+           %(client_id)s::uuid, ttl
+      FROM posted),
+message AS (
+    INSERT INTO messages (queue_id, id, created_at, body, traceparent, message_attributes)
+    SELECT %(queue_id)s, id, now(), body, %(traceparent)s::text, message_attributes FROM posted)
+SELECT first_id FROM transaction;
+
+
+-- marconi_post_requests_with_attributes_to_subscribers: The same in a queue with subscribers.
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+   AND floor < 9223372036854775807
+   AND 1 / EXISTS (
+       SELECT FROM id_epoch
+        WHERE only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
+       false)
+          AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
+   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
+   AND has_subscribers
+   AND grouping < 2 FOR KEY SHARE),
+numbered AS MATERIALIZED (
+    SELECT (pg_current_xact_id()::text::bigint + %(base)s) << 14 AS first_id, floor FROM the_queue),
+begun AS MATERIALIZED (
+    SELECT first_id FROM numbered WHERE first_id >= floor),
+reach AS MATERIALIZED (
+    WITH RECURSIVE reach (queue_id) AS (
+        SELECT %(queue_id)s::bigint FROM begun
+         UNION
+        SELECT copy.target_id
+          FROM reach,
+               LATERAL (SELECT target_id FROM subscriptions
+                         WHERE queue_id = reach.queue_id AND target_id IS NOT NULL
+                           AND confirmed AND expires_at > now()) AS copy)
+    SELECT queue_id FROM reach WHERE queue_id <> %(queue_id)s::bigint),
+places AS MATERIALIZED (
+    SELECT %(queue_id)s::bigint AS queue_id, %(name)s::text AS name, 0 AS ids_before
+      FROM begun
+     UNION ALL
+    SELECT target.queue_id, target.name, row_number() OVER () * cardinality(%(delays)s::int[])
+      FROM reach, begun,
+           LATERAL (SELECT queue_id, name FROM queues
+                     WHERE queue_id = reach.queue_id AND project = %(project)s
+                       AND floor <= begun.first_id AND grouping < 2
+                     LIMIT 1 FOR KEY SHARE) AS target),
+webhooks AS MATERIALIZED (
+    SELECT places.queue_id, name, ids_before, webhook.id
+      FROM places,
+           LATERAL (SELECT id FROM subscriptions
+                     WHERE queue_id = places.queue_id AND target_id IS NULL
+                       AND confirmed AND expires_at > now()) AS webhook),
+transaction AS MATERIALIZED (SELECT first_id FROM begun WHERE cardinality(%(delays)s::int[]) <= (
+    SELECT least(16384 / greatest(1, (SELECT count(*) FROM places)),
+                 32768 / greatest(1, (SELECT count(*) FROM webhooks))))),
+clock AS MATERIALIZED (
+    SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at),
+posted AS MATERIALIZED (
+    SELECT first_id + place - 1 AS id, ttl, body, CASE WHEN delay > 0 THEN (SELECT at FROM clock) + delay * interval '1 second' END AS held_until, asks, message_attributes
+      FROM transaction,
+           unnest(%(ttls)s::int[], %(bodies)s::text[], %(delays)s::int[], %(asking)s::int[], %(attributes)s::text[]) WITH ORDINALITY
+               AS given (ttl, body, delay, asks, message_attributes, place)),
+request AS (
+    INSERT INTO requests (message_id, queue_id, lies_in, project, kept_until)
+    SELECT id, %(queue_id)s, %(queue_id)s, %(project)s,
+           now() + ttl * interval '1 second' + %(reply_ttl)s * interval '1 second'
+      FROM posted WHERE asks = 1),
+state AS (
+    INSERT INTO message_states (queue_id, id, held_until, expires_at, client_id, ttl)
+    SELECT queue_id, id + ids_before, held_until, now() + ttl * interval '1 second',
+           %(client_id)s::uuid, ttl
+      FROM posted, places),
+message AS (
+    INSERT INTO messages (queue_id, id, created_at, body, traceparent, message_attributes)
+    SELECT queue_id, id + ids_before, now(), body, %(traceparent)s::text, message_attributes FROM posted, places),
+delivery AS (
+    INSERT INTO deliveries (queue_id, subscription_id, message_id, expires_at)
+    SELECT queue_id, webhooks.id, posted.id + ids_before, now() + ttl * interval '1 second'
+      FROM webhooks, posted)
+SELECT first_id, ARRAY(SELECT name FROM places), ARRAY(SELECT name FROM webhooks) FROM transaction
+ UNION ALL
+SELECT -(
+    SELECT least(16384 / greatest(1, (SELECT count(*) FROM places)),
+                 32768 / greatest(1, (SELECT count(*) FROM webhooks)))), ARRAY[]::text[], ARRAY[]::text[] FROM begun
+ WHERE cardinality(%(delays)s::int[]) > (
+    SELECT least(16384 / greatest(1, (SELECT count(*) FROM places)),
+                 32768 / greatest(1, (SELECT count(*) FROM webhooks))));
+
+
 -- marconi_post_to_subscribers: Stores messages, copies for queues, and what webhooks are to get.
 WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
@@ -4050,6 +4389,114 @@ SELECT -(
                  32768 / greatest(1, (SELECT count(*) FROM webhooks))));
 
 
+-- marconi_post_with_attributes: Stores messages of which some have attributes of SQS.
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+   AND floor < 9223372036854775807
+   AND 1 / EXISTS (
+       SELECT FROM id_epoch
+        WHERE only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
+       false)
+          AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
+   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
+   AND NOT has_subscribers
+   AND grouping < 2 FOR KEY SHARE),
+numbered AS MATERIALIZED (
+    SELECT (pg_current_xact_id()::text::bigint + %(base)s) << 14 AS first_id, floor FROM the_queue),
+transaction AS MATERIALIZED (
+    SELECT first_id FROM numbered WHERE first_id >= floor),
+clock AS MATERIALIZED (
+    SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at),
+posted AS MATERIALIZED (
+    SELECT first_id + place - 1 AS id, ttl, body, CASE WHEN delay > 0 THEN (SELECT at FROM clock) + delay * interval '1 second' END AS held_until, message_attributes
+      FROM transaction,
+           unnest(%(ttls)s::int[], %(bodies)s::text[], %(delays)s::int[], %(attributes)s::text[]) WITH ORDINALITY
+               AS given (ttl, body, delay, message_attributes, place)),
+state AS (
+    INSERT INTO message_states (queue_id, id, held_until, expires_at, client_id, ttl)
+    SELECT %(queue_id)s, id, held_until, now() + ttl * interval '1 second',
+           %(client_id)s::uuid, ttl
+      FROM posted),
+message AS (
+    INSERT INTO messages (queue_id, id, created_at, body, traceparent, message_attributes)
+    SELECT %(queue_id)s, id, now(), body, %(traceparent)s::text, message_attributes FROM posted)
+SELECT first_id FROM transaction;
+
+
+-- marconi_post_with_attributes_to_subscribers: The same in a queue with subscribers.
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+   AND floor < 9223372036854775807
+   AND 1 / EXISTS (
+       SELECT FROM id_epoch
+        WHERE only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
+       false)
+          AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
+   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
+   AND has_subscribers
+   AND grouping < 2 FOR KEY SHARE),
+numbered AS MATERIALIZED (
+    SELECT (pg_current_xact_id()::text::bigint + %(base)s) << 14 AS first_id, floor FROM the_queue),
+begun AS MATERIALIZED (
+    SELECT first_id FROM numbered WHERE first_id >= floor),
+reach AS MATERIALIZED (
+    WITH RECURSIVE reach (queue_id) AS (
+        SELECT %(queue_id)s::bigint FROM begun
+         UNION
+        SELECT copy.target_id
+          FROM reach,
+               LATERAL (SELECT target_id FROM subscriptions
+                         WHERE queue_id = reach.queue_id AND target_id IS NOT NULL
+                           AND confirmed AND expires_at > now()) AS copy)
+    SELECT queue_id FROM reach WHERE queue_id <> %(queue_id)s::bigint),
+places AS MATERIALIZED (
+    SELECT %(queue_id)s::bigint AS queue_id, %(name)s::text AS name, 0 AS ids_before
+      FROM begun
+     UNION ALL
+    SELECT target.queue_id, target.name, row_number() OVER () * cardinality(%(delays)s::int[])
+      FROM reach, begun,
+           LATERAL (SELECT queue_id, name FROM queues
+                     WHERE queue_id = reach.queue_id AND project = %(project)s
+                       AND floor <= begun.first_id AND grouping < 2
+                     LIMIT 1 FOR KEY SHARE) AS target),
+webhooks AS MATERIALIZED (
+    SELECT places.queue_id, name, ids_before, webhook.id
+      FROM places,
+           LATERAL (SELECT id FROM subscriptions
+                     WHERE queue_id = places.queue_id AND target_id IS NULL
+                       AND confirmed AND expires_at > now()) AS webhook),
+transaction AS MATERIALIZED (SELECT first_id FROM begun WHERE cardinality(%(delays)s::int[]) <= (
+    SELECT least(16384 / greatest(1, (SELECT count(*) FROM places)),
+                 32768 / greatest(1, (SELECT count(*) FROM webhooks))))),
+clock AS MATERIALIZED (
+    SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at),
+posted AS MATERIALIZED (
+    SELECT first_id + place - 1 AS id, ttl, body, CASE WHEN delay > 0 THEN (SELECT at FROM clock) + delay * interval '1 second' END AS held_until, message_attributes
+      FROM transaction,
+           unnest(%(ttls)s::int[], %(bodies)s::text[], %(delays)s::int[], %(attributes)s::text[]) WITH ORDINALITY
+               AS given (ttl, body, delay, message_attributes, place)),
+state AS (
+    INSERT INTO message_states (queue_id, id, held_until, expires_at, client_id, ttl)
+    SELECT queue_id, id + ids_before, held_until, now() + ttl * interval '1 second',
+           %(client_id)s::uuid, ttl
+      FROM posted, places),
+message AS (
+    INSERT INTO messages (queue_id, id, created_at, body, traceparent, message_attributes)
+    SELECT queue_id, id + ids_before, now(), body, %(traceparent)s::text, message_attributes FROM posted, places),
+delivery AS (
+    INSERT INTO deliveries (queue_id, subscription_id, message_id, expires_at)
+    SELECT queue_id, webhooks.id, posted.id + ids_before, now() + ttl * interval '1 second'
+      FROM webhooks, posted)
+SELECT first_id, ARRAY(SELECT name FROM places), ARRAY(SELECT name FROM webhooks) FROM transaction
+ UNION ALL
+SELECT -(
+    SELECT least(16384 / greatest(1, (SELECT count(*) FROM places)),
+                 32768 / greatest(1, (SELECT count(*) FROM webhooks)))), ARRAY[]::text[], ARRAY[]::text[] FROM begun
+ WHERE cardinality(%(delays)s::int[]) > (
+    SELECT least(16384 / greatest(1, (SELECT count(*) FROM places)),
+                 32768 / greatest(1, (SELECT count(*) FROM webhooks))));
+
+
 -- marconi_read_deliveries: What a webhook is to get now: what is due again, and what is new.
 WITH the_queue AS MATERIALIZED (
     SELECT floor FROM queues
@@ -4074,8 +4521,817 @@ found AS (SELECT * FROM due UNION ALL SELECT * FROM fresh)
 SELECT ((pg_snapshot_xmin(pg_current_snapshot())::text::bigint + %(base)s) << 14), found.message_id, attempts, is_fresh, expires_at <= now(),
        round(date_part('epoch', expires_at - message.created_at))::bigint, body, traceparent
   FROM the_queue LEFT JOIN found ON true
-       LEFT JOIN LATERAL (SELECT created_at, body, traceparent, deduplication_id FROM messages
+       LEFT JOIN LATERAL (SELECT created_at, body, traceparent, deduplication_id, message_attributes
+                       FROM messages
                       WHERE queue_id = %(queue_id)s AND id = found.message_id LIMIT 1) AS message ON true;
+
+
+-- marconi_receive: Reserves messages for a client of SQS.
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+   AND floor < 9223372036854775807
+   AND 1 / EXISTS (
+       SELECT FROM id_epoch
+        WHERE only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
+       false))::int = 1
+   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
+   AND grouping < 2),
+returned_ones AS MATERIALIZED (
+    SELECT ctid AS place, held_until, id, expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND true AS is_ready, claim_id IS NOT NULL AS has_lapsed FROM message_states
+     WHERE queue_id = %(queue_id)s AND held_until <= now()
+       AND (held_until, id) >= (
+           CASE WHEN now() >= %(known_time)s THEN %(held_mark)s::timestamptz
+                ELSE '-infinity' END,
+           %(held_mark_id)s::bigint)
+     ORDER BY held_until, id LIMIT 5000),
+fresh_ones AS MATERIALIZED (
+    SELECT ctid AS place, id, expires_at > now() AS is_ready FROM message_states
+     WHERE queue_id = %(queue_id)s AND held_until IS NULL
+       AND (id + 0) >= %(fresh_mark)s AND (id + 0) >= (SELECT floor FROM the_queue)
+     ORDER BY (id + 0) LIMIT 5000),
+returned AS MATERIALIZED (
+    SELECT locked.place, has_lapsed
+      FROM returned_ones AS looked,
+           LATERAL (SELECT ctid AS place FROM message_states
+                     WHERE ctid = looked.place AND NOT coalesce(held_until > now(), false)
+                       FOR UPDATE SKIP LOCKED) AS locked
+     WHERE is_ready LIMIT %(limit)s),
+fresh AS MATERIALIZED (
+    SELECT locked.place
+      FROM fresh_ones AS looked,
+           LATERAL (SELECT ctid AS place FROM message_states
+                     WHERE ctid = looked.place AND NOT coalesce(held_until > now(), false)
+                       FOR UPDATE SKIP LOCKED) AS locked
+     WHERE is_ready LIMIT %(limit)s - (SELECT count(*) FROM returned)),
+clock AS MATERIALIZED (
+    SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at),
+taken AS (
+    UPDATE message_states
+       SET claim_id = %(claim_id)s::uuid, claim_count = claim_count + 1, held_until = (SELECT at FROM clock) + %(ttl)s * interval '1 second',
+       first_received_at = coalesce(first_received_at, (SELECT at FROM clock))
+     WHERE ctid = ANY (ARRAY(SELECT place FROM returned UNION ALL SELECT place FROM fresh))
+ RETURNING id, ttl, held_until, claim_count, client_id, first_received_at, came_from, claimed_before, group_key, sequence),
+claim AS (
+    INSERT INTO claims (queue_id, id, started_at, expires_at, ttl, message_ids)
+    SELECT %(queue_id)s, %(claim_id)s::uuid,
+           min(held_until) - %(ttl)s * interval '1 second', max(held_until), %(ttl)s,
+           array_agg(id ORDER BY id)
+      FROM taken HAVING count(*) > 0)
+SELECT * FROM (
+    SELECT taken.id AS id, taken.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, taken.claim_count + coalesce(taken.claimed_before, 0) AS claim_count, message.traceparent AS traceparent, message.message_attributes AS message_attributes, taken.client_id::text AS sender, (date_part('epoch', message.created_at) * 1000)::bigint AS sent_at, (date_part('epoch', taken.first_received_at) * 1000)::bigint AS first_received_at, (
+           SELECT name FROM queues
+            WHERE queue_id = taken.came_from AND project = %(project)s LIMIT 1) AS source, taken.group_key AS group_key, message.deduplication_id AS deduplication_id, taken.sequence AS sequence, NULL::bigint[] AS sight FROM taken, LATERAL (SELECT created_at, body, traceparent, deduplication_id, message_attributes
+                       FROM messages
+                      WHERE queue_id = %(queue_id)s AND id = taken.id LIMIT 1) AS message
+     UNION ALL
+    SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+           ARRAY[EXISTS (SELECT FROM the_queue)::int,
+           coalesce(
+           (SELECT id FROM fresh_ones WHERE is_ready LIMIT 1),
+           (SELECT -id FROM fresh_ones OFFSET 4999 LIMIT 1)),
+           (date_part('epoch', now()) * 1000000)::bigint, (pg_snapshot_xmin(pg_current_snapshot())::text::bigint + %(base)s),
+           CASE WHEN %(asks)s AND EXISTS (SELECT FROM the_queue) THEN pg_current_xact_id()
+                ELSE pg_current_xact_id_if_assigned() END::text::bigint + %(base)s,
+           0, 0, (SELECT count(*) FROM returned WHERE has_lapsed)] || coalesce(
+           (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, id] FROM returned_ones WHERE is_ready LIMIT 1),
+           (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, -id] FROM returned_ones OFFSET 4999 LIMIT 1),
+           ARRAY[NULL, NULL]::bigint[])) AS reply
+ ORDER BY id NULLS FIRST;
+
+
+-- marconi_receive_fifo: Reserves messages of a FIFO queue for a client of SQS.
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+   AND floor < 9223372036854775807
+   AND 1 / EXISTS (
+       SELECT FROM id_epoch
+        WHERE only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
+       false))::int = 1
+   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
+   AND grouping = 2),
+available AS MATERIALIZED (
+    SELECT ctid AS place, group_key, first_sequence FROM message_groups
+     WHERE queue_id = %(queue_id)s AND available_at <= now() AND EXISTS (SELECT FROM the_queue)
+     ORDER BY available_at, group_key LIMIT 1000),
+heads AS MATERIALIZED (
+    SELECT available.place, group_key, first_sequence, row_number() OVER () AS turn
+      FROM available,
+           LATERAL (SELECT ctid AS place FROM message_groups
+                     WHERE ctid = available.place FOR UPDATE SKIP LOCKED) AS locked
+     WHERE locked.place = available.place LIMIT %(limit)s),
+firsts AS MATERIALIZED (
+    SELECT heads.place, group_key, turn, first.*
+      FROM heads LEFT JOIN LATERAL (
+           WITH looked_at AS MATERIALIZED (
+               SELECT sequence, held_until, expires_at, expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND NOT (held_until IS NOT DISTINCT FROM 'infinity') AS is_alive,
+                      NOT coalesce(held_until > now(), false) AS is_free
+                 FROM message_states
+                WHERE queue_id = %(queue_id)s AND group_key = heads.group_key
+                  AND sequence >= heads.first_sequence
+                ORDER BY sequence LIMIT 1000)
+           SELECT * FROM (
+               SELECT * FROM looked_at WHERE is_alive
+                UNION ALL
+               (SELECT * FROM looked_at OFFSET 999 LIMIT 1)) AS found
+            LIMIT 1) AS first ON true),
+behind AS MATERIALIZED (
+    SELECT turn, message.*
+      FROM firsts,
+           LATERAL (SELECT * FROM (
+                        SELECT ctid AS place, id, group_key, sequence, claim_count,
+                               claim_id IS NOT NULL AS has_lapsed,
+                               expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND NOT (held_until IS NOT DISTINCT FROM 'infinity') AS is_alive, NOT coalesce(held_until > now(), false) AS is_free
+                          FROM message_states
+                         WHERE queue_id = %(queue_id)s AND group_key = firsts.group_key
+                           AND sequence >= firsts.sequence
+                         ORDER BY sequence LIMIT 1000) AS looked_at
+                     WHERE is_alive LIMIT %(limit)s) AS message
+     WHERE firsts.is_alive AND firsts.is_free LIMIT %(limit)s),
+tried AS MATERIALIZED (
+    SELECT behind.*, is_free AND coalesce(locked.place = behind.place, false) AS is_ours
+      FROM behind LEFT JOIN LATERAL (
+           SELECT ctid AS place FROM message_states
+            WHERE ctid = behind.place AND NOT coalesce(held_until > now(), false) FOR UPDATE SKIP LOCKED) AS locked ON true),
+passed AS MATERIALIZED (
+    SELECT *
+      FROM (SELECT *, bool_and(is_ours) OVER (PARTITION BY turn ORDER BY sequence) AS is_passed
+              FROM tried) AS judged
+     WHERE is_passed),
+clock AS MATERIALIZED (
+    SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at),
+taken AS (
+    UPDATE message_states
+       SET claim_id = %(claim_id)s::uuid, claim_count = claim_count + 1, held_until = (SELECT at FROM clock) + %(ttl)s * interval '1 second',
+       first_received_at = coalesce(first_received_at, (SELECT at FROM clock))
+     WHERE ctid = ANY (ARRAY(
+           SELECT place FROM passed))
+ RETURNING id, ttl, held_until, claim_count, group_key, sequence,
+           least(held_until, expires_at) AS ends_at, client_id, first_received_at, came_from, claimed_before),
+claim AS (
+    INSERT INTO claims (queue_id, id, started_at, expires_at, ttl, message_ids)
+    SELECT %(queue_id)s, %(claim_id)s::uuid,
+           min(held_until) - %(ttl)s * interval '1 second', max(held_until), %(ttl)s,
+           array_agg(id ORDER BY id)
+      FROM taken HAVING count(*) > 0),
+regrouped AS (
+    UPDATE message_groups AS known
+       SET available_at = CASE WHEN seen.sequence IS NULL THEN NULL
+                               WHEN NOT seen.is_alive THEN known.available_at
+                               WHEN NOT seen.is_free
+                               THEN greatest((SELECT at FROM clock), least(seen.held_until, seen.expires_at))
+                               ELSE seen.ends_at END,
+           first_sequence = CASE WHEN seen.sequence IS NULL THEN known.last_sequence + 1
+                                 WHEN seen.is_alive THEN seen.sequence
+                                 ELSE seen.sequence + 1 END
+      FROM (SELECT firsts.*, of_group.ends_at
+              FROM firsts LEFT JOIN (
+                   SELECT group_key, (array_agg(ends_at ORDER BY sequence))[1] AS ends_at
+                     FROM taken GROUP BY group_key) AS of_group USING (group_key)
+             WHERE NOT coalesce(is_alive AND is_free AND of_group.ends_at IS NULL, false)) AS seen
+     WHERE known.ctid = seen.place)
+SELECT * FROM (
+    SELECT taken.id AS id, taken.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, taken.claim_count + coalesce(taken.claimed_before, 0) AS claim_count, message.traceparent AS traceparent, message.message_attributes AS message_attributes, taken.client_id::text AS sender, (date_part('epoch', message.created_at) * 1000)::bigint AS sent_at, (date_part('epoch', taken.first_received_at) * 1000)::bigint AS first_received_at, (
+           SELECT name FROM queues
+            WHERE queue_id = taken.came_from AND project = %(project)s LIMIT 1) AS source, taken.group_key AS group_key, message.deduplication_id AS deduplication_id, taken.sequence AS sequence, passed.turn, passed.sequence AS in_turn, NULL::bigint[] AS sight
+      FROM taken JOIN passed USING (id), LATERAL (SELECT created_at, body, traceparent, deduplication_id, message_attributes
+                       FROM messages
+                      WHERE queue_id = %(queue_id)s AND id = taken.id LIMIT 1) AS message
+     UNION ALL
+    SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0, 0,
+           ARRAY[EXISTS (SELECT FROM the_queue)::int, EXISTS (SELECT FROM available)::int,
+                 (SELECT count(*) FROM heads),
+                 (SELECT count(*) FROM firsts WHERE is_alive AND is_free), 0, 0,
+                 (SELECT count(*) FROM passed WHERE has_lapsed)]) AS reply
+ ORDER BY turn, in_turn;
+
+
+-- marconi_receive_fifo_in_turn: The same, for who lost all groups to others.
+SELECT FROM message_groups
+     WHERE queue_id = %(queue_id)s AND available_at <= now()
+     ORDER BY available_at, group_key LIMIT 1 FOR UPDATE;
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+   AND floor < 9223372036854775807
+   AND 1 / EXISTS (
+       SELECT FROM id_epoch
+        WHERE only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
+       false))::int = 1
+   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
+   AND grouping = 2),
+available AS MATERIALIZED (
+    SELECT ctid AS place, group_key, first_sequence FROM message_groups
+     WHERE queue_id = %(queue_id)s AND available_at <= now() AND EXISTS (SELECT FROM the_queue)
+     ORDER BY available_at, group_key LIMIT 1000),
+heads AS MATERIALIZED (
+    SELECT available.place, group_key, first_sequence, row_number() OVER () AS turn
+      FROM available,
+           LATERAL (SELECT ctid AS place FROM message_groups
+                     WHERE ctid = available.place FOR UPDATE SKIP LOCKED) AS locked
+     WHERE locked.place = available.place LIMIT %(limit)s),
+firsts AS MATERIALIZED (
+    SELECT heads.place, group_key, turn, first.*
+      FROM heads LEFT JOIN LATERAL (
+           WITH looked_at AS MATERIALIZED (
+               SELECT sequence, held_until, expires_at, expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND NOT (held_until IS NOT DISTINCT FROM 'infinity') AS is_alive,
+                      NOT coalesce(held_until > now(), false) AS is_free
+                 FROM message_states
+                WHERE queue_id = %(queue_id)s AND group_key = heads.group_key
+                  AND sequence >= heads.first_sequence
+                ORDER BY sequence LIMIT 1000)
+           SELECT * FROM (
+               SELECT * FROM looked_at WHERE is_alive
+                UNION ALL
+               (SELECT * FROM looked_at OFFSET 999 LIMIT 1)) AS found
+            LIMIT 1) AS first ON true),
+behind AS MATERIALIZED (
+    SELECT turn, message.*
+      FROM firsts,
+           LATERAL (SELECT * FROM (
+                        SELECT ctid AS place, id, group_key, sequence, claim_count,
+                               claim_id IS NOT NULL AS has_lapsed,
+                               expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND NOT (held_until IS NOT DISTINCT FROM 'infinity') AS is_alive, NOT coalesce(held_until > now(), false) AS is_free
+                          FROM message_states
+                         WHERE queue_id = %(queue_id)s AND group_key = firsts.group_key
+                           AND sequence >= firsts.sequence
+                         ORDER BY sequence LIMIT 1000) AS looked_at
+                     WHERE is_alive LIMIT %(limit)s) AS message
+     WHERE firsts.is_alive AND firsts.is_free LIMIT %(limit)s),
+tried AS MATERIALIZED (
+    SELECT behind.*, is_free AND coalesce(locked.place = behind.place, false) AS is_ours
+      FROM behind LEFT JOIN LATERAL (
+           SELECT ctid AS place FROM message_states
+            WHERE ctid = behind.place AND NOT coalesce(held_until > now(), false) FOR UPDATE SKIP LOCKED) AS locked ON true),
+passed AS MATERIALIZED (
+    SELECT *
+      FROM (SELECT *, bool_and(is_ours) OVER (PARTITION BY turn ORDER BY sequence) AS is_passed
+              FROM tried) AS judged
+     WHERE is_passed),
+clock AS MATERIALIZED (
+    SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at),
+taken AS (
+    UPDATE message_states
+       SET claim_id = %(claim_id)s::uuid, claim_count = claim_count + 1, held_until = (SELECT at FROM clock) + %(ttl)s * interval '1 second',
+       first_received_at = coalesce(first_received_at, (SELECT at FROM clock))
+     WHERE ctid = ANY (ARRAY(
+           SELECT place FROM passed))
+ RETURNING id, ttl, held_until, claim_count, group_key, sequence,
+           least(held_until, expires_at) AS ends_at, client_id, first_received_at, came_from, claimed_before),
+claim AS (
+    INSERT INTO claims (queue_id, id, started_at, expires_at, ttl, message_ids)
+    SELECT %(queue_id)s, %(claim_id)s::uuid,
+           min(held_until) - %(ttl)s * interval '1 second', max(held_until), %(ttl)s,
+           array_agg(id ORDER BY id)
+      FROM taken HAVING count(*) > 0),
+regrouped AS (
+    UPDATE message_groups AS known
+       SET available_at = CASE WHEN seen.sequence IS NULL THEN NULL
+                               WHEN NOT seen.is_alive THEN known.available_at
+                               WHEN NOT seen.is_free
+                               THEN greatest((SELECT at FROM clock), least(seen.held_until, seen.expires_at))
+                               ELSE seen.ends_at END,
+           first_sequence = CASE WHEN seen.sequence IS NULL THEN known.last_sequence + 1
+                                 WHEN seen.is_alive THEN seen.sequence
+                                 ELSE seen.sequence + 1 END
+      FROM (SELECT firsts.*, of_group.ends_at
+              FROM firsts LEFT JOIN (
+                   SELECT group_key, (array_agg(ends_at ORDER BY sequence))[1] AS ends_at
+                     FROM taken GROUP BY group_key) AS of_group USING (group_key)
+             WHERE NOT coalesce(is_alive AND is_free AND of_group.ends_at IS NULL, false)) AS seen
+     WHERE known.ctid = seen.place)
+SELECT * FROM (
+    SELECT taken.id AS id, taken.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, taken.claim_count + coalesce(taken.claimed_before, 0) AS claim_count, message.traceparent AS traceparent, message.message_attributes AS message_attributes, taken.client_id::text AS sender, (date_part('epoch', message.created_at) * 1000)::bigint AS sent_at, (date_part('epoch', taken.first_received_at) * 1000)::bigint AS first_received_at, (
+           SELECT name FROM queues
+            WHERE queue_id = taken.came_from AND project = %(project)s LIMIT 1) AS source, taken.group_key AS group_key, message.deduplication_id AS deduplication_id, taken.sequence AS sequence, passed.turn, passed.sequence AS in_turn, NULL::bigint[] AS sight
+      FROM taken JOIN passed USING (id), LATERAL (SELECT created_at, body, traceparent, deduplication_id, message_attributes
+                       FROM messages
+                      WHERE queue_id = %(queue_id)s AND id = taken.id LIMIT 1) AS message
+     UNION ALL
+    SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0, 0,
+           ARRAY[EXISTS (SELECT FROM the_queue)::int, EXISTS (SELECT FROM available)::int,
+                 (SELECT count(*) FROM heads),
+                 (SELECT count(*) FROM firsts WHERE is_alive AND is_free), 0, 0,
+                 (SELECT count(*) FROM passed WHERE has_lapsed)]) AS reply
+ ORDER BY turn, in_turn;
+
+
+-- marconi_receive_fifo_within_limit: The same in a queue with _max_claim_count.
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+   AND floor < 9223372036854775807
+   AND 1 / EXISTS (
+       SELECT FROM id_epoch
+        WHERE only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
+       false)
+          AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
+   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
+   AND grouping = 2),
+available AS MATERIALIZED (
+    SELECT ctid AS place, group_key, first_sequence FROM message_groups
+     WHERE queue_id = %(queue_id)s AND available_at <= now() AND EXISTS (SELECT FROM the_queue)
+     ORDER BY available_at, group_key LIMIT 1000),
+heads AS MATERIALIZED (
+    SELECT available.place, group_key, first_sequence, row_number() OVER () AS turn
+      FROM available,
+           LATERAL (SELECT ctid AS place FROM message_groups
+                     WHERE ctid = available.place FOR UPDATE SKIP LOCKED) AS locked
+     WHERE locked.place = available.place LIMIT %(limit)s),
+firsts AS MATERIALIZED (
+    SELECT heads.place, group_key, turn, first.*
+      FROM heads LEFT JOIN LATERAL (
+           WITH looked_at AS MATERIALIZED (
+               SELECT sequence, held_until, expires_at, expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND NOT (held_until IS NOT DISTINCT FROM 'infinity') AS is_alive,
+                      NOT coalesce(held_until > now(), false) AS is_free
+                 FROM message_states
+                WHERE queue_id = %(queue_id)s AND group_key = heads.group_key
+                  AND sequence >= heads.first_sequence
+                ORDER BY sequence LIMIT 1000)
+           SELECT * FROM (
+               SELECT * FROM looked_at WHERE is_alive
+                UNION ALL
+               (SELECT * FROM looked_at OFFSET 999 LIMIT 1)) AS found
+            LIMIT 1) AS first ON true),
+behind AS MATERIALIZED (
+    SELECT turn, message.*
+      FROM firsts,
+           LATERAL (SELECT * FROM (
+                        SELECT ctid AS place, id, group_key, sequence, claim_count,
+                               claim_id IS NOT NULL AS has_lapsed,
+                               expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND NOT (held_until IS NOT DISTINCT FROM 'infinity') AS is_alive, NOT coalesce(held_until > now(), false) AS is_free
+                          FROM message_states
+                         WHERE queue_id = %(queue_id)s AND group_key = firsts.group_key
+                           AND sequence >= firsts.sequence
+                         ORDER BY sequence LIMIT 1000) AS looked_at
+                     WHERE is_alive LIMIT %(limit)s) AS message
+     WHERE firsts.is_alive AND firsts.is_free LIMIT %(limit)s),
+tried AS MATERIALIZED (
+    SELECT behind.*, is_free AND coalesce(locked.place = behind.place, false) AS is_ours
+      FROM behind LEFT JOIN LATERAL (
+           SELECT ctid AS place FROM message_states
+            WHERE ctid = behind.place AND NOT coalesce(held_until > now(), false) FOR UPDATE SKIP LOCKED) AS locked ON true),
+passed AS MATERIALIZED (
+    SELECT *
+      FROM (SELECT *, bool_and(is_ours) OVER (PARTITION BY turn ORDER BY sequence) AS is_passed
+              FROM tried) AS judged
+     WHERE is_passed),
+clock AS MATERIALIZED (
+    SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at),
+dead AS MATERIALIZED (
+    SELECT place, has_lapsed FROM passed WHERE NOT (claim_count < %(max_claim_count)s)),
+target AS MATERIALIZED (
+    SELECT floor FROM queues
+     WHERE queue_id = %(target_id)s AND project = %(project)s AND name = %(target_name)s
+       AND floor < 9223372036854775807
+   AND grouping = 2 AND EXISTS (SELECT FROM dead)
+       FOR KEY SHARE),
+numbered AS MATERIALIZED (
+    SELECT (pg_current_xact_id()::text::bigint + %(base)s) << 14 AS moved_in,
+           floor
+      FROM target),
+move AS MATERIALIZED (
+    SELECT moved_in FROM numbered WHERE moved_in >= floor),
+gone AS (
+    DELETE FROM message_states
+     WHERE ctid = ANY (ARRAY(SELECT place FROM dead WHERE EXISTS (SELECT FROM move)))
+ RETURNING id, expires_at, client_id, ttl, group_key, sequence AS place, first_received_at,
+           coalesce(claimed_before, 0) + claim_count AS claimed_before),
+followed AS (
+    UPDATE requests SET lies_in = %(target_id)s
+     WHERE message_id = ANY (ARRAY(SELECT id FROM gone)) AND lies_in = %(queue_id)s),
+gone_body AS (
+    DELETE FROM messages
+     WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM gone))
+       AND (NOT coalesce((SELECT has_subscribers FROM the_queue), false)
+            OR NOT EXISTS (
+       SELECT FROM subscriptions AS subscription,
+              LATERAL (SELECT FROM deliveries AS delivery
+                        WHERE delivery.queue_id = subscription.queue_id
+                          AND delivery.subscription_id = subscription.id
+                          AND delivery.message_id = messages.id LIMIT 1) AS waiting
+        WHERE subscription.queue_id = %(queue_id)s))),
+leaving AS MATERIALIZED (SELECT gone.*, moved_in FROM gone, move),
+numbered_groups AS (
+    INSERT INTO message_groups AS known
+           (queue_id, group_key, first_sequence, last_sequence, available_at)
+    SELECT %(target_id)s::bigint, group_key, moved_in, moved_in - 1 + count(*), (SELECT at FROM clock)
+      FROM leaving
+     GROUP BY 1, group_key, moved_in ORDER BY 1, group_key
+        ON CONFLICT (queue_id, group_key) DO UPDATE
+       SET last_sequence = greatest(
+               known.last_sequence + 1 + excluded.last_sequence - excluded.first_sequence,
+               excluded.last_sequence),
+           available_at = CASE WHEN known.last_sequence < (SELECT floor FROM target)
+                               THEN least(known.available_at, excluded.available_at)
+                               ELSE coalesce(known.available_at, excluded.available_at) END
+ RETURNING queue_id, group_key, last_sequence),
+arrived AS MATERIALIZED (
+    SELECT arrivals.*,
+           last_sequence + row_number() OVER (PARTITION BY known.queue_id, known.group_key ORDER BY place)
+           - count(*) OVER (PARTITION BY known.queue_id, known.group_key) AS sequence
+      FROM leaving AS arrivals
+           JOIN numbered_groups AS known
+             ON known.queue_id = %(target_id)s::bigint AND known.group_key = arrivals.group_key),
+moved AS (
+    INSERT INTO message_states
+           (queue_id, id, held_until, expires_at, client_id, ttl, moved_in, came_from,
+            group_key, sequence, first_received_at, claimed_before)
+    SELECT %(target_id)s, id, (SELECT at FROM clock),
+           coalesce(now() + %(target_ttl)s * interval '1 second', expires_at),
+           client_id, coalesce(%(target_ttl)s, ttl), moved_in, %(queue_id)s,
+           group_key, sequence, first_received_at, claimed_before
+      FROM arrived
+ RETURNING id),
+moved_body AS (
+    INSERT INTO messages
+           (queue_id, id, created_at, body, traceparent, deduplication_id, message_attributes)
+    SELECT %(target_id)s, gone.id, created_at, body, traceparent,
+           lpad(to_hex(gone.id), 16, '0'), message_attributes
+      FROM gone, LATERAL (SELECT created_at, body, traceparent, deduplication_id, message_attributes
+                       FROM messages
+                      WHERE queue_id = %(queue_id)s AND id = gone.id LIMIT 1) AS message
+        ON CONFLICT (queue_id, id) DO UPDATE SET created_at = excluded.created_at),
+parked AS (
+    UPDATE message_states
+       SET held_until = 'infinity', expires_at = 'infinity', claim_id = NULL, park_reason = %(park_reason)s
+     WHERE ctid = ANY (ARRAY(SELECT place FROM dead WHERE NOT EXISTS (SELECT FROM target)))
+ RETURNING id),
+taken AS (
+    UPDATE message_states
+       SET claim_id = %(claim_id)s::uuid, claim_count = claim_count + 1, held_until = (SELECT at FROM clock) + %(ttl)s * interval '1 second',
+       first_received_at = coalesce(first_received_at, (SELECT at FROM clock))
+     WHERE ctid = ANY (ARRAY(
+           SELECT place FROM passed WHERE claim_count < %(max_claim_count)s))
+ RETURNING id, ttl, held_until, claim_count, group_key, sequence,
+           least(held_until, expires_at) AS ends_at, client_id, first_received_at, came_from, claimed_before),
+claim AS (
+    INSERT INTO claims (queue_id, id, started_at, expires_at, ttl, message_ids)
+    SELECT %(queue_id)s, %(claim_id)s::uuid,
+           min(held_until) - %(ttl)s * interval '1 second', max(held_until), %(ttl)s,
+           array_agg(id ORDER BY id)
+      FROM taken HAVING count(*) > 0),
+regrouped AS (
+    UPDATE message_groups AS known
+       SET available_at = CASE WHEN seen.sequence IS NULL THEN NULL
+                               WHEN NOT seen.is_alive THEN known.available_at
+                               WHEN NOT seen.is_free
+                               THEN greatest((SELECT at FROM clock), least(seen.held_until, seen.expires_at))
+                               ELSE seen.ends_at END,
+           first_sequence = CASE WHEN seen.sequence IS NULL THEN known.last_sequence + 1
+                                 WHEN seen.is_alive THEN seen.sequence
+                                 ELSE seen.sequence + 1 END
+      FROM (SELECT firsts.*, of_group.ends_at
+              FROM firsts LEFT JOIN (
+                   SELECT group_key, (array_agg(ends_at ORDER BY sequence))[1] AS ends_at
+                     FROM taken GROUP BY group_key) AS of_group USING (group_key)
+             WHERE NOT coalesce(is_alive AND is_free AND of_group.ends_at IS NULL, false)) AS seen
+     WHERE known.ctid = seen.place)
+SELECT * FROM (
+    SELECT taken.id AS id, taken.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, taken.claim_count + coalesce(taken.claimed_before, 0) AS claim_count, message.traceparent AS traceparent, message.message_attributes AS message_attributes, taken.client_id::text AS sender, (date_part('epoch', message.created_at) * 1000)::bigint AS sent_at, (date_part('epoch', taken.first_received_at) * 1000)::bigint AS first_received_at, (
+           SELECT name FROM queues
+            WHERE queue_id = taken.came_from AND project = %(project)s LIMIT 1) AS source, taken.group_key AS group_key, message.deduplication_id AS deduplication_id, taken.sequence AS sequence, passed.turn, passed.sequence AS in_turn, NULL::bigint[] AS sight
+      FROM taken JOIN passed USING (id), LATERAL (SELECT created_at, body, traceparent, deduplication_id, message_attributes
+                       FROM messages
+                      WHERE queue_id = %(queue_id)s AND id = taken.id LIMIT 1) AS message
+     UNION ALL
+    SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0, 0,
+           ARRAY[EXISTS (SELECT FROM the_queue)::int, EXISTS (SELECT FROM available)::int,
+                 (SELECT count(*) FROM heads),
+                 (SELECT count(*) FROM firsts WHERE is_alive AND is_free), (SELECT count(*) FROM moved), (SELECT count(*) FROM parked),
+                 (SELECT count(*) FROM passed WHERE has_lapsed)]) AS reply
+ ORDER BY turn, in_turn;
+
+
+-- marconi_receive_fifo_within_limit_in_turn: The same, for who lost all groups to others.
+SELECT FROM message_groups
+     WHERE queue_id = %(queue_id)s AND available_at <= now()
+     ORDER BY available_at, group_key LIMIT 1 FOR UPDATE;
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+   AND floor < 9223372036854775807
+   AND 1 / EXISTS (
+       SELECT FROM id_epoch
+        WHERE only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
+       false)
+          AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
+   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
+   AND grouping = 2),
+available AS MATERIALIZED (
+    SELECT ctid AS place, group_key, first_sequence FROM message_groups
+     WHERE queue_id = %(queue_id)s AND available_at <= now() AND EXISTS (SELECT FROM the_queue)
+     ORDER BY available_at, group_key LIMIT 1000),
+heads AS MATERIALIZED (
+    SELECT available.place, group_key, first_sequence, row_number() OVER () AS turn
+      FROM available,
+           LATERAL (SELECT ctid AS place FROM message_groups
+                     WHERE ctid = available.place FOR UPDATE SKIP LOCKED) AS locked
+     WHERE locked.place = available.place LIMIT %(limit)s),
+firsts AS MATERIALIZED (
+    SELECT heads.place, group_key, turn, first.*
+      FROM heads LEFT JOIN LATERAL (
+           WITH looked_at AS MATERIALIZED (
+               SELECT sequence, held_until, expires_at, expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND NOT (held_until IS NOT DISTINCT FROM 'infinity') AS is_alive,
+                      NOT coalesce(held_until > now(), false) AS is_free
+                 FROM message_states
+                WHERE queue_id = %(queue_id)s AND group_key = heads.group_key
+                  AND sequence >= heads.first_sequence
+                ORDER BY sequence LIMIT 1000)
+           SELECT * FROM (
+               SELECT * FROM looked_at WHERE is_alive
+                UNION ALL
+               (SELECT * FROM looked_at OFFSET 999 LIMIT 1)) AS found
+            LIMIT 1) AS first ON true),
+behind AS MATERIALIZED (
+    SELECT turn, message.*
+      FROM firsts,
+           LATERAL (SELECT * FROM (
+                        SELECT ctid AS place, id, group_key, sequence, claim_count,
+                               claim_id IS NOT NULL AS has_lapsed,
+                               expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND NOT (held_until IS NOT DISTINCT FROM 'infinity') AS is_alive, NOT coalesce(held_until > now(), false) AS is_free
+                          FROM message_states
+                         WHERE queue_id = %(queue_id)s AND group_key = firsts.group_key
+                           AND sequence >= firsts.sequence
+                         ORDER BY sequence LIMIT 1000) AS looked_at
+                     WHERE is_alive LIMIT %(limit)s) AS message
+     WHERE firsts.is_alive AND firsts.is_free LIMIT %(limit)s),
+tried AS MATERIALIZED (
+    SELECT behind.*, is_free AND coalesce(locked.place = behind.place, false) AS is_ours
+      FROM behind LEFT JOIN LATERAL (
+           SELECT ctid AS place FROM message_states
+            WHERE ctid = behind.place AND NOT coalesce(held_until > now(), false) FOR UPDATE SKIP LOCKED) AS locked ON true),
+passed AS MATERIALIZED (
+    SELECT *
+      FROM (SELECT *, bool_and(is_ours) OVER (PARTITION BY turn ORDER BY sequence) AS is_passed
+              FROM tried) AS judged
+     WHERE is_passed),
+clock AS MATERIALIZED (
+    SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at),
+dead AS MATERIALIZED (
+    SELECT place, has_lapsed FROM passed WHERE NOT (claim_count < %(max_claim_count)s)),
+target AS MATERIALIZED (
+    SELECT floor FROM queues
+     WHERE queue_id = %(target_id)s AND project = %(project)s AND name = %(target_name)s
+       AND floor < 9223372036854775807
+   AND grouping = 2 AND EXISTS (SELECT FROM dead)
+       FOR KEY SHARE),
+numbered AS MATERIALIZED (
+    SELECT (pg_current_xact_id()::text::bigint + %(base)s) << 14 AS moved_in,
+           floor
+      FROM target),
+move AS MATERIALIZED (
+    SELECT moved_in FROM numbered WHERE moved_in >= floor),
+gone AS (
+    DELETE FROM message_states
+     WHERE ctid = ANY (ARRAY(SELECT place FROM dead WHERE EXISTS (SELECT FROM move)))
+ RETURNING id, expires_at, client_id, ttl, group_key, sequence AS place, first_received_at,
+           coalesce(claimed_before, 0) + claim_count AS claimed_before),
+followed AS (
+    UPDATE requests SET lies_in = %(target_id)s
+     WHERE message_id = ANY (ARRAY(SELECT id FROM gone)) AND lies_in = %(queue_id)s),
+gone_body AS (
+    DELETE FROM messages
+     WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM gone))
+       AND (NOT coalesce((SELECT has_subscribers FROM the_queue), false)
+            OR NOT EXISTS (
+       SELECT FROM subscriptions AS subscription,
+              LATERAL (SELECT FROM deliveries AS delivery
+                        WHERE delivery.queue_id = subscription.queue_id
+                          AND delivery.subscription_id = subscription.id
+                          AND delivery.message_id = messages.id LIMIT 1) AS waiting
+        WHERE subscription.queue_id = %(queue_id)s))),
+leaving AS MATERIALIZED (SELECT gone.*, moved_in FROM gone, move),
+numbered_groups AS (
+    INSERT INTO message_groups AS known
+           (queue_id, group_key, first_sequence, last_sequence, available_at)
+    SELECT %(target_id)s::bigint, group_key, moved_in, moved_in - 1 + count(*), (SELECT at FROM clock)
+      FROM leaving
+     GROUP BY 1, group_key, moved_in ORDER BY 1, group_key
+        ON CONFLICT (queue_id, group_key) DO UPDATE
+       SET last_sequence = greatest(
+               known.last_sequence + 1 + excluded.last_sequence - excluded.first_sequence,
+               excluded.last_sequence),
+           available_at = CASE WHEN known.last_sequence < (SELECT floor FROM target)
+                               THEN least(known.available_at, excluded.available_at)
+                               ELSE coalesce(known.available_at, excluded.available_at) END
+ RETURNING queue_id, group_key, last_sequence),
+arrived AS MATERIALIZED (
+    SELECT arrivals.*,
+           last_sequence + row_number() OVER (PARTITION BY known.queue_id, known.group_key ORDER BY place)
+           - count(*) OVER (PARTITION BY known.queue_id, known.group_key) AS sequence
+      FROM leaving AS arrivals
+           JOIN numbered_groups AS known
+             ON known.queue_id = %(target_id)s::bigint AND known.group_key = arrivals.group_key),
+moved AS (
+    INSERT INTO message_states
+           (queue_id, id, held_until, expires_at, client_id, ttl, moved_in, came_from,
+            group_key, sequence, first_received_at, claimed_before)
+    SELECT %(target_id)s, id, (SELECT at FROM clock),
+           coalesce(now() + %(target_ttl)s * interval '1 second', expires_at),
+           client_id, coalesce(%(target_ttl)s, ttl), moved_in, %(queue_id)s,
+           group_key, sequence, first_received_at, claimed_before
+      FROM arrived
+ RETURNING id),
+moved_body AS (
+    INSERT INTO messages
+           (queue_id, id, created_at, body, traceparent, deduplication_id, message_attributes)
+    SELECT %(target_id)s, gone.id, created_at, body, traceparent,
+           lpad(to_hex(gone.id), 16, '0'), message_attributes
+      FROM gone, LATERAL (SELECT created_at, body, traceparent, deduplication_id, message_attributes
+                       FROM messages
+                      WHERE queue_id = %(queue_id)s AND id = gone.id LIMIT 1) AS message
+        ON CONFLICT (queue_id, id) DO UPDATE SET created_at = excluded.created_at),
+parked AS (
+    UPDATE message_states
+       SET held_until = 'infinity', expires_at = 'infinity', claim_id = NULL, park_reason = %(park_reason)s
+     WHERE ctid = ANY (ARRAY(SELECT place FROM dead WHERE NOT EXISTS (SELECT FROM target)))
+ RETURNING id),
+taken AS (
+    UPDATE message_states
+       SET claim_id = %(claim_id)s::uuid, claim_count = claim_count + 1, held_until = (SELECT at FROM clock) + %(ttl)s * interval '1 second',
+       first_received_at = coalesce(first_received_at, (SELECT at FROM clock))
+     WHERE ctid = ANY (ARRAY(
+           SELECT place FROM passed WHERE claim_count < %(max_claim_count)s))
+ RETURNING id, ttl, held_until, claim_count, group_key, sequence,
+           least(held_until, expires_at) AS ends_at, client_id, first_received_at, came_from, claimed_before),
+claim AS (
+    INSERT INTO claims (queue_id, id, started_at, expires_at, ttl, message_ids)
+    SELECT %(queue_id)s, %(claim_id)s::uuid,
+           min(held_until) - %(ttl)s * interval '1 second', max(held_until), %(ttl)s,
+           array_agg(id ORDER BY id)
+      FROM taken HAVING count(*) > 0),
+regrouped AS (
+    UPDATE message_groups AS known
+       SET available_at = CASE WHEN seen.sequence IS NULL THEN NULL
+                               WHEN NOT seen.is_alive THEN known.available_at
+                               WHEN NOT seen.is_free
+                               THEN greatest((SELECT at FROM clock), least(seen.held_until, seen.expires_at))
+                               ELSE seen.ends_at END,
+           first_sequence = CASE WHEN seen.sequence IS NULL THEN known.last_sequence + 1
+                                 WHEN seen.is_alive THEN seen.sequence
+                                 ELSE seen.sequence + 1 END
+      FROM (SELECT firsts.*, of_group.ends_at
+              FROM firsts LEFT JOIN (
+                   SELECT group_key, (array_agg(ends_at ORDER BY sequence))[1] AS ends_at
+                     FROM taken GROUP BY group_key) AS of_group USING (group_key)
+             WHERE NOT coalesce(is_alive AND is_free AND of_group.ends_at IS NULL, false)) AS seen
+     WHERE known.ctid = seen.place)
+SELECT * FROM (
+    SELECT taken.id AS id, taken.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, taken.claim_count + coalesce(taken.claimed_before, 0) AS claim_count, message.traceparent AS traceparent, message.message_attributes AS message_attributes, taken.client_id::text AS sender, (date_part('epoch', message.created_at) * 1000)::bigint AS sent_at, (date_part('epoch', taken.first_received_at) * 1000)::bigint AS first_received_at, (
+           SELECT name FROM queues
+            WHERE queue_id = taken.came_from AND project = %(project)s LIMIT 1) AS source, taken.group_key AS group_key, message.deduplication_id AS deduplication_id, taken.sequence AS sequence, passed.turn, passed.sequence AS in_turn, NULL::bigint[] AS sight
+      FROM taken JOIN passed USING (id), LATERAL (SELECT created_at, body, traceparent, deduplication_id, message_attributes
+                       FROM messages
+                      WHERE queue_id = %(queue_id)s AND id = taken.id LIMIT 1) AS message
+     UNION ALL
+    SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0, 0,
+           ARRAY[EXISTS (SELECT FROM the_queue)::int, EXISTS (SELECT FROM available)::int,
+                 (SELECT count(*) FROM heads),
+                 (SELECT count(*) FROM firsts WHERE is_alive AND is_free), (SELECT count(*) FROM moved), (SELECT count(*) FROM parked),
+                 (SELECT count(*) FROM passed WHERE has_lapsed)]) AS reply
+ ORDER BY turn, in_turn;
+
+
+-- marconi_receive_within_limit: The same in a queue with _max_claim_count.
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+   AND floor < 9223372036854775807
+   AND 1 / EXISTS (
+       SELECT FROM id_epoch
+        WHERE only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
+       false)
+          AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
+   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
+   AND grouping < 2),
+returned_ones AS MATERIALIZED (
+    SELECT ctid AS place, held_until, id, expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND claim_count < %(max_claim_count)s AS is_ready, claim_id IS NOT NULL AS has_lapsed FROM message_states
+     WHERE queue_id = %(queue_id)s AND held_until <= now()
+       AND (held_until, id) >= (
+           CASE WHEN now() >= %(known_time)s THEN %(held_mark)s::timestamptz
+                ELSE '-infinity' END,
+           %(held_mark_id)s::bigint)
+     ORDER BY held_until, id LIMIT 5000),
+fresh_ones AS MATERIALIZED (
+    SELECT ctid AS place, id, expires_at > now() AS is_ready FROM message_states
+     WHERE queue_id = %(queue_id)s AND held_until IS NULL
+       AND (id + 0) >= %(fresh_mark)s AND (id + 0) >= (SELECT floor FROM the_queue)
+     ORDER BY (id + 0) LIMIT 5000),
+returned AS MATERIALIZED (
+    SELECT locked.place, has_lapsed
+      FROM returned_ones AS looked,
+           LATERAL (SELECT ctid AS place FROM message_states
+                     WHERE ctid = looked.place AND NOT coalesce(held_until > now(), false)
+                       FOR UPDATE SKIP LOCKED) AS locked
+     WHERE is_ready LIMIT %(limit)s),
+fresh AS MATERIALIZED (
+    SELECT locked.place
+      FROM fresh_ones AS looked,
+           LATERAL (SELECT ctid AS place FROM message_states
+                     WHERE ctid = looked.place AND NOT coalesce(held_until > now(), false)
+                       FOR UPDATE SKIP LOCKED) AS locked
+     WHERE is_ready LIMIT %(limit)s - (SELECT count(*) FROM returned)),
+clock AS MATERIALIZED (
+    SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at),
+alive_ones AS MATERIALIZED (
+    SELECT ctid AS place, held_until, id, expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AS is_alive, expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND NOT claim_count < %(max_claim_count)s AS is_dead, claim_id IS NOT NULL AS has_lapsed FROM message_states
+     WHERE queue_id = %(queue_id)s AND held_until <= now()
+       AND (held_until, id) >= (
+           CASE WHEN now() >= %(known_time)s THEN %(alive_mark)s::timestamptz
+                ELSE '-infinity' END,
+           %(alive_mark_id)s::bigint)
+     ORDER BY held_until, id LIMIT 1000),
+dead AS MATERIALIZED (
+    SELECT locked.place, has_lapsed
+      FROM alive_ones AS looked,
+           LATERAL (SELECT ctid AS place FROM message_states
+                     WHERE ctid = looked.place AND NOT coalesce(held_until > now(), false)
+                       FOR UPDATE SKIP LOCKED) AS locked
+     WHERE is_dead LIMIT CASE WHEN %(is_first_look)s THEN 1000 ELSE 0 END),
+target AS MATERIALIZED (
+    SELECT floor FROM queues
+     WHERE queue_id = %(target_id)s AND project = %(project)s AND name = %(target_name)s
+       AND floor < 9223372036854775807
+   AND grouping < 2 AND EXISTS (SELECT FROM dead)
+       FOR KEY SHARE),
+numbered AS MATERIALIZED (
+    SELECT (pg_current_xact_id()::text::bigint + %(base)s) << 14 AS moved_in,
+           floor
+      FROM target),
+move AS MATERIALIZED (
+    SELECT moved_in FROM numbered WHERE moved_in >= floor),
+gone AS (
+    DELETE FROM message_states
+     WHERE ctid = ANY (ARRAY(SELECT place FROM dead WHERE EXISTS (SELECT FROM move)))
+ RETURNING id, expires_at, client_id, ttl, group_key, claim_count, claimed_before,
+           first_received_at),
+followed AS (
+    UPDATE requests SET lies_in = %(target_id)s
+     WHERE message_id = ANY (ARRAY(SELECT id FROM gone)) AND lies_in = %(queue_id)s),
+gone_body AS (
+    DELETE FROM messages
+     WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM gone))
+       AND (NOT coalesce((SELECT has_subscribers FROM the_queue), false)
+            OR NOT EXISTS (
+       SELECT FROM subscriptions AS subscription,
+              LATERAL (SELECT FROM deliveries AS delivery
+                        WHERE delivery.queue_id = subscription.queue_id
+                          AND delivery.subscription_id = subscription.id
+                          AND delivery.message_id = messages.id LIMIT 1) AS waiting
+        WHERE subscription.queue_id = %(queue_id)s))),
+moved AS (
+    INSERT INTO message_states
+           (queue_id, id, held_until, expires_at, client_id, ttl, moved_in, came_from, group_key,
+            first_received_at, claimed_before)
+    SELECT %(target_id)s, id, (SELECT at FROM clock),
+           coalesce(now() + %(target_ttl)s * interval '1 second', expires_at),
+           client_id, coalesce(%(target_ttl)s, ttl), moved_in, %(queue_id)s, group_key,
+           first_received_at, coalesce(claimed_before, 0) + claim_count
+      FROM gone, move
+ RETURNING id),
+moved_body AS (
+    INSERT INTO messages (queue_id, id, created_at, body, traceparent, message_attributes)
+    SELECT %(target_id)s, gone.id, created_at, body, traceparent, message_attributes
+      FROM gone, LATERAL (SELECT created_at, body, traceparent, deduplication_id, message_attributes
+                       FROM messages
+                      WHERE queue_id = %(queue_id)s AND id = gone.id LIMIT 1) AS message
+        ON CONFLICT (queue_id, id) DO UPDATE SET created_at = excluded.created_at),
+parked AS (
+    UPDATE message_states
+       SET held_until = 'infinity', expires_at = 'infinity', claim_id = NULL, park_reason = %(park_reason)s
+     WHERE ctid = ANY (ARRAY(SELECT place FROM dead WHERE NOT EXISTS (SELECT FROM target)))
+ RETURNING id),
+taken AS (
+    UPDATE message_states
+       SET claim_id = %(claim_id)s::uuid, claim_count = claim_count + 1, held_until = (SELECT at FROM clock) + %(ttl)s * interval '1 second',
+       first_received_at = coalesce(first_received_at, (SELECT at FROM clock))
+     WHERE ctid = ANY (ARRAY(SELECT place FROM returned UNION ALL SELECT place FROM fresh))
+ RETURNING id, ttl, held_until, claim_count, client_id, first_received_at, came_from, claimed_before, group_key, sequence),
+claim AS (
+    INSERT INTO claims (queue_id, id, started_at, expires_at, ttl, message_ids)
+    SELECT %(queue_id)s, %(claim_id)s::uuid,
+           min(held_until) - %(ttl)s * interval '1 second', max(held_until), %(ttl)s,
+           array_agg(id ORDER BY id)
+      FROM taken HAVING count(*) > 0)
+SELECT * FROM (
+    SELECT taken.id AS id, taken.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, taken.claim_count + coalesce(taken.claimed_before, 0) AS claim_count, message.traceparent AS traceparent, message.message_attributes AS message_attributes, taken.client_id::text AS sender, (date_part('epoch', message.created_at) * 1000)::bigint AS sent_at, (date_part('epoch', taken.first_received_at) * 1000)::bigint AS first_received_at, (
+           SELECT name FROM queues
+            WHERE queue_id = taken.came_from AND project = %(project)s LIMIT 1) AS source, taken.group_key AS group_key, message.deduplication_id AS deduplication_id, taken.sequence AS sequence, NULL::bigint[] AS sight FROM taken, LATERAL (SELECT created_at, body, traceparent, deduplication_id, message_attributes
+                       FROM messages
+                      WHERE queue_id = %(queue_id)s AND id = taken.id LIMIT 1) AS message
+     UNION ALL
+    SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+           ARRAY[EXISTS (SELECT FROM the_queue)::int,
+           coalesce(
+           (SELECT id FROM fresh_ones WHERE is_ready LIMIT 1),
+           (SELECT -id FROM fresh_ones OFFSET 4999 LIMIT 1)),
+           (date_part('epoch', now()) * 1000000)::bigint, (pg_snapshot_xmin(pg_current_snapshot())::text::bigint + %(base)s),
+           CASE WHEN %(asks)s AND EXISTS (SELECT FROM the_queue) THEN pg_current_xact_id()
+                ELSE pg_current_xact_id_if_assigned() END::text::bigint + %(base)s,
+           (SELECT count(*) FROM moved), (SELECT count(*) FROM parked), ((SELECT count(*) FROM returned WHERE has_lapsed) + (SELECT count(*) FROM dead WHERE has_lapsed))] || coalesce(
+           (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, id] FROM returned_ones WHERE is_ready LIMIT 1),
+           (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, -id] FROM returned_ones OFFSET 4999 LIMIT 1),
+           ARRAY[NULL, NULL]::bigint[]) || coalesce(
+           (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, id] FROM alive_ones WHERE is_alive LIMIT 1),
+           (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, -id] FROM alive_ones OFFSET 999 LIMIT 1),
+           ARRAY[NULL, NULL]::bigint[])) AS reply
+ ORDER BY id NULLS FIRST;
 
 
 -- marconi_release: Gives back what a claim still holds.

@@ -16,10 +16,13 @@ from marconi_api.controllers.console.sessions import init_gate
 from marconi_api.controllers.openstack import signed_urls
 from marconi_api.controllers.openstack.documents import error_reply
 from marconi_api.controllers.openstack.hooks import SignedUrlHook
+from marconi_api.controllers.root import DOORS
+from marconi_api.controllers.sqs.addresses import init_addresses
+from marconi_api.controllers.sqs.who import init_keys
 from marconi_api.model import init_model
 from marconi_api.processes import shell
 from marconi_api.processes.failures import ServiceError
-from marconi_api.processes.installation import database_url
+from marconi_api.processes.installation import database_url, secret_keys
 from marconi_api.processes.settings import SettingsError, complete
 from marconi_api.webhooks import rules
 from marconi_api.wire.doors import ErrorHook
@@ -35,18 +38,23 @@ def setup_app(config: Any) -> Marconi:
     try:
         complete(config)
         prepare(config)
-        asks = _asks(config)
+        access = config.access
+        guessing = Guessing(access.failures_before_delay, Addresses(config.server.trusted_proxies))
+        asks = _asks(config, guessing)
+        mode = modes.mode_of(config, config.server.host) or modes.TRUSTED
         keys = [key for key in config.signed_urls.secret_keys.split(',') if key]
-        init_gate(modes.mode_of(config, config.server.host) or modes.TRUSTED, asks, keys)
+        init_gate(mode, asks, keys)
+        init_keys(mode, asks, access.cache_seconds, guessing)
     except (SettingsError, ServiceError) as error:
         raise SystemExit(str(error)) from None
     shell.furnish()
     return Marconi(
-        config.app.root, hooks=[SignedUrlHook(), AccessHook(asks), ErrorHook(error_reply)]
+        config.app.root,
+        hooks=[SignedUrlHook(), AccessHook(asks, DOORS), ErrorHook(error_reply, DOORS)],
     )
 
 
-def _asks(settings: Any) -> Asks:
+def _asks(settings: Any, guessing: Guessing) -> Asks:
     """The function that learns who sends a request, by the mode of access."""
     mode = modes.mode_of(settings, settings.server.host)
     if mode is None:
@@ -54,7 +62,6 @@ def _asks(settings: Any) -> Asks:
     access, roles = settings.access, settings.access.roles.to_dict()
     if mode == modes.TRUSTED:
         return believing(roles)
-    guessing = Guessing(access.failures_before_delay, Addresses(settings.server.trusted_proxies))
     if mode == modes.TOKEN:
         return TokenAsks(
             lambda token: looked_up(token, model.store.tokens), access.cache_seconds, guessing
@@ -80,8 +87,10 @@ def prepare(settings: Any) -> None:
     limits.init_limits(settings.limits)
     rules.init_rules(settings.eventing)
     policy.init_policy(rules_of(settings.access.policy_file))
+    settings.sqs.secret_keys = secret_keys(settings)
     settings.database.url = database_url(settings)
     if settings.database.url is None:
         raise ServiceError('no PostgreSQL is running: set MARCONI_DATABASE_URL, or make serve')
     init_model(settings)
     signed_urls.init_signing([key for key in settings.signed_urls.secret_keys.split(',') if key])
+    init_addresses(settings.sqs)

@@ -90,7 +90,7 @@ LONGEST_FIRST = (
 TABLES = (
     *('queues', 'messages', 'message_states', 'message_groups', 'claims', 'idempotency_keys'),
     *('subscriptions', 'subscription_owners', 'deliveries', 'delivery_attempts'),
-    *('requests', 'tokens', 'project_limits'),
+    *('requests', 'tokens', 'project_limits', 'accounts'),
     *('redrives', 'audit', 'queue_minutes'),
 )
 
@@ -283,8 +283,9 @@ def age(sql: Any) -> Any:
         sql(f'UPDATE message_groups SET available_at = available_at - {by}')
         sql(
             f'UPDATE message_states SET held_until = held_until - {by},'
-            f' expires_at = expires_at - {by}'
+            f' expires_at = expires_at - {by}, first_received_at = first_received_at - {by}'
         )
+        sql(f'UPDATE queues SET purged_at = purged_at - {by}')
         sql(f'UPDATE requests SET ended_at = ended_at - {by}, kept_until = kept_until - {by}')
         sql(f'UPDATE subscriptions SET expires_at = expires_at - {by}')
         sql(f'UPDATE deliveries SET expires_at = expires_at - {by}, due_at = due_at - {by}')

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from marconi_api import policy
-from marconi_api.controllers import console
+from marconi_api.controllers import console, sqs
 from marconi_api.controllers.openstack import v1, v1_1, v2
 from marconi_api.controllers.openstack.documents import Versions, error_reply
 from marconi_api.controllers.service.description import DescriptionController
@@ -15,7 +15,7 @@ from marconi_api.wire.requests import Request
 from marconi_api.wire.routes import Routes
 
 #: The protocols that are served, each with its own table, hooks, errors and limits; and pages.
-DOORS = (v1.DOOR, v1_1.DOOR, v2.DOOR, console.DOOR)
+DOORS = (v1.DOOR, v1_1.DOOR, v2.DOOR, console.DOOR, sqs.DOOR)
 
 
 class RootController:

@@ -9,6 +9,7 @@ from uuid import uuid4
 
 from marconi_api import limits
 from marconi_api.errors import StorageUnavailable
+from marconi_api.model.accounts import Accounts
 from marconi_api.model.admin import Admin
 from marconi_api.model.attributes import Attributes, KnownAttributes
 from marconi_api.model.audit import Actor, Audit
@@ -16,6 +17,7 @@ from marconi_api.model.became_ready import ReadyListeners
 from marconi_api.model.claim_sources import ClaimSource
 from marconi_api.model.claims import Claim, Claims
 from marconi_api.model.deliveries import Deliveries
+from marconi_api.model.encryption import Cipher
 from marconi_api.model.ended import EndListeners
 from marconi_api.model.figures import Figures
 from marconi_api.model.groups import Posted
@@ -41,6 +43,7 @@ from marconi_api.model.queue_filter import QueueFilter
 from marconi_api.model.queues import MessageSummary, Queue, Queues, Stats
 from marconi_api.model.quotas import SETTINGS, Quotas
 from marconi_api.model.readiness import Readiness
+from marconi_api.model.receives import Receipt, Received, Receives
 from marconi_api.model.redrives import STATUSES, Order, Preview, Redrive, Redrives
 from marconi_api.model.replies import REASONS, Asked, Replies
 from marconi_api.model.subscriptions import Created, Subscription, Subscriptions
@@ -56,6 +59,7 @@ __all__ = [
     'STATES',
     'STATUSES',
     'VERDICTS',
+    'Accounts',
     'Actor',
     'Asked',
     'Attributes',
@@ -81,6 +85,9 @@ __all__ = [
     'QueueFilter',
     'QueueKey',
     'ReadyListeners',
+    'Receipt',
+    'Received',
+    'Receives',
     'Redrive',
     'Redrives',
     'Replies',
@@ -108,6 +115,7 @@ class Store:
 
     database: Database
     low_water_marks: LowWaterMarks
+    attributes: KnownAttributes
     became_ready: ReadyListeners
     ended: EndListeners
     became_deliverable: ReadyListeners
@@ -115,6 +123,7 @@ class Store:
     messages: Messages
     claims: Claims
     verdicts: Verdicts
+    receives: Receives
     replies: Replies
     readiness: Readiness
     redrives: Redrives
@@ -124,6 +133,7 @@ class Store:
     webhooks: Webhooks
     noted_webhooks: NotedWebhooks
     tokens: Tokens
+    accounts: Accounts
     quotas: Quotas
     janitor: Janitor
     admin: Admin
@@ -155,7 +165,7 @@ class Store:
             *(database, marks, queues, attributes, became_ready, became_deliverable, quotas, ended)
         )
         claims = Claims(database, marks, attributes, became_ready)
-        tokens = Tokens(database)
+        tokens = Tokens(database, Cipher([key for key in config.sqs.secret_keys.split(',') if key]))
         audit = Audit(database, config.audit.retention)
         redrives = Redrives(database, became_ready, audit)
         janitor = Janitor(database, config.janitor.interval, config.janitor.batch_size, audit)
@@ -171,6 +181,7 @@ class Store:
         return cls(
             database=database,
             low_water_marks=marks,
+            attributes=attributes,
             became_ready=became_ready,
             ended=ended,
             became_deliverable=became_deliverable,
@@ -178,6 +189,7 @@ class Store:
             messages=messages,
             claims=claims,
             verdicts=Verdicts(database, attributes, became_ready, ended),
+            receives=Receives(database, claims, became_ready, ended),
             replies=Replies(database),
             readiness=Readiness(database, marks),
             redrives=redrives,
@@ -187,6 +199,7 @@ class Store:
             webhooks=webhooks,
             noted_webhooks=NotedWebhooks(database, subscriptions, webhooks, audit),
             tokens=tokens,
+            accounts=Accounts(database),
             quotas=quotas,
             janitor=janitor,
             admin=admin,

@@ -25,6 +25,16 @@ from marconi_api.model.postgres.tables import FIFO, IS_THE_QUEUE, NO_GROUPS, Que
 
 _MOST_QUEUES = 10_000
 
+#: The member of the metadata with the attributes that only SQS has: an object, by their names there.
+SQS = '_sqs'
+
+#: Seconds for which an SQS client has a message if neither it nor the queue says how long.
+DEFAULT_VISIBILITY = 30
+
+# Seconds that a queue may have as its visibility timeout, and for which it may let a receive wait.
+_MOST_VISIBILITY = 43200
+_MOST_RECEIVE_WAIT = 20
+
 
 @dataclass(frozen=True, slots=True)
 class Attributes:
@@ -51,6 +61,10 @@ class Attributes:
     content_based_deduplication: bool = False
     #: Where there is one message of a deduplication id: in the ``queue``, or in a ``group``.
     deduplication_scope: str = 'queue'
+    #: What its SQS clients set, if that has another place in no attribute above.
+    visibility_timeout: int = DEFAULT_VISIBILITY
+    receive_wait: int = 0
+    longest_message_of_sqs: int | None = None
 
     @property
     def is_fifo(self) -> bool:
@@ -76,6 +90,13 @@ class Attributes:
                 return None
             return min(value, limits.MOST_IN_A_COLUMN)
 
+        of_sqs = members.get(SQS)
+
+        def beside(name: str, most: int) -> int | None:
+            value = of_sqs.get(name) if isinstance(of_sqs, dict) else None
+            return value if type(value) is int and 0 <= value <= most else None
+
+        visibility = beside('VisibilityTimeout', _MOST_VISIBILITY)
         dead_letter_queue = members.get('_dead_letter_queue')
         return cls(
             sha256(metadata.encode()).hexdigest(),
@@ -90,6 +111,10 @@ class Attributes:
             grouping,
             members.get('_content_based_deduplication') is True,
             'group' if members.get('_deduplication_scope') == 'group' else 'queue',
+            DEFAULT_VISIBILITY if visibility is None else visibility,
+            beside('ReceiveMessageWaitTimeSeconds', _MOST_RECEIVE_WAIT) or 0,
+            beside('MaximumMessageSize', limits.MOST_IN_A_COLUMN)
+            or positive('_max_messages_post_size'),
         )
 
 

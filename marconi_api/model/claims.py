@@ -312,12 +312,12 @@ class Claims:
         parameters = {'claim_id': own, 'ttl': ttl, 'grace': grace, 'limit': limit}
         if remembered:
             parameters |= remembered
-        taken = self._take(queue, parameters, is_remembered=bool(remembered))
+        taken = self.take(queue, _ONCE if remembered else _USUAL, parameters)
         if taken is None:
             return None
         return Claim(identity, ttl, 0, self._messages(queue, identity, taken))
 
-    def _messages(self, queue: QueueKey, claim: str, taken: '_Taken') -> list[ClaimedMessage]:
+    def _messages(self, queue: QueueKey, claim: str, taken: 'Taken') -> list[ClaimedMessage]:
         if taken.grouping == FIFO:
             return grouped_messages_under(claim, taken.rows)
         messages = messages_under(claim, taken.rows)
@@ -325,41 +325,41 @@ class Claims:
             return with_groups(self._database, self._attributes, queue, messages)
         return messages
 
-    def _take(
-        self, queue: QueueKey, parameters: dict[str, Any], is_remembered: bool
-    ) -> '_Taken | None':
-        """What was taken; None if there is no such queue."""
-        statement, within_limit = _CREATE, _CREATE_WITHIN_LIMIT
-        if is_remembered:
-            statement, within_limit = _CREATE_ONCE, _CREATE_ONCE_WITHIN_LIMIT
+    def take(
+        self, queue: QueueKey, statements: 'Statements', parameters: dict[str, Any]
+    ) -> 'Taken | None':
+        """What a statement of a claim took; None if there is no such queue.
+
+        :param parameters: those of the claim; a ``ttl`` of None is the queue's visibility timeout
+        """
         # A queue that this process does not know most likely has no attributes.
         attributes = self._attributes.recall(queue) or NO_ATTRIBUTES
         for _ in range(_TRIES):
             given = {**parameters, **_parameters(queue, attributes)}
+            if given['ttl'] is None:
+                given['ttl'] = attributes.visibility_timeout
             tell_moved = partial(self._tell_of_dead_letters, queue, attributes)
+            limit = attributes.max_claim_count
             if attributes.is_fifo:
-                is_within_limit = bool(attributes.max_claim_count)
-                statements = {
-                    waits: fifo.CLAIMS[is_within_limit, is_remembered, waits]
-                    for waits in (False, True)
-                }
-                taken = fifo.take(self._database, queue, statements, given, tell_moved)
+                taken = fifo.take(
+                    self._database, queue, statements.fifo[bool(limit)], given, tell_moved
+                )
             else:
                 taken = take(
                     self._database,
                     self._marks,
                     queue,
-                    within_limit if attributes.max_claim_count else statement,
+                    statements.within_limit if limit else statements.usual,
                     given,
-                    attributes.max_claim_count,
+                    limit,
                     tell_moved,
                 )
             if taken is not None:
                 handled.add(len(taken), CLAIMED)
                 traffic.handed_out(queue.id, taken)
-                if parameters['ttl'] <= 0:
+                if given['ttl'] <= 0:
                     self._became_ready.tell(queue, len(taken))
-                return _Taken(taken, attributes.grouping)
+                return Taken(taken, attributes.grouping)
             read = self._attributes.read(queue)
             if read is None:
                 return None
@@ -434,7 +434,19 @@ class Claims:
         self.release(queue, claim)
 
 
-class _Taken(NamedTuple):
+class Statements(NamedTuple):
+    """The statements of one kind of claim, by what the queue's attributes say.
+
+    ``fifo``: for FIFO queues, by whether the attributes limit claims, and by whether the statement waits
+    for a group.
+    """
+
+    usual: Prepared
+    within_limit: Prepared
+    fifo: Mapping[bool, Mapping[bool, Prepared]]
+
+
+class Taken(NamedTuple):
     """Rows of messages, and what groups mean to their queue: in a FIFO queue the rows tell of them."""
 
     rows: list[Row]
@@ -447,7 +459,18 @@ def _parameters(queue: QueueKey, attributes: Attributes) -> dict[str, Any]:
     return {'digest': attributes.digest}
 
 
-def _create_statement(
+#: The columns of a message that a claim took.
+COLUMNS = {
+    'id': 'taken.id',
+    'ttl': 'taken.ttl',
+    'age': AGE_OF.format('message.created_at'),
+    'body': 'message.body',
+    'claim_count': 'taken.claim_count',
+    'traceparent': 'message.traceparent',
+}
+
+
+def create_statement(
     the_queue: str = THE_NUMBERED_QUEUE,
     may_be_claimed: str = 'true',
     put_away: str = '',
@@ -456,39 +479,41 @@ def _create_statement(
     parked: str = '0',
     lapsed: str = HOW_MANY_LAPSED,
     is_remembered: bool = False,
+    held_for: str = HELD_FOR,
+    also: str = '',
+    columns: Mapping[str, str] = COLUMNS,
 ) -> str:
+    """The statement of a claim.
+
+    :param held_for: the transition of the messages that it takes
+    :param also: further columns of ``message_states`` that ``columns`` need, after a comma
+    :param columns: the SQL of each column of a message, by its name
+    """
     the_queue += AS_KNOWN + IS_NOT_FIFO + (ONE_AT_A_TIME if is_remembered else '')
     return f"""{find(the_queue, may_be_claimed)},
     {CLOCK},{put_away}
     taken AS (
         UPDATE message_states
-           SET claim_id = %(claim_id)s::uuid, claim_count = claim_count + 1, {HELD_FOR}
+           SET claim_id = %(claim_id)s::uuid, claim_count = claim_count + 1, {held_for}
          WHERE {FOUND}
-     RETURNING id, ttl, held_until, claim_count),
+     RETURNING id, ttl, held_until, claim_count{also}),
     claim AS (
         INSERT INTO claims (queue_id, id, started_at, expires_at, ttl, message_ids)
         SELECT %(queue_id)s, %(claim_id)s::uuid,
                min(held_until) - %(ttl)s * interval '1 second', max(held_until), %(ttl)s,
                array_agg(id ORDER BY id)
           FROM taken HAVING count(*) > 0){REMEMBER_CLAIM if is_remembered else ''}
-    {report(_CLAIMED, _TAKEN, first_alive, moved, parked, lapsed)}"""
+    {report(columns, _TAKEN, first_alive, moved, parked, lapsed)}"""
 
 
-_CLAIMED = {
-    'id': 'taken.id',
-    'ttl': 'taken.ttl',
-    'age': AGE_OF.format('message.created_at'),
-    'body': 'message.body',
-    'claim_count': 'taken.claim_count',
-    'traceparent': 'message.traceparent',
-}
 _TAKEN = f'taken, {body_of("taken")}'
 
 
-_CREATE = Prepared(_create_statement(), 'claim')
-_CREATE_ONCE = Prepared(_create_statement(is_remembered=True), 'claim_once')
-_WITHIN_LIMIT = partial(
-    _create_statement,
+_CREATE = Prepared(create_statement(), 'claim')
+_CREATE_ONCE = Prepared(create_statement(is_remembered=True), 'claim_once')
+#: The same for a queue whose attributes limit claims: it puts dead letters away.
+create_within_limit = partial(
+    create_statement,
     THE_NUMBERING_QUEUE,
     dead_letters.MAY_BE_CLAIMED,
     f'{dead_letters.PUT_AWAY},',
@@ -497,8 +522,23 @@ _WITHIN_LIMIT = partial(
     dead_letters.PARKED_ONES,
     dead_letters.LAPSED,
 )
-_CREATE_WITHIN_LIMIT = Prepared(_WITHIN_LIMIT(), 'claim_within_limit')
-_CREATE_ONCE_WITHIN_LIMIT = Prepared(_WITHIN_LIMIT(is_remembered=True), 'claim_once_within_limit')
+_CREATE_WITHIN_LIMIT = Prepared(create_within_limit(), 'claim_within_limit')
+_CREATE_ONCE_WITHIN_LIMIT = Prepared(
+    create_within_limit(is_remembered=True), 'claim_once_within_limit'
+)
+
+
+def _of_fifo(is_remembered: bool) -> Mapping[bool, Mapping[bool, Prepared]]:
+    return {
+        is_within_limit: {
+            waits: fifo.CLAIMS[is_within_limit, is_remembered, waits] for waits in (False, True)
+        }
+        for is_within_limit in (False, True)
+    }
+
+
+_USUAL = Statements(_CREATE, _CREATE_WITHIN_LIMIT, _of_fifo(is_remembered=False))
+_ONCE = Statements(_CREATE_ONCE, _CREATE_ONCE_WITHIN_LIMIT, _of_fifo(is_remembered=True))
 
 _HELD = f"""
        queue_id = %(queue_id)s AND id = ANY ((SELECT message_ids FROM claim)::bigint[])

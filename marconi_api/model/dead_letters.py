@@ -76,21 +76,25 @@ PUT_AWAY = f"""
     gone AS (
         DELETE FROM message_states
          WHERE ctid = ANY (ARRAY(SELECT place FROM dead WHERE EXISTS (SELECT FROM move)))
-     RETURNING id, expires_at, client_id, ttl, group_key),{FOLLOW}
+     RETURNING id, expires_at, client_id, ttl, group_key, claim_count, claimed_before,
+               first_received_at),{FOLLOW}
     gone_body AS (
         DELETE FROM messages
          WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM gone)){NOBODY_WAITS}),
     moved AS (
         INSERT INTO message_states
-               (queue_id, id, held_until, expires_at, client_id, ttl, moved_in, came_from, group_key)
+               (queue_id, id, held_until, expires_at, client_id, ttl, moved_in, came_from, group_key,
+                first_received_at, claimed_before)
         SELECT %(target_id)s, id, {NOW},
                coalesce(now() + %(target_ttl)s * interval '1 second', expires_at),
-               client_id, coalesce(%(target_ttl)s, ttl), moved_in, %(queue_id)s, group_key
+               client_id, coalesce(%(target_ttl)s, ttl), moved_in, %(queue_id)s, group_key,
+               first_received_at, coalesce(claimed_before, 0) + claim_count
           FROM gone, move
      RETURNING id),
     moved_body AS (
-        INSERT INTO messages (queue_id, id, created_at, body, traceparent)
-        SELECT %(target_id)s, gone.id, created_at, body, traceparent FROM gone, {body_of('gone')}{BODY_IS_THERE}),
+        INSERT INTO messages (queue_id, id, created_at, body, traceparent, message_attributes)
+        SELECT %(target_id)s, gone.id, created_at, body, traceparent, message_attributes
+          FROM gone, {body_of('gone')}{BODY_IS_THERE}),
     parked AS (
         UPDATE message_states
            SET {PARKED}, park_reason = %(park_reason)s

@@ -164,7 +164,8 @@ _PUT_AWAY = f"""
     gone AS (
         DELETE FROM message_states
          WHERE ctid = ANY (ARRAY(SELECT place FROM dead WHERE EXISTS (SELECT FROM move)))
-     RETURNING id, expires_at, client_id, ttl, group_key, sequence AS place),{FOLLOW}
+     RETURNING id, expires_at, client_id, ttl, group_key, sequence AS place, first_received_at,
+               coalesce(claimed_before, 0) + claim_count AS claimed_before),{FOLLOW}
     gone_body AS (
         DELETE FROM messages
          WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM gone)){NOBODY_WAITS}),
@@ -172,16 +173,18 @@ _PUT_AWAY = f"""
     moved AS (
         INSERT INTO message_states
                (queue_id, id, held_until, expires_at, client_id, ttl, moved_in, came_from,
-                group_key, sequence)
+                group_key, sequence, first_received_at, claimed_before)
         SELECT %(target_id)s, id, {NOW},
                coalesce(now() + %(target_ttl)s * interval '1 second', expires_at),
                client_id, coalesce(%(target_ttl)s, ttl), moved_in, %(queue_id)s,
-               group_key, sequence
+               group_key, sequence, first_received_at, claimed_before
           FROM arrived
      RETURNING id),
     moved_body AS (
-        INSERT INTO messages (queue_id, id, created_at, body, traceparent, deduplication_id)
-        SELECT %(target_id)s, gone.id, created_at, body, traceparent, lpad(to_hex(gone.id), 16, '0')
+        INSERT INTO messages
+               (queue_id, id, created_at, body, traceparent, deduplication_id, message_attributes)
+        SELECT %(target_id)s, gone.id, created_at, body, traceparent,
+               lpad(to_hex(gone.id), 16, '0'), message_attributes
           FROM gone, {body_of('gone')}{BODY_IS_THERE}),
     parked AS (
         UPDATE message_states

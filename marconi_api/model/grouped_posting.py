@@ -60,7 +60,8 @@ def _statement(is_fifo: bool, has_subscribers: bool, asks: bool) -> str:
     the_queue = f"""{THE_NUMBERING_QUEUE}{AS_KNOWN}
        AND grouping = {FIFO if is_fifo else FAIR}
        AND {'' if has_subscribers else 'NOT '}has_subscribers"""
-    columns, arrays = 'group_key', '%(groups)s::text[]'
+    columns = 'group_key, message_attributes'
+    arrays = '%(groups)s::text[], %(attributes)s::text[]'
     deduplication_id = 'NULL::text'
     if is_fifo:
         columns += ', deduplication_id, key'
@@ -97,8 +98,10 @@ def _statement(is_fifo: bool, has_subscribers: bool, asks: bool) -> str:
                {of_copies.format('group_key')}, {of_copies.format('sequence')}
           FROM posted{places}),
     message AS (
-        INSERT INTO messages (queue_id, id, created_at, body, traceparent, deduplication_id)
-        SELECT {of_place}, now(), body, %(traceparent)s::text, {of_copies.format(deduplication_id)}
+        INSERT INTO messages
+               (queue_id, id, created_at, body, traceparent, deduplication_id, message_attributes)
+        SELECT {of_place}, now(), body, %(traceparent)s::text, {of_copies.format(deduplication_id)},
+               message_attributes
           FROM posted{places}){DELIVER if has_subscribers else ''}
     SELECT * FROM (SELECT {reported} FROM {judged} ORDER BY place) AS reply{too_many}
     """

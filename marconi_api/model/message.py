@@ -61,6 +61,7 @@ class NewMessage(msgspec.Struct, frozen=True):
 
     ``reply``: whether the message asks for a reply. For a member that is None the attributes of the
     queue hold. ``group`` and ``deduplication_id``: see groups.py; a FIFO queue needs them.
+    ``attributes``: what an SQS client sent beside the body, as JSON text.
     """
 
     body: str
@@ -69,6 +70,7 @@ class NewMessage(msgspec.Struct, frozen=True):
     reply: bool | None = False
     group: str | None = None
     deduplication_id: str | None = None
+    attributes: str | None = None
 
 
 class PeekedMessage(Message, frozen=True):

@@ -67,7 +67,13 @@ from marconi_api.model.postgres.tables import (
     message_id,
     public_id,
 )
-from marconi_api.model.posting import FLOOR_IS_AHEAD, POST_ONES, POSTS, batch_of
+from marconi_api.model.posting import (
+    FLOOR_IS_AHEAD,
+    POST_ONES,
+    POSTS,
+    POSTS_WITH_ATTRIBUTES,
+    batch_of,
+)
 from marconi_api.model.queues import Queues
 from marconi_api.model.quotas import Quotas
 from marconi_api.model.traffic import traffic
@@ -238,6 +244,7 @@ class Messages:
     ) -> list[Posted]:
         choice = attributes.is_fifo, attributes.has_subscribers, 'asking' in batch
         batch['digest'] = attributes.digest
+        batch.setdefault('attributes', [None] * len(batch['bodies']))
         parameters = {**queue.parameters, **sender, **batch}
         rows = self._database.rows(POSTS_TO_GROUPS[choice], parameters)
         if rows and rows[0][0] < 0:
@@ -343,7 +350,9 @@ class Messages:
         statement = POSTS[by_attributes, key is not None, has_subscribers, asks]
         parameters = {**queue.parameters, **sender, **batch}
         if key is None:
-            if batch['delays'] == [0] and not asks:
+            if 'attributes' in batch:
+                statement = POSTS_WITH_ATTRIBUTES[has_subscribers, asks]
+            elif batch['delays'] == [0] and not asks:
                 statement = POST_ONES[by_attributes, has_subscribers]
                 [parameters['ttl']], [parameters['body']] = batch['ttls'], batch['bodies']
             for first_id, *fanned_out in self._database.rows(statement, parameters):

@@ -34,10 +34,11 @@ class NotedTokens:
         name: str = '',
         queues: str | None = None,
         expires_in: int | None = None,
+        is_access_key: bool = False,
     ) -> NewToken:
         """Make a token; see :meth:`Tokens.create`."""
         with self._database.transaction():
-            made = self._tokens.create(project, roles, name, queues, expires_in)
+            made = self._tokens.create(project, roles, name, queues, expires_in, is_access_key)
             self._audit.note(
                 'token create',
                 project=project,

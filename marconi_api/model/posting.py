@@ -56,6 +56,7 @@ def batch_of(
     default_ttl = attributes.default_message_ttl or within.default_message_ttl
     default_delay = attributes.default_message_delay or 0
     default = asks = attributes.default_reply
+    has_attributes = False
     ttls, delays, bodies = [], [], []
     # This is one loop, without calls: on a busy machine, whose caches hold no code of ours, each
     # function that is called adds some 2 us to a post of one message.
@@ -74,7 +75,11 @@ def batch_of(
         delays.append(delay)
         bodies.append(new.body)
         asks = asks or bool(new.reply)
+        if new.attributes is not None:
+            has_attributes = True
     batch: dict[str, Any] = {'ttls': ttls, 'bodies': bodies, 'delays': delays}
+    if has_attributes:
+        batch['attributes'] = [new.attributes for new in messages]
     if asks:
         asking = [int(default if new.reply is None else new.reply) for new in messages]
         batch |= {'asking': asking, **reply_parameters()}
@@ -89,9 +94,17 @@ FIRST_ID = f'(pg_current_xact_id()::text::bigint + %(base)s) << {POSITION_BITS}'
 # post is over. Posts do not hinder each other. A message below the floor would not exist, so a post
 # whose ids would lie there stores nothing.
 def _post_statement(
-    the_queue: str, is_remembered: bool, has_subscribers: bool, asks: bool = False
+    the_queue: str,
+    is_remembered: bool,
+    has_subscribers: bool,
+    asks: bool = False,
+    has_attributes: bool = False,
 ) -> str:
     column, given = (', asks', ', %(asking)s::int[]') if asks else ('', '')
+    of_message = ''
+    if has_attributes:
+        of_message = ', message_attributes'
+        column, given = column + of_message, f'{given}, %(attributes)s::text[]'
     first, of_place, places = 'transaction', '%(queue_id)s, id', ''
     if has_subscribers:
         first, of_place, places = 'begun', 'queue_id, id + ids_before', ', places'
@@ -113,8 +126,8 @@ def _post_statement(
                %(client_id)s::uuid, ttl
           FROM posted{places}),
     message AS (
-        INSERT INTO messages (queue_id, id, created_at, body, traceparent)
-        SELECT {of_place}, now(), body, %(traceparent)s::text FROM posted{places}){DELIVER if has_subscribers else ''}
+        INSERT INTO messages (queue_id, id, created_at, body, traceparent{of_message})
+        SELECT {of_place}, now(), body, %(traceparent)s::text{of_message} FROM posted{places}){DELIVER if has_subscribers else ''}
     {_post_report(is_remembered, has_subscribers)}
     """
 
@@ -184,6 +197,20 @@ POSTS = {
     choice: _post_prepared(*choice)
     for choice in product((False, True), repeat=4)
     if choice[0] or not choice[3]
+}
+#: By whether the queue has subscribers, and whether a message asks for a reply: for messages with
+#: attributes of SQS. Their attributes of the queue always matter.
+POSTS_WITH_ATTRIBUTES = {
+    (has_subscribers, asks): Prepared(
+        _post_statement(
+            THE_NUMBERING_QUEUE + AS_KNOWN, False, has_subscribers, asks, has_attributes=True
+        ),
+        ('post_requests' if asks else 'post')
+        + '_with_attributes'
+        + ('_to_subscribers' if has_subscribers else ''),
+    )
+    for has_subscribers in (False, True)
+    for asks in (False, True)
 }
 POST = POSTS[False, False, False, False]
 POST_AS_KNOWN = POSTS[True, False, False, False]

@@ -44,6 +44,26 @@ class QueueFilter:
         return {'name_part': _searched(self.name), 'quoted': [*map(_searched, quoted)]}
 
 
+@dataclass(frozen=True)
+class DeadLettersTo(QueueFilter):
+    """Lets those queues through whose dead letters go to the queue ``target``."""
+
+    target: str = ''
+
+    def lets_through(self, name: str, metadata: str) -> bool:
+        """Whether dead letters of the queue go there."""
+        members = json.loads(metadata)
+        most = members.get('_max_claim_count')
+        return (
+            members.get('_dead_letter_queue') == self.target and isinstance(most, int) and most > 0
+        )
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The parameters of MAY_PASS."""
+        return {'name_part': '', 'quoted': ['"_dead_letter_queue"', f'"{self.target}"']}
+
+
 #: The condition that a queue which a filter lets through meets for certain, and most others do
 #: not. It looks at the text alone: PostgreSQL's json refuses some of what metadata may hold,
 #: such as \u0000, and its numbers are not ours. Where there is a backslash, a string may be

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from marconi_api.errors import (
     DeadLetterCycle,
@@ -21,7 +21,9 @@ from marconi_api.model.postgres.tables import (
     FIFO,
     IS_ALIVE,
     IS_CLAIMED,
+    IS_DELAYED,
     IS_PARKED,
+    IS_READY,
     IS_THE_QUEUE,
     MAY_NUMBER,
     NEXT_TRANSACTION,
@@ -31,7 +33,7 @@ from marconi_api.model.postgres.tables import (
     QueueKey,
     public_id,
 )
-from marconi_api.model.queue_filter import MAY_PASS, QueueFilter
+from marconi_api.model.queue_filter import MAY_PASS, DeadLettersTo, QueueFilter
 from marconi_api.model.quotas import Quotas
 
 
@@ -67,6 +69,13 @@ class Stats:
     parked: int
     oldest: MessageSummary | None
     newest: MessageSummary | None
+
+
+class Described(NamedTuple):
+    """A queue's metadata, and when it was made, in seconds since 1970."""
+
+    metadata: str
+    created_at: int
 
 
 class Queues:
@@ -220,6 +229,56 @@ class Queues:
                 return changed
         raise QueueNotFound(queue.name, queue.project)
 
+    def described(self, queue: QueueKey) -> 'Described | None':
+        """The queue's metadata, and when it was made; None if there is no such queue."""
+        for row in self._database.rows(_DESCRIBED, queue.parameters, repeatable=True):
+            return Described(*row)
+        return None
+
+    def names(self, project: str, prefix: str, after: str, limit: int) -> list[str]:
+        """The names of the project's next queues that SQS clients can name, after the name ``after``."""
+        parameters = {
+            'project': project,
+            'marker': max(prefix, after),
+            'is_included': prefix > after,
+            'prefix': prefix,
+            'pattern': NAMES_OF_SQS,
+            'limit': limit,
+        }
+        rows = self._database.rows(_NAMES, parameters, repeatable=True)
+        return [name for (name,) in rows]
+
+    def sources_of_dead_letters(self, queue: QueueKey, after: str, limit: int) -> list[str]:
+        """The names of queues whose dead letters come here, after the name ``after``."""
+        found: list[str] = []
+        marker: str | None = after
+        wanted = DeadLettersTo(target=queue.name)
+        while marker is not None and len(found) < limit:
+            queues, marker = self.search(queue.project, marker, limit - len(found), wanted)
+            found += [source.name for source in queues]
+        return found
+
+    def purge_once_a_minute(self, queue: QueueKey) -> bool:
+        """Delete all messages as :meth:`purge`; False if this was done less than a minute ago."""
+        with self._database.transaction() as run:
+            if not run(_NOTE_PURGE, queue.parameters):
+                return False
+            return bool(run(_SET_FLOOR, queue.parameters))
+
+    def states(self, queue: QueueKey) -> dict[str, int]:
+        """How many messages are ready, claimed and delayed; by way of :class:`Counts`, as :meth:`stats`.
+
+        :raises QueueNotFound: if there is no such queue
+        :raises CountUnderWay: if another count does not end in time
+        """
+        for floor, _ in self._database.rows(THE_QUEUE, queue.parameters, repeatable=True):
+            return self._counts.of(('states', queue, floor), lambda: self._count_states(queue))
+        raise QueueNotFound(queue.name, queue.project)
+
+    def _count_states(self, queue: QueueKey) -> dict[str, int]:
+        [row] = self._database.rows(_STATES, queue.parameters, repeatable=True)
+        return dict(zip(('ready', 'claimed', 'delayed'), row, strict=True))
+
     def count(self, project: str) -> int:
         """How many queues the project has."""
         return int(self._database.rows(_COUNT_QUEUES, {'project': project}, repeatable=True)[0][0])
@@ -353,6 +412,36 @@ _LIST = f"""
     SELECT name, metadata FROM queues
      WHERE project = %(project)s AND name > %(marker)s AND floor < {RETIRED}
      ORDER BY name LIMIT %(limit)s
+"""
+
+_DESCRIBED = f"""
+    SELECT metadata, floor(date_part('epoch', created_at))::bigint FROM queues WHERE {IS_THE_QUEUE}
+"""
+
+#: The names that a queue may have for SQS clients: FIFO queues end in .fifo.
+NAMES_OF_SQS = r'^[A-Za-z0-9_-]{1,80}$|^[A-Za-z0-9_-]{1,75}\.fifo$'
+
+_NAMES = f"""
+    SELECT name FROM queues
+     WHERE project = %(project)s AND floor < {RETIRED}
+       AND (name > %(marker)s OR (%(is_included)s AND name = %(marker)s))
+       AND name >= %(marker)s
+       AND starts_with(name, %(prefix)s) AND name ~ %(pattern)s
+     ORDER BY name LIMIT %(limit)s
+"""
+
+_NOTE_PURGE = f"""
+    UPDATE queues SET purged_at = now()
+     WHERE {IS_THE_QUEUE} AND coalesce(purged_at < now() - interval '60 seconds', true)
+ RETURNING queue_id
+"""
+
+_STATES = f"""
+    WITH the_queue AS MATERIALIZED ({THE_QUEUE})
+    SELECT count(*) FILTER (WHERE {IS_READY}), count(*) FILTER (WHERE {IS_CLAIMED}),
+           count(*) FILTER (WHERE {IS_DELAYED})
+      FROM message_states
+     WHERE queue_id = %(queue_id)s AND {IS_ALIVE}
 """
 
 # The numbers of free and of claimed messages of all queues. Parked ones count as neither.

@@ -186,8 +186,10 @@ def _move(state: str) -> str:
           FROM leaving LEFT JOIN arrived USING (id)
      RETURNING queue_id AS target_id),
     moved_body AS (
-        INSERT INTO messages (queue_id, id, created_at, body, traceparent, deduplication_id)
-        SELECT target_id, gone.id, created_at, body, traceparent, deduplication_id
+        INSERT INTO messages
+               (queue_id, id, created_at, body, traceparent, deduplication_id, message_attributes)
+        SELECT target_id, gone.id, created_at, body, traceparent, deduplication_id,
+               message_attributes
           FROM gone JOIN locked USING (id), {body_of('gone')}{BODY_IS_THERE}),
     progress AS MATERIALIZED ({_REACHED}),
     by_target AS MATERIALIZED (

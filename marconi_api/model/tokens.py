@@ -5,6 +5,7 @@ the database, and a scanner for leaked secrets has few false alarms. What is sto
 is its SHA-256: it has 256 random bits, so a slow hash would add nothing.
 """
 
+import logging
 import re
 import secrets
 import zlib
@@ -17,9 +18,12 @@ from typing import Any
 
 from marconi_api.errors import InvalidRequest, QuotaExceeded, TokenNotFound
 from marconi_api.limits import MOST_IN_A_NAME, MOST_IN_A_PROJECT, TOKEN_LIFE
+from marconi_api.model.encryption import Cipher
 from marconi_api.model.postgres.database import Database, Row
 from marconi_api.model.postgres.prepared import Prepared
 from marconi_api.policy import OPERATOR, ROLES
+
+log = logging.getLogger(__name__)
 
 #: Tokens of a project, with those revoked or expired in the last month, which are still shown.
 MOST_TOKENS = 1000
@@ -58,10 +62,15 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class NewToken:
-    """A token that was made just now. Its ``text`` is told this once, and is kept nowhere."""
+    """A token that was made just now. Its ``text`` is told this once, and is kept nowhere.
+
+    ``secret_key``: of an access key what AWS's clients call the secret access key, else None. The id of
+    the token is what they call the access key id.
+    """
 
     token: Token
     text: str = field(repr=False)
+    secret_key: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +92,9 @@ class Valid:
 class Tokens:
     """All tokens. A prompt uses ``noted.NotedTokens``, which also notes what is done."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, cipher: Cipher) -> None:
         self._database = database
+        self._cipher = cipher
 
     def create(
         self,
@@ -93,6 +103,7 @@ class Tokens:
         name: str = '',
         queues: str | None = None,
         expires_in: int | None = None,
+        is_access_key: bool = False,
     ) -> NewToken:
         """Make a token.
 
@@ -101,6 +112,8 @@ class Tokens:
         :param name: what it is for, in words of the person who makes it
         :param queues: the name of a queue, or the beginning of names and an asterisk
         :param expires_in: seconds; None for never
+        :param is_access_key: whether clients of SQS can sign requests by it, too; for that its secret is
+            kept, encrypted
         :raises InvalidRequest: if it cannot be as it is wanted
         :raises QuotaExceeded: if the project has as many as it may have
         """
@@ -114,6 +127,7 @@ class Tokens:
             {
                 'id': token_id,
                 'hash': _hash(secret),
+                'encrypted': self._cipher.encrypt(secret) if is_access_key else None,
                 'project': project,
                 'roles': list(wanted),
                 'name': name,
@@ -127,7 +141,11 @@ class Tokens:
                 f'A project may have {MOST_TOKENS} tokens, with those that were revoked or have '
                 'expired in the last 30 days.'
             )
-        return NewToken(_shown(rows[0]), _with_checksum(f'mrc_{token_id}_{secret}'))
+        return NewToken(
+            _shown(rows[0]),
+            _with_checksum(f'mrc_{token_id}_{secret}'),
+            secret if is_access_key else None,
+        )
 
     def list(self, project: str, after: str = '', limit: int = MOST_TOKENS) -> list[Token]:
         """A project's tokens by id, from the one after ``after`` on, the ended ones too."""
@@ -173,6 +191,24 @@ class Tokens:
             return None
         project, roles, *others = rest
         return Valid(token_id, project, frozenset(roles), *others)
+
+    def look_up_key(self, key_id: str) -> tuple[Valid, str] | None:
+        """What an access key says of who signs by it, and its secret; None if it is not valid.
+
+        :raises StorageUnavailable: if that cannot be known at the moment
+        """
+        for row in self._rows(_FIND_KEY, key_id, None):
+            encrypted, project, roles, *others = row
+            secret = self._cipher.decrypt(encrypted)
+            if secret is None:
+                log.warning(
+                    'the secret of access key %s was encrypted by a key that is not in '
+                    'MARCONI_SECRET_KEYS any more',
+                    key_id,
+                )
+                return None
+            return Valid(key_id, project, frozenset(roles), *others), secret
+        return None
 
     def find_valid(self, token_id: str) -> Valid | None:
         """What a token says whose text was shown before; None if it is not valid any more."""
@@ -290,8 +326,8 @@ _CREATE = f"""
          WHERE project = %(project)s
            AND least(revoked_at, expires_at) < now() - interval '30 days'
         RETURNING id)
-    INSERT INTO tokens (id, secret_sha256, project, roles, name, queues, expires_at)
-    SELECT %(id)s, %(hash)s, %(project)s, %(roles)s::text[], %(name)s, %(queues)s,
+    INSERT INTO tokens (id, secret_sha256, encrypted_secret, project, roles, name, queues, expires_at)
+    SELECT %(id)s, %(hash)s, %(encrypted)s, %(project)s, %(roles)s::text[], %(name)s, %(queues)s,
            now() + %(expires_in)s * interval '1 second'
      WHERE (SELECT count(*) FROM tokens WHERE project = %(project)s)
            - (SELECT count(*) FROM ended) < %(most)s
@@ -330,6 +366,14 @@ _FIND_VALID = """
            coalesce(last_used_at >= date_trunc('minute', now()), false)
       FROM tokens
      WHERE id = %(id)s AND revoked_at IS NULL AND coalesce(expires_at > now(), true)
+"""
+
+_FIND_KEY = """
+    SELECT encrypted_secret, project, roles, queues, date_part('epoch', expires_at - now()),
+           coalesce(last_used_at >= date_trunc('minute', now()), false)
+      FROM tokens
+     WHERE id = %(id)s AND encrypted_secret IS NOT NULL
+       AND revoked_at IS NULL AND coalesce(expires_at > now(), true)
 """
 
 _NOTE_USE = """

@@ -376,13 +376,16 @@ _BATCH_SIZE = 1000
 _MOST_AT_ONCE = 10_000
 
 
-def _statement(
+def statement_of(
     ids: str,
     asked: str,
     and_claim: str,
     the_claims: str = 'id = %(claim_id)s::uuid',
     holder: str = '%(claim_id)s::uuid',
     replies: bool = False,
+    if_held: str = "'done'",
+    if_held_before: str = "'expired'",
+    as_judged: str = AS_JUDGED,
 ) -> str:
     """Lock the claim and the messages, judge what is asked, carry out what can be.
 
@@ -396,6 +399,9 @@ def _statement(
     :param the_claims: the condition for the claims that are locked
     :param holder: the claim that must hold the message of a verdict
     :param replies: whether ``asked`` has replies to messages that are deleted
+    :param if_held: the result for a message that the claim holds
+    :param if_held_before: the result for a message whose claim has lapsed and that nobody took since
+    :param as_judged: the transition of messages that are not deleted
     """
     return f"""
     SELECT FROM claims
@@ -416,9 +422,9 @@ def _statement(
                     WHEN verdict = 'kick'
                     THEN CASE state WHEN 'parked' THEN 'done' ELSE 'not_parked' END
                     WHEN state = 'claimed'
-                    THEN CASE WHEN claim_id = {holder} THEN 'done' ELSE 'taken' END
+                    THEN CASE WHEN claim_id = {holder} THEN {if_held} ELSE 'taken' END
                     WHEN %(is_claimless)s AND verdict = 'park' THEN 'done'
-                    WHEN claim_id = {holder} THEN 'expired'
+                    WHEN claim_id = {holder} THEN {if_held_before}
                     ELSE 'not_in_claim' END AS result
           FROM asked LEFT JOIN found USING (id)),
     deleted AS (
@@ -435,7 +441,7 @@ def _statement(
           FROM judged WHERE result = 'done' AND verdict <> 'delete'),
     changed AS (
         UPDATE message_states AS state
-           SET {AS_JUDGED}
+           SET {as_judged}
           FROM changes
          WHERE state.ctid = changes.place_in_table),
     done AS MATERIALIZED (SELECT group_key, verdict FROM judged WHERE result = 'done'),{_WOKEN}{and_claim}
@@ -467,7 +473,7 @@ def _given(more: str = '', names: str = '', replies: bool = False) -> str:
 
 def _give(replies: bool) -> str:
     # The claim's row need not be checked: it exists as long as the claim holds a message.
-    return _statement(
+    return statement_of(
         '%(ids)s::bigint[]',
         _given(replies=replies),
         """,
@@ -480,7 +486,7 @@ def _give(replies: bool) -> str:
 
 
 def _give_by_claims(replies: bool) -> str:
-    return _statement(
+    return statement_of(
         '%(ids)s::bigint[]',
         _given(', %(claim_ids)s::text[]::uuid[]', ', holder', replies),
         f""",
@@ -506,7 +512,7 @@ _GIVE_BY_CLAIMS = {
 }
 
 _HEARTBEAT = Prepared(
-    _statement(
+    statement_of(
         """(
            SELECT message_ids FROM claims
             WHERE queue_id = %(queue_id)s AND id = %(claim_id)s::uuid)::bigint[]""",

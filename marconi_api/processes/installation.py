@@ -4,6 +4,7 @@ In a checkout the files stand beside the package; ``pip install .`` carries them
 inside it (see setup.py), so that an installed Marconi works from any directory.
 """
 
+import contextlib
 import os
 import re
 from pathlib import Path
@@ -34,6 +35,23 @@ def database_url(settings: Any) -> str | None:
     if settings.database.url:
         return normalise_url(settings.database.url)
     return running_url(settings.database.data_dir or default_state_dir())
+
+
+#: The file beside the embedded PostgreSQL's data with the key that encrypts secrets of access keys.
+SECRET_KEY_FILE = 'secret-key'
+
+
+def secret_keys(settings: Any) -> str:
+    """The keys that encrypt secrets of access keys: those that are set, else the one that is kept.
+
+    :returns: '' if there are none, as with a database that is named
+    """
+    if settings.sqs.secret_keys or settings.database.url:
+        return str(settings.sqs.secret_keys)
+    state_dir = Path(settings.database.data_dir or default_state_dir())
+    with contextlib.suppress(OSError):
+        return (state_dir / SECRET_KEY_FILE).read_text().strip()
+    return ''
 
 
 # The parts of a URL before its path; in a password none but @ and % must be encoded.

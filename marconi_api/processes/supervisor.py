@@ -26,7 +26,7 @@ from marconi_api.processes.databases import KeptPostgres, NamedPostgres, databas
 from marconi_api.processes.delivery import bell
 from marconi_api.processes.embedded.server_user import ServerUser
 from marconi_api.processes.failures import ServiceError
-from marconi_api.processes.installation import config_file
+from marconi_api.processes.installation import SECRET_KEY_FILE, config_file
 from marconi_api.processes.listener import Address, Listener, Place
 from marconi_api.processes.metrics.meters import DIRECTORY as DIRECTORY_OF_METRICS
 from marconi_api.processes.metrics.meters import LISTENER as LISTENER_FOR_METRICS
@@ -110,6 +110,7 @@ def _answer_requests(
         'MARCONI_CONFIG': str(config_file()),
         'MARCONI_ACCESS': mode,
         'MARCONI_SIGNING_KEYS': _signing_keys(settings),
+        'MARCONI_SECRET_KEYS': _secret_keys(settings),
         ADDRESS: f'{listener.address.host} {listener.address.port}',
     }
     log.info('%s keeps the data in %s', schema.version(database.url), database.place)
@@ -202,6 +203,19 @@ def _signing_keys(settings: Any) -> str:
         raise ServiceError(
             f'cannot keep a key for signed URLs: {error.strerror}: {error.filename}: '
             'mend that, or set MARCONI_SIGNING_KEYS'
+        ) from None
+
+
+def _secret_keys(settings: Any) -> str:
+    """The keys that encrypt secrets of access keys: as those for pre-signed URLs."""
+    if settings.sqs.secret_keys or settings.database.url:
+        return str(settings.sqs.secret_keys)
+    try:
+        return signed_urls.kept_key(state_dir_of(settings), SECRET_KEY_FILE)
+    except OSError as error:
+        raise ServiceError(
+            f'cannot keep a key for the secrets of access keys: {error.strerror}: {error.filename}: '
+            'mend that, or set MARCONI_SECRET_KEYS'
         ) from None
 
 

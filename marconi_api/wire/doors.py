@@ -101,6 +101,9 @@ class Door:
     :param operation_header: the header with the name of an operation, by its WSGI name; a request
         that has this header is for this door, whatever its path
     :param operations: which controller serves which operation
+    :param other_operation: the controller that refuses an operation of another name, once the hooks have
+        looked at the request; None: it is refused at once
+    :param knows_clients: whether a hook of the door learns who sends a request, for operations
     :param hooks: what looks at each request before its action, in this order
     :param placeholders: the placeholders that are more than a text, by their names in paths
     :param limits: how much its requests may ask for; None: what ``limits.in_force`` says
@@ -114,6 +117,8 @@ class Door:
     actions: Mapping[str, Names] = field(default_factory=dict)
     operation_header: str | None = None
     operations: Mapping[str, object] = field(default_factory=dict)
+    other_operation: object | None = None
+    knows_clients: bool = False
     hooks: Sequence[Hook] = ()
     placeholders: Mapping[str, Placeholder] = field(default_factory=dict)
     limits: Callable[[], Limits] | None = None
@@ -129,15 +134,24 @@ class ErrorHook(PecanHook):
     """The one place where an error becomes an answer, in the form of the request's door.
 
     :param error_reply: the form for a request without a door: its path is unknown, or was not read
+    :param doors: those whose requests are known by a header, before their path was read
     """
 
-    def __init__(self, error_reply: Callable[[MarconiError], Reply]) -> None:
+    def __init__(
+        self, error_reply: Callable[[MarconiError], Reply], doors: Sequence[Door] = ()
+    ) -> None:
         self._error_reply = error_reply
+        self._doors = doors
 
     def on_error(self, state: RoutingState, error: Exception) -> Reply:
         """The answer to an error; an exception that is not a ``MarconiError`` is logged as a fault."""
         if not isinstance(error, MarconiError):
             log.error('unexpected error', exc_info=error)
             error = Fault()
-        door: Door | None = state.request.door
+        door: Door | None = state.request.door or door_of(state.request.environ, self._doors)
         return (door.error_reply if door else self._error_reply)(error)
+
+
+def door_of(environ: Mapping[str, Any], doors: Iterable[Door]) -> Door | None:
+    """The door of a request that names an operation in a header; None if it names none."""
+    return next((door for door in doors if door.operation_header in environ), None)

@@ -98,6 +98,20 @@ class Request(BaseRequest):
         """The body, if it was read."""
         return self._content or b''
 
+    def read_content(self, at_most: int) -> bytes:
+        """The body, which may be shorter than its client said.
+
+        :param at_most: bytes
+        :raises InvalidRequest: if it has more than ``at_most`` bytes
+        """
+        size = self.content_size
+        if size > at_most:
+            raise InvalidRequest(f'The body must not exceed {at_most} bytes; this one has {size}.')
+        content = self._content
+        if content is None:
+            content = self._content = self.environ['wsgi.input'].read(size) if size else b''
+        return content
+
     def read_text(self, at_most: int) -> str:
         """The body as text.
 
@@ -105,13 +119,8 @@ class Request(BaseRequest):
         :raises InvalidBody: if the body is missing, is not UTF-8, or has numbers or levels beyond bounds
         :raises InvalidRequest: if it has more than ``at_most`` bytes
         """
-        size = self.content_size
-        if size > at_most:
-            raise InvalidRequest(f'The body must not exceed {at_most} bytes; this one has {size}.')
-        if self._content is None:
-            self._content = self.environ['wsgi.input'].read(size) if size else b''
-        content = self._content
-        if not content or len(content) < size:
+        content = self.read_content(at_most)
+        if not content or len(content) < self.content_size:
             raise InvalidBody('A JSON document is required as the body, with its Content-Length.')
         alike = content.translate(_MADE_ALIKE)
         # `count` would look at each byte, but `replace` searches, which is faster.

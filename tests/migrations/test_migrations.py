@@ -118,7 +118,7 @@ def test_the_sql_can_be_reviewed_and_run_by_hand(alembic, connection):
 def test_a_migration_that_meets_a_lock_gives_up_soon_and_changes_nothing(alembic, connection, url):
     alembic('upgrade', 'head')
     with connection.cursor() as cursor:
-        cursor.execute('BEGIN; LOCK TABLE message_groups IN ACCESS SHARE MODE')
+        cursor.execute('BEGIN; LOCK TABLE accounts IN ACCESS SHARE MODE')
         refused = subprocess.run(
             [sys.executable, '-m', 'alembic', 'downgrade', 'base'],
             cwd=OPERATOR_FILES,

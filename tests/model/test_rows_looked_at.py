@@ -45,6 +45,7 @@ COUNTS_ALL = {
     'admin._CLAIMS',
     'queues._COUNT',
     'queues._COUNT_QUEUES',
+    'queues._STATES',
     'queues._STATS',
     'queues._VOLUME',
     # All webhooks.
@@ -61,11 +62,17 @@ COUNTS_ALL = {
 #: What the statements about tokens take; none of those tells of queues.
 A_TOKEN = {
     **{'id': 'none', 'hash': b'', 'roles': ['reader'], 'queues': None, 'expires_in': None},
-    **{'most': 10, 'after': ''},
+    **{'most': 10, 'after': '', 'encrypted': None},
+}
+
+#: What the statements for clients of SQS take.
+OF_SQS = {
+    **{'account': '1' * 12, 'key': '00', 'prefix': '', 'pattern': '^[a-z]+$'},
+    'is_included': False,
 }
 
 #: Pages and claims pass over what lies in the way: at most 5,000 messages of two kinds.
-WALKS = ('claims._CREATE', 'messages.LIST', 'webhooks._PAGE')
+WALKS = ('claims._CREATE', 'receives._RECEIVE', 'messages.LIST', 'webhooks._PAGE')
 MOST_ROWS_OF_A_WALK = 2 * 5000 + MOST_ROWS
 
 
@@ -332,6 +339,12 @@ def test_a_statement_looks_at_few_rows_whatever_the_statistics_say(full_queue):
             given |= A_WEBHOOK
         if name.startswith('minutes'):
             given |= A_MINUTE
+        if name in ('accounts._FIND', 'accounts._INSERT', 'queues._NAMES'):
+            given |= OF_SQS
+        if name.startswith('receives'):
+            given |= {'claim_ids': [CLAIM] * 10, 'seconds': [60] * 10, 'is_claimless': False}
+        if '%(attributes)s' in statement:
+            given['attributes'] = ['{}']
         if name.startswith('quotas'):
             given |= {'most': 10, 'setting': 'quota.bytes', 'value': 1}
         looked, plans = rows_looked_at(statement, given)

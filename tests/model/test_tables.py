@@ -50,6 +50,8 @@ _MODULES = (
     'pages',
     'deletes',
     'claims',
+    'receives',
+    'accounts',
     'verdicts',
     'replies',
     'janitor',
@@ -125,13 +127,13 @@ def test_every_statement_names_its_queue_wherever_it_names_a_table(name, stateme
 
     Or goes by place (ctid), which a part of the same statement found for one queue. A claim
     that finds dead letters is bound to two: theirs, and the one that they are moved to; a post
-    with copies to those that get them.
+    with copies to those that get them; a receive to those from which dead letters came.
     """
     if name in OVER_ALL_QUEUES:
         return
     scans = re.findall(
         rf'(?:FROM|UPDATE|JOIN)\s+(?:{"|".join(DISTRIBUTED)})\b'
-        r'.*?\b(?:queue_id = (?:%\(queue_id\)s|batch.queue_id|reach.queue_id|%\(target_id\)s)|ctid = (?:ANY|\w+\.(?:at|place)))',
+        r'.*?\b(?:queue_id = (?:%\(queue_id\)s|batch.queue_id|reach.queue_id|taken.came_from|%\(target_id\)s)|ctid = (?:ANY|\w+\.(?:at|place)))',
         statement,
         re.DOTALL,
     )

@@ -87,14 +87,14 @@ def _digest(key: bytes, grant: Grant) -> str:
     return hmac.new(key, grant.text.encode(), hashlib.sha256).hexdigest()
 
 
-def kept_key(directory: Path) -> str:
-    """The key in the file of ``directory``, which is made if it does not exist.
+def kept_key(directory: Path, name: str = KEY_FILE) -> str:
+    """The key in a file of ``directory``, which is made if it does not exist.
 
     Only one process at a time may call this.
 
     :raises OSError: if the file can be neither read nor made
     """
-    path = directory / KEY_FILE
+    path = directory / name
     with contextlib.suppress(FileNotFoundError):
         return path.read_text().strip()
     # The file is renamed once it is whole, so a process that is killed leaves no half of a key.

@@ -40,5 +40,6 @@ def body_of(row: str) -> str:
 
     :param row: the name of a part of FROM whose column ``id`` is the message's id
     """
-    return f"""LATERAL (SELECT created_at, body, traceparent, deduplication_id FROM messages
+    return f"""LATERAL (SELECT created_at, body, traceparent, deduplication_id, message_attributes
+                           FROM messages
                           WHERE queue_id = %(queue_id)s AND id = {row}.id LIMIT 1) AS message"""

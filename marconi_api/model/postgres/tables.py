@@ -36,7 +36,7 @@ from sqlalchemy.dialects.postgresql import UUID as PostgresUuid
 metadata = MetaData()
 
 #: The migration that brings the database up to what is written here.
-REVISION = '0013'
+REVISION = '0014'
 
 #: The id of a fresh message, written such that only the index of fresh messages has its order. If all
 #: messages were fresh at the last ANALYZE, the planner would otherwise take the primary key, and walk
@@ -64,6 +64,8 @@ queues = Table(
     Column('has_subscribers', Boolean, nullable=False, server_default=text('false')),
     # NO_GROUPS, FAIR or FIFO.
     Column('grouping', SmallInteger, nullable=False, server_default=text("'0'")),
+    # The last time an SQS client purged it, which may do so once a minute.
+    Column('purged_at', _timestamp),
     Index('queues_by_name', 'project', 'name'),
     Index(
         'queues_with_subscribers',
@@ -91,6 +93,8 @@ messages = Table(
     Column('traceparent', _text_by_bytes),
     # Of a message in a FIFO queue: another one with this id is not stored for a while.
     Column('deduplication_id', _text_by_bytes),
+    # What an SQS client sent beside the body: a JSON object (message_attributes.py).
+    Column('message_attributes', Text),
 )
 
 message_states = Table(
@@ -122,6 +126,10 @@ message_states = Table(
     # the group.
     Column('group_key', _text_by_bytes),
     Column('sequence', BigInteger),
+    # When an SQS client first got it; null: none did.
+    Column('first_received_at', _timestamp),
+    # Of a dead letter how often it was handed out before it came here.
+    Column('claimed_before', Integer),
     Index(
         'message_states_group',
         'queue_id',
@@ -260,6 +268,9 @@ tokens = Table(
     Column('id', _text_by_bytes, primary_key=True),
     # SHA-256 of the part that is.
     Column('secret_sha256', LargeBinary, nullable=False),
+    # The same part, encrypted by a key of the settings, as signatures of SQS need it; null: the token is
+    # not an access key.
+    Column('encrypted_secret', Text),
     # '' for an operator's, which may name any.
     Column('project', _text_by_bytes, nullable=False),
     Column('roles', ARRAY(Text), nullable=False),
@@ -274,6 +285,16 @@ tokens = Table(
     Column('last_used_at', _timestamp),
     Column('revoked_at', _timestamp),
     Index('tokens_by_project', 'project', 'id'),
+)
+
+accounts = Table(
+    'accounts',
+    metadata,
+    # What URLs and ARNs of SQS have in place of a project's name: twelve digits, handed out once.
+    Column('project', _text_by_bytes, primary_key=True),
+    Column('account', _text_by_bytes, nullable=False, unique=True),
+    # Seals the receipts of the project.
+    Column('receipt_key', LargeBinary, nullable=False),
 )
 
 project_limits = Table(

@@ -44,6 +44,13 @@ HELD_FOR = f"""held_until = {CLAIM_ENDS},
                              THEN {CLAIM_ENDS} + %(grace)s * interval '1 second'
                              ELSE expires_at END"""
 
+#: Claimed by an SQS client for ``ttl`` seconds from now on. The message expires when it would have.
+RECEIVED_FOR = f"""held_until = {CLAIM_ENDS},
+           first_received_at = coalesce(first_received_at, {NOW})"""
+
+#: Kept from others until ``until`` by the receipt that holds it, and still deleted by that afterwards.
+SHOWN_AFTER = 'held_until = until'
+
 #: Returned: it can be claimed from now on.
 READY_NOW = f'held_until = {NOW}, claim_id = NULL'
 

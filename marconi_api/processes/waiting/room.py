@@ -14,13 +14,15 @@ from collections.abc import Callable, Container, Mapping, Sequence
 from functools import partial
 from math import inf
 from pathlib import Path
+from typing import Any
 
 from marconi_api.controllers.openstack.documents import error_reply
+from marconi_api.controllers.root import DOORS
 from marconi_api.errors import MarconiError
 from marconi_api.limits import Limits
 from marconi_api.model.quotas import WAITERS, exceeded
 from marconi_api.model.readiness import Look, Sight, View
-from marconi_api.processes.answers import CLOSE, Answer
+from marconi_api.processes.answers import CLOSE, Answer, finished
 from marconi_api.processes.bodies import Unfinished
 from marconi_api.processes.observers import Observers
 from marconi_api.processes.waiting.asking import Application, Reply, Threads, ask, begin
@@ -44,6 +46,7 @@ from marconi_api.processes.waiting.sweeps import Sweeps
 from marconi_api.processes.waiting.timers import Timers
 from marconi_api.processes.waiting.wake_map import WakeMap, slot_of
 from marconi_api.processes.waiting.writing import Writer
+from marconi_api.wire.doors import door_of
 from marconi_api.wire.failures import BodyTooSlow, TooManySlowBodies, TooManyWaiters
 from marconi_api.wire.tracing import Told
 from marconi_api.wire.waiting import POSTED
@@ -316,7 +319,7 @@ class Room:
             # The request has posted its message, so a refusal would make the client post it twice.
             answer = guest.parked.otherwise.without('Preference-Applied')
         else:
-            answer = _answer_to(refusal)
+            answer = _answer_to(refusal, guest.parked.environ)
         self._observers.end_noted(guest.parked.environ, answer.status, guest.parked.tried_at, 0)
         self._writer.send(guest.descriptor, answer.content)
 
@@ -390,7 +393,7 @@ class Room:
 
     def _on_late(self, unfinished: Unfinished, descriptor: int, is_for_others: bool) -> None:
         failure = TooManySlowBodies() if is_for_others else BodyTooSlow(PATIENCE)
-        answer = unfinished.answer or _answer_to(failure)
+        answer = unfinished.answer or _answer_to(failure, unfinished.environ)
         self._send_over(descriptor, answer._replace(headers=[*answer.headers, CLOSE]))
 
     def _send_over(self, descriptor: int, answer: Answer) -> None:
@@ -660,9 +663,11 @@ class Room:
             self._answer_or_give_back(guest, reply)
 
 
-def _answer_to(failure: MarconiError) -> Answer:
-    reply = error_reply(failure)
-    return Answer(reply.status, list(reply.headerlist), b''.join(reply.app_iter))
+def _answer_to(failure: MarconiError, environ: Mapping[str, Any]) -> Answer:
+    door = door_of(environ, DOORS)
+    reply = (door.error_reply if door else error_reply)(failure)
+    headers = finished(reply.status, list(reply.headerlist), environ, is_last=False)
+    return Answer(reply.status, headers, b''.join(reply.app_iter))
 
 
 def _is_broken(descriptor: int) -> bool:

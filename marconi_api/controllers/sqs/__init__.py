@@ -1,0 +1,52 @@
+"""Amazon's SQS: the same queues, for the clients of Amazon (docs/sqs.md)."""
+
+from marconi_api import policy
+from marconi_api.controllers.sqs import aws_json
+from marconi_api.controllers.sqs.operations import OPERATIONS, Operation
+from marconi_api.controllers.sqs.who import SignatureHook
+from marconi_api.wire.actions import Content, expose
+from marconi_api.wire.documents import JsonObject
+from marconi_api.wire.doors import Door
+from marconi_api.wire.failures import UnknownOperation
+from marconi_api.wire.replies import Reply
+from marconi_api.wire.requests import Request
+
+
+class OperationController:
+    """One operation, as AwsJson writes it."""
+
+    def __init__(self, operation: Operation) -> None:
+        self._read = aws_json.reader(operation.reads)
+        self._do = operation.do
+
+    @expose(replies={200: Content(JsonObject, media_type=aws_json.CONTENT_TYPE)})
+    def post(self, request: Request) -> Reply:
+        """Carry it out."""
+        return aws_json.reply(self._do(request, self._read(request)))
+
+
+class OtherOperationController:
+    """An operation that SQS does not have."""
+
+    @expose(replies=None)
+    def post(self, request: Request) -> Reply:
+        """Refuse it."""
+        raise UnknownOperation('SQS does not have the operation that X-Amz-Target names.')
+
+
+DOOR = Door(
+    operation_header='HTTP_X_AMZ_TARGET',
+    operations={
+        f'{aws_json.TARGET}{name}': OperationController(operation)
+        for name, operation in OPERATIONS.items()
+    },
+    other_operation=OtherOperationController(),
+    knows_clients=True,
+    actions={
+        f'POST {aws_json.TARGET}{name}': operation.actions for name, operation in OPERATIONS.items()
+    },
+    policy=policy,
+    hooks=(SignatureHook(),),
+    error_reply=aws_json.error_reply,
+    is_described=False,
+)

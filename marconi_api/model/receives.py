@@ -1,0 +1,238 @@
+"""Receives of SQS: claims whose messages each have a receipt of their own.
+
+A receive is a claim in all but these points. Its ttl is the visibility timeout, from 0 seconds on. A
+message that it takes expires when it would have expired anyway. The first receive of a message is noted.
+A receipt names the message and the claim: each receive makes another claim, so the receipt of an earlier
+receive does not fit any more once the message was taken again.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+from uuid import uuid4
+
+import msgspec
+
+from marconi_api.model import fifo
+from marconi_api.model.became_ready import ReadyListeners
+from marconi_api.model.claims import (
+    COLUMNS,
+    Claims,
+    Statements,
+    create_statement,
+    create_within_limit,
+)
+from marconi_api.model.ended import EndListeners
+from marconi_api.model.flows import DELETED, TOUCHED
+from marconi_api.model.handled import handled
+from marconi_api.model.postgres.database import Database, Row
+from marconi_api.model.postgres.prepared import OwnText, Prepared
+from marconi_api.model.postgres.tables import QueueKey, public_id
+from marconi_api.model.postgres.transitions import NOW, RECEIVED_FOR, SHOWN_AFTER
+from marconi_api.model.traffic import traffic
+from marconi_api.model.verdicts import statement_of
+
+#: Seconds for which a message may be kept from others after it was received.
+LONGEST_VISIBILITY = 43200
+
+#: What can become of a receipt's use, beyond the results of verdicts.
+TOO_LONG = 'too_long'
+
+
+class Receipt(NamedTuple):
+    """One delivery of a message: the message's id and that of the claim that took it."""
+
+    message: int
+    claim: str
+
+
+class Received(msgspec.Struct, frozen=True):
+    """A message as an SQS client receives it; times in milliseconds since 1970.
+
+    ``body``: JSON text. ``count``: how often it was handed out, also before it became a dead letter.
+    ``sender``: the UUID of the client that posted it. ``source``: the name of the queue from which it
+    came as a dead letter, or None. ``group``, ``deduplication_id`` and ``sequence``: see groups.py.
+    """
+
+    receipt: Receipt
+    body: str
+    count: int
+    traceparent: str | None
+    attributes: str | None
+    sender: str
+    sent_at: int
+    first_received_at: int
+    source: str | None
+    group: str | None
+    deduplication_id: str | None
+    sequence: int | None
+
+    @property
+    def id(self) -> str:
+        """The message's id, as clients see it."""
+        return public_id(self.receipt.message)
+
+
+class Receives:
+    """What SQS clients do with messages: they receive, delete and hide them."""
+
+    def __init__(
+        self,
+        database: Database,
+        claims: Claims,
+        became_ready: ReadyListeners,
+        ended: EndListeners,
+    ) -> None:
+        self._database = database
+        self._claims = claims
+        self._became_ready = became_ready
+        self._ended = ended
+
+    def receive(
+        self, queue: QueueKey, visibility: int | None, limit: int
+    ) -> tuple[str, list[Received]] | None:
+        """Take up to ``limit`` messages for ``visibility`` seconds.
+
+        :param visibility: None: as long as the queue's attributes say
+        :returns: the id of the claim, and the messages; None if there is no such queue
+        """
+        claim = str(uuid4())
+        parameters = {'claim_id': OwnText(claim), 'ttl': visibility, 'limit': limit}
+        taken = self._claims.take(queue, _RECEIVES, parameters)
+        if taken is None:
+            return None
+        return claim, [Received(Receipt(row[0], claim), row[3], *row[4:14]) for row in taken.rows]
+
+    def delete(self, queue: QueueKey, receipts: Sequence[Receipt]) -> list[str]:
+        """Delete the messages whose receipts nobody's later receive has outdated.
+
+        :returns: for each receipt ``done``, or another of ``verdicts.RESULTS``
+        """
+        results = self._settle(queue, 'delete', receipts, [0] * len(receipts))
+        deleted = [
+            receipt.message
+            for receipt, result in zip(receipts, results, strict=True)
+            if result == 'done'
+        ]
+        handled.add(len(deleted), DELETED)
+        traffic.left(queue.id, len(deleted))
+        self._ended.tell(deleted)
+        return results
+
+    def hide(
+        self, queue: QueueKey, receipts: Sequence[Receipt], seconds: Sequence[int]
+    ) -> list[str]:
+        """Keep each message from others for so many seconds from now.
+
+        :returns: for each receipt ``done``, ``too_long`` if it would be kept from others for more than
+            12 hours since it was received, or another of ``verdicts.RESULTS``
+        """
+        results = self._settle(queue, 'touch', receipts, seconds)
+        handled.add(results.count('done'), TOUCHED)
+        shown = sum(
+            result == 'done' and not left for result, left in zip(results, seconds, strict=True)
+        )
+        self._became_ready.tell(queue, shown)
+        return results
+
+    def _settle(
+        self, queue: QueueKey, verdict: str, receipts: Sequence[Receipt], seconds: Sequence[int]
+    ) -> list[str]:
+        statement = _DELETE if verdict == 'delete' else _HIDE
+        parameters: dict[str, Any] = {
+            **queue.parameters,
+            'ids': [receipt.message for receipt in receipts],
+            'claim_ids': [receipt.claim for receipt in receipts],
+            'seconds': list(seconds),
+            'is_claimless': False,
+        }
+        # The last of several statements has the rows.
+        rows: list[Row] = self._database.rows(statement, parameters)
+        return [row[1] for row in rows]
+
+
+_MILLISECONDS = "(date_part('epoch', {}) * 1000)::bigint"
+
+
+def _of_a_receive(is_fifo: bool = False) -> dict[str, Any]:
+    """What differs from the statement of a claim: the parameters of ``create_statement``."""
+    columns = {
+        **COLUMNS,
+        'claim_count': 'taken.claim_count + coalesce(taken.claimed_before, 0)',
+        'message_attributes': 'message.message_attributes',
+        'sender': 'taken.client_id::text',
+        'sent_at': _MILLISECONDS.format('message.created_at'),
+        'first_received_at': _MILLISECONDS.format('taken.first_received_at'),
+        'source': """(
+               SELECT name FROM queues
+                WHERE queue_id = taken.came_from AND project = %(project)s LIMIT 1)""",
+        'group_key': 'taken.group_key',
+        'deduplication_id': 'message.deduplication_id',
+        'sequence': 'taken.sequence',
+    }
+    also = ', client_id, first_received_at, came_from, claimed_before'
+    # Statements for FIFO queues have the other columns anyway.
+    also += '' if is_fifo else ', group_key, sequence'
+    return {'held_for': RECEIVED_FOR, 'also': also, 'columns': columns}
+
+
+_RECEIVE = Prepared(create_statement(**_of_a_receive()), 'receive')
+_RECEIVE_WITHIN_LIMIT = Prepared(create_within_limit(**_of_a_receive()), 'receive_within_limit')
+#: For FIFO queues: by whether the attributes limit claims, and whether it waits for a group.
+_RECEIVE_FIFO = {
+    (is_within_limit, waits): Prepared(
+        fifo.claim_statement(is_within_limit, waits=waits, **_of_a_receive(is_fifo=True)),
+        'receive_fifo'
+        + ('_within_limit' if is_within_limit else '')
+        + ('_in_turn' if waits else ''),
+    )
+    for is_within_limit in (False, True)
+    for waits in (False, True)
+}
+_RECEIVES = Statements(
+    _RECEIVE,
+    _RECEIVE_WITHIN_LIMIT,
+    {
+        is_within_limit: {waits: _RECEIVE_FIFO[is_within_limit, waits] for waits in (False, True)}
+        for is_within_limit in (False, True)
+    },
+)
+
+
+def _of_receipts(verdict: str, if_held_before: str, and_claims: str = '') -> str:
+    return statement_of(
+        '%(ids)s::bigint[]',
+        f"""
+        SELECT id, '{verdict}' AS verdict, seconds, holder, NULL::text AS reason, 0 AS grace, place
+          FROM unnest(%(ids)s::bigint[], %(claim_ids)s::text[]::uuid[], %(seconds)s::int[])
+               WITH ORDINALITY AS given (id, holder, seconds, place)""",
+        and_claims,
+        the_claims='id = ANY (%(claim_ids)s::text[]::uuid[])',
+        holder='holder',
+        if_held_before=if_held_before,
+        as_judged=SHOWN_AFTER,
+        if_held=_WITHIN_BOUNDS if verdict == 'touch' else "'done'",
+    )
+
+
+_WITHIN_BOUNDS = f"""CASE WHEN (
+                              SELECT started_at FROM claims
+                               WHERE queue_id = %(queue_id)s AND claims.id = holder LIMIT 1)
+                              + interval '{LONGEST_VISIBILITY} seconds'
+                              < now() + seconds * interval '1 second'
+                         THEN '{TOO_LONG}' ELSE 'done' END"""
+
+_DELETE = Prepared(_of_receipts('delete', "'done'"), 'delete_by_receipts')
+
+_HIDE = Prepared(
+    _of_receipts(
+        'touch',
+        "'expired'",
+        f""",
+    claims_touched AS (
+        UPDATE claims SET expires_at = greatest(expires_at, {NOW} + held.seconds * interval '1 second')
+          FROM (SELECT holder, max(seconds) AS seconds FROM judged
+                 WHERE result = 'done' GROUP BY holder) AS held
+         WHERE queue_id = %(queue_id)s AND id = held.holder)""",
+    ),
+    'hide_by_receipts',
+)

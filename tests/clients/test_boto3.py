@@ -1,0 +1,83 @@
+"""boto3, unchanged, against the real service: its client and its resource (docs/sqs.md)."""
+
+import time
+from threading import Thread
+from typing import Any
+
+import boto3
+import pytest
+
+from tests.running_service import Service
+
+
+@pytest.fixture(scope='module')
+def options(service: Service) -> dict[str, Any]:
+    """What boto3 must be told to use the service instead of Amazon."""
+    return {
+        'endpoint_url': f'http://127.0.0.1:{service.port}',
+        'region_name': 'us-east-1',
+        'aws_access_key_id': 'acme',
+        'aws_secret_access_key': 'any',
+    }
+
+
+@pytest.fixture(scope='module')
+def client(options: dict[str, Any]) -> Any:
+    return boto3.client('sqs', **options)
+
+
+def test_a_message_goes_from_a_producer_to_a_consumer(client: Any) -> None:
+    url = client.create_queue(QueueName='jobs')['QueueUrl']
+    sent = client.send_message(QueueUrl=url, MessageBody='hello')
+
+    [message] = client.receive_message(QueueUrl=url, WaitTimeSeconds=5)['Messages']
+
+    assert (message['Body'], message['MessageId']) == ('hello', sent['MessageId'])
+    client.delete_message(QueueUrl=url, ReceiptHandle=message['ReceiptHandle'])
+    told = client.get_queue_attributes(QueueUrl=url, AttributeNames=['All'])['Attributes']
+    assert told['ApproximateNumberOfMessages'] == told['ApproximateNumberOfMessagesNotVisible']
+    assert sent['ResponseMetadata']['RequestId']
+
+
+def test_a_waiting_consumer_gets_a_message_that_is_sent_later(client: Any) -> None:
+    url = client.create_queue(QueueName='waited-for')['QueueUrl']
+    found: list[Any] = []
+
+    def wait() -> None:
+        found.append(client.receive_message(QueueUrl=url, WaitTimeSeconds=20))
+
+    consumer = Thread(target=wait)
+    consumer.start()
+    time.sleep(0.3)
+    client.send_message(QueueUrl=url, MessageBody='late')
+    consumer.join(10)
+
+    assert [message['Body'] for message in found[0]['Messages']] == ['late']
+
+
+def test_an_error_is_the_exception_of_its_name_and_has_the_request_id(client: Any) -> None:
+    with pytest.raises(client.exceptions.QueueDoesNotExist) as raised:
+        client.get_queue_url(QueueName='none')
+
+    response = raised.value.response
+    assert response['Error']['Code'] == 'AWS.SimpleQueueService.NonExistentQueue'
+    assert response['Error']['QueryErrorCode'] == 'QueueDoesNotExist'
+    assert response['ResponseMetadata']['RequestId']
+
+
+def test_the_resource_does_what_the_client_does(options: dict[str, Any]) -> None:
+    sqs = boto3.resource('sqs', **options)
+    queue = sqs.create_queue(QueueName='of-the-resource', Attributes={'DelaySeconds': '0'})
+    entries = [{'Id': str(number), 'MessageBody': f'body {number}'} for number in range(3)]
+
+    queue.send_messages(Entries=entries)
+
+    messages = queue.receive_messages(MaxNumberOfMessages=10, MessageAttributeNames=['All'])
+    assert [message.body for message in messages] == ['body 0', 'body 1', 'body 2']
+    messages[0].change_visibility(VisibilityTimeout=100)
+    for message in messages:
+        message.delete()
+    assert queue.attributes['ApproximateNumberOfMessages'] == '0'
+    assert sqs.get_queue_by_name(QueueName='of-the-resource').url == queue.url
+    assert queue.url in [one.url for one in sqs.queues.filter(QueueNamePrefix='of-the-')]
+    queue.delete()
