@@ -23,7 +23,7 @@ NAVIGATION = {
         *('docs/poolers', 'docs/reliability', 'docs/performance'),
     ),
     'Security': ('docs/security', 'docs/keystone', 'SECURITY'),
-    'Protocol': ('docs/protocol-v2', 'docs/protocol-v1'),
+    'Protocol': ('docs/protocol-v2', 'docs/protocol-v1', 'docs/sqs'),
     'Develop': ('docs/architecture', 'CONTRIBUTING', 'CHANGELOG'),
 }
 

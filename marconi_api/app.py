@@ -17,8 +17,9 @@ from marconi_api.controllers.openstack import signed_urls
 from marconi_api.controllers.openstack.documents import error_reply
 from marconi_api.controllers.openstack.hooks import SignedUrlHook
 from marconi_api.controllers.root import DOORS
+from marconi_api.controllers.sqs import OPERATION_HEADER
 from marconi_api.controllers.sqs.addresses import init_addresses
-from marconi_api.controllers.sqs.who import init_keys
+from marconi_api.controllers.sqs.who import asks_of
 from marconi_api.model import init_model
 from marconi_api.processes import shell
 from marconi_api.processes.failures import ServiceError
@@ -44,13 +45,17 @@ def setup_app(config: Any) -> Marconi:
         mode = modes.mode_of(config, config.server.host) or modes.TRUSTED
         keys = [key for key in config.signed_urls.secret_keys.split(',') if key]
         init_gate(mode, asks, keys)
-        init_keys(mode, asks, access.cache_seconds, guessing)
+        of_sqs = asks_of(mode, asks, access.cache_seconds, guessing)
     except (SettingsError, ServiceError) as error:
         raise SystemExit(str(error)) from None
     shell.furnish()
     return Marconi(
         config.app.root,
-        hooks=[SignedUrlHook(), AccessHook(asks, DOORS), ErrorHook(error_reply, DOORS)],
+        hooks=[
+            SignedUrlHook(),
+            AccessHook(asks, {OPERATION_HEADER: of_sqs}),
+            ErrorHook(error_reply, DOORS),
+        ],
     )
 
 

@@ -3,6 +3,7 @@
 import argparse
 from typing import Any
 
+from marconi_api import model
 from marconi_api.commands import terminal
 from marconi_api.commands.arguments import add_json, seconds
 from marconi_api.commands.failures import NothingFound
@@ -41,6 +42,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         'start with orders-',
     )
 
+    create.add_argument(
+        '--sqs',
+        action='store_true',
+        help='make an access key for clients of SQS: its id, and its secret in a second line',
+    )
     add_json(create)
 
     shown = choices.add_parser('list', help='show the tokens of a project, without their secrets')
@@ -58,19 +64,37 @@ def run(arguments: argparse.Namespace) -> None:
 
     For example: marconi token create --project acme --role writer --name worker --expires 90d
 
-    A token is shown once. It is sent as "Authorization: Bearer TOKEN" or "X-Auth-Token: TOKEN".
+    A token is shown once. It is sent as "Authorization: Bearer TOKEN" or "X-Auth-Token: TOKEN". With
+    --sqs it is an access key: clients of SQS sign their requests by its secret.
     """
     _VERBS[arguments.verb](open_store().admin.tokens, arguments)
 
 
 def _create(tokens: NotedTokens, arguments: argparse.Namespace) -> None:
     made = tokens.create(
-        arguments.project, arguments.role, arguments.name, arguments.queue, arguments.expires
+        arguments.project,
+        arguments.role,
+        arguments.name,
+        arguments.queue,
+        arguments.expires,
+        is_access_key=arguments.sqs,
     )
-    if arguments.json:
-        terminal.show_json({'token': made.text, **_document(made.token)})
+    if made.secret_key is None:
+        shown = {'token': made.text}
     else:
+        shown = {
+            'access_key_id': made.token.id,
+            'secret_access_key': made.secret_key,
+            'account': model.store.accounts.of(arguments.project).number,
+        }
+    if arguments.json:
+        terminal.show_json({**shown, **_document(made.token)})
+    elif made.secret_key is None:
         terminal.show(made.text)
+    else:
+        terminal.show(shown['access_key_id'])
+        terminal.show(shown['secret_access_key'])
+        terminal.tell(f'queues of the project have the account {shown["account"]}')
     terminal.tell(f'token {made.token.id} is not shown again: keep it safe')
 
 

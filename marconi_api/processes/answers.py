@@ -15,7 +15,7 @@ Headers = list[tuple[str, str]]
 CLOSE = ('Connection', 'close')
 
 #: The member of a WSGI environment that the requests of SQS clients have, and no others.
-IS_OF_SQS = sqs.DOOR.operation_header or ''
+IS_OF_SQS = sqs.OPERATION_HEADER
 
 
 class Answer(NamedTuple):

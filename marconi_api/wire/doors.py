@@ -101,9 +101,6 @@ class Door:
     :param operation_header: the header with the name of an operation, by its WSGI name; a request
         that has this header is for this door, whatever its path
     :param operations: which controller serves which operation
-    :param other_operation: the controller that refuses an operation of another name, once the hooks have
-        looked at the request; None: it is refused at once
-    :param knows_clients: whether a hook of the door learns who sends a request, for operations
     :param hooks: what looks at each request before its action, in this order
     :param placeholders: the placeholders that are more than a text, by their names in paths
     :param limits: how much its requests may ask for; None: what ``limits.in_force`` says
@@ -117,8 +114,6 @@ class Door:
     actions: Mapping[str, Names] = field(default_factory=dict)
     operation_header: str | None = None
     operations: Mapping[str, object] = field(default_factory=dict)
-    other_operation: object | None = None
-    knows_clients: bool = False
     hooks: Sequence[Hook] = ()
     placeholders: Mapping[str, Placeholder] = field(default_factory=dict)
     limits: Callable[[], Limits] | None = None

@@ -35,9 +35,6 @@ from marconi_api.wire.requests import Request
 #: The HTTP methods that a controller may answer, each by an action of that name in lower case.
 METHODS = ('GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE')
 
-#: Stands for the name of an operation that a door does not have.
-OTHER_OPERATION = 'another operation'
-
 
 class Resource:
     """One line of a door's table: the actions of a controller, and the path that leads to them.
@@ -109,7 +106,7 @@ class Routes:
     def __init__(self) -> None:
         self._top = Node()
         self._walked = lru_cache(_MOST_PATHS)(self._walk)
-        self._operations: dict[str, tuple[Door, dict[str, Resource], Resource | None]] = {}
+        self._operations: dict[str, tuple[Door, dict[str, Resource]]] = {}
         #: The lines of the tables, by their paths.
         self.resources: dict[str, Resource] = {}
 
@@ -118,11 +115,9 @@ class Routes:
         for path, controller in door.resources.items():
             self._add(path, controller, door)
         if door.operation_header:
-            other = door.other_operation
             self._operations[door.operation_header] = (
                 door,
                 {name: Resource(name, one, door) for name, one in door.operations.items()},
-                Resource(OTHER_OPERATION, other, door) if other else None,
             )
 
     def _add(self, path: str, controller: object, door: Door) -> None:
@@ -145,10 +140,10 @@ class Routes:
         :raises UnknownPath: if no door serves the path
         :raises UnknownOperation: if a door has no operation of the name in its header
         """
-        for header, (door, operations, other) in self._operations.items():
+        for header, (door, operations) in self._operations.items():
             if header in request.environ:
                 request.door, request.path_values = door, {}
-                request.resource = operations.get(request.environ[header], other)
+                request.resource = operations.get(request.environ[header])
                 if request.resource is None:
                     raise UnknownOperation
                 return

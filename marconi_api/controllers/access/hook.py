@@ -1,6 +1,6 @@
 """The hook that learns who sends a request, before any other check."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 from pecan.core import RoutingState
 from pecan.hooks import PecanHook
@@ -11,7 +11,6 @@ from marconi_api.controllers.access.identity import Identity
 from marconi_api.controllers.access.trusted import Asks
 from marconi_api.errors import MarconiError
 from marconi_api.policy import SIGNED
-from marconi_api.wire.doors import Door
 from marconi_api.wire.requests import Request
 
 _SIGNED = frozenset((SIGNED,))
@@ -23,19 +22,24 @@ class AccessHook(PecanHook):
     It runs after ``SignedUrlHook``, which refuses requests that their signature does not allow.
 
     :param asks: learns who sends a request, by the mode of access
-    :param doors: a request for one of those that know their clients themselves is left to it
+    :param of_doors: learns it where a request names an operation of a door in a header, by the WSGI name
+        of that
     """
 
-    def __init__(self, asks: Asks, doors: Sequence[Door] = ()) -> None:
+    def __init__(self, asks: Asks, of_doors: Mapping[str, Asks] = {}) -> None:
         self._asks = asks
-        self._left_to_doors = [door.operation_header for door in doors if door.knows_clients]
+        self._of_doors = [*of_doors.items()]
 
     def on_route(self, state: RoutingState) -> None:
         """Learn who sends the request, and hold its project to its rate of requests."""
         request = state.request
         environ = request.environ
-        for header in self._left_to_doors:
+        for header, asks in self._of_doors:
+            # First of all: whatever path such a request has, and whatever else it shows, its door gets it.
             if header in environ:
+                request.identity = identity = asks(request)
+                if model.store.quotas.is_on:
+                    model.store.quotas.admit_request(identity.project)
                 return
         if 'HTTP_URL_SIGNATURE' in environ or environ['PATH_INFO'] in PROBES:
             identity = _without_being_asked(request)

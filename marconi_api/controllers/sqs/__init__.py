@@ -3,11 +3,10 @@
 from marconi_api import policy
 from marconi_api.controllers.sqs import aws_json
 from marconi_api.controllers.sqs.operations import OPERATIONS, Operation
-from marconi_api.controllers.sqs.who import SignatureHook
+from marconi_api.controllers.sqs.who import AddressHook
 from marconi_api.wire.actions import Content, expose
 from marconi_api.wire.documents import JsonObject
 from marconi_api.wire.doors import Door
-from marconi_api.wire.failures import UnknownOperation
 from marconi_api.wire.replies import Reply
 from marconi_api.wire.requests import Request
 
@@ -25,28 +24,20 @@ class OperationController:
         return aws_json.reply(self._do(request, self._read(request)))
 
 
-class OtherOperationController:
-    """An operation that SQS does not have."""
-
-    @expose(replies=None)
-    def post(self, request: Request) -> Reply:
-        """Refuse it."""
-        raise UnknownOperation('SQS does not have the operation that X-Amz-Target names.')
-
+#: The header that names an operation, as WSGI does it.
+OPERATION_HEADER = 'HTTP_X_AMZ_TARGET'
 
 DOOR = Door(
-    operation_header='HTTP_X_AMZ_TARGET',
+    operation_header=OPERATION_HEADER,
     operations={
         f'{aws_json.TARGET}{name}': OperationController(operation)
         for name, operation in OPERATIONS.items()
     },
-    other_operation=OtherOperationController(),
-    knows_clients=True,
     actions={
         f'POST {aws_json.TARGET}{name}': operation.actions for name, operation in OPERATIONS.items()
     },
     policy=policy,
-    hooks=(SignatureHook(),),
+    hooks=(AddressHook(),),
     error_reply=aws_json.error_reply,
     is_described=False,
 )

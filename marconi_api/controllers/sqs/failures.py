@@ -23,6 +23,7 @@ from marconi_api.wire.failures import (
     NotYourProject,
     TooManyFailures,
     UnknownOperation,
+    UnknownPath,
 )
 
 
@@ -242,6 +243,7 @@ _NAMES: tuple[tuple[type[MarconiError], Names], ...] = (
     (TooManyFailures, _THROTTLED),
     (InvalidBody, _MALFORMED),
     (MalformedRequest, _MALFORMED),
+    (UnknownPath, Names('InvalidAddress', 'InvalidAddress', 404)),
     (UnknownOperation, Names('UnknownOperationException', 'InvalidAction')),
     (MethodNotAllowed, Names('UnknownOperationException', 'InvalidAction', 405)),
     (StorageUnavailable, _UNAVAILABLE),

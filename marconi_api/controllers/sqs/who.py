@@ -6,6 +6,7 @@ who it is or, without them, the key's id names the project.
 """
 
 import contextlib
+import re
 import threading
 import time
 from typing import NamedTuple
@@ -19,7 +20,9 @@ from marconi_api.controllers.sqs import signing
 from marconi_api.controllers.sqs.aws_json import LONGEST_BODY
 from marconi_api.controllers.sqs.failures import InvalidSignature, UnknownKey
 from marconi_api.errors import MarconiError
+from marconi_api.wire import framing
 from marconi_api.wire.doors import Hook
+from marconi_api.wire.failures import UnknownPath
 from marconi_api.wire.requests import Request
 
 # Keys that a process remembers, at most, valid or not.
@@ -115,28 +118,26 @@ def believing(asks: Asks) -> Asks:
     return believe
 
 
-_asks: Asks
-
-
-def init_keys(mode: str, asks: Asks, seconds: float, guessing: Guessing) -> None:
-    """Say how the service learns who sends a request; see the parameters of :class:`KeyAsks`.
+def asks_of(mode: str, asks: Asks, seconds: float, guessing: Guessing) -> Asks:
+    """A function that learns who signed a request; see :class:`KeyAsks` for its parameters.
 
     :param mode: the mode of access
     :param asks: learns who sends a request to other doors
     """
-    global _asks
-    _asks = believing(asks) if mode == modes.TRUSTED else KeyAsks(seconds, guessing)
+    return believing(asks) if mode == modes.TRUSTED else KeyAsks(seconds, guessing)
 
 
-class SignatureHook(Hook):
-    """Learns who sends a request, and holds its project to its rate of requests."""
+_PATH = re.compile('/?|/[0-9]{12}/[^/]+/?')
+
+
+class AddressHook(Hook):
+    """Refuses paths that are neither the root nor that of a queue; sets the request's project."""
 
     headers = ('Authorization', 'X-Amz-Date')
+    raises = (UnknownPath,)
 
     def before(self, request: Request) -> None:
-        """Set the request's identity and project."""
-        identity = request.identity = _asks(request)
-        request.project = identity.project
-        quotas = model.store.quotas
-        if quotas.is_on:
-            quotas.admit_request(identity.project)
+        """Look at the path."""
+        if not _PATH.fullmatch(framing.path_as_sent(request.environ)):
+            raise UnknownPath('Send requests to / or to the URL of a queue.')
+        request.project = request.identity.project
