@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from marconi_api.controllers.root import DOORS
 from marconi_api.limits import Limits
 from marconi_api.processes import tls
 from marconi_api.processes.bodies import OVERSIZE_READ
@@ -55,7 +56,8 @@ class Uwsgi:
         self._address = listener.address
         self._has_tls = tls.is_on(settings.server)
         self._stop_timeout = settings.server.stop_timeout
-        most_announced = OVERSIZE_READ * Limits.from_config(settings.limits).largest_body
+        own = [door.largest_body for door in DOORS if door.largest_body]
+        most_announced = OVERSIZE_READ * max(Limits.from_config(settings.limits).largest_body, *own)
         self._is_ready = False
         # The output of uwsgi's start, which is shown only if the start fails.
         self._held: collections.deque[bytes] = collections.deque(maxlen=1000)

@@ -20,7 +20,8 @@ from typing import Any
 
 from pecan import load_app
 
-from marconi_api import limits, model
+from marconi_api import model
+from marconi_api.controllers.root import DOORS
 from marconi_api.controllers.service.probes import DRAINING
 from marconi_api.processes.answers import Answer, Headers, applied, finished, head_of
 from marconi_api.processes.bodies import OVERSIZE_READ, Arrivals, Unfinished
@@ -40,6 +41,7 @@ from marconi_api.processes.waiting.hand_over import (
     texts_of,
     waits,
 )
+from marconi_api.wire.doors import largest_body
 from marconi_api.wire.failures import BodyTooSlow, MalformedRequest, TooManySlowBodies
 from marconi_api.wire.framing import NEXT_CHUNK, PROTOCOLS, UNFINISHED, UNRELIABLE
 from marconi_api.wire.waiting import LOOKED
@@ -154,7 +156,7 @@ class BehindRouter:
         :returns: False if it cannot, or the body is too large; the application then refuses the request
         """
         received: bytes = environ['wsgi.input'].getvalue()
-        size, largest = len(received) + missing, limits.in_force.largest_body
+        size, largest = len(received) + missing, largest_body(environ, DOORS)
         if size > largest:
             if size > OVERSIZE_READ * largest:
                 environ[UNRELIABLE] = True

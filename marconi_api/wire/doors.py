@@ -104,6 +104,7 @@ class Door:
     :param hooks: what looks at each request before its action, in this order
     :param placeholders: the placeholders that are more than a text, by their names in paths
     :param limits: how much its requests may ask for; None: what ``limits.in_force`` says
+    :param largest_body: bytes of a body that may be accepted, whatever it is for; None: as of ``limits``
     :param is_described: whether the door is for programs, and so part of ``/openapi.json``
     """
 
@@ -117,6 +118,7 @@ class Door:
     hooks: Sequence[Hook] = ()
     placeholders: Mapping[str, Placeholder] = field(default_factory=dict)
     limits: Callable[[], Limits] | None = None
+    largest_body: int | None = None
     is_described: bool = True
 
     @property
@@ -145,6 +147,12 @@ class ErrorHook(PecanHook):
             error = Fault()
         door: Door | None = state.request.door or door_of(state.request.environ, self._doors)
         return (door.error_reply if door else self._error_reply)(error)
+
+
+def largest_body(environ: Mapping[str, Any], doors: Iterable[Door]) -> int:
+    """Bytes of a body that may be accepted of a request."""
+    door = door_of(environ, doors)
+    return (door and door.largest_body) or limits.in_force.largest_body
 
 
 def door_of(environ: Mapping[str, Any], doors: Iterable[Door]) -> Door | None:

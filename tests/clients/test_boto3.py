@@ -6,6 +6,7 @@ from typing import Any
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 
 from tests.running_service import Service
 
@@ -53,6 +54,21 @@ def test_a_waiting_consumer_gets_a_message_that_is_sent_later(client: Any) -> No
     consumer.join(10)
 
     assert [message['Body'] for message in found[0]['Messages']] == ['late']
+
+
+def test_ten_messages_of_one_mebibyte_are_sent_and_received(client: Any) -> None:
+    url = client.create_queue(QueueName='large')['QueueUrl']
+    # Each character of it takes six bytes of JSON.
+    body = 'ü' * 524288
+
+    for _ in range(10):
+        client.send_message(QueueUrl=url, MessageBody=body)
+
+    received = client.receive_message(QueueUrl=url, MaxNumberOfMessages=10)['Messages']
+    assert [message['Body'] == body for message in received] == [True] * 10
+    with pytest.raises(ClientError) as raised:
+        client.send_message(QueueUrl=url, MessageBody='x' * (5 * 2**20))
+    assert raised.value.response['Error']['Code'] == 'InvalidParameterValue'
 
 
 def test_an_error_is_the_exception_of_its_name_and_has_the_request_id(client: Any) -> None:

@@ -39,5 +39,6 @@ DOOR = Door(
     policy=policy,
     hooks=(AddressHook(),),
     error_reply=aws_json.error_reply,
+    largest_body=aws_json.LONGEST_BODY,
     is_described=False,
 )
