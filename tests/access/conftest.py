@@ -23,6 +23,7 @@ def in_token_mode(url: str, **access: Any) -> Api:
     config.database.url = url
     config.logging = {'version': 1, 'disable_existing_loggers': False}
     config.access.mode = 'token'
+    config.sqs.secret_keys = 'a key'
     for name, value in access.items():
         config.access[name] = value
     return Api(TestApp(setup_app(config), lint=False))

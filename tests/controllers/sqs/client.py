@@ -27,7 +27,7 @@ class _Raw(BytesIO):
         yield self.read()
 
 
-def boto_client(app: TestApp, key: str = PROJECT, secret: str = 'any') -> Any:
+def boto_client(app: TestApp | Api, key: str = PROJECT, secret: str = 'any') -> Any:
     """A client of boto3 with this access key; nothing of it is replaced but the socket."""
     client = boto3.client(
         'sqs',
@@ -37,7 +37,7 @@ def boto_client(app: TestApp, key: str = PROJECT, secret: str = 'any') -> Any:
         aws_secret_access_key=secret,
         config=Config(retries={'total_max_attempts': 1}),
     )
-    api = Api(app)
+    api = Api(app) if isinstance(app, TestApp) else app
 
     def send(request: Any, **options: Any) -> AWSResponse:
         parts = urlsplit(request.url)
@@ -59,8 +59,8 @@ def boto_client(app: TestApp, key: str = PROJECT, secret: str = 'any') -> Any:
 class Sqs:
     """Client of a project's queues, through boto3, or with bodies that no SDK would send."""
 
-    def __init__(self, app: TestApp, key: str = PROJECT, secret: str = 'any') -> None:
-        self.api = Api(app)
+    def __init__(self, app: TestApp | Api, key: str = PROJECT, secret: str = 'any') -> None:
+        self.api = Api(app) if isinstance(app, TestApp) else app
         self.client = boto_client(app, key, secret)
 
     def __getattr__(self, operation: str) -> Any:
