@@ -271,7 +271,7 @@ class Queues:
         :raises QueueNotFound: if there is no such queue
         :raises CountUnderWay: if another count does not end in time
         """
-        for floor, _ in self._database.rows(THE_QUEUE, queue.parameters, repeatable=True):
+        for floor, *_ in self._database.rows(THE_QUEUE, queue.parameters, repeatable=True):
             return self._counts.of(('states', queue, floor), lambda: self._count_states(queue))
         raise QueueNotFound(queue.name, queue.project)
 
