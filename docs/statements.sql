@@ -1694,7 +1694,7 @@ SELECT FROM claims
  WHERE queue_id = %(queue_id)s AND id = ANY (%(claim_ids)s::text[]::uuid[]) FOR NO KEY UPDATE;
 SELECT FROM message_states
  WHERE queue_id = %(queue_id)s AND id = ANY (%(ids)s::bigint[]) FOR UPDATE;
-WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807),
 asked AS MATERIALIZED (
     SELECT id, 'delete' AS verdict, seconds, holder, NULL::text AS reason, 0 AS grace, place
@@ -1746,12 +1746,15 @@ changed AS (
      WHERE state.ctid = changes.place_in_table),
 done AS MATERIALIZED (SELECT group_key, verdict FROM judged WHERE result = 'done'),
 woken AS (
-    UPDATE message_groups
-       SET available_at = (SELECT at FROM clock),
-           first_sequence = CASE WHEN EXISTS (SELECT FROM done WHERE verdict = 'kick') THEN 0 ELSE first_sequence END
-     WHERE queue_id = %(queue_id)s
-       AND group_key = ANY (ARRAY(
-           SELECT group_key FROM done WHERE group_key IS NOT NULL)))
+    INSERT INTO message_groups AS known
+           (queue_id, group_key, first_sequence, last_sequence, available_at)
+    SELECT DISTINCT %(queue_id)s::bigint, group_key, 0, 0, (SELECT at FROM clock)
+      FROM done, the_queue
+     WHERE grouping = 2 AND group_key IS NOT NULL
+     ORDER BY group_key
+        ON CONFLICT (queue_id, group_key) DO UPDATE
+       SET available_at = excluded.available_at,
+           first_sequence = CASE WHEN EXISTS (SELECT FROM done WHERE verdict = 'kick') THEN 0 ELSE known.first_sequence END)
 SELECT id, result,
        CASE WHEN result <> 'done' THEN coalesce(state, 'gone')
             WHEN verdict = 'delete' THEN 'gone'
@@ -2153,7 +2156,7 @@ SELECT FROM claims
  WHERE queue_id = %(queue_id)s AND id = ANY (%(claim_ids)s::text[]::uuid[]) FOR NO KEY UPDATE;
 SELECT FROM message_states
  WHERE queue_id = %(queue_id)s AND id = ANY (%(ids)s::bigint[]) FOR UPDATE;
-WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807),
 asked AS MATERIALIZED (
     SELECT id, 'touch' AS verdict, seconds, holder, NULL::text AS reason, 0 AS grace, place
@@ -2210,12 +2213,15 @@ changed AS (
      WHERE state.ctid = changes.place_in_table),
 done AS MATERIALIZED (SELECT group_key, verdict FROM judged WHERE result = 'done'),
 woken AS (
-    UPDATE message_groups
-       SET available_at = (SELECT at FROM clock),
-           first_sequence = CASE WHEN EXISTS (SELECT FROM done WHERE verdict = 'kick') THEN 0 ELSE first_sequence END
-     WHERE queue_id = %(queue_id)s
-       AND group_key = ANY (ARRAY(
-           SELECT group_key FROM done WHERE group_key IS NOT NULL))),
+    INSERT INTO message_groups AS known
+           (queue_id, group_key, first_sequence, last_sequence, available_at)
+    SELECT DISTINCT %(queue_id)s::bigint, group_key, 0, 0, (SELECT at FROM clock)
+      FROM done, the_queue
+     WHERE grouping = 2 AND group_key IS NOT NULL
+     ORDER BY group_key
+        ON CONFLICT (queue_id, group_key) DO UPDATE
+       SET available_at = excluded.available_at,
+           first_sequence = CASE WHEN EXISTS (SELECT FROM done WHERE verdict = 'kick') THEN 0 ELSE known.first_sequence END),
 claims_touched AS (
     UPDATE claims SET expires_at = greatest(expires_at, (SELECT at FROM clock) + held.seconds * interval '1 second')
       FROM (SELECT holder, max(seconds) AS seconds FROM judged
@@ -4199,7 +4205,7 @@ SELECT -(
 
 
 -- marconi_post_requests_with_attributes: Stores messages with attributes of SQS, some of which ask for a reply.
-WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
        SELECT FROM id_epoch
@@ -4238,7 +4244,7 @@ SELECT first_id FROM transaction;
 
 
 -- marconi_post_requests_with_attributes_to_subscribers: The same in a queue with subscribers.
-WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
        SELECT FROM id_epoch
@@ -4390,7 +4396,7 @@ SELECT -(
 
 
 -- marconi_post_with_attributes: Stores messages of which some have attributes of SQS.
-WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
        SELECT FROM id_epoch
@@ -4424,7 +4430,7 @@ SELECT first_id FROM transaction;
 
 
 -- marconi_post_with_attributes_to_subscribers: The same in a queue with subscribers.
-WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
        SELECT FROM id_epoch
@@ -4527,7 +4533,7 @@ SELECT ((pg_snapshot_xmin(pg_current_snapshot())::text::bigint + %(base)s) << 14
 
 
 -- marconi_receive: Reserves messages for a client of SQS.
-WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
        SELECT FROM id_epoch
@@ -4600,7 +4606,7 @@ SELECT * FROM (
 
 
 -- marconi_receive_fifo: Reserves messages of a FIFO queue for a client of SQS.
-WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
        SELECT FROM id_epoch
@@ -4709,7 +4715,7 @@ SELECT * FROM (
 SELECT FROM message_groups
      WHERE queue_id = %(queue_id)s AND available_at <= now()
      ORDER BY available_at, group_key LIMIT 1 FOR UPDATE;
-WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
        SELECT FROM id_epoch
@@ -4815,7 +4821,7 @@ SELECT * FROM (
 
 
 -- marconi_receive_fifo_within_limit: The same in a queue with _max_claim_count.
-WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
        SELECT FROM id_epoch
@@ -5004,7 +5010,7 @@ SELECT * FROM (
 SELECT FROM message_groups
      WHERE queue_id = %(queue_id)s AND available_at <= now()
      ORDER BY available_at, group_key LIMIT 1 FOR UPDATE;
-WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
        SELECT FROM id_epoch
@@ -5190,7 +5196,7 @@ SELECT * FROM (
 
 
 -- marconi_receive_within_limit: The same in a queue with _max_claim_count.
-WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
        SELECT FROM id_epoch
