@@ -2450,6 +2450,18 @@ SELECT metadata FROM queues WHERE queue_id = %(queue_id)s AND project = %(projec
        AND floor < 9223372036854775807;
 
 
+-- marconi_noisy_groups: The groups that hold much of what is claimed in a queue.
+WITH held AS MATERIALIZED (
+    SELECT group_key FROM message_states
+     WHERE queue_id = %(queue_id)s AND held_until > now() AND held_until < 'infinity'
+       AND claim_id IS NOT NULL
+     ORDER BY held_until, id LIMIT 10000)
+SELECT group_key FROM held
+ WHERE group_key IS NOT NULL
+ GROUP BY group_key
+HAVING count(*) >= 30 AND count(*) * 10 > (SELECT count(*) FROM held);
+
+
 -- marconi_pop: Takes messages for good.
 WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
@@ -2895,8 +2907,7 @@ given AS MATERIALIZED (
            unnest(%(ttls)s::int[], %(bodies)s::text[], %(delays)s::int[], %(groups)s::text[], %(attributes)s::text[])
                WITH ORDINALITY AS given (ttl, body, delay, group_key, message_attributes, place)),
 posted AS MATERIALIZED (
-    SELECT *, NULL::bigint AS sequence, id AS stored_id, NULL::bigint AS stored_sequence
-      FROM given),
+    SELECT *, id AS sequence, id AS stored_id, NULL::bigint AS stored_sequence FROM given),
 state AS (
     INSERT INTO message_states
            (queue_id, id, held_until, expires_at, client_id, ttl, group_key, sequence)
@@ -2937,8 +2948,7 @@ given AS MATERIALIZED (
            unnest(%(ttls)s::int[], %(bodies)s::text[], %(delays)s::int[], %(groups)s::text[], %(attributes)s::text[], %(asking)s::int[])
                WITH ORDINALITY AS given (ttl, body, delay, group_key, message_attributes, asks, place)),
 posted AS MATERIALIZED (
-    SELECT *, NULL::bigint AS sequence, id AS stored_id, NULL::bigint AS stored_sequence
-      FROM given),
+    SELECT *, id AS sequence, id AS stored_id, NULL::bigint AS stored_sequence FROM given),
 request AS (
     INSERT INTO requests (message_id, queue_id, lies_in, project, kept_until)
     SELECT id, %(queue_id)s, %(queue_id)s, %(project)s,
@@ -3013,8 +3023,7 @@ given AS MATERIALIZED (
            unnest(%(ttls)s::int[], %(bodies)s::text[], %(delays)s::int[], %(groups)s::text[], %(attributes)s::text[], %(asking)s::int[])
                WITH ORDINALITY AS given (ttl, body, delay, group_key, message_attributes, asks, place)),
 posted AS MATERIALIZED (
-    SELECT *, NULL::bigint AS sequence, id AS stored_id, NULL::bigint AS stored_sequence
-      FROM given),
+    SELECT *, id AS sequence, id AS stored_id, NULL::bigint AS stored_sequence FROM given),
 request AS (
     INSERT INTO requests (message_id, queue_id, lies_in, project, kept_until)
     SELECT id, %(queue_id)s, %(queue_id)s, %(project)s,
@@ -3100,8 +3109,7 @@ given AS MATERIALIZED (
            unnest(%(ttls)s::int[], %(bodies)s::text[], %(delays)s::int[], %(groups)s::text[], %(attributes)s::text[])
                WITH ORDINALITY AS given (ttl, body, delay, group_key, message_attributes, place)),
 posted AS MATERIALIZED (
-    SELECT *, NULL::bigint AS sequence, id AS stored_id, NULL::bigint AS stored_sequence
-      FROM given),
+    SELECT *, id AS sequence, id AS stored_id, NULL::bigint AS stored_sequence FROM given),
 state AS (
     INSERT INTO message_states
            (queue_id, id, held_until, expires_at, client_id, ttl, group_key, sequence)
@@ -4576,7 +4584,7 @@ taken AS (
        SET claim_id = %(claim_id)s::uuid, claim_count = claim_count + 1, held_until = (SELECT at FROM clock) + %(ttl)s * interval '1 second',
        first_received_at = coalesce(first_received_at, (SELECT at FROM clock))
      WHERE ctid = ANY (ARRAY(SELECT place FROM returned UNION ALL SELECT place FROM fresh))
- RETURNING id, ttl, held_until, claim_count, client_id, first_received_at, came_from, claimed_before, group_key, sequence),
+ RETURNING id, ttl, held_until, claim_count, client_id, first_received_at, came_from, claimed_before, group_key),
 claim AS (
     INSERT INTO claims (queue_id, id, started_at, expires_at, ttl, message_ids)
     SELECT %(queue_id)s, %(claim_id)s::uuid,
@@ -4586,7 +4594,7 @@ claim AS (
 SELECT * FROM (
     SELECT taken.id AS id, taken.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, taken.claim_count + coalesce(taken.claimed_before, 0) AS claim_count, message.traceparent AS traceparent, message.message_attributes AS message_attributes, taken.client_id::text AS sender, (date_part('epoch', message.created_at) * 1000)::bigint AS sent_at, (date_part('epoch', taken.first_received_at) * 1000)::bigint AS first_received_at, (
            SELECT name FROM queues
-            WHERE queue_id = taken.came_from AND project = %(project)s LIMIT 1) AS source, taken.group_key AS group_key, message.deduplication_id AS deduplication_id, taken.sequence AS sequence, NULL::bigint[] AS sight FROM taken, LATERAL (SELECT created_at, body, traceparent, deduplication_id, message_attributes
+            WHERE queue_id = taken.came_from AND project = %(project)s LIMIT 1) AS source, taken.group_key AS group_key, message.deduplication_id AS deduplication_id, NULL::bigint AS sequence, NULL::bigint[] AS sight FROM taken, LATERAL (SELECT created_at, body, traceparent, deduplication_id, message_attributes
                        FROM messages
                       WHERE queue_id = %(queue_id)s AND id = taken.id LIMIT 1) AS message
      UNION ALL
@@ -4601,6 +4609,326 @@ SELECT * FROM (
            0, 0, (SELECT count(*) FROM returned WHERE has_lapsed)] || coalesce(
            (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, id] FROM returned_ones WHERE is_ready LIMIT 1),
            (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, -id] FROM returned_ones OFFSET 4999 LIMIT 1),
+           ARRAY[NULL, NULL]::bigint[])) AS reply
+ ORDER BY id NULLS FIRST;
+
+
+-- marconi_receive_fair: Reserves messages for an SQS client; those of groups that hold few come first.
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+   AND floor < 9223372036854775807
+   AND 1 / EXISTS (
+       SELECT FROM id_epoch
+        WHERE only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
+       false))::int = 1
+   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
+   AND grouping < 2
+   AND grouping = 1),
+looked_at_groups AS MATERIALIZED (
+    WITH RECURSIVE step (group_key, start, number) AS (
+        SELECT first.group_key, first.group_key, 1
+          FROM the_queue, LATERAL (
+                   SELECT * FROM (
+                       (SELECT group_key FROM message_states
+                         WHERE queue_id = %(queue_id)s AND group_key > %(after_group)s::text
+                         ORDER BY group_key LIMIT 1)
+                        UNION ALL
+                       (SELECT group_key FROM message_states
+                         WHERE queue_id = %(queue_id)s AND group_key > ''
+                         ORDER BY group_key LIMIT 1)) AS found
+                    LIMIT 1) AS first
+         UNION ALL
+        SELECT next.group_key, start, number + 1
+          FROM step, LATERAL (
+                   SELECT * FROM (
+                       (SELECT group_key FROM message_states
+                         WHERE queue_id = %(queue_id)s AND group_key > step.group_key
+                         ORDER BY group_key LIMIT 1)
+                        UNION ALL
+                       (SELECT group_key FROM message_states
+                         WHERE queue_id = %(queue_id)s AND group_key > ''
+                         ORDER BY group_key LIMIT 1)) AS found
+                    LIMIT 1) AS next
+         WHERE number < 200 AND next.group_key <> start)
+    SELECT group_key FROM step),
+quiet_ones AS MATERIALIZED (
+    SELECT message.place, message.is_ready, message.has_lapsed, looked_at_groups.group_key
+      FROM looked_at_groups,
+           LATERAL (SELECT * FROM (
+                        SELECT ctid AS place,
+                               expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND NOT coalesce(held_until > now(), false)
+                               AND (held_until IS NULL OR true) AS is_ready,
+                               claim_id IS NOT NULL AS has_lapsed
+                          FROM message_states
+                         WHERE queue_id = %(queue_id)s
+                           AND group_key = looked_at_groups.group_key
+                         ORDER BY sequence LIMIT 100) AS looked_at
+                     WHERE is_ready LIMIT %(limit)s) AS message
+     WHERE looked_at_groups.group_key <> ALL (%(noisy)s::text[])),
+quiet AS MATERIALIZED (
+    SELECT locked.place, has_lapsed, group_key
+      FROM quiet_ones AS looked,
+           LATERAL (SELECT ctid AS place FROM message_states
+                     WHERE ctid = looked.place AND NOT coalesce(held_until > now(), false)
+                       FOR UPDATE SKIP LOCKED) AS locked
+     WHERE is_ready LIMIT %(limit)s),
+returned_ones AS MATERIALIZED (
+    SELECT ctid AS place, held_until, id, expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND true AS is_ready, claim_id IS NOT NULL AS has_lapsed FROM message_states
+     WHERE queue_id = %(queue_id)s AND held_until <= now()
+       AND (held_until, id) >= (
+           CASE WHEN now() >= %(known_time)s THEN %(held_mark)s::timestamptz
+                ELSE '-infinity' END,
+           %(held_mark_id)s::bigint)
+     ORDER BY held_until, id LIMIT 5000),
+fresh_ones AS MATERIALIZED (
+    SELECT ctid AS place, id, expires_at > now() AS is_ready FROM message_states
+     WHERE queue_id = %(queue_id)s AND held_until IS NULL
+       AND (id + 0) >= %(fresh_mark)s AND (id + 0) >= (SELECT floor FROM the_queue)
+     ORDER BY (id + 0) LIMIT 5000),
+returned_only AS MATERIALIZED (
+    SELECT locked.place, has_lapsed
+      FROM returned_ones AS looked,
+           LATERAL (SELECT ctid AS place FROM message_states
+                     WHERE ctid = looked.place AND NOT coalesce(held_until > now(), false)
+                       FOR UPDATE SKIP LOCKED) AS locked
+     WHERE is_ready AND looked.place <> ALL (ARRAY(SELECT place FROM quiet)) LIMIT %(limit)s - (SELECT count(*) FROM quiet)),
+returned AS MATERIALIZED (
+    SELECT place, has_lapsed FROM quiet UNION ALL SELECT place, has_lapsed FROM returned_only),
+fresh AS MATERIALIZED (
+    SELECT locked.place
+      FROM fresh_ones AS looked,
+           LATERAL (SELECT ctid AS place FROM message_states
+                     WHERE ctid = looked.place AND NOT coalesce(held_until > now(), false)
+                       FOR UPDATE SKIP LOCKED) AS locked
+     WHERE is_ready AND looked.place <> ALL (ARRAY(SELECT place FROM quiet)) LIMIT %(limit)s - (SELECT count(*) FROM returned)),
+clock AS MATERIALIZED (
+    SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at),
+taken AS (
+    UPDATE message_states
+       SET claim_id = %(claim_id)s::uuid, claim_count = claim_count + 1, held_until = (SELECT at FROM clock) + %(ttl)s * interval '1 second',
+       first_received_at = coalesce(first_received_at, (SELECT at FROM clock))
+     WHERE ctid = ANY (ARRAY(SELECT place FROM returned UNION ALL SELECT place FROM fresh))
+ RETURNING id, ttl, held_until, claim_count, client_id, first_received_at, came_from, claimed_before, group_key),
+claim AS (
+    INSERT INTO claims (queue_id, id, started_at, expires_at, ttl, message_ids)
+    SELECT %(queue_id)s, %(claim_id)s::uuid,
+           min(held_until) - %(ttl)s * interval '1 second', max(held_until), %(ttl)s,
+           array_agg(id ORDER BY id)
+      FROM taken HAVING count(*) > 0)
+SELECT * FROM (
+    SELECT taken.id AS id, taken.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, taken.claim_count + coalesce(taken.claimed_before, 0) AS claim_count, message.traceparent AS traceparent, message.message_attributes AS message_attributes, taken.client_id::text AS sender, (date_part('epoch', message.created_at) * 1000)::bigint AS sent_at, (date_part('epoch', taken.first_received_at) * 1000)::bigint AS first_received_at, (
+           SELECT name FROM queues
+            WHERE queue_id = taken.came_from AND project = %(project)s LIMIT 1) AS source, taken.group_key AS group_key, message.deduplication_id AS deduplication_id, NULL::bigint AS sequence, NULL::bigint[] AS sight FROM taken, LATERAL (SELECT created_at, body, traceparent, deduplication_id, message_attributes
+                       FROM messages
+                      WHERE queue_id = %(queue_id)s AND id = taken.id LIMIT 1) AS message
+     UNION ALL
+    SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+           ARRAY[EXISTS (SELECT FROM the_queue)::int,
+           coalesce(
+           (SELECT id FROM fresh_ones WHERE is_ready LIMIT 1),
+           (SELECT -id FROM fresh_ones OFFSET 4999 LIMIT 1)),
+           (date_part('epoch', now()) * 1000000)::bigint, (pg_snapshot_xmin(pg_current_snapshot())::text::bigint + %(base)s),
+           CASE WHEN %(asks)s AND EXISTS (SELECT FROM the_queue) THEN pg_current_xact_id()
+                ELSE pg_current_xact_id_if_assigned() END::text::bigint + %(base)s,
+           0, 0, (SELECT count(*) FROM returned WHERE has_lapsed)] || coalesce(
+           (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, id] FROM returned_ones WHERE is_ready LIMIT 1),
+           (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, -id] FROM returned_ones OFFSET 4999 LIMIT 1),
+           ARRAY[NULL, NULL]::bigint[])) AS reply
+ ORDER BY id NULLS FIRST;
+
+
+-- marconi_receive_fair_within_limit: The same in a queue with _max_claim_count.
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+   AND floor < 9223372036854775807
+   AND 1 / EXISTS (
+       SELECT FROM id_epoch
+        WHERE only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
+       false)
+          AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
+   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
+   AND grouping < 2
+   AND grouping = 1),
+looked_at_groups AS MATERIALIZED (
+    WITH RECURSIVE step (group_key, start, number) AS (
+        SELECT first.group_key, first.group_key, 1
+          FROM the_queue, LATERAL (
+                   SELECT * FROM (
+                       (SELECT group_key FROM message_states
+                         WHERE queue_id = %(queue_id)s AND group_key > %(after_group)s::text
+                         ORDER BY group_key LIMIT 1)
+                        UNION ALL
+                       (SELECT group_key FROM message_states
+                         WHERE queue_id = %(queue_id)s AND group_key > ''
+                         ORDER BY group_key LIMIT 1)) AS found
+                    LIMIT 1) AS first
+         UNION ALL
+        SELECT next.group_key, start, number + 1
+          FROM step, LATERAL (
+                   SELECT * FROM (
+                       (SELECT group_key FROM message_states
+                         WHERE queue_id = %(queue_id)s AND group_key > step.group_key
+                         ORDER BY group_key LIMIT 1)
+                        UNION ALL
+                       (SELECT group_key FROM message_states
+                         WHERE queue_id = %(queue_id)s AND group_key > ''
+                         ORDER BY group_key LIMIT 1)) AS found
+                    LIMIT 1) AS next
+         WHERE number < 200 AND next.group_key <> start)
+    SELECT group_key FROM step),
+quiet_ones AS MATERIALIZED (
+    SELECT message.place, message.is_ready, message.has_lapsed, looked_at_groups.group_key
+      FROM looked_at_groups,
+           LATERAL (SELECT * FROM (
+                        SELECT ctid AS place,
+                               expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND NOT coalesce(held_until > now(), false)
+                               AND (held_until IS NULL OR claim_count < %(max_claim_count)s) AS is_ready,
+                               claim_id IS NOT NULL AS has_lapsed
+                          FROM message_states
+                         WHERE queue_id = %(queue_id)s
+                           AND group_key = looked_at_groups.group_key
+                         ORDER BY sequence LIMIT 100) AS looked_at
+                     WHERE is_ready LIMIT %(limit)s) AS message
+     WHERE looked_at_groups.group_key <> ALL (%(noisy)s::text[])),
+quiet AS MATERIALIZED (
+    SELECT locked.place, has_lapsed, group_key
+      FROM quiet_ones AS looked,
+           LATERAL (SELECT ctid AS place FROM message_states
+                     WHERE ctid = looked.place AND NOT coalesce(held_until > now(), false)
+                       FOR UPDATE SKIP LOCKED) AS locked
+     WHERE is_ready LIMIT %(limit)s),
+returned_ones AS MATERIALIZED (
+    SELECT ctid AS place, held_until, id, expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND claim_count < %(max_claim_count)s AS is_ready, claim_id IS NOT NULL AS has_lapsed FROM message_states
+     WHERE queue_id = %(queue_id)s AND held_until <= now()
+       AND (held_until, id) >= (
+           CASE WHEN now() >= %(known_time)s THEN %(held_mark)s::timestamptz
+                ELSE '-infinity' END,
+           %(held_mark_id)s::bigint)
+     ORDER BY held_until, id LIMIT 5000),
+fresh_ones AS MATERIALIZED (
+    SELECT ctid AS place, id, expires_at > now() AS is_ready FROM message_states
+     WHERE queue_id = %(queue_id)s AND held_until IS NULL
+       AND (id + 0) >= %(fresh_mark)s AND (id + 0) >= (SELECT floor FROM the_queue)
+     ORDER BY (id + 0) LIMIT 5000),
+returned_only AS MATERIALIZED (
+    SELECT locked.place, has_lapsed
+      FROM returned_ones AS looked,
+           LATERAL (SELECT ctid AS place FROM message_states
+                     WHERE ctid = looked.place AND NOT coalesce(held_until > now(), false)
+                       FOR UPDATE SKIP LOCKED) AS locked
+     WHERE is_ready AND looked.place <> ALL (ARRAY(SELECT place FROM quiet)) LIMIT %(limit)s - (SELECT count(*) FROM quiet)),
+returned AS MATERIALIZED (
+    SELECT place, has_lapsed FROM quiet UNION ALL SELECT place, has_lapsed FROM returned_only),
+fresh AS MATERIALIZED (
+    SELECT locked.place
+      FROM fresh_ones AS looked,
+           LATERAL (SELECT ctid AS place FROM message_states
+                     WHERE ctid = looked.place AND NOT coalesce(held_until > now(), false)
+                       FOR UPDATE SKIP LOCKED) AS locked
+     WHERE is_ready AND looked.place <> ALL (ARRAY(SELECT place FROM quiet)) LIMIT %(limit)s - (SELECT count(*) FROM returned)),
+clock AS MATERIALIZED (
+    SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at),
+alive_ones AS MATERIALIZED (
+    SELECT ctid AS place, held_until, id, expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AS is_alive, expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND NOT claim_count < %(max_claim_count)s AS is_dead, claim_id IS NOT NULL AS has_lapsed FROM message_states
+     WHERE queue_id = %(queue_id)s AND held_until <= now()
+       AND (held_until, id) >= (
+           CASE WHEN now() >= %(known_time)s THEN %(alive_mark)s::timestamptz
+                ELSE '-infinity' END,
+           %(alive_mark_id)s::bigint)
+     ORDER BY held_until, id LIMIT 1000),
+dead AS MATERIALIZED (
+    SELECT locked.place, has_lapsed
+      FROM alive_ones AS looked,
+           LATERAL (SELECT ctid AS place FROM message_states
+                     WHERE ctid = looked.place AND NOT coalesce(held_until > now(), false)
+                       FOR UPDATE SKIP LOCKED) AS locked
+     WHERE is_dead LIMIT CASE WHEN %(is_first_look)s THEN 1000 ELSE 0 END),
+target AS MATERIALIZED (
+    SELECT floor FROM queues
+     WHERE queue_id = %(target_id)s AND project = %(project)s AND name = %(target_name)s
+       AND floor < 9223372036854775807
+   AND grouping < 2 AND EXISTS (SELECT FROM dead)
+       FOR KEY SHARE),
+numbered AS MATERIALIZED (
+    SELECT (pg_current_xact_id()::text::bigint + %(base)s) << 14 AS moved_in,
+           floor
+      FROM target),
+move AS MATERIALIZED (
+    SELECT moved_in FROM numbered WHERE moved_in >= floor),
+gone AS (
+    DELETE FROM message_states
+     WHERE ctid = ANY (ARRAY(SELECT place FROM dead WHERE EXISTS (SELECT FROM move)))
+ RETURNING id, expires_at, client_id, ttl, group_key, claim_count, claimed_before,
+           first_received_at),
+followed AS (
+    UPDATE requests SET lies_in = %(target_id)s
+     WHERE message_id = ANY (ARRAY(SELECT id FROM gone)) AND lies_in = %(queue_id)s),
+gone_body AS (
+    DELETE FROM messages
+     WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM gone))
+       AND (NOT coalesce((SELECT has_subscribers FROM the_queue), false)
+            OR NOT EXISTS (
+       SELECT FROM subscriptions AS subscription,
+              LATERAL (SELECT FROM deliveries AS delivery
+                        WHERE delivery.queue_id = subscription.queue_id
+                          AND delivery.subscription_id = subscription.id
+                          AND delivery.message_id = messages.id LIMIT 1) AS waiting
+        WHERE subscription.queue_id = %(queue_id)s))),
+moved AS (
+    INSERT INTO message_states
+           (queue_id, id, held_until, expires_at, client_id, ttl, moved_in, came_from, group_key,
+            first_received_at, claimed_before)
+    SELECT %(target_id)s, id, (SELECT at FROM clock),
+           coalesce(now() + %(target_ttl)s * interval '1 second', expires_at),
+           client_id, coalesce(%(target_ttl)s, ttl), moved_in, %(queue_id)s, group_key,
+           first_received_at, coalesce(claimed_before, 0) + claim_count
+      FROM gone, move
+ RETURNING id),
+moved_body AS (
+    INSERT INTO messages (queue_id, id, created_at, body, traceparent, message_attributes)
+    SELECT %(target_id)s, gone.id, created_at, body, traceparent, message_attributes
+      FROM gone, LATERAL (SELECT created_at, body, traceparent, deduplication_id, message_attributes
+                       FROM messages
+                      WHERE queue_id = %(queue_id)s AND id = gone.id LIMIT 1) AS message
+        ON CONFLICT (queue_id, id) DO UPDATE SET created_at = excluded.created_at),
+parked AS (
+    UPDATE message_states
+       SET held_until = 'infinity', expires_at = 'infinity', claim_id = NULL, park_reason = %(park_reason)s
+     WHERE ctid = ANY (ARRAY(SELECT place FROM dead WHERE NOT EXISTS (SELECT FROM target)))
+ RETURNING id),
+taken AS (
+    UPDATE message_states
+       SET claim_id = %(claim_id)s::uuid, claim_count = claim_count + 1, held_until = (SELECT at FROM clock) + %(ttl)s * interval '1 second',
+       first_received_at = coalesce(first_received_at, (SELECT at FROM clock))
+     WHERE ctid = ANY (ARRAY(SELECT place FROM returned UNION ALL SELECT place FROM fresh))
+ RETURNING id, ttl, held_until, claim_count, client_id, first_received_at, came_from, claimed_before, group_key),
+claim AS (
+    INSERT INTO claims (queue_id, id, started_at, expires_at, ttl, message_ids)
+    SELECT %(queue_id)s, %(claim_id)s::uuid,
+           min(held_until) - %(ttl)s * interval '1 second', max(held_until), %(ttl)s,
+           array_agg(id ORDER BY id)
+      FROM taken HAVING count(*) > 0)
+SELECT * FROM (
+    SELECT taken.id AS id, taken.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, taken.claim_count + coalesce(taken.claimed_before, 0) AS claim_count, message.traceparent AS traceparent, message.message_attributes AS message_attributes, taken.client_id::text AS sender, (date_part('epoch', message.created_at) * 1000)::bigint AS sent_at, (date_part('epoch', taken.first_received_at) * 1000)::bigint AS first_received_at, (
+           SELECT name FROM queues
+            WHERE queue_id = taken.came_from AND project = %(project)s LIMIT 1) AS source, taken.group_key AS group_key, message.deduplication_id AS deduplication_id, NULL::bigint AS sequence, NULL::bigint[] AS sight FROM taken, LATERAL (SELECT created_at, body, traceparent, deduplication_id, message_attributes
+                       FROM messages
+                      WHERE queue_id = %(queue_id)s AND id = taken.id LIMIT 1) AS message
+     UNION ALL
+    SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+           ARRAY[EXISTS (SELECT FROM the_queue)::int,
+           coalesce(
+           (SELECT id FROM fresh_ones WHERE is_ready LIMIT 1),
+           (SELECT -id FROM fresh_ones OFFSET 4999 LIMIT 1)),
+           (date_part('epoch', now()) * 1000000)::bigint, (pg_snapshot_xmin(pg_current_snapshot())::text::bigint + %(base)s),
+           CASE WHEN %(asks)s AND EXISTS (SELECT FROM the_queue) THEN pg_current_xact_id()
+                ELSE pg_current_xact_id_if_assigned() END::text::bigint + %(base)s,
+           (SELECT count(*) FROM moved), (SELECT count(*) FROM parked), ((SELECT count(*) FROM returned WHERE has_lapsed) + (SELECT count(*) FROM dead WHERE has_lapsed))] || coalesce(
+           (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, id] FROM returned_ones WHERE is_ready LIMIT 1),
+           (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, -id] FROM returned_ones OFFSET 4999 LIMIT 1),
+           ARRAY[NULL, NULL]::bigint[]) || coalesce(
+           (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, id] FROM alive_ones WHERE is_alive LIMIT 1),
+           (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, -id] FROM alive_ones OFFSET 999 LIMIT 1),
            ARRAY[NULL, NULL]::bigint[])) AS reply
  ORDER BY id NULLS FIRST;
 
@@ -5308,7 +5636,7 @@ taken AS (
        SET claim_id = %(claim_id)s::uuid, claim_count = claim_count + 1, held_until = (SELECT at FROM clock) + %(ttl)s * interval '1 second',
        first_received_at = coalesce(first_received_at, (SELECT at FROM clock))
      WHERE ctid = ANY (ARRAY(SELECT place FROM returned UNION ALL SELECT place FROM fresh))
- RETURNING id, ttl, held_until, claim_count, client_id, first_received_at, came_from, claimed_before, group_key, sequence),
+ RETURNING id, ttl, held_until, claim_count, client_id, first_received_at, came_from, claimed_before, group_key),
 claim AS (
     INSERT INTO claims (queue_id, id, started_at, expires_at, ttl, message_ids)
     SELECT %(queue_id)s, %(claim_id)s::uuid,
@@ -5318,7 +5646,7 @@ claim AS (
 SELECT * FROM (
     SELECT taken.id AS id, taken.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, taken.claim_count + coalesce(taken.claimed_before, 0) AS claim_count, message.traceparent AS traceparent, message.message_attributes AS message_attributes, taken.client_id::text AS sender, (date_part('epoch', message.created_at) * 1000)::bigint AS sent_at, (date_part('epoch', taken.first_received_at) * 1000)::bigint AS first_received_at, (
            SELECT name FROM queues
-            WHERE queue_id = taken.came_from AND project = %(project)s LIMIT 1) AS source, taken.group_key AS group_key, message.deduplication_id AS deduplication_id, taken.sequence AS sequence, NULL::bigint[] AS sight FROM taken, LATERAL (SELECT created_at, body, traceparent, deduplication_id, message_attributes
+            WHERE queue_id = taken.came_from AND project = %(project)s LIMIT 1) AS source, taken.group_key AS group_key, message.deduplication_id AS deduplication_id, NULL::bigint AS sequence, NULL::bigint[] AS sight FROM taken, LATERAL (SELECT created_at, body, traceparent, deduplication_id, message_attributes
                        FROM messages
                       WHERE queue_id = %(queue_id)s AND id = taken.id LIMIT 1) AS message
      UNION ALL

@@ -1,6 +1,6 @@
 """Claims: messages are reserved for one worker, until it deletes them or the claim's ttl is over."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple
@@ -20,11 +20,12 @@ from marconi_api.errors import (
     StorageTooSlow,
     StorageUnavailable,
 )
-from marconi_api.model import dead_letters, fifo
+from marconi_api.model import dead_letters, fair, fifo
 from marconi_api.model.attempts import FORGET_ATTEMPT, parameters_of_attempt
 from marconi_api.model.attributes import NO_ATTRIBUTES, Attributes, KnownAttributes
 from marconi_api.model.became_ready import ReadyListeners
 from marconi_api.model.claim_sources import ClaimSource, divide
+from marconi_api.model.fair import NoisyGroups
 from marconi_api.model.flows import CLAIMED, RELEASED, TOUCHED
 from marconi_api.model.groups import with_groups, woken
 from marconi_api.model.handled import handled
@@ -102,6 +103,7 @@ class Claims:
         self._marks = marks
         self._attributes = attributes
         self._became_ready = became_ready
+        self._noisy = NoisyGroups(database)
 
     def create(
         self,
@@ -322,8 +324,13 @@ class Claims:
             return grouped_messages_under(claim, taken.rows)
         messages = messages_under(claim, taken.rows)
         if taken.grouping == FAIR:
-            return with_groups(self._database, self._attributes, queue, messages)
+            messages = with_groups(self._database, self._attributes, queue, messages)
+            self.note_groups(queue, [message.group for message in messages])
         return messages
+
+    def note_groups(self, queue: QueueKey, groups: Iterable[str | None]) -> None:
+        """Note of which groups a claim on a queue that is not FIFO took messages."""
+        self._noisy.note_taken(queue, groups)
 
     def take(
         self, queue: QueueKey, statements: 'Statements', parameters: dict[str, Any]
@@ -345,11 +352,16 @@ class Claims:
                     self._database, queue, statements.fifo[bool(limit)], given, tell_moved
                 )
             else:
+                chosen = statements.within_limit if limit else statements.usual
+                noisy = self._noisy.of(queue) if attributes.grouping == FAIR else []
+                if noisy:
+                    chosen = statements.fair[bool(limit)]
+                    given |= self._noisy.parameters(queue, noisy)
                 taken = take(
                     self._database,
                     self._marks,
                     queue,
-                    statements.within_limit if limit else statements.usual,
+                    chosen,
                     given,
                     limit,
                     tell_moved,
@@ -438,12 +450,13 @@ class Statements(NamedTuple):
     """The statements of one kind of claim, by what the queue's attributes say.
 
     ``fifo``: for FIFO queues, by whether the attributes limit claims, and by whether the statement waits
-    for a group.
+    for a group. ``fair``: for queues of which groups are noisy, by whether the attributes limit claims.
     """
 
     usual: Prepared
     within_limit: Prepared
     fifo: Mapping[bool, Mapping[bool, Prepared]]
+    fair: Mapping[bool, Prepared]
 
 
 class Taken(NamedTuple):
@@ -482,15 +495,17 @@ def create_statement(
     held_for: str = HELD_FOR,
     also: str = '',
     columns: Mapping[str, str] = COLUMNS,
+    finding: Callable[[str, str], str] = find,
 ) -> str:
     """The statement of a claim.
 
     :param held_for: the transition of the messages that it takes
     :param also: further columns of ``message_states`` that ``columns`` need, after a comma
     :param columns: the SQL of each column of a message, by its name
+    :param finding: makes the start of the statement, as ``dequeue.find``
     """
     the_queue += AS_KNOWN + IS_NOT_FIFO + (ONE_AT_A_TIME if is_remembered else '')
-    return f"""{find(the_queue, may_be_claimed)},
+    return f"""{finding(the_queue, may_be_claimed)},
     {CLOCK},{put_away}
     taken AS (
         UPDATE message_states
@@ -537,8 +552,22 @@ def _of_fifo(is_remembered: bool) -> Mapping[bool, Mapping[bool, Prepared]]:
     }
 
 
-_USUAL = Statements(_CREATE, _CREATE_WITHIN_LIMIT, _of_fifo(is_remembered=False))
-_ONCE = Statements(_CREATE_ONCE, _CREATE_ONCE_WITHIN_LIMIT, _of_fifo(is_remembered=True))
+def _of_fair(is_remembered: bool) -> Mapping[bool, Prepared]:
+    name = 'claim_fair_once' if is_remembered else 'claim_fair'
+    fairly: dict[str, Any] = {'is_remembered': is_remembered, 'finding': fair.find}
+    return {
+        False: Prepared(create_statement(**fairly), name),
+        True: Prepared(create_within_limit(**fairly), f'{name}_within_limit'),
+    }
+
+
+#: By whether the request has a key.
+_FAIR = {is_remembered: _of_fair(is_remembered) for is_remembered in (False, True)}
+
+_USUAL = Statements(_CREATE, _CREATE_WITHIN_LIMIT, _of_fifo(is_remembered=False), _FAIR[False])
+_ONCE = Statements(
+    _CREATE_ONCE, _CREATE_ONCE_WITHIN_LIMIT, _of_fifo(is_remembered=True), _FAIR[True]
+)
 
 _HELD = f"""
        queue_id = %(queue_id)s AND id = ANY ((SELECT message_ids FROM claim)::bigint[])

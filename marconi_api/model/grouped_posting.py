@@ -50,10 +50,10 @@ _NUMBERED = f"""{joined('given', '%(queue_id)s::bigint', 'first_id', '(SELECT fl
           FROM arrived JOIN remembered USING (key)),
     posted AS MATERIALIZED (SELECT * FROM judged WHERE id = stored_id),"""
 
+# The id takes the place of a sequence, for the index of groups.
 _NOT_NUMBERED = """
     posted AS MATERIALIZED (
-        SELECT *, NULL::bigint AS sequence, id AS stored_id, NULL::bigint AS stored_sequence
-          FROM given),"""
+        SELECT *, id AS sequence, id AS stored_id, NULL::bigint AS stored_sequence FROM given),"""
 
 
 def _statement(is_fifo: bool, has_subscribers: bool, asks: bool) -> str:

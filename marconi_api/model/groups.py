@@ -146,7 +146,10 @@ def with_groups(
         return messages
     ids = [int(message.id, 16) for message in messages]
     rows = database.rows(GROUPS_OF, {'queue_id': queue.id, 'ids': ids}, repeatable=True)
-    places = {public_id(id): place for id, *place in rows}
+    places = {
+        public_id(id): (group, sequence if known.is_fifo else None, deduplication_id)
+        for id, group, sequence, deduplication_id in rows
+    }
     return [_placed(message, *places.get(message.id, _NO_PLACE)) for message in messages]
 
 

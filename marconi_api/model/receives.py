@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import msgspec
 
-from marconi_api.model import fifo
+from marconi_api.model import fair, fifo
 from marconi_api.model.became_ready import ReadyListeners
 from marconi_api.model.claims import (
     COLUMNS,
@@ -26,7 +26,7 @@ from marconi_api.model.flows import DELETED, TOUCHED
 from marconi_api.model.handled import handled
 from marconi_api.model.postgres.database import Database, Row
 from marconi_api.model.postgres.prepared import OwnText, Prepared
-from marconi_api.model.postgres.tables import QueueKey, public_id
+from marconi_api.model.postgres.tables import FAIR, QueueKey, public_id
 from marconi_api.model.postgres.transitions import NOW, RECEIVED_FOR, SHOWN_AFTER
 from marconi_api.model.traffic import traffic
 from marconi_api.model.verdicts import statement_of
@@ -100,7 +100,10 @@ class Receives:
         taken = self._claims.take(queue, _RECEIVES, parameters)
         if taken is None:
             return None
-        return claim, [Received(Receipt(row[0], claim), row[3], *row[4:14]) for row in taken.rows]
+        messages = [Received(Receipt(row[0], claim), row[3], *row[4:14]) for row in taken.rows]
+        if taken.grouping == FAIR:
+            self._claims.note_groups(queue, [message.group for message in messages])
+        return claim, messages
 
     def delete(self, queue: QueueKey, receipts: Sequence[Receipt]) -> list[str]:
         """Delete the messages whose receipts nobody's later receive has outdated.
@@ -167,11 +170,11 @@ def _of_a_receive(is_fifo: bool = False) -> dict[str, Any]:
                 WHERE queue_id = taken.came_from AND project = %(project)s LIMIT 1)""",
         'group_key': 'taken.group_key',
         'deduplication_id': 'message.deduplication_id',
-        'sequence': 'taken.sequence',
+        'sequence': 'taken.sequence' if is_fifo else 'NULL::bigint',
     }
     also = ', client_id, first_received_at, came_from, claimed_before'
     # Statements for FIFO queues have the other columns anyway.
-    also += '' if is_fifo else ', group_key, sequence'
+    also += '' if is_fifo else ', group_key'
     return {'held_for': RECEIVED_FOR, 'also': also, 'columns': columns}
 
 
@@ -188,6 +191,13 @@ _RECEIVE_FIFO = {
     for is_within_limit in (False, True)
     for waits in (False, True)
 }
+#: For queues of which groups are noisy: by whether the attributes limit claims.
+_RECEIVE_FAIR = {
+    False: Prepared(create_statement(**_of_a_receive(), finding=fair.find), 'receive_fair'),
+    True: Prepared(
+        create_within_limit(**_of_a_receive(), finding=fair.find), 'receive_fair_within_limit'
+    ),
+}
 _RECEIVES = Statements(
     _RECEIVE,
     _RECEIVE_WITHIN_LIMIT,
@@ -195,6 +205,7 @@ _RECEIVES = Statements(
         is_within_limit: {waits: _RECEIVE_FIFO[is_within_limit, waits] for waits in (False, True)}
         for is_within_limit in (False, True)
     },
+    _RECEIVE_FAIR,
 )
 
 

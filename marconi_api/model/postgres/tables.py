@@ -122,8 +122,8 @@ message_states = Table(
     Column('park_reason', Text),
     # Of a dead letter the queue from which it was put away, of the same project.
     Column('came_from', BigInteger),
-    # Null: it was posted without a group. And in a FIFO queue, its place among the messages of
-    # the group.
+    # Null: it was posted without a group. And its place among the messages of the group: in a FIFO
+    # queue a number that the group gave out, in another one the id.
     Column('group_key', _text_by_bytes),
     Column('sequence', BigInteger),
     # When an SQS client first got it; null: none did.
