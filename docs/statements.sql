@@ -1715,7 +1715,7 @@ judged AS MATERIALIZED (
                 WHEN state = 'claimed'
                 THEN CASE WHEN claim_id = holder THEN 'done' ELSE 'taken' END
                 WHEN %(is_claimless)s AND verdict = 'park' THEN 'done'
-                WHEN claim_id = holder THEN 'done'
+                WHEN claim_id = holder THEN CASE WHEN (SELECT grouping FROM the_queue) = 2 THEN 'expired' ELSE 'done' END
                 ELSE 'not_in_claim' END AS result
       FROM asked LEFT JOIN found USING (id)),
 deleted AS (
@@ -4613,6 +4613,44 @@ SELECT * FROM (
  ORDER BY id NULLS FIRST;
 
 
+-- marconi_receive_anew: Holds what a receive took for another while, unless that was changed.
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+   AND floor < 9223372036854775807),
+claim AS MATERIALIZED (
+    SELECT message_ids FROM claims
+     WHERE queue_id = %(queue_id)s AND id = %(claim_id)s::uuid AND expires_at > now()
+       FOR NO KEY UPDATE),
+intact AS MATERIALIZED (
+    SELECT FROM message_states WHERE
+   queue_id = %(queue_id)s AND id = ANY ((SELECT message_ids FROM claim)::bigint[])
+   AND claim_id = %(claim_id)s::uuid AND (claim_id IS NOT NULL AND coalesce(held_until > now(), false)) AND expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue)
+    HAVING count(*) = (SELECT cardinality(message_ids) FROM claim)
+       AND min(held_until) = max(held_until)),
+clock AS MATERIALIZED (
+    SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at),
+renewed AS (
+    UPDATE message_states SET held_until = (SELECT at FROM clock) + %(ttl)s * interval '1 second'
+     WHERE
+   queue_id = %(queue_id)s AND id = ANY ((SELECT message_ids FROM claim)::bigint[])
+   AND claim_id = %(claim_id)s::uuid AND (claim_id IS NOT NULL AND coalesce(held_until > now(), false)) AND expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND EXISTS (SELECT FROM intact)
+ RETURNING id, group_key),
+woken AS (
+    INSERT INTO message_groups AS known
+           (queue_id, group_key, first_sequence, last_sequence, available_at)
+    SELECT DISTINCT %(queue_id)s::bigint, group_key, 0, 0, (SELECT at FROM clock)
+      FROM renewed, the_queue
+     WHERE grouping = 2 AND group_key IS NOT NULL
+     ORDER BY group_key
+        ON CONFLICT (queue_id, group_key) DO UPDATE
+       SET available_at = excluded.available_at,
+           first_sequence = CASE WHEN false THEN 0 ELSE known.first_sequence END),
+claim_renewed AS (
+    UPDATE claims SET started_at = (SELECT at FROM clock), expires_at = (SELECT at FROM clock) + %(ttl)s * interval '1 second', ttl = %(ttl)s
+     WHERE queue_id = %(queue_id)s AND id = %(claim_id)s::uuid
+       AND EXISTS (SELECT FROM renewed))
+SELECT id FROM renewed;
+
+
 -- marconi_receive_fair: Reserves messages for an SQS client; those of groups that hold few come first.
 WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
@@ -5148,6 +5186,628 @@ SELECT * FROM (
  ORDER BY turn, in_turn;
 
 
+-- marconi_receive_fifo_once: Reserves messages of a FIFO queue for a client of SQS, under an attempt.
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+   AND floor < 9223372036854775807
+   AND 1 / EXISTS (
+       SELECT FROM id_epoch
+        WHERE only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
+       false))::int = 1
+   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
+   AND (SELECT pg_advisory_xact_lock(%(key_lock)s::bigint)) IS NOT NULL
+   AND grouping = 2),
+available AS MATERIALIZED (
+    SELECT ctid AS place, group_key, first_sequence FROM message_groups
+     WHERE queue_id = %(queue_id)s AND available_at <= now() AND EXISTS (SELECT FROM the_queue)
+     ORDER BY available_at, group_key LIMIT 1000),
+heads AS MATERIALIZED (
+    SELECT available.place, group_key, first_sequence, row_number() OVER () AS turn
+      FROM available,
+           LATERAL (SELECT ctid AS place FROM message_groups
+                     WHERE ctid = available.place FOR UPDATE SKIP LOCKED) AS locked
+     WHERE locked.place = available.place LIMIT %(limit)s),
+firsts AS MATERIALIZED (
+    SELECT heads.place, group_key, turn, first.*
+      FROM heads LEFT JOIN LATERAL (
+           WITH looked_at AS MATERIALIZED (
+               SELECT sequence, held_until, expires_at, expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND NOT (held_until IS NOT DISTINCT FROM 'infinity') AS is_alive,
+                      NOT coalesce(held_until > now(), false) AS is_free
+                 FROM message_states
+                WHERE queue_id = %(queue_id)s AND group_key = heads.group_key
+                  AND sequence >= heads.first_sequence
+                ORDER BY sequence LIMIT 1000)
+           SELECT * FROM (
+               SELECT * FROM looked_at WHERE is_alive
+                UNION ALL
+               (SELECT * FROM looked_at OFFSET 999 LIMIT 1)) AS found
+            LIMIT 1) AS first ON true),
+behind AS MATERIALIZED (
+    SELECT turn, message.*
+      FROM firsts,
+           LATERAL (SELECT * FROM (
+                        SELECT ctid AS place, id, group_key, sequence, claim_count,
+                               claim_id IS NOT NULL AS has_lapsed,
+                               expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND NOT (held_until IS NOT DISTINCT FROM 'infinity') AS is_alive, NOT coalesce(held_until > now(), false) AS is_free
+                          FROM message_states
+                         WHERE queue_id = %(queue_id)s AND group_key = firsts.group_key
+                           AND sequence >= firsts.sequence
+                         ORDER BY sequence LIMIT 1000) AS looked_at
+                     WHERE is_alive LIMIT %(limit)s) AS message
+     WHERE firsts.is_alive AND firsts.is_free LIMIT %(limit)s),
+tried AS MATERIALIZED (
+    SELECT behind.*, is_free AND coalesce(locked.place = behind.place, false) AS is_ours
+      FROM behind LEFT JOIN LATERAL (
+           SELECT ctid AS place FROM message_states
+            WHERE ctid = behind.place AND NOT coalesce(held_until > now(), false) FOR UPDATE SKIP LOCKED) AS locked ON true),
+passed AS MATERIALIZED (
+    SELECT *
+      FROM (SELECT *, bool_and(is_ours) OVER (PARTITION BY turn ORDER BY sequence) AS is_passed
+              FROM tried) AS judged
+     WHERE is_passed),
+clock AS MATERIALIZED (
+    SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at),
+taken AS (
+    UPDATE message_states
+       SET claim_id = %(claim_id)s::uuid, claim_count = claim_count + 1, held_until = (SELECT at FROM clock) + %(ttl)s * interval '1 second',
+       first_received_at = coalesce(first_received_at, (SELECT at FROM clock))
+     WHERE ctid = ANY (ARRAY(
+           SELECT place FROM passed))
+ RETURNING id, ttl, held_until, claim_count, group_key, sequence,
+           least(held_until, expires_at) AS ends_at, client_id, first_received_at, came_from, claimed_before),
+claim AS (
+    INSERT INTO claims (queue_id, id, started_at, expires_at, ttl, message_ids)
+    SELECT %(queue_id)s, %(claim_id)s::uuid,
+           min(held_until) - %(ttl)s * interval '1 second', max(held_until), %(ttl)s,
+           array_agg(id ORDER BY id)
+      FROM taken HAVING count(*) > 0),
+remembered AS (
+    INSERT INTO idempotency_keys
+           (queue_id, operation, key, digest, first_id, claim_id, expires_at)
+    SELECT %(queue_id)s, %(operation)s, %(key)s::uuid, %(key_digest)s::uuid,
+           (pg_current_xact_id()::text::bigint + %(base)s) << 14,
+           %(claim_id)s::uuid, now() + %(key_window)s * interval '1 second'
+      FROM taken HAVING count(*) > 0),
+regrouped AS (
+    UPDATE message_groups AS known
+       SET available_at = CASE WHEN seen.sequence IS NULL THEN NULL
+                               WHEN NOT seen.is_alive THEN known.available_at
+                               WHEN NOT seen.is_free
+                               THEN greatest((SELECT at FROM clock), least(seen.held_until, seen.expires_at))
+                               ELSE seen.ends_at END,
+           first_sequence = CASE WHEN seen.sequence IS NULL THEN known.last_sequence + 1
+                                 WHEN seen.is_alive THEN seen.sequence
+                                 ELSE seen.sequence + 1 END
+      FROM (SELECT firsts.*, of_group.ends_at
+              FROM firsts LEFT JOIN (
+                   SELECT group_key, (array_agg(ends_at ORDER BY sequence))[1] AS ends_at
+                     FROM taken GROUP BY group_key) AS of_group USING (group_key)
+             WHERE NOT coalesce(is_alive AND is_free AND of_group.ends_at IS NULL, false)) AS seen
+     WHERE known.ctid = seen.place)
+SELECT * FROM (
+    SELECT taken.id AS id, taken.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, taken.claim_count + coalesce(taken.claimed_before, 0) AS claim_count, message.traceparent AS traceparent, message.message_attributes AS message_attributes, taken.client_id::text AS sender, (date_part('epoch', message.created_at) * 1000)::bigint AS sent_at, (date_part('epoch', taken.first_received_at) * 1000)::bigint AS first_received_at, (
+           SELECT name FROM queues
+            WHERE queue_id = taken.came_from AND project = %(project)s LIMIT 1) AS source, taken.group_key AS group_key, message.deduplication_id AS deduplication_id, taken.sequence AS sequence, passed.turn, passed.sequence AS in_turn, NULL::bigint[] AS sight
+      FROM taken JOIN passed USING (id), LATERAL (SELECT created_at, body, traceparent, deduplication_id, message_attributes
+                       FROM messages
+                      WHERE queue_id = %(queue_id)s AND id = taken.id LIMIT 1) AS message
+     UNION ALL
+    SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0, 0,
+           ARRAY[EXISTS (SELECT FROM the_queue)::int, EXISTS (SELECT FROM available)::int,
+                 (SELECT count(*) FROM heads),
+                 (SELECT count(*) FROM firsts WHERE is_alive AND is_free), 0, 0,
+                 (SELECT count(*) FROM passed WHERE has_lapsed)]) AS reply
+ ORDER BY turn, in_turn;
+
+
+-- marconi_receive_fifo_once_in_turn: The same, for who lost all groups to others.
+SELECT FROM message_groups
+     WHERE queue_id = %(queue_id)s AND available_at <= now()
+     ORDER BY available_at, group_key LIMIT 1 FOR UPDATE;
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+   AND floor < 9223372036854775807
+   AND 1 / EXISTS (
+       SELECT FROM id_epoch
+        WHERE only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
+       false))::int = 1
+   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
+   AND (SELECT pg_advisory_xact_lock(%(key_lock)s::bigint)) IS NOT NULL
+   AND grouping = 2),
+available AS MATERIALIZED (
+    SELECT ctid AS place, group_key, first_sequence FROM message_groups
+     WHERE queue_id = %(queue_id)s AND available_at <= now() AND EXISTS (SELECT FROM the_queue)
+     ORDER BY available_at, group_key LIMIT 1000),
+heads AS MATERIALIZED (
+    SELECT available.place, group_key, first_sequence, row_number() OVER () AS turn
+      FROM available,
+           LATERAL (SELECT ctid AS place FROM message_groups
+                     WHERE ctid = available.place FOR UPDATE SKIP LOCKED) AS locked
+     WHERE locked.place = available.place LIMIT %(limit)s),
+firsts AS MATERIALIZED (
+    SELECT heads.place, group_key, turn, first.*
+      FROM heads LEFT JOIN LATERAL (
+           WITH looked_at AS MATERIALIZED (
+               SELECT sequence, held_until, expires_at, expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND NOT (held_until IS NOT DISTINCT FROM 'infinity') AS is_alive,
+                      NOT coalesce(held_until > now(), false) AS is_free
+                 FROM message_states
+                WHERE queue_id = %(queue_id)s AND group_key = heads.group_key
+                  AND sequence >= heads.first_sequence
+                ORDER BY sequence LIMIT 1000)
+           SELECT * FROM (
+               SELECT * FROM looked_at WHERE is_alive
+                UNION ALL
+               (SELECT * FROM looked_at OFFSET 999 LIMIT 1)) AS found
+            LIMIT 1) AS first ON true),
+behind AS MATERIALIZED (
+    SELECT turn, message.*
+      FROM firsts,
+           LATERAL (SELECT * FROM (
+                        SELECT ctid AS place, id, group_key, sequence, claim_count,
+                               claim_id IS NOT NULL AS has_lapsed,
+                               expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND NOT (held_until IS NOT DISTINCT FROM 'infinity') AS is_alive, NOT coalesce(held_until > now(), false) AS is_free
+                          FROM message_states
+                         WHERE queue_id = %(queue_id)s AND group_key = firsts.group_key
+                           AND sequence >= firsts.sequence
+                         ORDER BY sequence LIMIT 1000) AS looked_at
+                     WHERE is_alive LIMIT %(limit)s) AS message
+     WHERE firsts.is_alive AND firsts.is_free LIMIT %(limit)s),
+tried AS MATERIALIZED (
+    SELECT behind.*, is_free AND coalesce(locked.place = behind.place, false) AS is_ours
+      FROM behind LEFT JOIN LATERAL (
+           SELECT ctid AS place FROM message_states
+            WHERE ctid = behind.place AND NOT coalesce(held_until > now(), false) FOR UPDATE SKIP LOCKED) AS locked ON true),
+passed AS MATERIALIZED (
+    SELECT *
+      FROM (SELECT *, bool_and(is_ours) OVER (PARTITION BY turn ORDER BY sequence) AS is_passed
+              FROM tried) AS judged
+     WHERE is_passed),
+clock AS MATERIALIZED (
+    SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at),
+taken AS (
+    UPDATE message_states
+       SET claim_id = %(claim_id)s::uuid, claim_count = claim_count + 1, held_until = (SELECT at FROM clock) + %(ttl)s * interval '1 second',
+       first_received_at = coalesce(first_received_at, (SELECT at FROM clock))
+     WHERE ctid = ANY (ARRAY(
+           SELECT place FROM passed))
+ RETURNING id, ttl, held_until, claim_count, group_key, sequence,
+           least(held_until, expires_at) AS ends_at, client_id, first_received_at, came_from, claimed_before),
+claim AS (
+    INSERT INTO claims (queue_id, id, started_at, expires_at, ttl, message_ids)
+    SELECT %(queue_id)s, %(claim_id)s::uuid,
+           min(held_until) - %(ttl)s * interval '1 second', max(held_until), %(ttl)s,
+           array_agg(id ORDER BY id)
+      FROM taken HAVING count(*) > 0),
+remembered AS (
+    INSERT INTO idempotency_keys
+           (queue_id, operation, key, digest, first_id, claim_id, expires_at)
+    SELECT %(queue_id)s, %(operation)s, %(key)s::uuid, %(key_digest)s::uuid,
+           (pg_current_xact_id()::text::bigint + %(base)s) << 14,
+           %(claim_id)s::uuid, now() + %(key_window)s * interval '1 second'
+      FROM taken HAVING count(*) > 0),
+regrouped AS (
+    UPDATE message_groups AS known
+       SET available_at = CASE WHEN seen.sequence IS NULL THEN NULL
+                               WHEN NOT seen.is_alive THEN known.available_at
+                               WHEN NOT seen.is_free
+                               THEN greatest((SELECT at FROM clock), least(seen.held_until, seen.expires_at))
+                               ELSE seen.ends_at END,
+           first_sequence = CASE WHEN seen.sequence IS NULL THEN known.last_sequence + 1
+                                 WHEN seen.is_alive THEN seen.sequence
+                                 ELSE seen.sequence + 1 END
+      FROM (SELECT firsts.*, of_group.ends_at
+              FROM firsts LEFT JOIN (
+                   SELECT group_key, (array_agg(ends_at ORDER BY sequence))[1] AS ends_at
+                     FROM taken GROUP BY group_key) AS of_group USING (group_key)
+             WHERE NOT coalesce(is_alive AND is_free AND of_group.ends_at IS NULL, false)) AS seen
+     WHERE known.ctid = seen.place)
+SELECT * FROM (
+    SELECT taken.id AS id, taken.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, taken.claim_count + coalesce(taken.claimed_before, 0) AS claim_count, message.traceparent AS traceparent, message.message_attributes AS message_attributes, taken.client_id::text AS sender, (date_part('epoch', message.created_at) * 1000)::bigint AS sent_at, (date_part('epoch', taken.first_received_at) * 1000)::bigint AS first_received_at, (
+           SELECT name FROM queues
+            WHERE queue_id = taken.came_from AND project = %(project)s LIMIT 1) AS source, taken.group_key AS group_key, message.deduplication_id AS deduplication_id, taken.sequence AS sequence, passed.turn, passed.sequence AS in_turn, NULL::bigint[] AS sight
+      FROM taken JOIN passed USING (id), LATERAL (SELECT created_at, body, traceparent, deduplication_id, message_attributes
+                       FROM messages
+                      WHERE queue_id = %(queue_id)s AND id = taken.id LIMIT 1) AS message
+     UNION ALL
+    SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0, 0,
+           ARRAY[EXISTS (SELECT FROM the_queue)::int, EXISTS (SELECT FROM available)::int,
+                 (SELECT count(*) FROM heads),
+                 (SELECT count(*) FROM firsts WHERE is_alive AND is_free), 0, 0,
+                 (SELECT count(*) FROM passed WHERE has_lapsed)]) AS reply
+ ORDER BY turn, in_turn;
+
+
+-- marconi_receive_fifo_once_within_limit: The same in a queue with _max_claim_count.
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+   AND floor < 9223372036854775807
+   AND 1 / EXISTS (
+       SELECT FROM id_epoch
+        WHERE only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
+       false)
+          AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
+   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
+   AND (SELECT pg_advisory_xact_lock(%(key_lock)s::bigint)) IS NOT NULL
+   AND grouping = 2),
+available AS MATERIALIZED (
+    SELECT ctid AS place, group_key, first_sequence FROM message_groups
+     WHERE queue_id = %(queue_id)s AND available_at <= now() AND EXISTS (SELECT FROM the_queue)
+     ORDER BY available_at, group_key LIMIT 1000),
+heads AS MATERIALIZED (
+    SELECT available.place, group_key, first_sequence, row_number() OVER () AS turn
+      FROM available,
+           LATERAL (SELECT ctid AS place FROM message_groups
+                     WHERE ctid = available.place FOR UPDATE SKIP LOCKED) AS locked
+     WHERE locked.place = available.place LIMIT %(limit)s),
+firsts AS MATERIALIZED (
+    SELECT heads.place, group_key, turn, first.*
+      FROM heads LEFT JOIN LATERAL (
+           WITH looked_at AS MATERIALIZED (
+               SELECT sequence, held_until, expires_at, expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND NOT (held_until IS NOT DISTINCT FROM 'infinity') AS is_alive,
+                      NOT coalesce(held_until > now(), false) AS is_free
+                 FROM message_states
+                WHERE queue_id = %(queue_id)s AND group_key = heads.group_key
+                  AND sequence >= heads.first_sequence
+                ORDER BY sequence LIMIT 1000)
+           SELECT * FROM (
+               SELECT * FROM looked_at WHERE is_alive
+                UNION ALL
+               (SELECT * FROM looked_at OFFSET 999 LIMIT 1)) AS found
+            LIMIT 1) AS first ON true),
+behind AS MATERIALIZED (
+    SELECT turn, message.*
+      FROM firsts,
+           LATERAL (SELECT * FROM (
+                        SELECT ctid AS place, id, group_key, sequence, claim_count,
+                               claim_id IS NOT NULL AS has_lapsed,
+                               expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND NOT (held_until IS NOT DISTINCT FROM 'infinity') AS is_alive, NOT coalesce(held_until > now(), false) AS is_free
+                          FROM message_states
+                         WHERE queue_id = %(queue_id)s AND group_key = firsts.group_key
+                           AND sequence >= firsts.sequence
+                         ORDER BY sequence LIMIT 1000) AS looked_at
+                     WHERE is_alive LIMIT %(limit)s) AS message
+     WHERE firsts.is_alive AND firsts.is_free LIMIT %(limit)s),
+tried AS MATERIALIZED (
+    SELECT behind.*, is_free AND coalesce(locked.place = behind.place, false) AS is_ours
+      FROM behind LEFT JOIN LATERAL (
+           SELECT ctid AS place FROM message_states
+            WHERE ctid = behind.place AND NOT coalesce(held_until > now(), false) FOR UPDATE SKIP LOCKED) AS locked ON true),
+passed AS MATERIALIZED (
+    SELECT *
+      FROM (SELECT *, bool_and(is_ours) OVER (PARTITION BY turn ORDER BY sequence) AS is_passed
+              FROM tried) AS judged
+     WHERE is_passed),
+clock AS MATERIALIZED (
+    SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at),
+dead AS MATERIALIZED (
+    SELECT place, has_lapsed FROM passed WHERE NOT (claim_count < %(max_claim_count)s)),
+target AS MATERIALIZED (
+    SELECT floor FROM queues
+     WHERE queue_id = %(target_id)s AND project = %(project)s AND name = %(target_name)s
+       AND floor < 9223372036854775807
+   AND grouping = 2 AND EXISTS (SELECT FROM dead)
+       FOR KEY SHARE),
+numbered AS MATERIALIZED (
+    SELECT (pg_current_xact_id()::text::bigint + %(base)s) << 14 AS moved_in,
+           floor
+      FROM target),
+move AS MATERIALIZED (
+    SELECT moved_in FROM numbered WHERE moved_in >= floor),
+gone AS (
+    DELETE FROM message_states
+     WHERE ctid = ANY (ARRAY(SELECT place FROM dead WHERE EXISTS (SELECT FROM move)))
+ RETURNING id, expires_at, client_id, ttl, group_key, sequence AS place, first_received_at,
+           coalesce(claimed_before, 0) + claim_count AS claimed_before),
+followed AS (
+    UPDATE requests SET lies_in = %(target_id)s
+     WHERE message_id = ANY (ARRAY(SELECT id FROM gone)) AND lies_in = %(queue_id)s),
+gone_body AS (
+    DELETE FROM messages
+     WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM gone))
+       AND (NOT coalesce((SELECT has_subscribers FROM the_queue), false)
+            OR NOT EXISTS (
+       SELECT FROM subscriptions AS subscription,
+              LATERAL (SELECT FROM deliveries AS delivery
+                        WHERE delivery.queue_id = subscription.queue_id
+                          AND delivery.subscription_id = subscription.id
+                          AND delivery.message_id = messages.id LIMIT 1) AS waiting
+        WHERE subscription.queue_id = %(queue_id)s))),
+leaving AS MATERIALIZED (SELECT gone.*, moved_in FROM gone, move),
+numbered_groups AS (
+    INSERT INTO message_groups AS known
+           (queue_id, group_key, first_sequence, last_sequence, available_at)
+    SELECT %(target_id)s::bigint, group_key, moved_in, moved_in - 1 + count(*), (SELECT at FROM clock)
+      FROM leaving
+     GROUP BY 1, group_key, moved_in ORDER BY 1, group_key
+        ON CONFLICT (queue_id, group_key) DO UPDATE
+       SET last_sequence = greatest(
+               known.last_sequence + 1 + excluded.last_sequence - excluded.first_sequence,
+               excluded.last_sequence),
+           available_at = CASE WHEN known.last_sequence < (SELECT floor FROM target)
+                               THEN least(known.available_at, excluded.available_at)
+                               ELSE coalesce(known.available_at, excluded.available_at) END
+ RETURNING queue_id, group_key, last_sequence),
+arrived AS MATERIALIZED (
+    SELECT arrivals.*,
+           last_sequence + row_number() OVER (PARTITION BY known.queue_id, known.group_key ORDER BY place)
+           - count(*) OVER (PARTITION BY known.queue_id, known.group_key) AS sequence
+      FROM leaving AS arrivals
+           JOIN numbered_groups AS known
+             ON known.queue_id = %(target_id)s::bigint AND known.group_key = arrivals.group_key),
+moved AS (
+    INSERT INTO message_states
+           (queue_id, id, held_until, expires_at, client_id, ttl, moved_in, came_from,
+            group_key, sequence, first_received_at, claimed_before)
+    SELECT %(target_id)s, id, (SELECT at FROM clock),
+           coalesce(now() + %(target_ttl)s * interval '1 second', expires_at),
+           client_id, coalesce(%(target_ttl)s, ttl), moved_in, %(queue_id)s,
+           group_key, sequence, first_received_at, claimed_before
+      FROM arrived
+ RETURNING id),
+moved_body AS (
+    INSERT INTO messages
+           (queue_id, id, created_at, body, traceparent, deduplication_id, message_attributes)
+    SELECT %(target_id)s, gone.id, created_at, body, traceparent,
+           lpad(to_hex(gone.id), 16, '0'), message_attributes
+      FROM gone, LATERAL (SELECT created_at, body, traceparent, deduplication_id, message_attributes
+                       FROM messages
+                      WHERE queue_id = %(queue_id)s AND id = gone.id LIMIT 1) AS message
+        ON CONFLICT (queue_id, id) DO UPDATE SET created_at = excluded.created_at),
+parked AS (
+    UPDATE message_states
+       SET held_until = 'infinity', expires_at = 'infinity', claim_id = NULL, park_reason = %(park_reason)s
+     WHERE ctid = ANY (ARRAY(SELECT place FROM dead WHERE NOT EXISTS (SELECT FROM target)))
+ RETURNING id),
+taken AS (
+    UPDATE message_states
+       SET claim_id = %(claim_id)s::uuid, claim_count = claim_count + 1, held_until = (SELECT at FROM clock) + %(ttl)s * interval '1 second',
+       first_received_at = coalesce(first_received_at, (SELECT at FROM clock))
+     WHERE ctid = ANY (ARRAY(
+           SELECT place FROM passed WHERE claim_count < %(max_claim_count)s))
+ RETURNING id, ttl, held_until, claim_count, group_key, sequence,
+           least(held_until, expires_at) AS ends_at, client_id, first_received_at, came_from, claimed_before),
+claim AS (
+    INSERT INTO claims (queue_id, id, started_at, expires_at, ttl, message_ids)
+    SELECT %(queue_id)s, %(claim_id)s::uuid,
+           min(held_until) - %(ttl)s * interval '1 second', max(held_until), %(ttl)s,
+           array_agg(id ORDER BY id)
+      FROM taken HAVING count(*) > 0),
+remembered AS (
+    INSERT INTO idempotency_keys
+           (queue_id, operation, key, digest, first_id, claim_id, expires_at)
+    SELECT %(queue_id)s, %(operation)s, %(key)s::uuid, %(key_digest)s::uuid,
+           (pg_current_xact_id()::text::bigint + %(base)s) << 14,
+           %(claim_id)s::uuid, now() + %(key_window)s * interval '1 second'
+      FROM taken HAVING count(*) > 0),
+regrouped AS (
+    UPDATE message_groups AS known
+       SET available_at = CASE WHEN seen.sequence IS NULL THEN NULL
+                               WHEN NOT seen.is_alive THEN known.available_at
+                               WHEN NOT seen.is_free
+                               THEN greatest((SELECT at FROM clock), least(seen.held_until, seen.expires_at))
+                               ELSE seen.ends_at END,
+           first_sequence = CASE WHEN seen.sequence IS NULL THEN known.last_sequence + 1
+                                 WHEN seen.is_alive THEN seen.sequence
+                                 ELSE seen.sequence + 1 END
+      FROM (SELECT firsts.*, of_group.ends_at
+              FROM firsts LEFT JOIN (
+                   SELECT group_key, (array_agg(ends_at ORDER BY sequence))[1] AS ends_at
+                     FROM taken GROUP BY group_key) AS of_group USING (group_key)
+             WHERE NOT coalesce(is_alive AND is_free AND of_group.ends_at IS NULL, false)) AS seen
+     WHERE known.ctid = seen.place)
+SELECT * FROM (
+    SELECT taken.id AS id, taken.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, taken.claim_count + coalesce(taken.claimed_before, 0) AS claim_count, message.traceparent AS traceparent, message.message_attributes AS message_attributes, taken.client_id::text AS sender, (date_part('epoch', message.created_at) * 1000)::bigint AS sent_at, (date_part('epoch', taken.first_received_at) * 1000)::bigint AS first_received_at, (
+           SELECT name FROM queues
+            WHERE queue_id = taken.came_from AND project = %(project)s LIMIT 1) AS source, taken.group_key AS group_key, message.deduplication_id AS deduplication_id, taken.sequence AS sequence, passed.turn, passed.sequence AS in_turn, NULL::bigint[] AS sight
+      FROM taken JOIN passed USING (id), LATERAL (SELECT created_at, body, traceparent, deduplication_id, message_attributes
+                       FROM messages
+                      WHERE queue_id = %(queue_id)s AND id = taken.id LIMIT 1) AS message
+     UNION ALL
+    SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0, 0,
+           ARRAY[EXISTS (SELECT FROM the_queue)::int, EXISTS (SELECT FROM available)::int,
+                 (SELECT count(*) FROM heads),
+                 (SELECT count(*) FROM firsts WHERE is_alive AND is_free), (SELECT count(*) FROM moved), (SELECT count(*) FROM parked),
+                 (SELECT count(*) FROM passed WHERE has_lapsed)]) AS reply
+ ORDER BY turn, in_turn;
+
+
+-- marconi_receive_fifo_once_within_limit_in_turn: The same, for who lost all groups to others.
+SELECT FROM message_groups
+     WHERE queue_id = %(queue_id)s AND available_at <= now()
+     ORDER BY available_at, group_key LIMIT 1 FOR UPDATE;
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+   AND floor < 9223372036854775807
+   AND 1 / EXISTS (
+       SELECT FROM id_epoch
+        WHERE only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
+       false)
+          AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
+   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
+   AND (SELECT pg_advisory_xact_lock(%(key_lock)s::bigint)) IS NOT NULL
+   AND grouping = 2),
+available AS MATERIALIZED (
+    SELECT ctid AS place, group_key, first_sequence FROM message_groups
+     WHERE queue_id = %(queue_id)s AND available_at <= now() AND EXISTS (SELECT FROM the_queue)
+     ORDER BY available_at, group_key LIMIT 1000),
+heads AS MATERIALIZED (
+    SELECT available.place, group_key, first_sequence, row_number() OVER () AS turn
+      FROM available,
+           LATERAL (SELECT ctid AS place FROM message_groups
+                     WHERE ctid = available.place FOR UPDATE SKIP LOCKED) AS locked
+     WHERE locked.place = available.place LIMIT %(limit)s),
+firsts AS MATERIALIZED (
+    SELECT heads.place, group_key, turn, first.*
+      FROM heads LEFT JOIN LATERAL (
+           WITH looked_at AS MATERIALIZED (
+               SELECT sequence, held_until, expires_at, expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND NOT (held_until IS NOT DISTINCT FROM 'infinity') AS is_alive,
+                      NOT coalesce(held_until > now(), false) AS is_free
+                 FROM message_states
+                WHERE queue_id = %(queue_id)s AND group_key = heads.group_key
+                  AND sequence >= heads.first_sequence
+                ORDER BY sequence LIMIT 1000)
+           SELECT * FROM (
+               SELECT * FROM looked_at WHERE is_alive
+                UNION ALL
+               (SELECT * FROM looked_at OFFSET 999 LIMIT 1)) AS found
+            LIMIT 1) AS first ON true),
+behind AS MATERIALIZED (
+    SELECT turn, message.*
+      FROM firsts,
+           LATERAL (SELECT * FROM (
+                        SELECT ctid AS place, id, group_key, sequence, claim_count,
+                               claim_id IS NOT NULL AS has_lapsed,
+                               expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND NOT (held_until IS NOT DISTINCT FROM 'infinity') AS is_alive, NOT coalesce(held_until > now(), false) AS is_free
+                          FROM message_states
+                         WHERE queue_id = %(queue_id)s AND group_key = firsts.group_key
+                           AND sequence >= firsts.sequence
+                         ORDER BY sequence LIMIT 1000) AS looked_at
+                     WHERE is_alive LIMIT %(limit)s) AS message
+     WHERE firsts.is_alive AND firsts.is_free LIMIT %(limit)s),
+tried AS MATERIALIZED (
+    SELECT behind.*, is_free AND coalesce(locked.place = behind.place, false) AS is_ours
+      FROM behind LEFT JOIN LATERAL (
+           SELECT ctid AS place FROM message_states
+            WHERE ctid = behind.place AND NOT coalesce(held_until > now(), false) FOR UPDATE SKIP LOCKED) AS locked ON true),
+passed AS MATERIALIZED (
+    SELECT *
+      FROM (SELECT *, bool_and(is_ours) OVER (PARTITION BY turn ORDER BY sequence) AS is_passed
+              FROM tried) AS judged
+     WHERE is_passed),
+clock AS MATERIALIZED (
+    SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at),
+dead AS MATERIALIZED (
+    SELECT place, has_lapsed FROM passed WHERE NOT (claim_count < %(max_claim_count)s)),
+target AS MATERIALIZED (
+    SELECT floor FROM queues
+     WHERE queue_id = %(target_id)s AND project = %(project)s AND name = %(target_name)s
+       AND floor < 9223372036854775807
+   AND grouping = 2 AND EXISTS (SELECT FROM dead)
+       FOR KEY SHARE),
+numbered AS MATERIALIZED (
+    SELECT (pg_current_xact_id()::text::bigint + %(base)s) << 14 AS moved_in,
+           floor
+      FROM target),
+move AS MATERIALIZED (
+    SELECT moved_in FROM numbered WHERE moved_in >= floor),
+gone AS (
+    DELETE FROM message_states
+     WHERE ctid = ANY (ARRAY(SELECT place FROM dead WHERE EXISTS (SELECT FROM move)))
+ RETURNING id, expires_at, client_id, ttl, group_key, sequence AS place, first_received_at,
+           coalesce(claimed_before, 0) + claim_count AS claimed_before),
+followed AS (
+    UPDATE requests SET lies_in = %(target_id)s
+     WHERE message_id = ANY (ARRAY(SELECT id FROM gone)) AND lies_in = %(queue_id)s),
+gone_body AS (
+    DELETE FROM messages
+     WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM gone))
+       AND (NOT coalesce((SELECT has_subscribers FROM the_queue), false)
+            OR NOT EXISTS (
+       SELECT FROM subscriptions AS subscription,
+              LATERAL (SELECT FROM deliveries AS delivery
+                        WHERE delivery.queue_id = subscription.queue_id
+                          AND delivery.subscription_id = subscription.id
+                          AND delivery.message_id = messages.id LIMIT 1) AS waiting
+        WHERE subscription.queue_id = %(queue_id)s))),
+leaving AS MATERIALIZED (SELECT gone.*, moved_in FROM gone, move),
+numbered_groups AS (
+    INSERT INTO message_groups AS known
+           (queue_id, group_key, first_sequence, last_sequence, available_at)
+    SELECT %(target_id)s::bigint, group_key, moved_in, moved_in - 1 + count(*), (SELECT at FROM clock)
+      FROM leaving
+     GROUP BY 1, group_key, moved_in ORDER BY 1, group_key
+        ON CONFLICT (queue_id, group_key) DO UPDATE
+       SET last_sequence = greatest(
+               known.last_sequence + 1 + excluded.last_sequence - excluded.first_sequence,
+               excluded.last_sequence),
+           available_at = CASE WHEN known.last_sequence < (SELECT floor FROM target)
+                               THEN least(known.available_at, excluded.available_at)
+                               ELSE coalesce(known.available_at, excluded.available_at) END
+ RETURNING queue_id, group_key, last_sequence),
+arrived AS MATERIALIZED (
+    SELECT arrivals.*,
+           last_sequence + row_number() OVER (PARTITION BY known.queue_id, known.group_key ORDER BY place)
+           - count(*) OVER (PARTITION BY known.queue_id, known.group_key) AS sequence
+      FROM leaving AS arrivals
+           JOIN numbered_groups AS known
+             ON known.queue_id = %(target_id)s::bigint AND known.group_key = arrivals.group_key),
+moved AS (
+    INSERT INTO message_states
+           (queue_id, id, held_until, expires_at, client_id, ttl, moved_in, came_from,
+            group_key, sequence, first_received_at, claimed_before)
+    SELECT %(target_id)s, id, (SELECT at FROM clock),
+           coalesce(now() + %(target_ttl)s * interval '1 second', expires_at),
+           client_id, coalesce(%(target_ttl)s, ttl), moved_in, %(queue_id)s,
+           group_key, sequence, first_received_at, claimed_before
+      FROM arrived
+ RETURNING id),
+moved_body AS (
+    INSERT INTO messages
+           (queue_id, id, created_at, body, traceparent, deduplication_id, message_attributes)
+    SELECT %(target_id)s, gone.id, created_at, body, traceparent,
+           lpad(to_hex(gone.id), 16, '0'), message_attributes
+      FROM gone, LATERAL (SELECT created_at, body, traceparent, deduplication_id, message_attributes
+                       FROM messages
+                      WHERE queue_id = %(queue_id)s AND id = gone.id LIMIT 1) AS message
+        ON CONFLICT (queue_id, id) DO UPDATE SET created_at = excluded.created_at),
+parked AS (
+    UPDATE message_states
+       SET held_until = 'infinity', expires_at = 'infinity', claim_id = NULL, park_reason = %(park_reason)s
+     WHERE ctid = ANY (ARRAY(SELECT place FROM dead WHERE NOT EXISTS (SELECT FROM target)))
+ RETURNING id),
+taken AS (
+    UPDATE message_states
+       SET claim_id = %(claim_id)s::uuid, claim_count = claim_count + 1, held_until = (SELECT at FROM clock) + %(ttl)s * interval '1 second',
+       first_received_at = coalesce(first_received_at, (SELECT at FROM clock))
+     WHERE ctid = ANY (ARRAY(
+           SELECT place FROM passed WHERE claim_count < %(max_claim_count)s))
+ RETURNING id, ttl, held_until, claim_count, group_key, sequence,
+           least(held_until, expires_at) AS ends_at, client_id, first_received_at, came_from, claimed_before),
+claim AS (
+    INSERT INTO claims (queue_id, id, started_at, expires_at, ttl, message_ids)
+    SELECT %(queue_id)s, %(claim_id)s::uuid,
+           min(held_until) - %(ttl)s * interval '1 second', max(held_until), %(ttl)s,
+           array_agg(id ORDER BY id)
+      FROM taken HAVING count(*) > 0),
+remembered AS (
+    INSERT INTO idempotency_keys
+           (queue_id, operation, key, digest, first_id, claim_id, expires_at)
+    SELECT %(queue_id)s, %(operation)s, %(key)s::uuid, %(key_digest)s::uuid,
+           (pg_current_xact_id()::text::bigint + %(base)s) << 14,
+           %(claim_id)s::uuid, now() + %(key_window)s * interval '1 second'
+      FROM taken HAVING count(*) > 0),
+regrouped AS (
+    UPDATE message_groups AS known
+       SET available_at = CASE WHEN seen.sequence IS NULL THEN NULL
+                               WHEN NOT seen.is_alive THEN known.available_at
+                               WHEN NOT seen.is_free
+                               THEN greatest((SELECT at FROM clock), least(seen.held_until, seen.expires_at))
+                               ELSE seen.ends_at END,
+           first_sequence = CASE WHEN seen.sequence IS NULL THEN known.last_sequence + 1
+                                 WHEN seen.is_alive THEN seen.sequence
+                                 ELSE seen.sequence + 1 END
+      FROM (SELECT firsts.*, of_group.ends_at
+              FROM firsts LEFT JOIN (
+                   SELECT group_key, (array_agg(ends_at ORDER BY sequence))[1] AS ends_at
+                     FROM taken GROUP BY group_key) AS of_group USING (group_key)
+             WHERE NOT coalesce(is_alive AND is_free AND of_group.ends_at IS NULL, false)) AS seen
+     WHERE known.ctid = seen.place)
+SELECT * FROM (
+    SELECT taken.id AS id, taken.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, taken.claim_count + coalesce(taken.claimed_before, 0) AS claim_count, message.traceparent AS traceparent, message.message_attributes AS message_attributes, taken.client_id::text AS sender, (date_part('epoch', message.created_at) * 1000)::bigint AS sent_at, (date_part('epoch', taken.first_received_at) * 1000)::bigint AS first_received_at, (
+           SELECT name FROM queues
+            WHERE queue_id = taken.came_from AND project = %(project)s LIMIT 1) AS source, taken.group_key AS group_key, message.deduplication_id AS deduplication_id, taken.sequence AS sequence, passed.turn, passed.sequence AS in_turn, NULL::bigint[] AS sight
+      FROM taken JOIN passed USING (id), LATERAL (SELECT created_at, body, traceparent, deduplication_id, message_attributes
+                       FROM messages
+                      WHERE queue_id = %(queue_id)s AND id = taken.id LIMIT 1) AS message
+     UNION ALL
+    SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0, 0,
+           ARRAY[EXISTS (SELECT FROM the_queue)::int, EXISTS (SELECT FROM available)::int,
+                 (SELECT count(*) FROM heads),
+                 (SELECT count(*) FROM firsts WHERE is_alive AND is_free), (SELECT count(*) FROM moved), (SELECT count(*) FROM parked),
+                 (SELECT count(*) FROM passed WHERE has_lapsed)]) AS reply
+ ORDER BY turn, in_turn;
+
+
 -- marconi_receive_fifo_within_limit: The same in a queue with _max_claim_count.
 WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
@@ -5666,6 +6326,26 @@ SELECT * FROM (
            (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, -id] FROM alive_ones OFFSET 999 LIMIT 1),
            ARRAY[NULL, NULL]::bigint[])) AS reply
  ORDER BY id NULLS FIRST;
+
+
+-- marconi_received_before: What a receive took, for one that is made again under its attempt.
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+   AND floor < 9223372036854775807),
+claim AS MATERIALIZED (
+    SELECT message_ids FROM claims
+     WHERE queue_id = %(queue_id)s AND id = %(claim_id)s::uuid AND expires_at > now()),
+taken AS MATERIALIZED (
+    SELECT id, ttl, claim_count, claimed_before, client_id, first_received_at, came_from,
+           group_key, sequence
+      FROM message_states WHERE
+   queue_id = %(queue_id)s AND id = ANY ((SELECT message_ids FROM claim)::bigint[])
+   AND claim_id = %(claim_id)s::uuid AND (claim_id IS NOT NULL AND coalesce(held_until > now(), false)) AND expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue))
+SELECT taken.id AS id, taken.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, taken.claim_count + coalesce(taken.claimed_before, 0) AS claim_count, message.traceparent AS traceparent, message.message_attributes AS message_attributes, taken.client_id::text AS sender, (date_part('epoch', message.created_at) * 1000)::bigint AS sent_at, (date_part('epoch', taken.first_received_at) * 1000)::bigint AS first_received_at, (
+           SELECT name FROM queues
+            WHERE queue_id = taken.came_from AND project = %(project)s LIMIT 1) AS source, taken.group_key AS group_key, message.deduplication_id AS deduplication_id, taken.sequence AS sequence FROM taken, LATERAL (SELECT created_at, body, traceparent, deduplication_id, message_attributes
+                       FROM messages
+                      WHERE queue_id = %(queue_id)s AND id = taken.id LIMIT 1) AS message
+ ORDER BY taken.group_key, taken.sequence;
 
 
 -- marconi_release: Gives back what a claim still holds.

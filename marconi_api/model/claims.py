@@ -21,7 +21,7 @@ from marconi_api.errors import (
     StorageUnavailable,
 )
 from marconi_api.model import dead_letters, fair, fifo
-from marconi_api.model.attempts import FORGET_ATTEMPT, parameters_of_attempt
+from marconi_api.model.attempts import claim_of_attempt
 from marconi_api.model.attributes import NO_ATTRIBUTES, Attributes, KnownAttributes
 from marconi_api.model.became_ready import ReadyListeners
 from marconi_api.model.claim_sources import ClaimSource, divide
@@ -132,7 +132,7 @@ class Claims:
         :raises IdempotencyKeyInUse: if the first request with the key does not end in time
         :raises IdempotentClaimEnded: if the claim of the first request has ended
         """
-        if attempt and self._is_fifo(queue):
+        if attempt and self.is_fifo(queue):
             claim = self._claim_of_attempt(queue, ttl, grace, limit, attempt)
         elif key:
             claim = self._claim_once(queue, ttl, grace, limit, key, CLAIM)
@@ -221,46 +221,34 @@ class Claims:
             return self._known(queue, remembered) or claim
         raise StorageUnavailable
 
-    def _is_fifo(self, queue: QueueKey) -> bool:
+    def is_fifo(self, queue: QueueKey) -> bool:
+        """Whether the queue is a FIFO queue, as far as this process knows."""
         attributes = self._attributes.recall(queue) or self._attributes.read(queue)
         return attributes is not None and attributes.is_fifo
+
+    def visibility_of(self, queue: QueueKey) -> int:
+        """For how many seconds SQS clients of the queue have a message, unless they say so."""
+        attributes = self._attributes.recall(queue) or self._attributes.read(queue)
+        return (attributes or NO_ATTRIBUTES).visibility_timeout
 
     def _claim_of_attempt(
         self, queue: QueueKey, ttl: int | None, grace: int | None, limit: int, attempt: str
     ) -> Claim | None:
         """The claim of an earlier attempt with this id, held anew, or a new one."""
-        remembered = parameters_of_attempt(queue, attempt)
-        for _ in range(_TRIES):
-            if claim := self._again(queue, ttl, grace, remembered):
-                return claim
-            try:
-                claim = self._claim(queue, ttl, grace, limit, remembered)
-            except AlreadyThere:
-                # The same attempt was made at this moment; or its time is over.
-                given = {**queue.parameters, **remembered}
-                self._database.rows(REMOVE_FORGOTTEN, given, repeatable=True)
-                continue
-            except StorageTooSlow as error:
-                raise IdempotencyKeyInUse from error
-            if claim is None or claim.messages:
-                return claim
-            # The same attempt may have taken all that there was just now.
-            return self._again(queue, ttl, grace, remembered) or claim
-        raise StorageUnavailable
+        held_for, spared = terms(ttl, grace)
 
-    def _again(
-        self, queue: QueueKey, ttl: int | None, grace: int | None, remembered: Mapping[str, Any]
-    ) -> Claim | None:
-        """The claim of the attempt, held anew; None if there is none, or a message of it was changed."""
-        ttl, grace = terms(ttl, grace)
-        given = {**queue.parameters, **remembered}
-        for identity, _ in self._database.rows(KNOWN_CLAIM, given, repeatable=True):
-            given |= {'claim_id': identity, 'ttl': ttl, 'grace': grace}
+        def again(claim: str) -> Claim | None:
+            given = {**queue.parameters, 'claim_id': claim, 'ttl': held_for, 'grace': spared}
             if self._database.rows(_RENEW_IF_INTACT, given, repeatable=True):
                 with suppress(ClaimNotFound):
-                    return replace(self.get(queue, identity), is_new=False)
-            self._database.rows(FORGET_ATTEMPT, given, repeatable=True)
-        return None
+                    return replace(self.get(queue, claim), is_new=False)
+            return None
+
+        def make(remembered: Mapping[str, Any]) -> Claim | None:
+            claim = self._claim(queue, ttl, grace, limit, remembered)
+            return claim if claim and claim.messages else None
+
+        return claim_of_attempt(self._database, queue, attempt, again, make)
 
     def _known(self, queue: QueueKey, remembered: Mapping[str, Any]) -> Claim | None:
         """The claim that was made under the key; None if there was none."""
@@ -569,7 +557,8 @@ _ONCE = Statements(
     _CREATE_ONCE, _CREATE_ONCE_WITHIN_LIMIT, _of_fifo(is_remembered=True), _FAIR[True]
 )
 
-_HELD = f"""
+#: The condition for the messages that a claim still holds, by the part ``claim`` with its row.
+HELD = f"""
        queue_id = %(queue_id)s AND id = ANY ((SELECT message_ids FROM claim)::bigint[])
        AND claim_id = %(claim_id)s::uuid AND {IS_CLAIMED} AND {IS_ALIVE}"""
 
@@ -579,7 +568,7 @@ _GET = Prepared(
     claim AS MATERIALIZED (
         SELECT ttl, started_at, message_ids FROM claims
          WHERE queue_id = %(queue_id)s AND id = %(claim_id)s::uuid AND expires_at > now()),
-    held AS MATERIALIZED (SELECT id, ttl, claim_count FROM message_states WHERE {_HELD})
+    held AS MATERIALIZED (SELECT id, ttl, claim_count FROM message_states WHERE {HELD})
     SELECT held.id, held.ttl, {AGE_OF.format('message.created_at')}, message.body, held.claim_count,
            message.traceparent, claim.ttl, {AGE_OF.format('claim.started_at')}
       FROM claim, held,
@@ -590,12 +579,17 @@ _GET = Prepared(
 )
 
 
-def _renew_statement(only_if_intact: bool) -> str:
+def renew_statement(only_if_intact: bool, held_for: str = HELD_FOR) -> str:
+    """The statement that lets a claim begin anew.
+
+    :param only_if_intact: whether all its messages must be there, and be held for the same time
+    :param held_for: the transition of its messages
+    """
     intact, is_intact = '', ''
     if only_if_intact:
         intact = f"""
     intact AS MATERIALIZED (
-        SELECT FROM message_states WHERE {_HELD}
+        SELECT FROM message_states WHERE {HELD}
         HAVING count(*) = (SELECT cardinality(message_ids) FROM claim)
            AND min(held_until) = max(held_until)),"""
         is_intact = ' AND EXISTS (SELECT FROM intact)'
@@ -607,8 +601,8 @@ def _renew_statement(only_if_intact: bool) -> str:
            FOR NO KEY UPDATE),{intact}
     {CLOCK},
     renewed AS (
-        UPDATE message_states SET {HELD_FOR}
-         WHERE {_HELD}{is_intact}
+        UPDATE message_states SET {held_for}
+         WHERE {HELD}{is_intact}
      RETURNING id, group_key),{woken('renewed')},
     claim_renewed AS (
         UPDATE claims SET started_at = {NOW}, expires_at = {CLAIM_ENDS}, ttl = %(ttl)s
@@ -618,8 +612,8 @@ def _renew_statement(only_if_intact: bool) -> str:
 """
 
 
-_RENEW = Prepared(_renew_statement(only_if_intact=False), 'renew')
-_RENEW_IF_INTACT = Prepared(_renew_statement(only_if_intact=True), 'renew_if_intact')
+_RENEW = Prepared(renew_statement(only_if_intact=False), 'renew')
+_RENEW_IF_INTACT = Prepared(renew_statement(only_if_intact=True), 'renew_if_intact')
 
 _RELEASE = Prepared(
     f"""
@@ -631,7 +625,7 @@ _RELEASE = Prepared(
     {CLOCK},
     released AS (
         UPDATE message_states SET {READY_NOW}
-         WHERE {_HELD}
+         WHERE {HELD}
      RETURNING id, group_key),{woken('released')}
     SELECT id FROM released
 """,

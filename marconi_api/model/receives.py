@@ -6,28 +6,32 @@ A receipt names the message and the claim: each receive makes another claim, so 
 receive does not fit any more once the message was taken again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 from uuid import uuid4
 
 import msgspec
 
 from marconi_api.model import fair, fifo
+from marconi_api.model.attempts import claim_of_attempt
 from marconi_api.model.became_ready import ReadyListeners
 from marconi_api.model.claims import (
     COLUMNS,
+    HELD,
     Claims,
     Statements,
     create_statement,
     create_within_limit,
+    renew_statement,
 )
 from marconi_api.model.ended import EndListeners
 from marconi_api.model.flows import DELETED, TOUCHED
 from marconi_api.model.handled import handled
 from marconi_api.model.postgres.database import Database, Row
 from marconi_api.model.postgres.prepared import OwnText, Prepared
-from marconi_api.model.postgres.tables import FAIR, QueueKey, public_id
-from marconi_api.model.postgres.transitions import NOW, RECEIVED_FOR, SHOWN_AFTER
+from marconi_api.model.postgres.steering import body_of
+from marconi_api.model.postgres.tables import FAIR, FIFO, THE_QUEUE, QueueKey, public_id
+from marconi_api.model.postgres.transitions import CLAIM_ENDS, NOW, RECEIVED_FOR, SHOWN_AFTER
 from marconi_api.model.traffic import traffic
 from marconi_api.model.verdicts import statement_of
 
@@ -88,22 +92,55 @@ class Receives:
         self._ended = ended
 
     def receive(
-        self, queue: QueueKey, visibility: int | None, limit: int
+        self, queue: QueueKey, visibility: int | None, limit: int, attempt: str | None = None
     ) -> tuple[str, list[Received]] | None:
         """Take up to ``limit`` messages for ``visibility`` seconds.
 
         :param visibility: None: as long as the queue's attributes say
+        :param attempt: a name of the client's for this receive, which only matters in FIFO queues: see
+            attempts.py
         :returns: the id of the claim, and the messages; None if there is no such queue
+        :raises IdempotencyKeyInUse: if another request with this attempt does not end in time
         """
+        if attempt and self._claims.is_fifo(queue):
+            return self._receive_again(queue, visibility, limit, attempt) or (str(uuid4()), [])
+        return self._receive(queue, visibility, limit, _RECEIVES)
+
+    def _receive(
+        self,
+        queue: QueueKey,
+        visibility: int | None,
+        limit: int,
+        statements: Statements,
+        remembered: Mapping[str, Any] | None = None,
+    ) -> tuple[str, list[Received]] | None:
         claim = str(uuid4())
         parameters = {'claim_id': OwnText(claim), 'ttl': visibility, 'limit': limit}
-        taken = self._claims.take(queue, _RECEIVES, parameters)
+        taken = self._claims.take(queue, statements, {**parameters, **(remembered or {})})
         if taken is None:
             return None
-        messages = [Received(Receipt(row[0], claim), row[3], *row[4:14]) for row in taken.rows]
+        messages = _received(claim, taken.rows)
         if taken.grouping == FAIR:
             self._claims.note_groups(queue, [message.group for message in messages])
         return claim, messages
+
+    def _receive_again(
+        self, queue: QueueKey, visibility: int | None, limit: int, attempt: str
+    ) -> tuple[str, list[Received]] | None:
+        held_for = self._claims.visibility_of(queue) if visibility is None else visibility
+
+        def again(claim: str) -> tuple[str, list[Received]] | None:
+            given = {**queue.parameters, 'claim_id': claim, 'ttl': held_for}
+            if not self._database.rows(_HOLD_ANEW, given, repeatable=True):
+                return None
+            rows = self._database.rows(_RECEIVED_BEFORE, given, repeatable=True)
+            return (claim, _received(claim, rows)) if rows else None
+
+        def make(remembered: Mapping[str, Any]) -> tuple[str, list[Received]] | None:
+            made = self._receive(queue, visibility, limit, _RECEIVES_ONCE, remembered)
+            return made if made and made[1] else None
+
+        return claim_of_attempt(self._database, queue, attempt, again, make)
 
     def delete(self, queue: QueueKey, receipts: Sequence[Receipt]) -> list[str]:
         """Delete the messages whose receipts nobody's later receive has outdated.
@@ -119,6 +156,9 @@ class Receives:
         handled.add(len(deleted), DELETED)
         traffic.left(queue.id, len(deleted))
         self._ended.tell(deleted)
+        if deleted and self._became_ready and self._claims.is_fifo(queue):
+            # The messages behind those that are gone.
+            self._became_ready.tell(queue, 1)
         return results
 
     def hide(
@@ -153,6 +193,10 @@ class Receives:
         return [row[1] for row in rows]
 
 
+def _received(claim: str, rows: Sequence[Row]) -> list[Received]:
+    return [Received(Receipt(row[0], claim), row[3], *row[4:14]) for row in rows]
+
+
 _MILLISECONDS = "(date_part('epoch', {}) * 1000)::bigint"
 
 
@@ -180,17 +224,31 @@ def _of_a_receive(is_fifo: bool = False) -> dict[str, Any]:
 
 _RECEIVE = Prepared(create_statement(**_of_a_receive()), 'receive')
 _RECEIVE_WITHIN_LIMIT = Prepared(create_within_limit(**_of_a_receive()), 'receive_within_limit')
-#: For FIFO queues: by whether the attributes limit claims, and whether it waits for a group.
+#: For FIFO queues: by whether the attributes limit claims, whether it waits for a group, and whether the
+#: attempt has a name.
 _RECEIVE_FIFO = {
-    (is_within_limit, waits): Prepared(
-        fifo.claim_statement(is_within_limit, waits=waits, **_of_a_receive(is_fifo=True)),
+    (is_within_limit, waits, is_remembered): Prepared(
+        fifo.claim_statement(is_within_limit, is_remembered, waits, **_of_a_receive(is_fifo=True)),
         'receive_fifo'
+        + ('_once' if is_remembered else '')
         + ('_within_limit' if is_within_limit else '')
         + ('_in_turn' if waits else ''),
     )
     for is_within_limit in (False, True)
     for waits in (False, True)
+    for is_remembered in (False, True)
 }
+
+
+def _of_fifo(is_remembered: bool) -> Mapping[bool, Mapping[bool, Prepared]]:
+    return {
+        is_within_limit: {
+            waits: _RECEIVE_FIFO[is_within_limit, waits, is_remembered] for waits in (False, True)
+        }
+        for is_within_limit in (False, True)
+    }
+
+
 #: For queues of which groups are noisy: by whether the attributes limit claims.
 _RECEIVE_FAIR = {
     False: Prepared(create_statement(**_of_a_receive(), finding=fair.find), 'receive_fair'),
@@ -198,14 +256,30 @@ _RECEIVE_FAIR = {
         create_within_limit(**_of_a_receive(), finding=fair.find), 'receive_fair_within_limit'
     ),
 }
-_RECEIVES = Statements(
-    _RECEIVE,
-    _RECEIVE_WITHIN_LIMIT,
-    {
-        is_within_limit: {waits: _RECEIVE_FIFO[is_within_limit, waits] for waits in (False, True)}
-        for is_within_limit in (False, True)
-    },
-    _RECEIVE_FAIR,
+_RECEIVES = Statements(_RECEIVE, _RECEIVE_WITHIN_LIMIT, _of_fifo(False), _RECEIVE_FAIR)
+#: Only a receive from a FIFO queue is made under the name of its attempt.
+_RECEIVES_ONCE = _RECEIVES._replace(fifo=_of_fifo(True))
+
+_HOLD_ANEW = Prepared(
+    renew_statement(only_if_intact=True, held_for=f'held_until = {CLAIM_ENDS}'), 'receive_anew'
+)
+
+_COLUMNS = ', '.join(
+    f'{expression} AS {name}' for name, expression in _of_a_receive(is_fifo=True)['columns'].items()
+)
+_RECEIVED_BEFORE = Prepared(
+    f"""
+    WITH the_queue AS MATERIALIZED ({THE_QUEUE}),
+    claim AS MATERIALIZED (
+        SELECT message_ids FROM claims
+         WHERE queue_id = %(queue_id)s AND id = %(claim_id)s::uuid AND expires_at > now()),
+    taken AS MATERIALIZED (
+        SELECT id, ttl, claim_count, claimed_before, client_id, first_received_at, came_from,
+               group_key, sequence
+          FROM message_states WHERE {HELD})
+    SELECT {_COLUMNS} FROM taken, {body_of('taken')}
+     ORDER BY taken.group_key, taken.sequence""",
+    'received_before',
 )
 
 
@@ -232,7 +306,9 @@ _WITHIN_BOUNDS = f"""CASE WHEN (
                               < now() + seconds * interval '1 second'
                          THEN '{TOO_LONG}' ELSE 'done' END"""
 
-_DELETE = Prepared(_of_receipts('delete', "'done'"), 'delete_by_receipts')
+# In a FIFO queue the group goes on once the deadline is past, so that a late delete is refused.
+_IF_LATE = f"CASE WHEN (SELECT grouping FROM the_queue) = {FIFO} THEN 'expired' ELSE 'done' END"
+_DELETE = Prepared(_of_receipts('delete', _IF_LATE), 'delete_by_receipts')
 
 _HIDE = Prepared(
     _of_receipts(

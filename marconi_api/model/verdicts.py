@@ -277,12 +277,19 @@ class Verdicts:
         for verdict, count in done.items():
             handled.add(count, *_FLOWS[verdict])
         traffic.left(queue.id, done['delete'])
+        if self._became_ready and done['delete'] + done['park'] and self._is_fifo(queue):
+            # The messages behind those that are gone.
+            self._became_ready.tell(queue, 1)
         if self._became_ready:
             became_ready = [
                 outcome.result == 'done' and outcome.state == 'ready' for outcome in outcomes
             ]
             self._became_ready.tell(queue, became_ready.count(True))
         return outcomes
+
+    def _is_fifo(self, queue: QueueKey) -> bool:
+        attributes = self._attributes.recall(queue)
+        return attributes is not None and attributes.is_fifo
 
     def kick(self, queue: QueueKey, limit: int | None = None) -> Kicked:
         """Kick parked messages, in posting order; one call kicks 10,000 at most.
