@@ -39,7 +39,8 @@ from marconi_api.model.postgres.transitions import NOW
 DEDUPLICATION_WINDOW = 300
 
 _LONGEST = 128
-_is_name = re.compile(f'[!-~]{{1,{_LONGEST}}}').fullmatch
+#: Whether a text can be a group or a deduplication id.
+is_name = re.compile(f'[!-~]{{1,{_LONGEST}}}').fullmatch
 
 
 M = TypeVar('M', bound=Message)
@@ -63,7 +64,7 @@ def check_name(what: str, name: str) -> None:
     :param what: how the caller calls it
     :raises InvalidRequest: if it is not
     """
-    if not _is_name(name):
+    if not is_name(name):
         raise InvalidRequest(
             f'{what} must have 1 to {_LONGEST} characters: letters and digits of ASCII, and its '
             'punctuation, without blanks.'

@@ -22,7 +22,6 @@ from marconi_api.controllers.sqs.failures import (
     QueueDoesNotExist,
     SqsError,
     TooManyEntriesInBatchRequest,
-    UnsupportedOperation,
     names_of,
 )
 from marconi_api.controllers.sqs.message_attributes import (
@@ -33,7 +32,8 @@ from marconi_api.controllers.sqs.message_attributes import (
 )
 from marconi_api.controllers.sqs.queue_attributes import MOST_SIZE
 from marconi_api.controllers.sqs.traces import trace_header_of, traceparent_in_header
-from marconi_api.model import NewMessage, QueueKey, Receipt, Received
+from marconi_api.model import Attributes, NewMessage, QueueKey, Receipt, Received
+from marconi_api.model.groups import Posted, is_name
 from marconi_api.model.quotas import WAITERS
 from marconi_api.model.receives import TOO_LONG
 from marconi_api.wire.requests import Request
@@ -66,6 +66,8 @@ class _Outgoing(NamedTuple):
     delay: int | None
     attributes: dict[str, Attribute]
     system: dict[str, Attribute]
+    group: str | None
+    deduplication_id: str | None
 
     @property
     def size(self) -> int:
@@ -78,13 +80,14 @@ class _Outgoing(NamedTuple):
         sent = self.system.get(TRACE_HEADER)
         return sent.value.decode() if sent else None
 
-    def answer(self, message: str) -> dict[str, Any]:
+    def answer(self, posted: Posted) -> dict[str, Any]:
         """What its sender is told."""
         told = {
-            'MessageId': message,
+            'MessageId': posted.id,
             'MD5OfMessageBody': digests.of_body(self.body),
             'MD5OfMessageAttributes': digests.of_attributes(self.attributes),
             'MD5OfMessageSystemAttributes': digests.of_attributes(self.system),
+            'SequenceNumber': _sequence_number(posted.sequence),
         }
         return {name: value for name, value in told.items() if value is not None}
 
@@ -92,33 +95,45 @@ class _Outgoing(NamedTuple):
 def send_message(request: Request, body: Any) -> Result:
     """Send one message."""
     queue = _existing_queue(request, body.QueueUrl)
-    outgoing = _outgoing(body)
+    outgoing = _outgoing(body, _attributes_of(queue).is_fifo)
     longest = _longest_message(queue, outgoing.size)
     if outgoing.size > longest:
         raise _too_long(longest)
-    [message] = _post(request, queue, [outgoing])
-    return outgoing.answer(message)
+    _check_groups(queue, outgoing, MissingParameter('MessageGroupId'))
+    [posted] = _post(request, queue, [outgoing])
+    return outgoing.answer(posted)
 
 
 def send_message_batch(request: Request, body: Any) -> Result:
     """Send up to ten messages; each succeeds or fails by itself."""
     queue = _existing_queue(request, body.QueueUrl)
     entries = _entries_of(body)
-    outgoing, failed = _settled(entries, _outgoing)
+    is_fifo = _attributes_of(queue).is_fifo
+    outgoing, failed = _settled(entries, lambda entry: _outgoing(entry, is_fifo))
+    for one in outgoing.values():
+        _check_groups(queue, one, InvalidParameterValue(_NO_GROUP))
     _check_whole_size(entries, outgoing)
     longest = _longest_message(queue, max((one.size for one in outgoing.values()), default=0))
     for entry, one in [*outgoing.items()]:
         if one.size > longest:
             failed.append(_failure(entry, _too_long(longest)))
             del outgoing[entry]
-    ids = _post(request, queue, [*outgoing.values()]) if outgoing else []
-    answers = zip(outgoing.items(), ids, strict=True)
+    stored = _post(request, queue, [*outgoing.values()]) if outgoing else []
+    answers = zip(outgoing.items(), stored, strict=True)
     return _batch_result(
-        [{'Id': entry, **one.answer(message)} for (entry, one), message in answers], failed
+        [{'Id': entry, **one.answer(posted)} for (entry, one), posted in answers], failed
     )
 
 
-def _outgoing(sent: Any) -> _Outgoing:
+_NO_GROUP = 'The request must contain the parameter MessageGroupId.'
+
+
+def _sequence_number(sequence: int | None) -> str | None:
+    """The number of a message in its group, as text in the order of which messages stand, too."""
+    return None if sequence is None else f'{sequence:020}'
+
+
+def _outgoing(sent: Any, is_fifo: bool) -> _Outgoing:
     """A message as a client sends it.
 
     :raises MissingParameter: if it has no body
@@ -129,26 +144,64 @@ def _outgoing(sent: Any) -> _Outgoing:
         raise MissingParameter('MessageBody')
     if FORBIDDEN.search(sent.MessageBody):
         raise InvalidMessageContents
-    if sent.DelaySeconds is not None:
-        _check_range('DelaySeconds', sent.DelaySeconds, 0, _LONGEST_DELAY)
-    _check_groups(sent)
+    delay = sent.DelaySeconds
+    if delay is not None:
+        # A FIFO queue has one delay for all its messages.
+        _check_range('DelaySeconds', delay, 0, 0 if is_fifo else _LONGEST_DELAY)
     return _Outgoing(
         sent.MessageBody,
-        sent.DelaySeconds,
+        None if is_fifo else delay,
         message_attributes.read(sent.MessageAttributes),
         message_attributes.read_system(sent.MessageSystemAttributes),
+        sent.MessageGroupId,
+        sent.MessageDeduplicationId,
     )
 
 
-def _check_groups(sent: Any) -> None:
-    """Refuse what does not go with a standard queue. Groups of messages have their place here."""
-    if sent.MessageDeduplicationId is not None:
+def _check_groups(queue: QueueKey, outgoing: _Outgoing, no_group: SqsError) -> None:
+    """Refuse a message whose group or deduplication id does not go with its queue.
+
+    :param no_group: what is raised in a FIFO queue if it has no group
+    """
+    given = {
+        'MessageGroupId': outgoing.group,
+        'MessageDeduplicationId': outgoing.deduplication_id,
+    }
+    attributes = _attributes_of(queue)
+    if attributes.is_fifo and outgoing.group is None:
+        raise no_group
+    for member, name in given.items():
+        if name is not None and not is_name(name):
+            raise InvalidParameterValue(
+                f'{member} can only include alphanumeric and punctuation characters. 1 to 128 in '
+                'length.'
+            )
+    if outgoing.deduplication_id is None:
+        if attributes.is_fifo and not attributes.content_based_deduplication:
+            # The attribute may have been set by another process just now.
+            read = model.store.attributes.read(queue)
+            if read is None or not read.content_based_deduplication:
+                raise InvalidParameterValue(
+                    'The queue should either have ContentBasedDeduplication enabled or '
+                    'MessageDeduplicationId provided explicitly.'
+                )
+    elif not attributes.is_fifo:
         raise InvalidParameterValue(
             'The request include parameter that is not valid for this queue type: '
             'MessageDeduplicationId.'
         )
-    if sent.MessageGroupId is not None:
-        raise UnsupportedOperation('This service does not offer message groups.')
+
+
+def _attributes_of(queue: QueueKey) -> Attributes:
+    """The attributes of a queue, as far as this process knows.
+
+    :raises QueueDoesNotExist: if it does not exist
+    """
+    attributes = model.store.attributes
+    known = attributes.recall(queue) or attributes.read(queue)
+    if known is None:
+        raise QueueDoesNotExist
+    return known
 
 
 def _existing_queue(request: Request, url: str | None) -> QueueKey:
@@ -157,9 +210,7 @@ def _existing_queue(request: Request, url: str | None) -> QueueKey:
     :raises QueueDoesNotExist: if it does not
     """
     queue = queue_at(request, url)
-    attributes = model.store.attributes
-    if attributes.recall(queue) is None and attributes.read(queue) is None:
-        raise QueueDoesNotExist
+    _attributes_of(queue)
     return queue
 
 
@@ -193,8 +244,8 @@ def _check_whole_size(entries: Sequence[Any], outgoing: Mapping[str, _Outgoing])
         raise BatchRequestTooLong(MOST_SIZE, size)
 
 
-def _post(request: Request, queue: QueueKey, outgoing: Sequence[_Outgoing]) -> list[str]:
-    """Store the messages, all or none; returns their ids.
+def _post(request: Request, queue: QueueKey, outgoing: Sequence[_Outgoing]) -> list[Posted]:
+    """Store the messages, all or none; returns of each what became of it.
 
     One traceparent goes with all messages of a post. It is that of their common trace, if they have one.
     """
@@ -208,20 +259,22 @@ def _post(request: Request, queue: QueueKey, outgoing: Sequence[_Outgoing]) -> l
         NewMessage(
             _json(one.body).decode(),
             delay=one.delay,
+            group=one.group,
+            deduplication_id=one.deduplication_id,
             attributes=message_attributes.stored(
                 one.attributes, None if is_told else one.trace or trace
             ),
         )
         for one in outgoing
     ]
-    ids = model.store.messages.post(
+    posted = model.store.messages.post_each(
         queue,
         _sender_of(request.identity.token or ''),
         messages,
         traceparent=traceparent or traceparent_of(request),
     )
-    tell_posted(request, ids)
-    return ids
+    tell_posted(request, [one.id for one in posted if not one.is_duplicate])
+    return posted
 
 
 @lru_cache(maxsize=1024)
@@ -242,7 +295,13 @@ def receive_message(request: Request, body: Any) -> Result:
         _check_range('VisibilityTimeout', body.VisibilityTimeout, 0, _LONGEST_VISIBILITY)
     if body.WaitTimeSeconds is not None:
         _check_range('WaitTimeSeconds', body.WaitTimeSeconds, 0, _LONGEST_WAIT)
-    taken = model.store.receives.receive(queue, body.VisibilityTimeout, most)
+    attempt = body.ReceiveRequestAttemptId
+    if attempt is not None and not is_name(attempt):
+        raise InvalidParameterValue(
+            'ReceiveRequestAttemptId can only include alphanumeric and punctuation characters. 1 to 128 '
+            'in length.'
+        )
+    taken = model.store.receives.receive(queue, body.VisibilityTimeout, most, attempt)
     if taken is None:
         raise QueueDoesNotExist
     claim, messages = taken
@@ -319,6 +378,9 @@ class _Showing:
             ('SentTimestamp', str(message.sent_at)),
             ('ApproximateReceiveCount', str(message.count)),
             ('ApproximateFirstReceiveTimestamp', str(message.first_received_at)),
+            ('MessageGroupId', message.group),
+            ('MessageDeduplicationId', message.deduplication_id),
+            ('SequenceNumber', _sequence_number(message.sequence)),
             (TRACE_HEADER, trace),
             ('DeadLetterQueueSourceArn', source and arn_of(self._request, source)),
         )
@@ -340,7 +402,9 @@ def _text_of(body: str) -> str:
 def delete_message(request: Request, body: Any) -> Result:
     """Delete a message by its receipt; one that another client holds by now stays."""
     queue = _existing_queue(request, body.QueueUrl)
-    model.store.receives.delete(queue, [_receipt(request, queue, body)])
+    [result] = model.store.receives.delete(queue, [_receipt(request, queue, body)])
+    if refusal := _refusal_to_delete(queue, result):
+        raise refusal
     return None
 
 
@@ -348,9 +412,23 @@ def delete_message_batch(request: Request, body: Any) -> Result:
     """Delete up to ten messages."""
     queue = _existing_queue(request, body.QueueUrl)
     opened, failed = _settled(_entries_of(body), lambda entry: _receipt(request, queue, entry))
-    if opened:
-        model.store.receives.delete(queue, [*opened.values()])
-    return _batch_result([{'Id': entry} for entry in opened], failed)
+    successful = []
+    results = model.store.receives.delete(queue, [*opened.values()]) if opened else []
+    for entry, result in zip(opened, results, strict=True):
+        if refusal := _refusal_to_delete(queue, result):
+            failed.append(_failure(entry, refusal))
+        else:
+            successful.append({'Id': entry})
+    return _batch_result(successful, failed)
+
+
+def _refusal_to_delete(queue: QueueKey, result: str) -> SqsError | None:
+    """What a client of a FIFO queue is told whose receipt is out of date."""
+    if result in ('done', 'gone') or not _attributes_of(queue).is_fifo:
+        return None
+    return InvalidParameterValue(
+        'Value for parameter ReceiptHandle is invalid. Reason: The receipt handle has expired.'
+    )
 
 
 def change_message_visibility(request: Request, body: Any) -> Result:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from marconi_api import model
+from marconi_api.controllers.sqs import queue_attributes as attributes
 from marconi_api.controllers.sqs.addresses import arn_of, queue_in_arn
 from marconi_api.controllers.sqs.failures import (
     InvalidParameterValue,
@@ -43,6 +44,8 @@ def start_message_move_task(request: Request, body: Any) -> Result:
         _check_exists(target, 'DestinationArn')
     if not model.store.queues.sources_of_dead_letters(source, '', 1):
         raise InvalidParameterValue('Source queue must be configured as a Dead Letter Queue.')
+    if target is not None and _is_fifo(source) != _is_fifo(target):
+        raise InvalidParameterValue('Source and destination must be queues of the same type.')
     redrives = model.store.redrives
     order = Order(to=target and target.name, rate=rate, origins=request.identity.queues)
     try:
@@ -109,6 +112,10 @@ def _document(request: Request, source: QueueKey, redrive: Redrive) -> dict[str,
 def _check_exists(queue: QueueKey, member: str) -> None:
     if not model.store.queues.exists(queue):
         raise ResourceNotFound(f'The resource that you specified for the {member} does not exist.')
+
+
+def _is_fifo(queue: QueueKey) -> bool:
+    return attributes.is_fifo(attributes.parsed(model.store.queues.metadata(queue)))
 
 
 def _handle(source: QueueKey, redrive: Redrive) -> str:

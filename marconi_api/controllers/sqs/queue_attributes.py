@@ -37,6 +37,8 @@ TAGS, MODIFIED = 'tags', 'modified'
 _RETENTION = '_default_message_ttl'
 _DELAY = '_default_message_delay'
 _SIZE = '_max_messages_post_size'
+_FIFO = '_fifo'
+_BY_CONTENT_PLACE, _SCOPE_PLACE = '_content_based_deduplication', '_deduplication_scope'
 _DEAD_LETTERS = '_dead_letter_queue'
 _CLAIMS = '_max_claim_count'
 
@@ -72,13 +74,21 @@ _POLICIES = ('Policy', REDRIVE_ALLOW_POLICY)
 
 #: Those that only FIFO queues have, and those of AWS's encryption.
 FIFO_QUEUE = 'FifoQueue'
-OF_FIFO = (FIFO_QUEUE, 'ContentBasedDeduplication', 'DeduplicationScope', 'FifoThroughputLimit')
+_BY_CONTENT, _SCOPE = 'ContentBasedDeduplication', 'DeduplicationScope'
+_THROUGHPUT = 'FifoThroughputLimit'
+OF_FIFO = (FIFO_QUEUE, _BY_CONTENT, _SCOPE, _THROUGHPUT)
 _OF_ENCRYPTION = ('KmsMasterKeyId', 'KmsDataKeyReusePeriodSeconds', ENCRYPTION)
+
+#: Those that are true or false, which some clients write as Python does.
+BOOLEANS = (FIFO_QUEUE, _BY_CONTENT, ENCRYPTION)
 
 #: All names that a client may ask for.
 NAMES = frozenset(
     (*_NUMBERS, REDRIVE_POLICY, *_POLICIES, *_OF_ENCRYPTION, *OF_FIFO, *_READ_ONLY, 'All')
 )
+
+_SCOPES = {'queue': 'queue', 'messageGroup': 'group'}
+_THROUGHPUTS = ('perQueue', 'perMessageGroupId')
 
 _LONGEST_POLICY = 8192
 _MOST_RECEIVES = 1000
@@ -138,6 +148,8 @@ def changed(
             _set_policy(facts, name, value)
         elif name in _OF_ENCRYPTION:
             _refuse_encryption(name, value)
+        elif name in OF_FIFO and is_fifo(new):
+            _set_of_fifo(new, facts, name, value)
         else:
             raise InvalidAttributeName(name)
     facts[MODIFIED] = int(time.time())
@@ -145,9 +157,18 @@ def changed(
     return new
 
 
-def of_new_queue(given: Mapping[str, str], target_of: Callable[[str], str]) -> Metadata:
+def is_fifo(metadata: Metadata) -> bool:
+    """Whether it is the metadata of a FIFO queue."""
+    return _member(metadata, _FIFO) is True
+
+
+def of_new_queue(
+    given: Mapping[str, str], target_of: Callable[[str], str], as_fifo: bool
+) -> Metadata:
     """The metadata of a new queue; see :func:`changed`."""
-    metadata = changed({}, {RETENTION: str(DEFAULT_RETENTION), **given}, target_of)
+    metadata = changed(
+        {_FIFO: True} if as_fifo else {}, {RETENTION: str(DEFAULT_RETENTION), **given}, target_of
+    )
     del metadata[SQS][MODIFIED]
     return metadata
 
@@ -177,6 +198,27 @@ def _set_number(metadata: Metadata, facts: dict[str, Any], name: str, value: int
     if name == MAXIMUM_SIZE and value > limits.in_force.max_messages_post_size:
         # To the other doors this is no limit, and not a value that the attribute may have.
         del metadata[place]
+        facts[name] = value
+
+
+def _set_of_fifo(metadata: Metadata, facts: dict[str, Any], name: str, value: str) -> None:
+    wrong = InvalidAttributeValue(f'Invalid value for the parameter {name}.')
+    if name == FIFO_QUEUE:
+        if value != 'true':
+            raise InvalidAttributeValue(
+                f'Invalid value for the parameter {name}. Reason: Modifying queue type is not supported.'
+            )
+    elif name == _BY_CONTENT:
+        if value not in ('true', 'false'):
+            raise wrong
+        metadata[_BY_CONTENT_PLACE] = value == 'true'
+    elif name == _SCOPE:
+        if value not in _SCOPES:
+            raise wrong
+        metadata[_SCOPE_PLACE] = _SCOPES[value]
+    else:
+        if value not in _THROUGHPUTS:
+            raise wrong
         facts[name] = value
 
 
@@ -278,6 +320,13 @@ def shown(metadata: Metadata, arn_of: Callable[[str], str]) -> dict[str, str]:
             value = _member(metadata, number.place)
         is_set = type(value) is int and value >= 0
         told[name] = str(value if is_set else number.default())
+    if is_fifo(metadata):
+        by_content = _member(metadata, _BY_CONTENT_PLACE) is True
+        is_by_group = _member(metadata, _SCOPE_PLACE) == 'group'
+        told[FIFO_QUEUE] = 'true'
+        told[_BY_CONTENT] = 'true' if by_content else 'false'
+        told[_SCOPE] = 'messageGroup' if is_by_group else 'queue'
+        told[_THROUGHPUT] = str(facts.get(_THROUGHPUT) or _THROUGHPUTS[0])
     target, most = _member(metadata, _DEAD_LETTERS), _member(metadata, _CLAIMS)
     if isinstance(target, str) and target and type(most) is int and most > 0:
         told[REDRIVE_POLICY] = _redrive_text(facts, arn_of(target), most)

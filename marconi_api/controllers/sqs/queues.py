@@ -24,7 +24,6 @@ from marconi_api.controllers.sqs.failures import (
     PurgeQueueInProgress,
     QueueDoesNotExist,
     QueueNameExists,
-    UnsupportedOperation,
 )
 from marconi_api.model import QueueKey
 from marconi_api.wire.requests import Request
@@ -42,8 +41,11 @@ _RESERVED_TAG = 'aws:'
 def create_queue(request: Request, body: Any) -> Result:
     """Make a queue; one that has the given attributes already is the same one."""
     name = new_name(body.QueueName)
-    given = dict(body.Attributes or {})
-    _check_type(name, given)
+    given = {
+        key: value.lower() if key in attributes.BOOLEANS else value
+        for key, value in (body.Attributes or {}).items()
+    }
+    as_fifo = _is_fifo(name, given)
     queue = queue_named(request, name)
     while True:
         metadata = model.store.queues.find_metadata(queue)
@@ -52,40 +54,41 @@ def create_queue(request: Request, body: Any) -> Result:
         if given or body.tags:
             # It is what a PUT with metadata does.
             policy.permit(request.identity.roles, ('queues:update',))
-        made = attributes.of_new_queue(given, _target_of(request, name))
+        made = attributes.of_new_queue(given, _target_of(request, name, as_fifo), as_fifo)
         if body.tags:
             made = attributes.with_facts(made, tags=_checked_tags(body.tags))
         if model.store.queues.create(queue, attributes.text_of(made)):
             return {'QueueUrl': url_of(request, name)}
 
 
-def _check_type(name: str, given: dict[str, str]) -> None:
-    """Refuse what is not a standard queue.
-
-    FIFO queues have their place here: whether a queue is one is said by its name and by an attribute.
-    """
-    is_fifo = given.get(attributes.FIFO_QUEUE)
-    if name.endswith(FIFO_SUFFIX) != (is_fifo == 'true'):
+def _is_fifo(name: str, given: Mapping[str, str]) -> bool:
+    """Whether a new queue is a FIFO queue: its name and an attribute must both say so."""
+    is_fifo = given.get(attributes.FIFO_QUEUE) == 'true'
+    if name.endswith(FIFO_SUFFIX) != is_fifo:
         raise InvalidParameterValue(
             f'The name of a FIFO queue must end in {FIFO_SUFFIX}, and its attribute '
             f'{attributes.FIFO_QUEUE} must be true.'
         )
-    if is_fifo == 'true':
-        raise UnsupportedOperation('This service does not offer FIFO queues.')
+    return is_fifo
 
 
 def _existing(request: Request, name: str, metadata: str, given: Mapping[str, str]) -> Result:
-    told = attributes.shown(attributes.parsed(metadata), lambda target: arn_of(request, target))
+    present = attributes.parsed(metadata)
+    told = attributes.shown(present, lambda target: arn_of(request, target))
     # Wrong names and values are refused whether or not the queue is there.
-    attributes.changed({}, given, lambda arn: arn)
+    attributes.changed(present, given, lambda arn: arn)
     differs = attributes.first_difference(given, told)
     if differs is not None:
         raise QueueNameExists(differs)
     return {'QueueUrl': url_of(request, name)}
 
 
-def _target_of(request: Request, source: str) -> Callable[[str], str]:
-    """A function that tells the name of a dead-letter queue by its ARN, and checks it."""
+def _target_of(request: Request, source: str, is_fifo: bool) -> Callable[[str], str]:
+    """A function that tells the name of a dead-letter queue by its ARN, and checks it.
+
+    :param source: the name of the queue whose dead letters go there
+    :param is_fifo: whether that is a FIFO queue
+    """
 
     def target_of(arn: str) -> str:
         name = name_in_arn(request, arn)
@@ -95,7 +98,13 @@ def _target_of(request: Request, source: str) -> Callable[[str], str]:
                 'Value for parameter RedrivePolicy is invalid. Reason: Dead letter target does not '
                 'exist.'
             )
-        if not attributes.allows_source(attributes.parsed(metadata), arn_of(request, source)):
+        target = attributes.parsed(metadata)
+        if attributes.is_fifo(target) != is_fifo:
+            raise InvalidParameterValue(
+                'Value for parameter RedrivePolicy is invalid. Reason: Dead-letter queue must be same '
+                'type of queue as the source.'
+            )
+        if not attributes.allows_source(target, arn_of(request, source)):
             raise InvalidParameterValue(
                 'Value for parameter RedrivePolicy is invalid. Reason: the RedriveAllowPolicy of the '
                 'dead letter target does not allow this queue.'
@@ -238,11 +247,11 @@ def _counts(request: Request, queue: QueueKey, wanted: list[str]) -> dict[str, s
 def set_queue_attributes(request: Request, body: Any) -> Result:
     """Change some attributes of a queue, or none if one of the values is wrong."""
     queue = queue_at(request, body.QueueUrl)
-    _metadata_of(queue)
+    is_fifo = attributes.is_fifo(attributes.parsed(_metadata_of(queue)))
     given = body.Attributes
     if not given:
         raise MissingParameter('Attributes')
-    target_of = _target_of(request, queue.name)
+    target_of = _target_of(request, queue.name, is_fifo)
     _change(queue, lambda metadata: attributes.changed(metadata, given, target_of))
     return None
 

@@ -92,11 +92,6 @@ def test_another_name_is_refused(sqs: Sqs, name: str) -> None:
         sqs.queue(name)
 
 
-def test_a_fifo_queue_is_refused_by_name_until_there_are_some(sqs: Sqs) -> None:
-    with refused('AWS.SimpleQueueService.UnsupportedOperation'):
-        sqs.queue('a.fifo', FifoQueue='true')
-
-
 def test_the_name_of_a_fifo_queue_goes_with_its_attribute(sqs: Sqs) -> None:
     with refused('InvalidParameterValue'):
         sqs.queue('a.fifo')

@@ -323,11 +323,6 @@ def test_the_size_is_that_of_utf_8_with_the_attributes(sqs: Sqs) -> None:
         sqs.send(url, 'x' * (room - 1) + 'ü', MessageAttributes=attributes)
 
 
-def test_a_group_is_refused_until_it_means_something(sqs: Sqs, url: str) -> None:
-    with refused('AWS.SimpleQueueService.UnsupportedOperation'):
-        sqs.send(url, MessageGroupId='a')
-
-
 def test_a_deduplication_id_does_not_go_with_a_standard_queue(sqs: Sqs, url: str) -> None:
     with refused('InvalidParameterValue'):
         sqs.send(url, MessageDeduplicationId='a')
