@@ -149,8 +149,8 @@ DEFECTS: dict[str, Defect] = {
         [
             Change(
                 'model',
-                "WHEN claim_id = {holder} THEN 'expired'",
-                "WHEN claim_id = {holder} THEN 'done'",
+                """if_held_before: str = "'expired'",""",
+                """if_held_before: str = "'done'",""",
             )
         ],
         ['stale verdict took effect'],
@@ -199,14 +199,8 @@ DEFECTS: dict[str, Defect] = {
         [
             Change(
                 'model',
-                """        UPDATE message_states SET {HELD_FOR}
-         WHERE {_HELD}
-     RETURNING id),
-    claim_renewed""",
-                """        UPDATE message_states SET ttl = ttl
-         WHERE {_HELD}
-     RETURNING id),
-    claim_renewed""",
+                '        UPDATE message_states SET {held_for}\n         WHERE {HELD}{is_intact}',
+                '        UPDATE message_states SET ttl = ttl\n         WHERE {HELD}{is_intact}',
             )
         ],
         ['two live claims', 'refused to the holder'],
@@ -240,8 +234,8 @@ DEFECTS: dict[str, Defect] = {
         [
             Change(
                 'model',
-                'claim_count = claim_count + 1, {HELD_FOR}',
-                'claim_count = claim_count, {HELD_FOR}',
+                'claim_count = claim_count + 1, {held_for}',
+                'claim_count = claim_count, {held_for}',
             )
         ],
         ['claims miscounted'],
@@ -387,8 +381,8 @@ DEFECTS: dict[str, Defect] = {
         [
             Change(
                 'model',
-                "_FIRST_ID = f'(pg_current_xact_id()::text::bigint + %(base)s) <<",
-                "_FIRST_ID = f'((pg_current_xact_id()::text::bigint + %(base)s) & -4) <<",
+                "FIRST_ID = f'(pg_current_xact_id()::text::bigint + %(base)s) <<",
+                "FIRST_ID = f'((pg_current_xact_id()::text::bigint + %(base)s) & -4) <<",
             )
         ],
         ['id given twice', 'answered 500'],
