@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from faults import returns
+from faults import hostile, returns
 from faults.campaign import Terms, new_folder, run, terms_of
 from faults.checker import check
 from faults.controls import prove
@@ -50,6 +50,11 @@ def main(arguments: list[str]) -> int:
     returning.add_argument('--times', type=int, default=3, help='it goes back')
     returning.add_argument('--seconds', type=float, default=20.0, help='for which clients work')
     returning.set_defaults(carry_out=_return)
+    hostile_one = commands.add_parser('hostile', help='send requests that no client should send')
+    hostile_one.add_argument('--seed', type=int, default=1)
+    hostile_one.add_argument('--cases', type=int, default=15000, help='made from the document')
+    hostile_one.add_argument('--raw', type=int, default=5000, help='bytes that are nearly HTTP')
+    hostile_one.set_defaults(carry_out=_be_hostile)
     replaying = commands.add_parser('replay', help='run one again that has failed')
     replaying.add_argument('folder', type=Path)
     replaying.set_defaults(carry_out=_replay)
@@ -123,6 +128,17 @@ def _return(given: argparse.Namespace) -> int:
         shutil.rmtree(folder)
         return 0
     return 1
+
+
+def _be_hostile(given: argparse.Namespace) -> int:
+    folder = new_folder()
+    outcome = hostile.run(given.seed, given.cases, given.raw, folder)
+    print('\n'.join(outcome.lines()))
+    if not outcome.is_good:
+        print(f'The logs are in {folder}')
+        return 1
+    shutil.rmtree(folder)
+    return 0
 
 
 def _prove(given: argparse.Namespace) -> int:

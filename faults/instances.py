@@ -28,15 +28,17 @@ _SWITCH = Path(__file__).parent / 'switch'
 class Instance:
     """A service; the first one of a campaign has the PostgreSQL, which the others use."""
 
-    def __init__(self, name: str, folder: Path, processes: int, defect: str = '') -> None:
+    def __init__(
+        self, name: str, folder: Path, processes: int, defect: str = '', settings: str = ''
+    ) -> None:
         self.name = name
         self.port = free_port()
         self._folder = folder
-        settings = folder / f'{name}.py'
-        settings.write_text(_SETTINGS.format(processes=processes))
+        file = folder / f'{name}.py'
+        file.write_text(_SETTINGS.format(processes=processes) + settings)
         self._environment = {
             'PORT': str(self.port),
-            'MARCONI_CONFIG': str(settings),
+            'MARCONI_CONFIG': str(file),
             'MARCONI_DATA_DIR': str(folder / 'state'),
             'MARCONI_DELIVERY_PROCESSES': '1',
         }
