@@ -40,7 +40,7 @@ from marconi_api.processes.waiting.hand_over import (
 )
 from marconi_api.processes.waiting.lines import Lines, Try, Waiter
 from marconi_api.processes.waiting.neighbours import Neighbours
-from marconi_api.processes.waiting.slow_bodies import PATIENCE, PAUSE, SlowBodies
+from marconi_api.processes.waiting.slow_bodies import MOST_KEPT, PATIENCE, PAUSE, SlowBodies
 from marconi_api.processes.waiting.streams import COMMENT, COMMENT_EVERY
 from marconi_api.processes.waiting.sweeps import Sweeps
 from marconi_api.processes.waiting.timers import Timers
@@ -69,8 +69,6 @@ TELL_EVERY = 60.0
 # heavy requests, and their bodies late, delays nobody's wake.
 ASKING = 2
 RUNNING = 2
-# Requests with late bodies that are run, or wait for that. Further ones are refused.
-MOST_RUNNING = 200
 # Messages of one worker that are read in one turn, and room for the descriptors that come with one.
 _READ_AT_ONCE = 64
 _RIGHTS = socket.CMSG_SPACE(2 * array('i').itemsize)
@@ -135,6 +133,8 @@ class Room:
         self._slow_bodies = SlowBodies(self._on_whole, self._on_late)
         self._reads_soon = False
         self._running = Threads(RUNNING)
+        # Bytes of the bodies of requests that are run, or wait for that.
+        self._running_bytes = 0
         # Streams whose clients have not read what was sent.
         self._slow: set[int] = set()
         self._undo: dict[int, Callable[[], object]] = {}
@@ -383,12 +383,13 @@ class Room:
     def _on_whole(self, unfinished: Unfinished, descriptor: int, body: bytes) -> None:
         if unfinished.answer:
             self._send_over(descriptor, unfinished.answer)
-        elif self._running.open >= MOST_RUNNING:
+        elif self._running_bytes + len(body) > MOST_KEPT:
             self._on_late(unfinished, descriptor, True)
         else:
+            self._running_bytes += len(body)
             self._running.do(
                 partial(begin, self._application, unfinished, body, self._observers),
-                partial(self._end_begun, descriptor),
+                partial(self._end_begun, descriptor, len(body)),
             )
 
     def _on_late(self, unfinished: Unfinished, descriptor: int, is_for_others: bool) -> None:
@@ -401,9 +402,10 @@ class Room:
         self._writer.send(descriptor, answer.content)
 
     def _end_begun(
-        self, descriptor: int, result: 'tuple[Reply, Parked | None] | Exception'
+        self, descriptor: int, size: int, result: 'tuple[Reply, Parked | None] | Exception'
     ) -> None:
         """Answer a request that was run for the first time, or let it wait."""
+        self._running_bytes -= size
         if isinstance(result, Exception):
             log.error('unexpected error', exc_info=result)
             os.close(descriptor)
