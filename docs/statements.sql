@@ -22,7 +22,7 @@ WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM que
        server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
        false))::int = 1
    AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
-   AND grouping < 2),
+   AND grouping = 0),
 returned_ones AS MATERIALIZED (
     SELECT ctid AS place, held_until, id, expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND true AS is_ready, claim_id IS NOT NULL AS has_lapsed FROM message_states
      WHERE queue_id = %(queue_id)s AND held_until <= now()
@@ -1316,7 +1316,7 @@ WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM que
        server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
        false))::int = 1
    AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
-   AND grouping < 2
+   AND grouping = 0
    AND (SELECT pg_advisory_xact_lock(%(key_lock)s::bigint)) IS NOT NULL),
 returned_ones AS MATERIALIZED (
     SELECT ctid AS place, held_until, id, expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND true AS is_ready, claim_id IS NOT NULL AS has_lapsed FROM message_states
@@ -1399,7 +1399,7 @@ WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM que
        false)
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
    AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
-   AND grouping < 2
+   AND grouping = 0
    AND (SELECT pg_advisory_xact_lock(%(key_lock)s::bigint)) IS NOT NULL),
 returned_ones AS MATERIALIZED (
     SELECT ctid AS place, held_until, id, expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND claim_count < %(max_claim_count)s AS is_ready, claim_id IS NOT NULL AS has_lapsed FROM message_states
@@ -1553,7 +1553,7 @@ WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM que
        false)
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
    AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
-   AND grouping < 2),
+   AND grouping = 0),
 returned_ones AS MATERIALIZED (
     SELECT ctid AS place, held_until, id, expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND claim_count < %(max_claim_count)s AS is_ready, claim_id IS NOT NULL AS has_lapsed FROM message_states
      WHERE queue_id = %(queue_id)s AND held_until <= now()
@@ -4549,7 +4549,7 @@ WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM que
        server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
        false))::int = 1
    AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
-   AND grouping < 2),
+   AND grouping = 0),
 returned_ones AS MATERIALIZED (
     SELECT ctid AS place, held_until, id, expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND true AS is_ready, claim_id IS NOT NULL AS has_lapsed FROM message_states
      WHERE queue_id = %(queue_id)s AND held_until <= now()
@@ -4660,7 +4660,6 @@ WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM que
        server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
        false))::int = 1
    AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
-   AND grouping < 2
    AND grouping = 1),
 looked_at_groups AS MATERIALIZED (
     WITH RECURSIVE step (group_key, start, number) AS (
@@ -4785,7 +4784,6 @@ WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM que
        false)
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
    AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
-   AND grouping < 2
    AND grouping = 1),
 looked_at_groups AS MATERIALIZED (
     WITH RECURSIVE step (group_key, start, number) AS (
@@ -6183,6 +6181,224 @@ SELECT * FROM (
  ORDER BY turn, in_turn;
 
 
+-- marconi_receive_grouped: The same where messages have groups, of which none is noisy.
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+   AND floor < 9223372036854775807
+   AND 1 / EXISTS (
+       SELECT FROM id_epoch
+        WHERE only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
+       false))::int = 1
+   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
+   AND grouping = 1),
+returned_ones AS MATERIALIZED (
+    SELECT ctid AS place, held_until, id, expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND true AS is_ready, claim_id IS NOT NULL AS has_lapsed FROM message_states
+     WHERE queue_id = %(queue_id)s AND held_until <= now()
+       AND (held_until, id) >= (
+           CASE WHEN now() >= %(known_time)s THEN %(held_mark)s::timestamptz
+                ELSE '-infinity' END,
+           %(held_mark_id)s::bigint)
+     ORDER BY held_until, id LIMIT 5000),
+fresh_ones AS MATERIALIZED (
+    SELECT ctid AS place, id, expires_at > now() AS is_ready FROM message_states
+     WHERE queue_id = %(queue_id)s AND held_until IS NULL
+       AND (id + 0) >= %(fresh_mark)s AND (id + 0) >= (SELECT floor FROM the_queue)
+     ORDER BY (id + 0) LIMIT 5000),
+returned AS MATERIALIZED (
+    SELECT locked.place, has_lapsed
+      FROM returned_ones AS looked,
+           LATERAL (SELECT ctid AS place FROM message_states
+                     WHERE ctid = looked.place AND NOT coalesce(held_until > now(), false)
+                       FOR UPDATE SKIP LOCKED) AS locked
+     WHERE is_ready LIMIT %(limit)s),
+fresh AS MATERIALIZED (
+    SELECT locked.place
+      FROM fresh_ones AS looked,
+           LATERAL (SELECT ctid AS place FROM message_states
+                     WHERE ctid = looked.place AND NOT coalesce(held_until > now(), false)
+                       FOR UPDATE SKIP LOCKED) AS locked
+     WHERE is_ready LIMIT %(limit)s - (SELECT count(*) FROM returned)),
+clock AS MATERIALIZED (
+    SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at),
+taken AS (
+    UPDATE message_states
+       SET claim_id = %(claim_id)s::uuid, claim_count = claim_count + 1, held_until = (SELECT at FROM clock) + %(ttl)s * interval '1 second',
+       first_received_at = coalesce(first_received_at, (SELECT at FROM clock))
+     WHERE ctid = ANY (ARRAY(SELECT place FROM returned UNION ALL SELECT place FROM fresh))
+ RETURNING id, ttl, held_until, claim_count, client_id, first_received_at, came_from, claimed_before, group_key),
+claim AS (
+    INSERT INTO claims (queue_id, id, started_at, expires_at, ttl, message_ids)
+    SELECT %(queue_id)s, %(claim_id)s::uuid,
+           min(held_until) - %(ttl)s * interval '1 second', max(held_until), %(ttl)s,
+           array_agg(id ORDER BY id)
+      FROM taken HAVING count(*) > 0)
+SELECT * FROM (
+    SELECT taken.id AS id, taken.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, taken.claim_count + coalesce(taken.claimed_before, 0) AS claim_count, message.traceparent AS traceparent, message.message_attributes AS message_attributes, taken.client_id::text AS sender, (date_part('epoch', message.created_at) * 1000)::bigint AS sent_at, (date_part('epoch', taken.first_received_at) * 1000)::bigint AS first_received_at, (
+           SELECT name FROM queues
+            WHERE queue_id = taken.came_from AND project = %(project)s LIMIT 1) AS source, taken.group_key AS group_key, message.deduplication_id AS deduplication_id, NULL::bigint AS sequence, NULL::bigint[] AS sight FROM taken, LATERAL (SELECT created_at, body, traceparent, deduplication_id, message_attributes
+                       FROM messages
+                      WHERE queue_id = %(queue_id)s AND id = taken.id LIMIT 1) AS message
+     UNION ALL
+    SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+           ARRAY[EXISTS (SELECT FROM the_queue)::int,
+           coalesce(
+           (SELECT id FROM fresh_ones WHERE is_ready LIMIT 1),
+           (SELECT -id FROM fresh_ones OFFSET 4999 LIMIT 1)),
+           (date_part('epoch', now()) * 1000000)::bigint, (pg_snapshot_xmin(pg_current_snapshot())::text::bigint + %(base)s),
+           CASE WHEN %(asks)s AND EXISTS (SELECT FROM the_queue) THEN pg_current_xact_id()
+                ELSE pg_current_xact_id_if_assigned() END::text::bigint + %(base)s,
+           0, 0, (SELECT count(*) FROM returned WHERE has_lapsed)] || coalesce(
+           (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, id] FROM returned_ones WHERE is_ready LIMIT 1),
+           (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, -id] FROM returned_ones OFFSET 4999 LIMIT 1),
+           ARRAY[NULL, NULL]::bigint[])) AS reply
+ ORDER BY id NULLS FIRST;
+
+
+-- marconi_receive_grouped_within_limit: The same in a queue with _max_claim_count.
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+   AND floor < 9223372036854775807
+   AND 1 / EXISTS (
+       SELECT FROM id_epoch
+        WHERE only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
+       false)
+          AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
+   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
+   AND grouping = 1),
+returned_ones AS MATERIALIZED (
+    SELECT ctid AS place, held_until, id, expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND claim_count < %(max_claim_count)s AS is_ready, claim_id IS NOT NULL AS has_lapsed FROM message_states
+     WHERE queue_id = %(queue_id)s AND held_until <= now()
+       AND (held_until, id) >= (
+           CASE WHEN now() >= %(known_time)s THEN %(held_mark)s::timestamptz
+                ELSE '-infinity' END,
+           %(held_mark_id)s::bigint)
+     ORDER BY held_until, id LIMIT 5000),
+fresh_ones AS MATERIALIZED (
+    SELECT ctid AS place, id, expires_at > now() AS is_ready FROM message_states
+     WHERE queue_id = %(queue_id)s AND held_until IS NULL
+       AND (id + 0) >= %(fresh_mark)s AND (id + 0) >= (SELECT floor FROM the_queue)
+     ORDER BY (id + 0) LIMIT 5000),
+returned AS MATERIALIZED (
+    SELECT locked.place, has_lapsed
+      FROM returned_ones AS looked,
+           LATERAL (SELECT ctid AS place FROM message_states
+                     WHERE ctid = looked.place AND NOT coalesce(held_until > now(), false)
+                       FOR UPDATE SKIP LOCKED) AS locked
+     WHERE is_ready LIMIT %(limit)s),
+fresh AS MATERIALIZED (
+    SELECT locked.place
+      FROM fresh_ones AS looked,
+           LATERAL (SELECT ctid AS place FROM message_states
+                     WHERE ctid = looked.place AND NOT coalesce(held_until > now(), false)
+                       FOR UPDATE SKIP LOCKED) AS locked
+     WHERE is_ready LIMIT %(limit)s - (SELECT count(*) FROM returned)),
+clock AS MATERIALIZED (
+    SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at),
+alive_ones AS MATERIALIZED (
+    SELECT ctid AS place, held_until, id, expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AS is_alive, expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND NOT claim_count < %(max_claim_count)s AS is_dead, claim_id IS NOT NULL AS has_lapsed FROM message_states
+     WHERE queue_id = %(queue_id)s AND held_until <= now()
+       AND (held_until, id) >= (
+           CASE WHEN now() >= %(known_time)s THEN %(alive_mark)s::timestamptz
+                ELSE '-infinity' END,
+           %(alive_mark_id)s::bigint)
+     ORDER BY held_until, id LIMIT 1000),
+dead AS MATERIALIZED (
+    SELECT locked.place, has_lapsed
+      FROM alive_ones AS looked,
+           LATERAL (SELECT ctid AS place FROM message_states
+                     WHERE ctid = looked.place AND NOT coalesce(held_until > now(), false)
+                       FOR UPDATE SKIP LOCKED) AS locked
+     WHERE is_dead LIMIT CASE WHEN %(is_first_look)s THEN 1000 ELSE 0 END),
+target AS MATERIALIZED (
+    SELECT floor FROM queues
+     WHERE queue_id = %(target_id)s AND project = %(project)s AND name = %(target_name)s
+       AND floor < 9223372036854775807
+   AND grouping < 2 AND EXISTS (SELECT FROM dead)
+       FOR KEY SHARE),
+numbered AS MATERIALIZED (
+    SELECT (pg_current_xact_id()::text::bigint + %(base)s) << 14 AS moved_in,
+           floor
+      FROM target),
+move AS MATERIALIZED (
+    SELECT moved_in FROM numbered WHERE moved_in >= floor),
+gone AS (
+    DELETE FROM message_states
+     WHERE ctid = ANY (ARRAY(SELECT place FROM dead WHERE EXISTS (SELECT FROM move)))
+ RETURNING id, expires_at, client_id, ttl, group_key, claim_count, claimed_before,
+           first_received_at),
+followed AS (
+    UPDATE requests SET lies_in = %(target_id)s
+     WHERE message_id = ANY (ARRAY(SELECT id FROM gone)) AND lies_in = %(queue_id)s),
+gone_body AS (
+    DELETE FROM messages
+     WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM gone))
+       AND (NOT coalesce((SELECT has_subscribers FROM the_queue), false)
+            OR NOT EXISTS (
+       SELECT FROM subscriptions AS subscription,
+              LATERAL (SELECT FROM deliveries AS delivery
+                        WHERE delivery.queue_id = subscription.queue_id
+                          AND delivery.subscription_id = subscription.id
+                          AND delivery.message_id = messages.id LIMIT 1) AS waiting
+        WHERE subscription.queue_id = %(queue_id)s))),
+moved AS (
+    INSERT INTO message_states
+           (queue_id, id, held_until, expires_at, client_id, ttl, moved_in, came_from, group_key,
+            first_received_at, claimed_before)
+    SELECT %(target_id)s, id, (SELECT at FROM clock),
+           coalesce(now() + %(target_ttl)s * interval '1 second', expires_at),
+           client_id, coalesce(%(target_ttl)s, ttl), moved_in, %(queue_id)s, group_key,
+           first_received_at, coalesce(claimed_before, 0) + claim_count
+      FROM gone, move
+ RETURNING id),
+moved_body AS (
+    INSERT INTO messages (queue_id, id, created_at, body, traceparent, message_attributes)
+    SELECT %(target_id)s, gone.id, created_at, body, traceparent, message_attributes
+      FROM gone, LATERAL (SELECT created_at, body, traceparent, deduplication_id, message_attributes
+                       FROM messages
+                      WHERE queue_id = %(queue_id)s AND id = gone.id LIMIT 1) AS message
+        ON CONFLICT (queue_id, id) DO UPDATE SET created_at = excluded.created_at),
+parked AS (
+    UPDATE message_states
+       SET held_until = 'infinity', expires_at = 'infinity', claim_id = NULL, park_reason = %(park_reason)s
+     WHERE ctid = ANY (ARRAY(SELECT place FROM dead WHERE NOT EXISTS (SELECT FROM target)))
+ RETURNING id),
+taken AS (
+    UPDATE message_states
+       SET claim_id = %(claim_id)s::uuid, claim_count = claim_count + 1, held_until = (SELECT at FROM clock) + %(ttl)s * interval '1 second',
+       first_received_at = coalesce(first_received_at, (SELECT at FROM clock))
+     WHERE ctid = ANY (ARRAY(SELECT place FROM returned UNION ALL SELECT place FROM fresh))
+ RETURNING id, ttl, held_until, claim_count, client_id, first_received_at, came_from, claimed_before, group_key),
+claim AS (
+    INSERT INTO claims (queue_id, id, started_at, expires_at, ttl, message_ids)
+    SELECT %(queue_id)s, %(claim_id)s::uuid,
+           min(held_until) - %(ttl)s * interval '1 second', max(held_until), %(ttl)s,
+           array_agg(id ORDER BY id)
+      FROM taken HAVING count(*) > 0)
+SELECT * FROM (
+    SELECT taken.id AS id, taken.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, taken.claim_count + coalesce(taken.claimed_before, 0) AS claim_count, message.traceparent AS traceparent, message.message_attributes AS message_attributes, taken.client_id::text AS sender, (date_part('epoch', message.created_at) * 1000)::bigint AS sent_at, (date_part('epoch', taken.first_received_at) * 1000)::bigint AS first_received_at, (
+           SELECT name FROM queues
+            WHERE queue_id = taken.came_from AND project = %(project)s LIMIT 1) AS source, taken.group_key AS group_key, message.deduplication_id AS deduplication_id, NULL::bigint AS sequence, NULL::bigint[] AS sight FROM taken, LATERAL (SELECT created_at, body, traceparent, deduplication_id, message_attributes
+                       FROM messages
+                      WHERE queue_id = %(queue_id)s AND id = taken.id LIMIT 1) AS message
+     UNION ALL
+    SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+           ARRAY[EXISTS (SELECT FROM the_queue)::int,
+           coalesce(
+           (SELECT id FROM fresh_ones WHERE is_ready LIMIT 1),
+           (SELECT -id FROM fresh_ones OFFSET 4999 LIMIT 1)),
+           (date_part('epoch', now()) * 1000000)::bigint, (pg_snapshot_xmin(pg_current_snapshot())::text::bigint + %(base)s),
+           CASE WHEN %(asks)s AND EXISTS (SELECT FROM the_queue) THEN pg_current_xact_id()
+                ELSE pg_current_xact_id_if_assigned() END::text::bigint + %(base)s,
+           (SELECT count(*) FROM moved), (SELECT count(*) FROM parked), ((SELECT count(*) FROM returned WHERE has_lapsed) + (SELECT count(*) FROM dead WHERE has_lapsed))] || coalesce(
+           (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, id] FROM returned_ones WHERE is_ready LIMIT 1),
+           (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, -id] FROM returned_ones OFFSET 4999 LIMIT 1),
+           ARRAY[NULL, NULL]::bigint[]) || coalesce(
+           (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, id] FROM alive_ones WHERE is_alive LIMIT 1),
+           (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, -id] FROM alive_ones OFFSET 999 LIMIT 1),
+           ARRAY[NULL, NULL]::bigint[])) AS reply
+ ORDER BY id NULLS FIRST;
+
+
 -- marconi_receive_within_limit: The same in a queue with _max_claim_count.
 WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
@@ -6193,7 +6409,7 @@ WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM que
        false)
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
    AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
-   AND grouping < 2),
+   AND grouping = 0),
 returned_ones AS MATERIALIZED (
     SELECT ctid AS place, held_until, id, expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND claim_count < %(max_claim_count)s AS is_ready, claim_id IS NOT NULL AS has_lapsed FROM message_states
      WHERE queue_id = %(queue_id)s AND held_until <= now()

@@ -41,7 +41,12 @@ from marconi_api.model.idempotency import (
     REMOVE_FORGOTTEN,
     RequestKey,
 )
-from marconi_api.model.message import ClaimedMessage, grouped_messages_under, messages_under
+from marconi_api.model.message import (
+    ClaimedMessage,
+    fair_messages_under,
+    grouped_messages_under,
+    messages_under,
+)
 from marconi_api.model.postgres.database import Database, Row
 from marconi_api.model.postgres.dequeue import FOUND, HOW_MANY_LAPSED, find, report, take
 from marconi_api.model.postgres.low_water_marks import LowWaterMarks
@@ -52,9 +57,10 @@ from marconi_api.model.postgres.tables import (
     AS_KNOWN,
     FAIR,
     FIFO,
+    HAS_NO_GROUPS,
     IS_ALIVE,
     IS_CLAIMED,
-    IS_NOT_FIFO,
+    IS_FAIR,
     THE_NUMBERED_QUEUE,
     THE_NUMBERING_QUEUE,
     THE_QUEUE,
@@ -310,11 +316,10 @@ class Claims:
     def _messages(self, queue: QueueKey, claim: str, taken: 'Taken') -> list[ClaimedMessage]:
         if taken.grouping == FIFO:
             return grouped_messages_under(claim, taken.rows)
-        messages = messages_under(claim, taken.rows)
         if taken.grouping == FAIR:
-            messages = with_groups(self._database, self._attributes, queue, messages)
-            self.note_groups(queue, [message.group for message in messages])
-        return messages
+            self.note_groups(queue, [row[6] for row in taken.rows])
+            return fair_messages_under(claim, taken.rows)
+        return messages_under(claim, taken.rows)
 
     def note_groups(self, queue: QueueKey, groups: Iterable[str | None]) -> None:
         """Note of which groups a claim on a queue that is not FIFO took messages."""
@@ -341,9 +346,9 @@ class Claims:
                 )
             else:
                 chosen = statements.within_limit if limit else statements.usual
-                noisy = self._noisy.of(queue) if attributes.grouping == FAIR else []
-                if noisy:
-                    chosen = statements.fair[bool(limit)]
+                if attributes.grouping == FAIR:
+                    noisy = self._noisy.of(queue)
+                    chosen = statements.fair[bool(limit), bool(noisy)]
                     given |= self._noisy.parameters(queue, noisy)
                 taken = take(
                     self._database,
@@ -438,13 +443,14 @@ class Statements(NamedTuple):
     """The statements of one kind of claim, by what the queue's attributes say.
 
     ``fifo``: for FIFO queues, by whether the attributes limit claims, and by whether the statement waits
-    for a group. ``fair``: for queues of which groups are noisy, by whether the attributes limit claims.
+    for a group. ``fair``: for other queues whose messages have groups, by whether the attributes limit
+    claims, and whether some of the groups are noisy.
     """
 
     usual: Prepared
     within_limit: Prepared
     fifo: Mapping[bool, Mapping[bool, Prepared]]
-    fair: Mapping[bool, Prepared]
+    fair: Mapping[tuple[bool, bool], Prepared]
 
 
 class Taken(NamedTuple):
@@ -484,6 +490,7 @@ def create_statement(
     also: str = '',
     columns: Mapping[str, str] = COLUMNS,
     finding: Callable[[str, str], str] = find,
+    of_groups: str = HAS_NO_GROUPS,
 ) -> str:
     """The statement of a claim.
 
@@ -491,8 +498,9 @@ def create_statement(
     :param also: further columns of ``message_states`` that ``columns`` need, after a comma
     :param columns: the SQL of each column of a message, by its name
     :param finding: makes the start of the statement, as ``dequeue.find``
+    :param of_groups: the condition for what groups mean to the queue
     """
-    the_queue += AS_KNOWN + IS_NOT_FIFO + (ONE_AT_A_TIME if is_remembered else '')
+    the_queue += AS_KNOWN + of_groups + (ONE_AT_A_TIME if is_remembered else '')
     return f"""{finding(the_queue, may_be_claimed)},
     {CLOCK},{put_away}
     taken AS (
@@ -540,13 +548,23 @@ def _of_fifo(is_remembered: bool) -> Mapping[bool, Mapping[bool, Prepared]]:
     }
 
 
-def _of_fair(is_remembered: bool) -> Mapping[bool, Prepared]:
-    name = 'claim_fair_once' if is_remembered else 'claim_fair'
-    fairly: dict[str, Any] = {'is_remembered': is_remembered, 'finding': fair.find}
-    return {
-        False: Prepared(create_statement(**fairly), name),
-        True: Prepared(create_within_limit(**fairly), f'{name}_within_limit'),
+def _of_fair(is_remembered: bool) -> Mapping[tuple[bool, bool], Prepared]:
+    own: dict[str, Any] = {
+        'is_remembered': is_remembered,
+        'also': ', group_key',
+        'columns': {**COLUMNS, 'group_key': 'taken.group_key'},
+        'of_groups': IS_FAIR,
     }
+    statements = {}
+    for is_noisy in (False, True):
+        name = 'claim_fair' if is_noisy else 'claim_grouped'
+        name += '_once' if is_remembered else ''
+        finding = fair.find if is_noisy else find
+        statements[False, is_noisy] = Prepared(create_statement(**own, finding=finding), name)
+        statements[True, is_noisy] = Prepared(
+            create_within_limit(**own, finding=finding), f'{name}_within_limit'
+        )
+    return statements
 
 
 #: By whether the request has a key.

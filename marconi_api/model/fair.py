@@ -18,7 +18,7 @@ from typing import Any
 from marconi_api.model.postgres.database import Database
 from marconi_api.model.postgres.dequeue import FRESH, HAS_LAPSED, PLACE, lock, look_at_returned
 from marconi_api.model.postgres.prepared import Prepared
-from marconi_api.model.postgres.tables import FAIR, IS_ALIVE, IS_READY, QueueKey
+from marconi_api.model.postgres.tables import IS_ALIVE, IS_READY, QueueKey
 
 #: A group is noisy that has so many claimed messages, and more than this part of all.
 LEAST = 30
@@ -34,10 +34,6 @@ _GROUPS = 200
 _LOOK_IN_GROUP = 100
 # As in dequeue.py.
 _LOOK = 5000
-
-#: A condition after the query for a queue whose messages may have groups, and that is not FIFO.
-IS_FAIR = f"""
-       AND grouping = {FAIR}"""
 
 _NOISY = Prepared(
     f"""
@@ -125,7 +121,7 @@ def find(the_queue: str, may_be_claimed: str = 'true') -> str:
     )
     not_quiet = 'AND looked.place <> ALL (ARRAY(SELECT place FROM quiet))'
     return f"""
-    WITH the_queue AS MATERIALIZED ({the_queue}{IS_FAIR}),
+    WITH the_queue AS MATERIALIZED ({the_queue}),
     looked_at_groups AS MATERIALIZED (
         WITH RECURSIVE step (group_key, start, number) AS (
             SELECT first.group_key, first.group_key, 1

@@ -125,6 +125,16 @@ def grouped_messages_under(claim: str, rows: Iterable[Row]) -> list[ClaimedMessa
     ]
 
 
+def fair_messages_under(claim: str, rows: Iterable[Row]) -> list[ClaimedMessage]:
+    """The same, from rows that have only the group behind the trace."""
+    return [
+        ClaimedMessage(
+            *(public_id(row[0]), row[1], row[2], row[3], claim, row[4], row[5]), group=row[6]
+        )
+        for row in rows
+    ]
+
+
 def popped_messages(rows: Iterable[Row]) -> list[PoppedMessage]:
     """Messages that a pop took, from rows of the same columns up to the sequence."""
     return [

@@ -28,9 +28,10 @@ from marconi_api.model.ended import EndListeners
 from marconi_api.model.flows import DELETED, TOUCHED
 from marconi_api.model.handled import handled
 from marconi_api.model.postgres.database import Database, Row
+from marconi_api.model.postgres.dequeue import find
 from marconi_api.model.postgres.prepared import OwnText, Prepared
 from marconi_api.model.postgres.steering import body_of
-from marconi_api.model.postgres.tables import FAIR, FIFO, THE_QUEUE, QueueKey, public_id
+from marconi_api.model.postgres.tables import FAIR, FIFO, IS_FAIR, THE_QUEUE, QueueKey, public_id
 from marconi_api.model.postgres.transitions import CLAIM_ENDS, NOW, RECEIVED_FOR, SHOWN_AFTER
 from marconi_api.model.traffic import traffic
 from marconi_api.model.verdicts import statement_of
@@ -249,12 +250,17 @@ def _of_fifo(is_remembered: bool) -> Mapping[bool, Mapping[bool, Prepared]]:
     }
 
 
-#: For queues of which groups are noisy: by whether the attributes limit claims.
+#: By whether the attributes limit claims, and whether groups are noisy.
 _RECEIVE_FAIR = {
-    False: Prepared(create_statement(**_of_a_receive(), finding=fair.find), 'receive_fair'),
-    True: Prepared(
-        create_within_limit(**_of_a_receive(), finding=fair.find), 'receive_fair_within_limit'
-    ),
+    (is_within_limit, is_noisy): Prepared(
+        (create_within_limit if is_within_limit else create_statement)(
+            **_of_a_receive(), finding=fair.find if is_noisy else find, of_groups=IS_FAIR
+        ),
+        ('receive_fair' if is_noisy else 'receive_grouped')
+        + ('_within_limit' if is_within_limit else ''),
+    )
+    for is_within_limit in (False, True)
+    for is_noisy in (False, True)
 }
 _RECEIVES = Statements(_RECEIVE, _RECEIVE_WITHIN_LIMIT, _of_fifo(False), _RECEIVE_FAIR)
 #: Only a receive from a FIFO queue is made under the name of its attempt.

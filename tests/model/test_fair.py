@@ -118,3 +118,13 @@ def test_no_message_is_given_out_twice() -> None:
     taken = sum((Counter(claim(7)) for _ in range(30)), Counter())
 
     assert taken == {'noisy': 60} | dict.fromkeys('abcdef', 10)
+
+
+def test_a_process_that_knows_of_no_groups_yet_learns_of_them() -> None:
+    known = model.store.claims._attributes
+    before = known.read(QUEUE)
+    assert before
+    post('a', 2)
+    known._known[QUEUE.id] = before
+
+    assert claim() == ['a', 'a']

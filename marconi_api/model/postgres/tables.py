@@ -585,12 +585,14 @@ IS_NUMBERED_AS_KNOWN = _numbered()
 MAY_NUMBER = _numbered(f"""
               AND {NEXT_NUMBER} + {_MARGIN} < reserved""")
 
-#: Conditions after a query for a queue, for the statements of queues that are not FIFO, and of those
-#: whose messages have no groups at all.
+#: Conditions after a query for a queue, for the statements of queues that are not FIFO, of those whose
+#: messages have no groups at all, and of the other ones.
 IS_NOT_FIFO = f"""
        AND grouping < {FIFO}"""
 HAS_NO_GROUPS = f"""
        AND grouping = {NO_GROUPS}"""
+IS_FAIR = f"""
+       AND grouping = {FAIR}"""
 
 #: The queue, for a statement that relies on the numbers of messages.
 THE_NUMBERED_QUEUE = f"""{THE_QUEUE}
