@@ -28,7 +28,8 @@ test: .venv/test.stamp ## run the tests
 
 test-slow: .venv/test.stamp .venv/docs.stamp ## run the tests with real clients, and those that kill, restart and install services, for minutes
 	@$(MAKE) --no-print-directory --jobs=2 \
-		.venv/keystone.stamp .venv/clients-v1.stamp .venv/clients-v2.stamp
+		.venv/keystone.stamp .venv/clients-v1.stamp .venv/clients-v2.stamp \
+		.venv/clients-sqs.stamp .venv/clients-query.stamp
 	@$(BIN)/python -m pytest -m slow
 
 check: .venv/check.stamp ## lint, formatting and types

@@ -46,6 +46,7 @@ LONGEST_FIRST = (
     'test_release_before.py',
     'test_embedded.py',
     'test_clients.py',
+    'test_sqs_clients.py',
     'test_keystone.py',
     'test_gone.py',
     'test_sources.py',

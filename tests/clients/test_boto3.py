@@ -1,8 +1,14 @@
-"""boto3, unchanged, against the real service: its client and its resource (docs/sqs.md)."""
+"""boto3, unchanged, against the real service: its client and its resource (docs/sqs.md).
 
+Beside it the requests of KEDA and Shoryuken, as the SDKs of Go and Ruby send them.
+"""
+
+import contextlib
+import json
 import time
 from threading import Thread
 from typing import Any
+from urllib.parse import urlsplit
 
 import boto3
 import pytest
@@ -97,3 +103,91 @@ def test_the_resource_does_what_the_client_does(options: dict[str, Any]) -> None
     assert sqs.get_queue_by_name(QueueName='of-the-resource').url == queue.url
     assert queue.url in [one.url for one in sqs.queues.filter(QueueNamePrefix='of-the-')]
     queue.delete()
+
+
+def test_keda_scales_by_the_numbers_of_messages(service: Service, client: Any) -> None:
+    url = client.create_queue(QueueName='scaled')['QueueUrl']
+    for _ in range(3):
+        client.send_message(QueueUrl=url, MessageBody='x')
+    client.receive_message(QueueUrl=url)
+    # It takes the third part of the path for the queue's name, and refuses a longer or a shorter path.
+    assert urlsplit(url).path.split('/')[2:] == ['scaled']
+
+    for queue in (url, 'scaled'):
+        told = sent_by_hand(
+            service,
+            'GetQueueAttributes',
+            {
+                'AttributeNames': [
+                    'ApproximateNumberOfMessages',
+                    'ApproximateNumberOfMessagesNotVisible',
+                    'ApproximateNumberOfMessagesDelayed',
+                ],
+                'QueueUrl': queue,
+            },
+            headers={'Amz-Sdk-Request': 'attempt=1; max=3', 'Accept-Encoding': 'identity'},
+        )
+
+        assert told == {
+            'Attributes': {
+                'ApproximateNumberOfMessages': '2',
+                'ApproximateNumberOfMessagesNotVisible': '1',
+                'ApproximateNumberOfMessagesDelayed': '0',
+            }
+        }
+
+
+def test_shoryuken_sends_its_requests_to_the_url_of_the_queue(service: Service) -> None:
+    url = sent_by_hand(service, 'CreateQueue', {'QueueName': 'of-ruby'})['QueueUrl']
+    of_queue, path = {'QueueUrl': url}, urlsplit(url).path
+    sent = sent_by_hand(
+        service,
+        'SendMessage',
+        {
+            **of_queue,
+            'MessageBody': '{"number": 1}',
+            'MessageAttributes': {
+                'shoryuken_class': {'StringValue': 'Worker', 'DataType': 'String'}
+            },
+        },
+        path,
+    )
+    told = sent_by_hand(
+        service, 'GetQueueAttributes', {**of_queue, 'AttributeNames': ['All']}, path
+    )['Attributes']
+    assert (told['VisibilityTimeout'], 'FifoQueue' in told) == ('30', False)
+
+    asked = {'AttributeNames': ['All'], 'MessageAttributeNames': ['All'], 'MaxNumberOfMessages': 10}
+    [message] = sent_by_hand(service, 'ReceiveMessage', {**of_queue, **asked}, path)['Messages']
+    assert message['MessageAttributes']['shoryuken_class']['StringValue'] == 'Worker'
+    assert message['MD5OfMessageAttributes'] == sent['MD5OfMessageAttributes']
+    receipt = {'ReceiptHandle': message['ReceiptHandle']}
+    hidden = {**of_queue, **receipt, 'VisibilityTimeout': 30}
+    assert sent_by_hand(service, 'ChangeMessageVisibility', hidden, path) == {}
+    deleted = {**of_queue, 'Entries': [{'Id': '0', **receipt}]}
+    assert sent_by_hand(service, 'DeleteMessageBatch', deleted, path)['Successful'] == [{'Id': '0'}]
+
+
+def sent_by_hand(
+    service: Service,
+    operation: str,
+    members: Any,
+    path: str = '/',
+    headers: dict[str, str] | None = None,
+) -> Any:
+    """The result of an operation, whose request is written as SDKs of other languages do."""
+    given = {
+        'Content-Type': 'application/x-amz-json-1.0',
+        'X-Amz-Target': f'AmazonSQS.{operation}',
+        'X-Amz-Date': '20261127T120000Z',
+        'Authorization': 'AWS4-HMAC-SHA256 Credential=acme/20261127/us-east-1/sqs/aws4_request, '
+        f'SignedHeaders=content-type;host;x-amz-date;x-amz-target, Signature={"0" * 64}',
+        **(headers or {}),
+    }
+    with contextlib.closing(service.connect()) as connection:
+        connection.request('POST', path, json.dumps(members), given)
+        response = connection.getresponse()
+        content = response.read()
+    assert response.status == 200, content
+    assert response.headers['x-amzn-RequestId']
+    return json.loads(content)
