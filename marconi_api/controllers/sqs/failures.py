@@ -16,6 +16,7 @@ from marconi_api.errors import (
     StorageUnavailable,
 )
 from marconi_api.wire.failures import (
+    BodyTooSlow,
     InvalidBody,
     MalformedRequest,
     MethodNotAllowed,
@@ -243,6 +244,7 @@ _NAMES: tuple[tuple[type[MarconiError], Names], ...] = (
     (TooManyFailures, _THROTTLED),
     (InvalidBody, _MALFORMED),
     (MalformedRequest, _MALFORMED),
+    (BodyTooSlow, Names('RequestTimeout', 'RequestTimeout', 408)),
     (UnknownPath, Names('InvalidAddress', 'InvalidAddress', 404)),
     (UnknownOperation, Names('UnknownOperationException', 'InvalidAction')),
     (MethodNotAllowed, Names('UnknownOperationException', 'InvalidAction', 405)),

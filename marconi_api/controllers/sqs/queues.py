@@ -300,7 +300,9 @@ def list_queue_tags(request: Request, body: Any) -> Result:
 
 def _tags_of(metadata: attributes.Metadata) -> dict[str, str]:
     tags = attributes.own_facts(metadata).get(attributes.TAGS)
-    return tags if isinstance(tags, dict) else {}
+    # A client of another door can write anything there.
+    items = tags.items() if isinstance(tags, dict) else ()
+    return {key: value for key, value in items if isinstance(value, str)}
 
 
 def _retagged(metadata: attributes.Metadata, tags: Mapping[str, str]) -> attributes.Metadata:
