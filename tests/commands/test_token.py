@@ -109,3 +109,38 @@ def test_the_shell_has_tokens(app: Any) -> None:
     assert tokens.list('acme') == [made.token]
     tokens.revoke(made.token.id)
     assert model.store.tokens.look_up(made.text) is None
+
+
+def test_an_access_key_is_its_id_and_its_secret(marconi: Any) -> None:
+    done = marconi(
+        *('token', 'create', '--project', 'acme', '--role', 'writer', '--sqs'),
+        MARCONI_SECRET_KEYS='a key',
+    )
+
+    key_id, secret = done.stdout.splitlines()
+    assert re.fullmatch(r'[0-9A-Za-z]{12}', key_id)
+    assert re.fullmatch(r'[0-9A-Za-z]{43}', secret)
+    assert re.search('have the account [0-9]{12}', done.stderr)
+    [token] = model.store.tokens.list('acme')
+    assert (token.id, token.roles) == (key_id, ('writer',))
+
+
+def test_an_access_key_is_a_document(marconi: Any) -> None:
+    done = marconi(
+        *('token', 'create', '--project', 'acme', '--role', 'writer', '--sqs', '--json'),
+        MARCONI_SECRET_KEYS='a key',
+    )
+
+    shown = json.loads(done.stdout)
+    assert shown['access_key_id'] == shown['id']
+    assert len(shown['secret_access_key']) == 43
+    assert re.fullmatch('[0-9]{12}', shown['account'])
+    assert 'token' not in shown
+
+
+def test_without_a_key_for_secrets_no_access_key_is_made(marconi: Any) -> None:
+    done = marconi('token', 'create', '--project', 'acme', '--role', 'writer', '--sqs')
+
+    assert done.returncode == 2
+    assert 'MARCONI_SECRET_KEYS' in done.stderr
+    assert model.store.tokens.list('acme') == []
