@@ -247,6 +247,7 @@ def test_each_operation_is_one_that_boto3_has(sqs: Sqs) -> None:
 def test_each_document_has_the_members_that_boto3_sends(sqs: Sqs) -> None:
     for name, operation in OPERATIONS.items():
         shape = sqs.client.meta.service_model.operation_model(name).input_shape
-        read: Any = struct_of(operation.reads).__struct_encode_fields__
+        document: Any = operation.reads
+        read: Any = struct_of(document).__struct_encode_fields__
         if name not in ('AddPermission', 'RemovePermission'):
             assert set(read) == set(shape.members), name
