@@ -638,7 +638,7 @@ numbered_groups AS (
            (queue_id, group_key, first_sequence, last_sequence, available_at)
     SELECT %(target_id)s::bigint, group_key, moved_in, moved_in - 1 + count(*), (SELECT at FROM clock)
       FROM leaving
-     GROUP BY 1, group_key, moved_in ORDER BY 1, group_key
+     GROUP BY 1, group_key, moved_in ORDER BY 1, group_key COLLATE "C"
         ON CONFLICT (queue_id, group_key) DO UPDATE
        SET last_sequence = greatest(
                known.last_sequence + 1 + excluded.last_sequence - excluded.first_sequence,
@@ -836,7 +836,7 @@ numbered_groups AS (
            (queue_id, group_key, first_sequence, last_sequence, available_at)
     SELECT %(target_id)s::bigint, group_key, moved_in, moved_in - 1 + count(*), (SELECT at FROM clock)
       FROM leaving
-     GROUP BY 1, group_key, moved_in ORDER BY 1, group_key
+     GROUP BY 1, group_key, moved_in ORDER BY 1, group_key COLLATE "C"
         ON CONFLICT (queue_id, group_key) DO UPDATE
        SET last_sequence = greatest(
                known.last_sequence + 1 + excluded.last_sequence - excluded.first_sequence,
@@ -1030,7 +1030,7 @@ numbered_groups AS (
            (queue_id, group_key, first_sequence, last_sequence, available_at)
     SELECT %(target_id)s::bigint, group_key, moved_in, moved_in - 1 + count(*), (SELECT at FROM clock)
       FROM leaving
-     GROUP BY 1, group_key, moved_in ORDER BY 1, group_key
+     GROUP BY 1, group_key, moved_in ORDER BY 1, group_key COLLATE "C"
         ON CONFLICT (queue_id, group_key) DO UPDATE
        SET last_sequence = greatest(
                known.last_sequence + 1 + excluded.last_sequence - excluded.first_sequence,
@@ -1220,7 +1220,7 @@ numbered_groups AS (
            (queue_id, group_key, first_sequence, last_sequence, available_at)
     SELECT %(target_id)s::bigint, group_key, moved_in, moved_in - 1 + count(*), (SELECT at FROM clock)
       FROM leaving
-     GROUP BY 1, group_key, moved_in ORDER BY 1, group_key
+     GROUP BY 1, group_key, moved_in ORDER BY 1, group_key COLLATE "C"
         ON CONFLICT (queue_id, group_key) DO UPDATE
        SET last_sequence = greatest(
                known.last_sequence + 1 + excluded.last_sequence - excluded.first_sequence,
@@ -3165,7 +3165,7 @@ numbered_groups AS (
            (queue_id, group_key, first_sequence, last_sequence, available_at)
     SELECT %(queue_id)s::bigint, group_key, first_id, first_id - 1 + count(*), (SELECT at FROM clock)
       FROM given
-     GROUP BY 1, group_key, first_id ORDER BY 1, group_key
+     GROUP BY 1, group_key, first_id ORDER BY 1, group_key COLLATE "C"
         ON CONFLICT (queue_id, group_key) DO UPDATE
        SET last_sequence = greatest(
                known.last_sequence + 1 + excluded.last_sequence - excluded.first_sequence,
@@ -3241,7 +3241,7 @@ numbered_groups AS (
            (queue_id, group_key, first_sequence, last_sequence, available_at)
     SELECT %(queue_id)s::bigint, group_key, first_id, first_id - 1 + count(*), (SELECT at FROM clock)
       FROM given
-     GROUP BY 1, group_key, first_id ORDER BY 1, group_key
+     GROUP BY 1, group_key, first_id ORDER BY 1, group_key COLLATE "C"
         ON CONFLICT (queue_id, group_key) DO UPDATE
        SET last_sequence = greatest(
                known.last_sequence + 1 + excluded.last_sequence - excluded.first_sequence,
@@ -3351,7 +3351,7 @@ numbered_groups AS (
            (queue_id, group_key, first_sequence, last_sequence, available_at)
     SELECT %(queue_id)s::bigint, group_key, first_id, first_id - 1 + count(*), (SELECT at FROM clock)
       FROM given
-     GROUP BY 1, group_key, first_id ORDER BY 1, group_key
+     GROUP BY 1, group_key, first_id ORDER BY 1, group_key COLLATE "C"
         ON CONFLICT (queue_id, group_key) DO UPDATE
        SET last_sequence = greatest(
                known.last_sequence + 1 + excluded.last_sequence - excluded.first_sequence,
@@ -3472,7 +3472,7 @@ numbered_groups AS (
            (queue_id, group_key, first_sequence, last_sequence, available_at)
     SELECT %(queue_id)s::bigint, group_key, first_id, first_id - 1 + count(*), (SELECT at FROM clock)
       FROM given
-     GROUP BY 1, group_key, first_id ORDER BY 1, group_key
+     GROUP BY 1, group_key, first_id ORDER BY 1, group_key COLLATE "C"
         ON CONFLICT (queue_id, group_key) DO UPDATE
        SET last_sequence = greatest(
                known.last_sequence + 1 + excluded.last_sequence - excluded.first_sequence,
@@ -5516,7 +5516,7 @@ numbered_groups AS (
            (queue_id, group_key, first_sequence, last_sequence, available_at)
     SELECT %(target_id)s::bigint, group_key, moved_in, moved_in - 1 + count(*), (SELECT at FROM clock)
       FROM leaving
-     GROUP BY 1, group_key, moved_in ORDER BY 1, group_key
+     GROUP BY 1, group_key, moved_in ORDER BY 1, group_key COLLATE "C"
         ON CONFLICT (queue_id, group_key) DO UPDATE
        SET last_sequence = greatest(
                known.last_sequence + 1 + excluded.last_sequence - excluded.first_sequence,
@@ -5713,7 +5713,7 @@ numbered_groups AS (
            (queue_id, group_key, first_sequence, last_sequence, available_at)
     SELECT %(target_id)s::bigint, group_key, moved_in, moved_in - 1 + count(*), (SELECT at FROM clock)
       FROM leaving
-     GROUP BY 1, group_key, moved_in ORDER BY 1, group_key
+     GROUP BY 1, group_key, moved_in ORDER BY 1, group_key COLLATE "C"
         ON CONFLICT (queue_id, group_key) DO UPDATE
        SET last_sequence = greatest(
                known.last_sequence + 1 + excluded.last_sequence - excluded.first_sequence,
@@ -5906,7 +5906,7 @@ numbered_groups AS (
            (queue_id, group_key, first_sequence, last_sequence, available_at)
     SELECT %(target_id)s::bigint, group_key, moved_in, moved_in - 1 + count(*), (SELECT at FROM clock)
       FROM leaving
-     GROUP BY 1, group_key, moved_in ORDER BY 1, group_key
+     GROUP BY 1, group_key, moved_in ORDER BY 1, group_key COLLATE "C"
         ON CONFLICT (queue_id, group_key) DO UPDATE
        SET last_sequence = greatest(
                known.last_sequence + 1 + excluded.last_sequence - excluded.first_sequence,
@@ -6095,7 +6095,7 @@ numbered_groups AS (
            (queue_id, group_key, first_sequence, last_sequence, available_at)
     SELECT %(target_id)s::bigint, group_key, moved_in, moved_in - 1 + count(*), (SELECT at FROM clock)
       FROM leaving
-     GROUP BY 1, group_key, moved_in ORDER BY 1, group_key
+     GROUP BY 1, group_key, moved_in ORDER BY 1, group_key COLLATE "C"
         ON CONFLICT (queue_id, group_key) DO UPDATE
        SET last_sequence = greatest(
                known.last_sequence + 1 + excluded.last_sequence - excluded.first_sequence,

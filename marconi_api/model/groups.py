@@ -205,6 +205,7 @@ WAKE_GROUPS = """
 def joined(arrivals: str, queue_id: str, first: str, floor: str) -> str:
     """Two parts of a statement that number messages which come to groups of FIFO queues.
 
+    The rows are written in the order of their names, which is that of the columns (``C``), as elsewhere.
     ``numbered_groups`` writes the rows of the groups, and ``arrived`` has the columns of ``arrivals``
     and ``sequence``. A group that was empty, or was purged, is available from then on, though a delay may
     not be over, and a message may be a duplicate that is not stored. A sequence
@@ -223,7 +224,7 @@ def joined(arrivals: str, queue_id: str, first: str, floor: str) -> str:
                (queue_id, group_key, first_sequence, last_sequence, available_at)
         SELECT {queue_id}, group_key, {first}, {first} - 1 + count(*), {NOW}
           FROM {arrivals}
-         GROUP BY 1, group_key, {first} ORDER BY 1, group_key
+         GROUP BY 1, group_key, {first} ORDER BY 1, group_key COLLATE "C"
             ON CONFLICT (queue_id, group_key) DO UPDATE
            SET last_sequence = greatest(
                    known.last_sequence + 1 + excluded.last_sequence - excluded.first_sequence,
