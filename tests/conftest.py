@@ -64,6 +64,7 @@ LONGEST_FIRST = (
     'test_moving.py',
     'test_redrives_survive.py',
     'test_access_log.py',
+    'test_boto3.py',
     'test_hostile_values.py',
     'test_packaging.py',
     'test_readme.py',

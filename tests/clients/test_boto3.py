@@ -6,15 +6,18 @@ Beside it the requests of KEDA and Shoryuken, as the SDKs of Go and Ruby send th
 import contextlib
 import json
 import time
+from pathlib import Path
 from threading import Thread
 from typing import Any
 from urllib.parse import urlsplit
 
 import boto3
 import pytest
+from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from tests.running_service import Service
+from tests.clients.conftest import made_token
+from tests.running_service import Service, services
 
 
 @pytest.fixture(scope='module')
@@ -191,3 +194,100 @@ def sent_by_hand(
     assert response.status == 200, content
     assert response.headers['x-amzn-RequestId']
     return json.loads(content)
+
+
+def test_waiting_consumers_hold_no_worker(client: Any, options: dict[str, Any]) -> None:
+    """There are more of them than the service has threads."""
+    url = client.create_queue(QueueName='crowded')['QueueUrl']
+    quick = client.create_queue(QueueName='quick')['QueueUrl']
+    found: list[Any] = []
+
+    def wait() -> None:
+        own = boto3.session.Session().client('sqs', **options)
+        found.append(own.receive_message(QueueUrl=url, WaitTimeSeconds=20).get('Messages'))
+
+    consumers = [Thread(target=wait) for _ in range(12)]
+    for consumer in consumers:
+        consumer.start()
+    time.sleep(1)
+
+    client.send_message(QueueUrl=quick, MessageBody='x')
+    assert len(client.receive_message(QueueUrl=quick)['Messages']) == 1
+    entries = [{'Id': str(number), 'MessageBody': str(number)} for number in range(10)]
+    client.send_message_batch(QueueUrl=url, Entries=entries)
+    client.send_message_batch(QueueUrl=url, Entries=entries[:2])
+
+    for consumer in consumers:
+        consumer.join(30)
+    assert len([messages for messages in found if messages]) == 12
+
+
+def test_a_refusal_by_the_waiting_room_has_the_form_of_sqs(
+    options: dict[str, Any], tmp_path: Path
+) -> None:
+    settings = tmp_path / 'settings.py'
+    settings.write_text("limits = {'max_waiters': 1, 'max_waiters_per_project': 1}\n")
+    with services() as start:
+        service = start(MARCONI_CONFIG=str(settings)).wait_until_ready()
+        given = {**options, 'endpoint_url': f'http://127.0.0.1:{service.port}'}
+        one, other = (
+            boto3.session.Session().client(
+                'sqs', config=Config(retries={'total_max_attempts': 1}), **given
+            )
+            for _ in range(2)
+        )
+        url = one.create_queue(QueueName='jobs')['QueueUrl']
+        waiting = Thread(target=lambda: one.receive_message(QueueUrl=url, WaitTimeSeconds=3))
+        waiting.start()
+        time.sleep(1)
+
+        with pytest.raises(ClientError) as raised:
+            other.receive_message(QueueUrl=url, WaitTimeSeconds=3)
+
+        waiting.join(10)
+        response = raised.value.response
+        assert response['Error']['Code'] == 'ServiceUnavailable'
+        assert response['ResponseMetadata']['RequestId']
+
+
+def test_an_access_key_of_the_command_lets_boto3_in(token_service: Service) -> None:
+    """The service and the command have the key for secrets from the same file."""
+    key_id, secret = made_token(
+        token_service, '--project', 'acme', '--role', 'admin', '--sqs'
+    ).splitlines()
+
+    def client_of(given: str) -> Any:
+        return boto3.client(
+            'sqs',
+            endpoint_url=f'http://127.0.0.1:{token_service.port}',
+            region_name='us-east-1',
+            aws_access_key_id=key_id,
+            aws_secret_access_key=given,
+        )
+
+    url = client_of(secret).create_queue(QueueName='jobs')['QueueUrl']
+    client_of(secret).send_message(QueueUrl=url, MessageBody='hello')
+    assert client_of(secret).receive_message(QueueUrl=url, WaitTimeSeconds=2)['Messages']
+    with pytest.raises(ClientError) as raised:
+        client_of('wrong').list_queues()
+    assert raised.value.response['Error']['Code'] == 'SignatureDoesNotMatch'
+
+
+def test_a_key_signs_while_its_request_waits(token_service: Service) -> None:
+    """The waiting room runs a request again, some seconds after it was signed."""
+    key_id, secret = made_token(
+        token_service, '--project', 'acme', '--role', 'admin', '--sqs'
+    ).splitlines()
+    client = boto3.client(
+        'sqs',
+        endpoint_url=f'http://127.0.0.1:{token_service.port}',
+        region_name='us-east-1',
+        aws_access_key_id=key_id,
+        aws_secret_access_key=secret,
+    )
+    url = client.create_queue(QueueName='signed')['QueueUrl']
+    client.send_message(QueueUrl=url, MessageBody='late', DelaySeconds=2)
+
+    [message] = client.receive_message(QueueUrl=url, WaitTimeSeconds=10)['Messages']
+
+    assert message['Body'] == 'late'
