@@ -14,6 +14,7 @@ from faults.campaign import Terms, new_folder, run, terms_of
 from faults.checker import check
 from faults.controls import prove
 from faults.goal import go_on
+from faults.machine import Impossible
 
 #: Seconds for which clients work in a run by continuous integration.
 _CI = 60.0
@@ -33,6 +34,10 @@ def main(arguments: list[str]) -> int:
     running.add_argument(
         '--pooler', action='store_true', help='a service reaches PostgreSQL through PgBouncer'
     )
+    running.add_argument(
+        '--skew', type=int, default=0, help="seconds by which the second service's clock is ahead"
+    )
+    running.add_argument('--small-disk', action='store_true', help='it is full now and then')
     running.add_argument(
         '--only', nargs='+', default=[], metavar='ACCIDENT', help='all that happens'
     )
@@ -85,6 +90,8 @@ def _run(given: argparse.Namespace) -> int:
             given.pace,
             given.standby,
             given.pooler,
+            given.skew,
+            given.small_disk,
             dict.fromkeys(given.only, 1) or None,
             given.defect,
         )
@@ -99,7 +106,11 @@ def _play(terms: Terms) -> int:
     folder = new_folder()
     print(f'seed {terms.seed}, {terms.seconds:g} s, logs in {folder}', flush=True)
     began = time.monotonic()
-    run(terms, folder)
+    try:
+        run(terms, folder)
+    except Impossible as why:
+        print(f'NOT RUN: {why}')
+        return 0
     ran = time.monotonic()
     status = _check(folder)
     print(f'run in {ran - began:.0f} s, checked in {time.monotonic() - ran:.0f} s')

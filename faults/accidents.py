@@ -96,6 +96,7 @@ OF_SERVICES = {
 
 OF_POSTGRES = {'kill postmaster': 4, 'stop postmaster at once': 2}
 OF_PAIRS = {'fail over': 6}
+OF_DISKS = {'fill the disk': 8}
 
 
 class Accidents:
@@ -151,6 +152,7 @@ class Accidents:
             'pause reader': self._pause_reader,
             'kill postmaster': lambda _: _send(self._database.postmaster, signal.SIGKILL),
             'stop postmaster at once': lambda _: _send(self._database.postmaster, signal.SIGQUIT),
+            'fill the disk': self._fill_disk,
             'fail over': lambda _: self._database.fail_over(),
             'kill backend': self._kill_backend,
             'end sessions': lambda _: self._end_sessions('true'),
@@ -166,6 +168,18 @@ class Accidents:
                 "application_name = 'marconi waiting'"
             ),
         }
+
+    def _fill_disk(self, chance: random.Random) -> int:
+        disk = self._database.disk
+        assert disk is not None
+        disk.fill()
+        until = time.monotonic() + chance.choice((1, 4))
+        while time.monotonic() < until:
+            self.go_on()
+            self._crew.start_again()
+            time.sleep(0.02)
+        disk.free()
+        return 1
 
     def _kill_producer(self, chance: random.Random) -> int:
         return _kill_one(chance, self._crew.pids(*PRODUCERS))

@@ -15,11 +15,12 @@ from pathlib import Path
 import msgspec
 
 from faults import proxy, receiver, roles, world
-from faults.accidents import Accident, Accidents, plan
+from faults.accidents import OF_CLIENTS, OF_DISKS, Accident, Accidents, plan
 from faults.client import Client
 from faults.crew import Crew, forked
 from faults.instances import Database, Instance
 from faults.log import Log
+from faults.machine import small_disk, with_clock
 from faults.numbers import number_in
 from faults.pair import Pair
 from faults.roles import Hand
@@ -28,6 +29,9 @@ from tests.pooler import pgbouncer
 
 # How often a claim that drains a queue may fail.
 _TRIES = 10
+
+# MiB of a disk that is full for a while: PostgreSQL keeps up to a gigabyte of its log.
+_SMALL = 1500
 
 # Seconds for which the claims that drain the queues hold what they get.
 _DRAINING = 600
@@ -112,6 +116,10 @@ class Terms(msgspec.Struct):
     has_standby: bool = False
     #: Whether the second service reaches PostgreSQL through a PgBouncer.
     has_pooler: bool = False
+    #: Seconds by which the clock of the second service is ahead.
+    skew: int = 0
+    #: Whether PostgreSQL has a disk of its own, which is full for a while now and then.
+    has_small_disk: bool = False
     #: What happens, and how often beside the others; if nothing is named, all does.
     weights: Mapping[str, float] | None = None
     #: The defect that services have; '' for none.
@@ -184,11 +192,14 @@ def services(terms: Terms, folder: Path) -> Iterator[tuple[list[Instance], Datab
             pair.start()
             database: Database = pair
         else:
+            disk = None
+            if terms.has_small_disk:
+                disk = started.enter_context(small_disk(folder / 'state', _SMALL))
             started.callback(Database.stop_at, folder)
             started.callback(instances[0].stop)
             instances[0].start()
-            database = Database(folder)
-        settings = {'MARCONI_DATABASE_URL': database.url}
+            database = Database(folder, disk)
+        settings: dict[str, str] = {'MARCONI_DATABASE_URL': database.url}
         if terms.has_pooler:
             directory = folder / 'pooler'
             directory.mkdir()
@@ -198,7 +209,8 @@ def services(terms: Terms, folder: Path) -> Iterator[tuple[list[Instance], Datab
             }
         for instance in instances[not terms.has_standby :]:
             started.callback(instance.stop)
-            instance.start(settings)
+            is_skewed = terms.skew and instance.name == 'second'
+            instance.start({**settings, **(with_clock(terms.skew, folder) if is_skewed else {})})
         started.callback(_keep_logs_of_postgresql, folder)
         yield instances, database
 
@@ -286,7 +298,10 @@ def _let_happen(
     terms: Terms, crew: Crew, accidents: Accidents, is_enough: Callable[[], bool]
 ) -> bool:
     """Let clients work and accidents happen; whether it was enough before the time was over."""
-    to_come = plan(terms.seed, terms.seconds, terms.pace, terms.has_standby, terms.weights)
+    weights = terms.weights
+    if weights is None and terms.has_small_disk:
+        weights = {**OF_CLIENTS, **OF_DISKS}
+    to_come = plan(terms.seed, terms.seconds, terms.pace, terms.has_standby, weights)
     crew.start()
     try:
         if pass_time(terms.seconds, to_come, crew, accidents, is_enough):
@@ -331,8 +346,8 @@ SELECT project, name, state.id, body,
             WHEN held_until = 'infinity' THEN 'parked'
             WHEN claim_id IS NOT NULL THEN 'claimed'
             ELSE 'delayed' END,
-       coalesce(date_part('epoch', nullif(held_until, 'infinity')), 0),
-       coalesce(date_part('epoch', nullif(expires_at, 'infinity')), 0), claim_count
+       date_part('epoch', nullif(held_until, 'infinity') - now()),
+       date_part('epoch', nullif(expires_at, 'infinity') - now()), claim_count
   FROM message_states AS state
        JOIN queues USING (queue_id)
        JOIN messages AS message ON message.queue_id = state.queue_id AND message.id = state.id
@@ -344,16 +359,18 @@ def keep(database: Database, *logs: tuple[Log, str]) -> None:
     """Note all messages that the database has, in each log by calls of the kind beside it."""
     with contextlib.closing(database.connect()) as connection:
         connection.autocommit = False
+        # The database's clock may be wrong in this campaign.
+        at = time.time()
         with connection.cursor('kept') as cursor:
             cursor.execute(_KEPT)
-            for project, name, id, body, state, held_until, expires_at, count in cursor:
+            for project, name, id, body, state, held_for, lives_for, count in cursor:
                 message = {
                     'queue': f'{project}/{name}',
                     'id': f'{id:016x}',
                     'number': number_in(msgspec.json.decode(body)) or 0,
                     'state': state,
-                    'held_until': held_until,
-                    'expires_at': expires_at,
+                    'held_until': 0 if held_for is None else at + held_for,
+                    'expires_at': 0 if lives_for is None else at + lives_for,
                     'count': count,
                 }
                 for log, kind in logs:

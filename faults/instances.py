@@ -11,6 +11,7 @@ import psycopg2
 
 from benchmarks.children import free_port
 from benchmarks.processes import command_line, family
+from faults.machine import Disk
 from marconi_api.processes.embedded.cluster import EmbeddedPostgres, running_url
 from marconi_api.processes.installation import CHECKOUT
 
@@ -110,7 +111,11 @@ def _threads(pid: int) -> int:
 class Database:
     """The PostgreSQL of the first instance, as an administrator sees it."""
 
-    def __init__(self, folder: Path) -> None:
+    #: That of its data, if it can be filled.
+    disk: Disk | None = None
+
+    def __init__(self, folder: Path, disk: Disk | None = None) -> None:
+        self.disk = disk
         self._state = folder / 'state'
         url = running_url(self._state)
         assert url is not None

@@ -10,6 +10,7 @@ import contextlib
 import os
 import random
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -19,17 +20,18 @@ from pathlib import Path
 import msgspec
 
 from benchmarks.children import free_port
-from faults import campaign, world
+from faults import campaign, machine, world
 from faults.accidents import OF_CLIENTS, OF_SERVICES, Accident, Accidents, plan
 from faults.checker import Report, check
 from faults.client import Client
 from faults.crew import Crew
 from faults.instances import Database, Instance
-from faults.log import DONE, Log
+from faults.log import DONE, NEVER, Log
 from faults.pair import Pair
 from faults.world import World
 from marconi_api.processes import schema
 from marconi_api.processes.embedded.cluster import LOCK_NAME, NAME, EmbeddedPostgres, programs_of
+from marconi_api.processes.embedded.programs import program_directories
 
 # Lives of a client in an epoch, at most: those of two epochs have numbers of their own.
 _LIVES = 1000
@@ -170,6 +172,69 @@ class PointInTime(Database):
 _RECOVERY = 60.0
 
 
+class ClockSetBack(Database):
+    """A PostgreSQL that keeps all it has, and is killed and started again with a clock that was set back."""
+
+    def __init__(self, folder: Path, instances: Sequence[Instance]) -> None:
+        self._instances = instances
+        self._skew = folder / 'skew'
+        self._hours = 0
+        self._skew.write_text('0')
+        # PostgreSQL's user reads these.
+        self._server = EmbeddedPostgres(
+            folder / 'one', self._programs(folder), ('max_connections=120',)
+        )
+        self._server.start()
+        self._state = self._server.state_dir
+        self.url = self._server.url
+        schema.upgrade(self.url)
+        for instance in instances:
+            instance.start({'MARCONI_DATABASE_URL': self.url})
+
+    def remember(self) -> Past:
+        """All that is there stays."""
+        return time.time(), NEVER
+
+    def break_down(self) -> None:
+        """Lose the server while clients work."""
+        os.kill(self.postmaster, signal.SIGKILL)
+
+    def go_back(self, log: Log) -> None:
+        """Start the server with a clock that is an hour behind the former one."""
+        self._hours += 1
+        self._skew.write_text(str(-3600 * self._hours))
+        self._server.start()
+        campaign.keep(self, (log, 'kept'))
+        [(seconds,)] = self.rows("SELECT date_part('epoch', now())::bigint")
+        if abs(seconds + 3600 * self._hours - time.time()) > _LONGEST_START:
+            raise SystemExit('the clock of PostgreSQL was not set back')
+
+    def stop(self) -> None:
+        """Stop it."""
+        for instance in self._instances:
+            instance.stop()
+        self._server.stop()
+
+    def _programs(self, folder: Path) -> Path:
+        """A directory with PostgreSQL's programs, whose server has the clock of the file."""
+        real = next(program_directories(None))
+        programs = folder / 'programs'
+        programs.mkdir()
+        library = machine.with_clock(0, folder)['LD_PRELOAD']
+        for program in ('initdb', 'pg_basebackup'):
+            (programs / program).symlink_to(real / program)
+        server = programs / 'postgres'
+        server.write_text(
+            f'#!/bin/sh\nFAULTS_SKEW=$(cat {self._skew}) LD_PRELOAD={library}'
+            f' exec {real / "postgres"} "$@"\n'
+        )
+        server.chmod(0o755)
+        return programs
+
+
+_LONGEST_START = 60.0
+
+
 class LaggingStandby(Pair):
     """A PostgreSQL that is lost, while its asynchronous standby has not all of its messages."""
 
@@ -231,12 +296,13 @@ def give_to_owner_of(example: Path, directory: Path) -> None:
         os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
 
-Returning = Dump | PointInTime | LaggingStandby
+Returning = Dump | PointInTime | ClockSetBack | LaggingStandby
 
 #: By the name that the accident has in logs.
 KINDS: dict[str, Callable[[Path, Sequence[Instance]], Returning]] = {
     'restore a dump': Dump,
     'restore to a point in time': PointInTime,
+    'set the clock back': ClockSetBack,
     'fail over to a lagging standby': LaggingStandby,
 }
 

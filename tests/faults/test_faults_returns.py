@@ -97,6 +97,19 @@ def test_a_message_that_is_held_in_the_beginning_comes_later(story: Return) -> N
     assert story.found() == {'delivered early': 1}
 
 
+def test_a_message_that_is_held_for_long_in_the_beginning_may_be_held_in_the_end(
+    story: Return,
+) -> None:
+    story.begins_with(count=0, held_until=3600)
+    story.kept(9, held_until=3600)
+
+    assert story.found() == {}
+
+    story.kept(9, held_until=3700)
+
+    assert 'withheld' in story.found()
+
+
 def test_former_claims_count(story: Return) -> None:
     story.begins_with(count=1, queue=FEW)
     story.claim(2, 3, queue=FEW, count=2)
