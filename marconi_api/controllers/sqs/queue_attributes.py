@@ -40,6 +40,7 @@ _SIZE = '_max_messages_post_size'
 _FIFO = '_fifo'
 _BY_CONTENT_PLACE, _SCOPE_PLACE = '_content_based_deduplication', '_deduplication_scope'
 _DEAD_LETTERS = '_dead_letter_queue'
+_DEAD_LETTERS_TTL = '_dead_letter_queue_messages_ttl'
 _CLAIMS = '_max_claim_count'
 
 
@@ -106,6 +107,17 @@ class Redrive(NamedTuple):
 Metadata = dict[str, Any]
 
 
+class Target(NamedTuple):
+    """A dead-letter queue, and for how many seconds it keeps messages."""
+
+    name: str
+    retention: int
+
+
+#: Tells the dead-letter queue that an ARN names.
+TargetOf = Callable[[str], Target]
+
+
 def parsed(metadata: str) -> Metadata:
     """The members of a queue's metadata; those of other doors as the text that was sent."""
     return dict(msgspec.json.decode(metadata, type=dict[str, msgspec.Raw]))
@@ -127,13 +139,11 @@ def own_facts(metadata: Metadata) -> dict[str, Any]:
     return facts if isinstance(facts, dict) else {}
 
 
-def changed(
-    metadata: Metadata, given: Mapping[str, str], target_of: Callable[[str], str]
-) -> Metadata:
+def changed(metadata: Metadata, given: Mapping[str, str], target_of: TargetOf) -> Metadata:
     """The metadata with other values of some attributes.
 
     :param given: the values, as clients send them
-    :param target_of: tells the name of the dead-letter queue by its ARN, and checks it
+    :param target_of: tells the dead-letter queue by its ARN, and checks it
     :raises InvalidAttributeName: if an attribute is unknown, or cannot be set
     :raises InvalidAttributeValue: if a value is out of range
     :raises InvalidParameterValue: if a redrive policy cannot be
@@ -162,9 +172,7 @@ def is_fifo(metadata: Metadata) -> bool:
     return _member(metadata, _FIFO) is True
 
 
-def of_new_queue(
-    given: Mapping[str, str], target_of: Callable[[str], str], as_fifo: bool
-) -> Metadata:
+def of_new_queue(given: Mapping[str, str], target_of: TargetOf, as_fifo: bool) -> Metadata:
     """The metadata of a new queue; see :func:`changed`."""
     metadata = changed(
         {_FIFO: True} if as_fifo else {}, {RETENTION: str(DEFAULT_RETENTION), **given}, target_of
@@ -222,15 +230,15 @@ def _set_of_fifo(metadata: Metadata, facts: dict[str, Any], name: str, value: st
         facts[name] = value
 
 
-def _set_redrive(
-    metadata: Metadata, facts: dict[str, Any], text: str, target_of: Callable[[str], str]
-) -> None:
-    for name in (_DEAD_LETTERS, _CLAIMS):
+def _set_redrive(metadata: Metadata, facts: dict[str, Any], text: str, target_of: TargetOf) -> None:
+    for name in (_DEAD_LETTERS, _CLAIMS, _DEAD_LETTERS_TTL):
         metadata.pop(name, None)
     facts.pop(REDRIVE_POLICY, None)
     if text:
         policy = redrive_in(text)
-        metadata[_DEAD_LETTERS] = target_of(policy.target_arn)
+        target = target_of(policy.target_arn)
+        metadata[_DEAD_LETTERS] = target.name
+        metadata[_DEAD_LETTERS_TTL] = target.retention
         metadata[_CLAIMS] = policy.most_receives
         facts[REDRIVE_POLICY] = text
 
@@ -305,6 +313,22 @@ def _refuse_encryption(name: str, value: str) -> None:
         f'Invalid value for the parameter {name}: this service does not encrypt messages. Encrypt their '
         'bodies before you send them.'
     )
+
+
+def retention_of(metadata: Metadata) -> int:
+    """For how many seconds the queue keeps messages."""
+    value = _member(metadata, _RETENTION)
+    return value if type(value) is int and value > 0 else limits.in_force.default_message_ttl
+
+
+def with_dead_letters_for(metadata: Metadata, retention: int) -> Metadata:
+    """The metadata once the dead-letter queue keeps messages for so many seconds.
+
+    Only a redrive policy of SQS says that dead letters are kept as that queue's messages are.
+    """
+    if REDRIVE_POLICY not in own_facts(metadata):
+        return metadata
+    return {**metadata, _DEAD_LETTERS_TTL: retention}
 
 
 def shown(metadata: Metadata, arn_of: Callable[[str], str]) -> dict[str, str]:

@@ -3,6 +3,7 @@
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from marconi_api import model, policy
@@ -25,6 +26,7 @@ from marconi_api.controllers.sqs.failures import (
     QueueDoesNotExist,
     QueueNameExists,
 )
+from marconi_api.errors import QueueNotFound
 from marconi_api.model import QueueKey
 from marconi_api.wire.requests import Request
 
@@ -76,21 +78,21 @@ def _existing(request: Request, name: str, metadata: str, given: Mapping[str, st
     present = attributes.parsed(metadata)
     told = attributes.shown(present, lambda target: arn_of(request, target))
     # Wrong names and values are refused whether or not the queue is there.
-    attributes.changed(present, given, lambda arn: arn)
+    attributes.changed(present, given, lambda arn: attributes.Target(arn, 0))
     differs = attributes.first_difference(given, told)
     if differs is not None:
         raise QueueNameExists(differs)
     return {'QueueUrl': url_of(request, name)}
 
 
-def _target_of(request: Request, source: str, is_fifo: bool) -> Callable[[str], str]:
-    """A function that tells the name of a dead-letter queue by its ARN, and checks it.
+def _target_of(request: Request, source: str, is_fifo: bool) -> attributes.TargetOf:
+    """A function that tells a dead-letter queue by its ARN, and checks it.
 
     :param source: the name of the queue whose dead letters go there
     :param is_fifo: whether that is a FIFO queue
     """
 
-    def target_of(arn: str) -> str:
+    def target_of(arn: str) -> attributes.Target:
         name = name_in_arn(request, arn)
         metadata = name and model.store.queues.find_metadata(QueueKey.of(request.project, name))
         if not (name and metadata):
@@ -109,7 +111,7 @@ def _target_of(request: Request, source: str, is_fifo: bool) -> Callable[[str], 
                 'Value for parameter RedrivePolicy is invalid. Reason: the RedriveAllowPolicy of the '
                 'dead letter target does not allow this queue.'
             )
-        return name
+        return attributes.Target(name, attributes.retention_of(target))
 
     return target_of
 
@@ -253,7 +255,20 @@ def set_queue_attributes(request: Request, body: Any) -> Result:
         raise MissingParameter('Attributes')
     target_of = _target_of(request, queue.name, is_fifo)
     _change(queue, lambda metadata: attributes.changed(metadata, given, target_of))
+    if attributes.RETENTION in given:
+        _tell_sources(queue, int(given[attributes.RETENTION]))
     return None
+
+
+def _tell_sources(queue: QueueKey, retention: int) -> None:
+    """Have the queues whose dead letters come here keep them for as long as this one says."""
+    for name in model.store.queues.sources_of_dead_letters(queue, '', _MOST_LISTED):
+        # One may have been deleted meanwhile.
+        with suppress(QueueNotFound):
+            _change(
+                QueueKey.of(queue.project, name),
+                lambda metadata: attributes.with_dead_letters_for(metadata, retention),
+            )
 
 
 def purge_queue(request: Request, body: Any) -> Result:

@@ -65,6 +65,22 @@ def test_the_count_of_receives_goes_on_in_the_dead_letter_queue(
     assert seen == ['3', '4']
 
 
+def test_a_dead_letter_is_kept_as_long_as_its_new_queue_says(sqs: Sqs, age: Any) -> None:
+    dead = sqs.queue('dead', MessageRetentionPeriod=1000)
+    url = sqs.queue('jobs', MessageRetentionPeriod=60, RedrivePolicy=policy(sqs, dead, 1))
+    later = sqs.queue('later', MessageRetentionPeriod=60, RedrivePolicy=policy(sqs, dead, 1))
+    sqs.send(url)
+    receive_often(sqs, url, 2)
+    sqs.set_queue_attributes(QueueUrl=dead, Attributes={'MessageRetentionPeriod': '2000'})
+    sqs.send(later)
+    receive_often(sqs, later, 2)
+
+    age(900)
+    assert len(sqs.receive(dead, VisibilityTimeout=0)) == 2
+    age(900)
+    assert len(sqs.receive(dead)) == 1
+
+
 def test_the_receive_that_moves_a_message_goes_on_to_the_next(
     sqs: Sqs, url: str, dead: str
 ) -> None:
