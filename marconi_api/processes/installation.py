@@ -38,7 +38,7 @@ def database_url(settings: Any) -> str | None:
 
 
 #: The file beside the embedded PostgreSQL's data with the key that encrypts secrets of access keys.
-SECRET_KEY_FILE = 'secret-key'
+SECRET_KEY_FILE = 'secrets.key'
 
 
 def secret_keys(settings: Any) -> str:

@@ -99,7 +99,10 @@ def queue_named(request: Request, name: str) -> QueueKey:
     identity = request.identity
     if not identity.may_name(name):
         raise NotThisQueue(name, identity.queues or '')
-    return QueueKey.of(request.project, name)
+    queue = QueueKey.of(request.project, name)
+    # The log names the queue of a request by what its path holds.
+    request.path_values = {'queue': queue}
+    return queue
 
 
 def queue_at(request: Request, url: str | None) -> QueueKey:

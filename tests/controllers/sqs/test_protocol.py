@@ -18,6 +18,7 @@ from marconi_api.errors import (
     RateExceeded,
     StorageUnavailable,
 )
+from marconi_api.processes import log_lines
 from marconi_api.wire.documents import struct_of
 from marconi_api.wire.failures import BodyTooSlow, TooManySlowBodies, TooManyWaiters
 from tests.controllers.client import Api
@@ -237,6 +238,21 @@ def test_roles_of_the_proxy_hold_here_too(sqs: Sqs) -> None:
     response = sqs.call('CreateQueue', {'QueueName': 'jobs'}, headers={'X-Roles': 'reader'})
 
     assert refusal(response) == (403, 'AccessDeniedException', 'AccessDenied')
+
+
+def test_the_log_names_the_operation_the_queue_and_the_key(sqs: Sqs, url: str) -> None:
+    credential = 'Credential=acme/20261127/us-east-1/sqs/aws4_request'
+    headers = {
+        'X-Amz-Target': 'AmazonSQS.SendMessage',
+        'Authorization': f'AWS4-HMAC-SHA256 {credential}, SignedHeaders=host, Signature=secret',
+    }
+    response = sqs.api.post('/', {'QueueUrl': url, 'MessageBody': 'x'}, headers=headers)
+
+    fields = log_lines.fields_of(response.request.environ)
+
+    assert fields['route'] == 'AmazonSQS.SendMessage'
+    assert (fields['project'], fields['queue'], fields['token']) == ('acme', 'jobs', 'acme')
+    assert 'secret' not in str(fields)
 
 
 def test_each_operation_is_one_that_boto3_has(sqs: Sqs) -> None:
