@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from faults import hostile, returns
+from faults import hostile, load, returns
 from faults.campaign import Terms, new_folder, run, terms_of
 from faults.checker import check
 from faults.controls import prove
@@ -60,6 +60,10 @@ def main(arguments: list[str]) -> int:
     hostile_one.add_argument('--cases', type=int, default=15000, help='made from the document')
     hostile_one.add_argument('--raw', type=int, default=5000, help='bytes that are nearly HTTP')
     hostile_one.set_defaults(carry_out=_be_hostile)
+    loading = commands.add_parser('load', help='send more than a service can take')
+    loading.add_argument('--seconds', type=float, default=60.0, help='of the overload')
+    loading.add_argument('--factor', type=float, default=2.0, help='of the rate at saturation')
+    loading.set_defaults(carry_out=_load)
     replaying = commands.add_parser('replay', help='run one again that has failed')
     replaying.add_argument('folder', type=Path)
     replaying.set_defaults(carry_out=_replay)
@@ -150,6 +154,18 @@ def _be_hostile(given: argparse.Namespace) -> int:
         return 1
     shutil.rmtree(folder)
     return 0
+
+
+def _load(given: argparse.Namespace) -> int:
+    folder = new_folder()
+    outcome = load.run(given.seconds, given.factor, folder)
+    shutil.rmtree(folder)
+    for phase in (outcome.saturation, outcome.overload, outcome.afterwards):
+        print(phase)
+    print(f'{outcome.before:.0f} MiB before the overload, {outcome.after:.0f} MiB after')
+    faults = list(outcome.faults())
+    print('\n'.join(faults))
+    return bool(faults)
 
 
 def _prove(given: argparse.Namespace) -> int:
