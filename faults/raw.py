@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 # Requests that are sent at the same time.
-_AT_ONCE = 8
+_AT_ONCE = 16
 # Seconds for which an answer is waited for. A request that seems unfinished gets none before the service
 # gives it up, which takes longer.
 _PATIENCE = 1.0

@@ -113,6 +113,7 @@ NOT_RUN = {
     'HOST=0.0.0.0 MARCONI_ACCESS=token make serve': 'other machines could reach it',
     'make bench': 'it takes half an hour, and minutes if it is quick',
     'make faults': 'it takes minutes; tests of faults/ are shorter',
+    'python -m faults': 'it takes minutes; tests of faults/ are shorter',
     'make constraints': 'it takes the newest releases of all packages',
     'make hashes': 'it asks the package index for the hashes of all files',
     "pip install 'marconi-api[keystone]'": 'it is not published; an installation of it is tested',
