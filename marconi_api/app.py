@@ -17,7 +17,7 @@ from marconi_api.controllers.openstack import signed_urls
 from marconi_api.controllers.openstack.documents import error_reply
 from marconi_api.controllers.openstack.hooks import SignedUrlHook
 from marconi_api.controllers.root import DOORS
-from marconi_api.controllers.sqs import OPERATION_HEADER
+from marconi_api.controllers.sqs import is_for_sqs
 from marconi_api.controllers.sqs.addresses import init_addresses
 from marconi_api.controllers.sqs.who import asks_of
 from marconi_api.model import init_model
@@ -53,7 +53,7 @@ def setup_app(config: Any) -> Marconi:
         config.app.root,
         hooks=[
             SignedUrlHook(),
-            AccessHook(asks, {OPERATION_HEADER: of_sqs}),
+            AccessHook(asks, [(is_for_sqs, of_sqs)]),
             ErrorHook(error_reply, DOORS),
         ],
     )

@@ -15,7 +15,7 @@ from marconi_api.wire.requests import Request
 from marconi_api.wire.routes import Routes
 
 #: The protocols that are served, each with its own table, hooks, errors and limits; and pages.
-DOORS = (v1.DOOR, v1_1.DOOR, v2.DOOR, console.DOOR, sqs.DOOR)
+DOORS = (v1.DOOR, v1_1.DOOR, v2.DOOR, console.DOOR, *sqs.DOORS)
 
 
 class RootController:

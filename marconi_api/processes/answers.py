@@ -5,17 +5,14 @@ from typing import Any, NamedTuple
 from uuid import uuid4
 
 from marconi_api.controllers import sqs
-from marconi_api.processes.log_lines import REQUEST_ID
 from marconi_api.wire.framing import UNRELIABLE
+from marconi_api.wire.requests import REQUEST_ID
 from marconi_api.wire.waiting import STREAM, WAIT
 
 Headers = list[tuple[str, str]]
 
 #: Tells the client that the connection ends with this answer.
 CLOSE = ('Connection', 'close')
-
-#: The member of a WSGI environment that the requests of SQS clients have, and no others.
-IS_OF_SQS = sqs.OPERATION_HEADER
 
 
 class Answer(NamedTuple):
@@ -53,7 +50,7 @@ def finished(status: str, headers: Headers, environ: Mapping[str, Any], is_last:
         headers = [*headers, ('Content-Length', '0')]
     if is_last or UNRELIABLE in environ or 'HTTP_TRANSFER_ENCODING' in environ:
         headers = [*headers, CLOSE]
-    if IS_OF_SQS in environ:
+    if sqs.is_for_sqs(environ):
         # Its clients show it in each error, so each answer has one, whether or not requests are logged.
         headers = [*headers, ('x-amzn-RequestId', environ.get(REQUEST_ID) or f'req-{uuid4()}')]
     elif REQUEST_ID in environ:

@@ -12,13 +12,12 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from marconi_api.wire.requests import REQUEST_ID
 from marconi_api.wire.tracing import Told
 
 log = logging.getLogger('marconi_api.access')
 
-#: The members of a WSGI environment with the id of a request, and with what is logged of one that
-#: another process answers.
-REQUEST_ID = 'marconi.request_id'
+#: The member of a WSGI environment with what is logged of a request that another process answers.
 NOTED = 'marconi.noted'
 
 _TAKEN_FROM = ('HTTP_X_OPENSTACK_REQUEST_ID', 'HTTP_X_REQUEST_ID')

@@ -31,6 +31,37 @@ class Hook:
         """Look at the request, and complete it."""
 
 
+class Naming:
+    """How the requests of a protocol name an operation, instead of a path."""
+
+    def is_in(self, environ: Mapping[str, Any]) -> bool:
+        """Whether a request, of which only the head need be here, is one of the protocol."""
+        raise NotImplementedError
+
+    def name(self, request: Request) -> str:
+        """The name of the operation."""
+        raise NotImplementedError
+
+
+class InHeader(Naming):
+    """A header names it.
+
+    :param header: its WSGI name; a request that has this header is one of the protocol
+    """
+
+    def __init__(self, header: str) -> None:
+        self._header = header
+
+    def is_in(self, environ: Mapping[str, Any]) -> bool:
+        """Whether the header is there."""
+        return self._header in environ
+
+    def name(self, request: Request) -> str:
+        """Its value."""
+        name: str = request.environ[self._header]
+        return name
+
+
 class Placeholder:
     """What a segment in braces stands for in a path: any text but the empty one."""
 
@@ -85,21 +116,26 @@ def alternatives(names: Names) -> Sequence[tuple[str, ...]]:
     return (names.then, names.otherwise) if isinstance(names, Varying) else (names,)
 
 
+#: Makes a reply of an error, and of the WSGI environment of the request.
+ErrorReply = Callable[[MarconiError, dict[str, Any]], Reply]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Door:
     """A protocol: what it offers, what looks at its requests, and how its errors look.
 
-    An action is found by a path or, in a protocol that names operations in a header, by that name.
+    An action is found by a path or, in a protocol that names operations otherwise, by that name.
 
-    :param error_reply: makes a reply of an error, in the protocol's form
+    :param error_reply: makes a reply of an error, in the protocol's form; gets the error, and the WSGI
+        environment of the request
     :param resources: which controller serves which path, such as ``/v1/queues/{queue}/messages``;
         what the placeholders stand for is handed to the action, in that order, after the request
     :param prefix: what all these paths begin with
     :param actions: which actions a request does: by method and path without the prefix, such as
         ``GET /queues``, or by method and operation
     :param policy: says which roles may do which actions
-    :param operation_header: the header with the name of an operation, by its WSGI name; a request
-        that has this header is for this door, whatever its path
+    :param naming: how requests name an operation; a request that does so is for this door, whatever its
+        path
     :param operations: which controller serves which operation
     :param hooks: what looks at each request before its action, in this order
     :param placeholders: the placeholders that are more than a text, by their names in paths
@@ -108,12 +144,12 @@ class Door:
     :param is_described: whether the door is for programs, and so part of ``/openapi.json``
     """
 
-    error_reply: Callable[[MarconiError], Reply]
+    error_reply: ErrorReply
     policy: Policy
     prefix: str = ''
     resources: Mapping[str, object] = field(default_factory=dict)
     actions: Mapping[str, Names] = field(default_factory=dict)
-    operation_header: str | None = None
+    naming: Naming | None = None
     operations: Mapping[str, object] = field(default_factory=dict)
     hooks: Sequence[Hook] = ()
     placeholders: Mapping[str, Placeholder] = field(default_factory=dict)
@@ -131,12 +167,10 @@ class ErrorHook(PecanHook):
     """The one place where an error becomes an answer, in the form of the request's door.
 
     :param error_reply: the form for a request without a door: its path is unknown, or was not read
-    :param doors: those whose requests are known by a header, before their path was read
+    :param doors: those whose requests are known before their path was read
     """
 
-    def __init__(
-        self, error_reply: Callable[[MarconiError], Reply], doors: Sequence[Door] = ()
-    ) -> None:
+    def __init__(self, error_reply: ErrorReply, doors: Sequence[Door] = ()) -> None:
         self._error_reply = error_reply
         self._doors = doors
 
@@ -145,8 +179,9 @@ class ErrorHook(PecanHook):
         if not isinstance(error, MarconiError):
             log.error('unexpected error', exc_info=error)
             error = Fault()
-        door: Door | None = state.request.door or door_of(state.request.environ, self._doors)
-        return (door.error_reply if door else self._error_reply)(error)
+        environ = state.request.environ
+        door: Door | None = state.request.door or door_of(environ, self._doors)
+        return (door.error_reply if door else self._error_reply)(error, environ)
 
 
 def largest_body(environ: Mapping[str, Any], doors: Iterable[Door]) -> int:
@@ -156,5 +191,5 @@ def largest_body(environ: Mapping[str, Any], doors: Iterable[Door]) -> int:
 
 
 def door_of(environ: Mapping[str, Any], doors: Iterable[Door]) -> Door | None:
-    """The door of a request that names an operation in a header; None if it names none."""
-    return next((door for door in doors if door.operation_header in environ), None)
+    """The door of a request that names an operation; None if it names none."""
+    return next((door for door in doors if door.naming and door.naming.is_in(environ)), None)

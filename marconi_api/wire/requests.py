@@ -20,6 +20,9 @@ from marconi_api.wire.failures import (
     MissingHeader,
 )
 
+#: The member of a WSGI environment with the id of a request.
+REQUEST_ID = 'marconi.request_id'
+
 
 class Request(BaseRequest):
     """WebOb's request, and what every action of Marconi needs to know of it.

@@ -27,7 +27,7 @@ from pecan.core import PecanBase, RoutingState
 from pecan.hooks import PecanHook
 
 from marconi_api.wire import framing
-from marconi_api.wire.doors import Door, Hook, Names, Varying, alternatives
+from marconi_api.wire.doors import Door, Hook, Names, Naming, Varying, alternatives
 from marconi_api.wire.failures import MethodNotAllowed, UnknownOperation, UnknownPath
 from marconi_api.wire.replies import Reply, empty_reply
 from marconi_api.wire.requests import Request
@@ -106,7 +106,7 @@ class Routes:
     def __init__(self) -> None:
         self._top = Node()
         self._walked = lru_cache(_MOST_PATHS)(self._walk)
-        self._operations: dict[str, tuple[Door, dict[str, Resource]]] = {}
+        self._operations: list[tuple[Naming, Door, dict[str, Resource]]] = []
         #: The lines of the tables, by their paths.
         self.resources: dict[str, Resource] = {}
 
@@ -114,11 +114,9 @@ class Routes:
         """Serve what a door offers."""
         for path, controller in door.resources.items():
             self._add(path, controller, door)
-        if door.operation_header:
-            self._operations[door.operation_header] = (
-                door,
-                {name: Resource(name, one, door) for name, one in door.operations.items()},
-            )
+        if door.naming:
+            operations = {name: Resource(name, one, door) for name, one in door.operations.items()}
+            self._operations.append((door.naming, door, operations))
 
     def _add(self, path: str, controller: object, door: Door) -> None:
         node, names = self._top, []
@@ -138,12 +136,12 @@ class Routes:
         """Set the request's door, its resource, and the values of the path's placeholders.
 
         :raises UnknownPath: if no door serves the path
-        :raises UnknownOperation: if a door has no operation of the name in its header
+        :raises UnknownOperation: if a door has no operation of the name
         """
-        for header, (door, operations) in self._operations.items():
-            if header in request.environ:
+        for naming, door, operations in self._operations:
+            if naming.is_in(request.environ):
                 request.door, request.path_values = door, {}
-                request.resource = operations.get(request.environ[header])
+                request.resource = operations.get(naming.name(request))
                 if request.resource is None:
                     raise UnknownOperation
                 return

@@ -387,3 +387,40 @@ def test_other_credentials_beside_a_signature_do_not_count(api: Api, key: NewTok
 def test_no_path_is_open_to_an_unsigned_request_of_sqs(api: Api) -> None:
     for path in ('/', '/livez', '/console/sign-in', '/v2/ping', '/v2/queues/jobs'):
         assert refusal(Sqs(api).call('ListQueues', path=path)) == UNSIGNED
+
+
+# ---------------------------------------------------------------- the query protocol
+
+
+def test_a_form_is_signed_as_any_request(api: Api, key: NewToken) -> None:
+    body = b'Action=CreateQueue&QueueName=jobs'
+    headers = {'Content-Type': 'application/x-www-form-urlencoded'}
+    sent = signed(key, body, operation='', headers=headers)
+    del sent['X-Amz-Target']
+
+    assert send(api, sent, body).status_int == 403
+    request = AWSRequest('POST', f'http://{HOST}/', headers, body)
+    SigV4Auth(Credentials(key.token.id, key.secret_key), 'sqs', 'us-east-1').add_auth(request)
+    sent = {'Host': HOST, **dict(request.headers.items())}
+    assert send(api, sent, body).status_int == 200
+    changed = send(api, sent, body + b'2')
+    assert (changed.status_int, b'<Code>SignatureDoesNotMatch</Code>' in changed.body) == (
+        403,
+        True,
+    )
+
+
+def test_the_query_of_a_url_is_signed(api: Api, key: NewToken) -> None:
+    query = 'Version=2012-11-05&Action=CreateQueue&QueueName=a%20b'
+    request = AWSRequest('GET', f'http://{HOST}/?{query}')
+    SigV4Auth(Credentials(key.token.id, key.secret_key), 'sqs', 'us-east-1').add_auth(request)
+    headers = {'Host': HOST, **dict(request.headers.items())}
+
+    response = api.get(f'/?{query}', headers=headers)
+    changed = api.get(f'/?{query}2', headers=headers)
+
+    assert (response.status_int, b'<Code>InvalidParameterValue</Code>' in response.body) == (
+        400,
+        True,
+    )
+    assert changed.status_int == 403

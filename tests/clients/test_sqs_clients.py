@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from tests.clients.conftest import made_token
 from tests.clients.openstack_tour import ENVIRONMENTS, HERE
 from tests.running_service import DEADLINE, Service
 
@@ -215,6 +216,26 @@ def test_the_sdk_for_javascript_makes_its_tour(service: Service, of_javascript: 
     done = subprocess.run(
         ['node', 'sqs_tour.mjs', f'http://127.0.0.1:{service.port}'],
         cwd=of_javascript,
+        capture_output=True,
+        text=True,
+    )
+
+    assert (done.returncode, done.stdout) == (0, 'ok\n'), done.stderr
+
+
+# ---------------------------------------------------------------- the query protocol
+
+
+def test_boto3_of_2023_makes_its_tour_by_the_query_protocol(token_service: Service) -> None:
+    key = made_token(token_service, '--project', 'acme', '--role', 'admin', '--sqs').split()
+
+    done = subprocess.run(
+        [
+            OF_QUERY / 'python',
+            HERE / 'boto3_query.py',
+            f'http://127.0.0.1:{token_service.port}',
+            *key,
+        ],
         capture_output=True,
         text=True,
     )

@@ -1,7 +1,7 @@
 """A door beside those of OpenStack's messaging API: its operations, hooks, errors and limits."""
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 import pytest
@@ -16,7 +16,7 @@ from marconi_api.errors import InvalidRequest, MarconiError, NotAuthorized
 from marconi_api.policy import ROLES
 from marconi_api.wire.actions import EMPTY, Content, expose
 from marconi_api.wire.documents import JsonObject
-from marconi_api.wire.doors import Door, ErrorHook, Hook, Placeholder
+from marconi_api.wire.doors import Door, ErrorHook, Hook, InHeader, Placeholder
 from marconi_api.wire.replies import Reply, empty_reply, json_reply
 from marconi_api.wire.requests import Request
 from marconi_api.wire.routes import Marconi
@@ -75,7 +75,7 @@ class Called(Hook):
             raise InvalidRequest(self.name)
 
 
-def told_briefly(error: MarconiError) -> Reply:
+def told_briefly(error: MarconiError, environ: Mapping[str, Any]) -> Reply:
     return json_reply({'__type': type(error).__name__}, error.status)
 
 
@@ -96,7 +96,7 @@ def own_limits() -> limits.Limits:
 
 DOOR = Door(
     resources={'/shelves/{number}/{book}': Shelf()},
-    operation_header='HTTP_X_TARGET',
+    naming=InHeader('HTTP_X_TARGET'),
     operations={'Test.Wait': Wait()},
     actions={
         'GET /shelves/{number}/{book}': ('shelves:get',),

@@ -1,6 +1,7 @@
 """The hook that learns who sends a request, before any other check."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from pecan.core import RoutingState
 from pecan.hooks import PecanHook
@@ -22,21 +23,23 @@ class AccessHook(PecanHook):
     It runs after ``SignedUrlHook``, which refuses requests that their signature does not allow.
 
     :param asks: learns who sends a request, by the mode of access
-    :param of_doors: learns it where a request names an operation of a door in a header, by the WSGI name
-        of that
+    :param of_doors: what learns it of the requests of certain doors, each with what tells that a request
+        is one of these, by its WSGI environment
     """
 
-    def __init__(self, asks: Asks, of_doors: Mapping[str, Asks] = {}) -> None:
+    def __init__(
+        self, asks: Asks, of_doors: Sequence[tuple[Callable[[Mapping[str, Any]], bool], Asks]] = ()
+    ) -> None:
         self._asks = asks
-        self._of_doors = [*of_doors.items()]
+        self._of_doors = of_doors
 
     def on_route(self, state: RoutingState) -> None:
         """Learn who sends the request, and hold its project to its rate of requests."""
         request = state.request
         environ = request.environ
-        for header, asks in self._of_doors:
+        for is_its, asks in self._of_doors:
             # First of all: whatever path such a request has, and whatever else it shows, its door gets it.
-            if header in environ:
+            if is_its(environ):
                 request.identity = identity = asks(request)
                 if model.store.quotas.is_on:
                     model.store.quotas.admit_request(identity.project)

@@ -1,5 +1,6 @@
 """How a page is made: from a template, with the headers that keep it harmless."""
 
+from collections.abc import Mapping
 from functools import cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -105,7 +106,7 @@ def see(location: str, *headers: tuple[str, str]) -> Reply:
     return Reply(303, b'', (*fixed, *headers))
 
 
-def error_reply(error: MarconiError) -> Reply:
+def error_reply(error: MarconiError, environ: Mapping[str, Any]) -> Reply:
     """An error as a page, or the way to the page where one signs in."""
     if isinstance(error, SignInFirst) and error.location:
         return see(error.location)

@@ -1,5 +1,6 @@
 """What all versions of the API write alike."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from wsme import types as wtypes
@@ -130,7 +131,7 @@ def health_reply() -> Reply:
     return empty_reply() if model.store.is_healthy() else empty_reply(503, RETRY_AFTER)
 
 
-def error_reply(error: MarconiError) -> Reply:
+def error_reply(error: MarconiError, environ: Mapping[str, Any]) -> Reply:
     """An error, as all versions tell it (docs/protocol-v1.md, 1.7): 503 with ``Retry-After``."""
     document = {'title': error.title}
     if str(error):

@@ -1,12 +1,18 @@
-"""Amazon's SQS: the same queues, for the clients of Amazon (docs/sqs.md)."""
+"""Amazon's SQS: the same queues, for the clients of Amazon (docs/sqs.md).
+
+It has two protocols, AwsJson and the older query protocol: two doors, with the same operations.
+"""
+
+from collections.abc import Mapping
+from typing import Any
 
 from marconi_api import policy
-from marconi_api.controllers.sqs import aws_json
+from marconi_api.controllers.sqs import aws_json, query
 from marconi_api.controllers.sqs.operations import OPERATIONS, Operation
 from marconi_api.controllers.sqs.who import AddressHook
 from marconi_api.wire.actions import Content, expose
 from marconi_api.wire.documents import JsonObject
-from marconi_api.wire.doors import Door
+from marconi_api.wire.doors import Door, InHeader, door_of
 from marconi_api.wire.replies import Reply
 from marconi_api.wire.requests import Request
 
@@ -24,11 +30,25 @@ class OperationController:
         return aws_json.reply(self._do(request, self._read(request)))
 
 
-#: The header that names an operation, as WSGI does it.
-OPERATION_HEADER = 'HTTP_X_AMZ_TARGET'
+class QueryController:
+    """One operation, as the query protocol writes it."""
+
+    def __init__(self, name: str, operation: Operation) -> None:
+        self._name = name
+        self._read = query.reader(operation.reads)
+        self._do = operation.do
+
+    @expose(replies={200: Content(str, media_type=query.CONTENT_TYPE)})
+    def post(self, request: Request) -> Reply:
+        """Carry it out."""
+        result = self._do(request, self._read(request))
+        return query.reply(self._name, result, request.environ)
+
+    get = post
+
 
 DOOR = Door(
-    operation_header=OPERATION_HEADER,
+    naming=InHeader('HTTP_X_AMZ_TARGET'),
     operations={
         f'{aws_json.TARGET}{name}': OperationController(operation)
         for name, operation in OPERATIONS.items()
@@ -42,3 +62,26 @@ DOOR = Door(
     largest_body=aws_json.LONGEST_BODY,
     is_described=False,
 )
+
+QUERY_DOOR = Door(
+    naming=query.InForm(),
+    operations={name: QueryController(name, operation) for name, operation in OPERATIONS.items()},
+    actions={
+        f'{method} {name}': operation.actions
+        for name, operation in OPERATIONS.items()
+        for method in ('GET', 'POST')
+    },
+    policy=policy,
+    hooks=(AddressHook(),),
+    error_reply=query.error_reply,
+    largest_body=aws_json.LONGEST_BODY,
+    is_described=False,
+)
+
+#: A request that the first one knows for its own is not of the second.
+DOORS = (DOOR, QUERY_DOOR)
+
+
+def is_for_sqs(environ: Mapping[str, Any]) -> bool:
+    """Whether a request is one of a client of SQS."""
+    return door_of(environ, DOORS) is not None

@@ -17,6 +17,9 @@ from marconi_api.wire.requests import Request
 
 FIFO_SUFFIX = '.fifo'
 
+#: The paths to which requests may be sent: the root, or that of a queue's URL.
+PATH = re.compile('/?|/[0-9]{12}/[^/]+/?')
+
 _NAME = re.compile(NAMES_OF_SQS)
 _ARN = re.compile(r'arn:aws[a-z-]*:sqs:([a-z0-9-]*):([0-9]{12}):(.+)')
 

@@ -57,7 +57,7 @@ def reply(result: Mapping[str, Any] | None) -> Reply:
     return json_reply(shown, content_type=CONTENT_TYPE)
 
 
-def error_reply(error: MarconiError) -> Reply:
+def error_reply(error: MarconiError, environ: Mapping[str, Any]) -> Reply:
     """An error, under both of its names."""
     names = names_of(error)
     whose = 'Sender' if names.is_of_the_client else 'Receiver'

@@ -6,7 +6,6 @@ who it is or, without them, the key's id names the project.
 """
 
 import contextlib
-import re
 import threading
 import time
 from typing import NamedTuple
@@ -17,6 +16,7 @@ from marconi_api.controllers.access.guessing import Guessing
 from marconi_api.controllers.access.identity import Identity
 from marconi_api.controllers.access.trusted import Asks
 from marconi_api.controllers.sqs import signing
+from marconi_api.controllers.sqs.addresses import PATH
 from marconi_api.controllers.sqs.aws_json import LONGEST_BODY
 from marconi_api.controllers.sqs.failures import InvalidSignature, UnknownKey
 from marconi_api.errors import MarconiError
@@ -127,9 +127,6 @@ def asks_of(mode: str, asks: Asks, seconds: float, guessing: Guessing) -> Asks:
     return believing(asks) if mode == modes.TRUSTED else KeyAsks(seconds, guessing)
 
 
-_PATH = re.compile('/?|/[0-9]{12}/[^/]+/?')
-
-
 class AddressHook(Hook):
     """Refuses paths that are neither the root nor that of a queue; sets the request's project."""
 
@@ -138,6 +135,6 @@ class AddressHook(Hook):
 
     def before(self, request: Request) -> None:
         """Look at the path."""
-        if not _PATH.fullmatch(framing.path_as_sent(request.environ)):
+        if not PATH.fullmatch(framing.path_as_sent(request.environ)):
             raise UnknownPath('Send requests to / or to the URL of a queue.')
         request.project = request.identity.project

@@ -665,9 +665,9 @@ class Room:
             self._answer_or_give_back(guest, reply)
 
 
-def _answer_to(failure: MarconiError, environ: Mapping[str, Any]) -> Answer:
+def _answer_to(failure: MarconiError, environ: dict[str, Any]) -> Answer:
     door = door_of(environ, DOORS)
-    reply = (door.error_reply if door else error_reply)(failure)
+    reply = (door.error_reply if door else error_reply)(failure, environ)
     headers = finished(reply.status, list(reply.headerlist), environ, is_last=False)
     return Answer(reply.status, headers, b''.join(reply.app_iter))
 
