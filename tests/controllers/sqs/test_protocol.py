@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from marconi_api import model
-from marconi_api.controllers.sqs import OPERATION_HEADER, aws_json
+from marconi_api.controllers.sqs import aws_json
 from marconi_api.controllers.sqs.failures import names_of
 from marconi_api.controllers.sqs.operations import OPERATIONS
 from marconi_api.errors import (
@@ -196,14 +196,14 @@ def test_errors_of_the_house_have_names_of_sqs(
     error: MarconiError, names: tuple[str, str, int]
 ) -> None:
     assert tuple(names_of(error)) == names
-    response = aws_json.error_reply(error)
+    response = aws_json.error_reply(error, {})
     assert response.status_int == names[2]
     assert json.loads(response.body)['__type'] == f'com.amazonaws.sqs#{names[0]}'
 
 
 def test_what_can_be_tried_again_says_when() -> None:
     for error in (StorageUnavailable(), RateExceeded('requests', 5, 1.0)):
-        assert ('Retry-After', '1') in aws_json.error_reply(error).headerlist
+        assert ('Retry-After', '1') in aws_json.error_reply(error, {}).headerlist
 
 
 def test_an_outage_is_told_in_the_form_of_sqs(api_without_storage: Api) -> None:
@@ -256,7 +256,6 @@ def test_the_log_names_the_operation_the_queue_and_the_key(sqs: Sqs, url: str) -
 
 
 def test_each_operation_is_one_that_boto3_has(sqs: Sqs) -> None:
-    assert OPERATION_HEADER == 'HTTP_X_AMZ_TARGET'
     assert set(OPERATIONS) == set(sqs.client.meta.service_model.operation_names)
 
 
