@@ -251,7 +251,7 @@ class Accidents:
         # An embedded PostgreSQL lives on, and the next service takes it over.
         instance = self._instance(chance)
         instance.kill()
-        instance.start()
+        instance.start_again()
         return 1
 
     def _instance(self, chance: random.Random) -> Instance:

@@ -121,7 +121,7 @@ def _schemathesis(port: int, seed: int, folder: Path) -> Any:
                 *(sys.executable, '-m', 'schemathesis.cli', 'run'),
                 f'http://127.0.0.1:{port}/openapi.json',
                 *('--checks', ','.join(_CHECKS), '--max-examples', str(_EXAMPLES)),
-                *('--seed', str(seed), '--workers', '2', *headers),
+                *('--seed', str(seed), '--workers', '1', *headers),
                 *('--generation-database', 'none', '--no-shrink', '--continue-on-failure'),
                 *('--report', 'json', '--report-json-path', str(report), '--request-timeout', '30'),
             ],

@@ -4,6 +4,7 @@ import contextlib
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -22,6 +23,9 @@ limits = {{'min_claim_ttl': 1, 'min_message_ttl': 1, 'max_messages_per_claim': 1
 janitor = {{'interval': 5}}
 eventing = {{'allowed_networks': ['127.0.0.0/8'], 'allowed_ports': list(range(1024, 65536))}}
 """
+# How often it is tried to start a service that was killed.
+_STARTS = 20
+
 # Modules in here are found before all others: sitecustomize puts defects into the services.
 _SWITCH = Path(__file__).parent / 'switch'
 
@@ -53,6 +57,19 @@ class Instance:
     def start(self, more: Mapping[str, str] | None = None) -> None:
         """Start it, and wait until it is ready."""
         self._environment |= more or {}
+        if not self._starts():
+            raise SystemExit(f'{self.name} did not start: see {self._folder / self.name}.err')
+
+    def start_again(self) -> None:
+        """Start it as often as a service manager does, as its PostgreSQL may be away just then."""
+        for _ in range(_STARTS):
+            if self._starts():
+                return
+            self.process.communicate()
+            time.sleep(0.5)
+        raise SystemExit(f'{self.name} does not start again: see {self._folder / self.name}.err')
+
+    def _starts(self) -> bool:
         clean = {name: value for name, value in os.environ.items() if 'MARCONI' not in name}
         with open(self._folder / f'{self.name}.err', 'ab') as said:
             self.process = subprocess.Popen(
@@ -63,8 +80,7 @@ class Instance:
                 stderr=said,
             )
         assert self.process.stdout is not None
-        if not self.process.stdout.readline():
-            raise SystemExit(f'{self.name} did not start: see {self._folder / self.name}.err')
+        return bool(self.process.stdout.readline())
 
     def stop(self) -> None:
         """End it, and the PostgreSQL that it has."""
