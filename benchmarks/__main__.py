@@ -13,7 +13,7 @@ from benchmarks.plan import Plan
 QUESTIONS = (
     *('framework', 'end_to_end', 'growth', 'peers', 'footprint', 'verdicts', 'waiting', 'replies'),
     *('access', 'row_security', 'metrics', 'deliveries', 'beside', 'subscriptions', 'shortcuts'),
-    *('console', 'fifo'),
+    *('console', 'fifo', 'sqs'),
 )
 RESULTS = Path(__file__).with_name('results')
 

@@ -61,6 +61,7 @@ def drive(
     connections: int = CONNECTIONS,
     timed: bool = False,
     queues: int | None = None,
+    headers: Mapping[str, str] = HEADERS,
 ) -> Load:
     """Let each connection go through the steps, over and over.
 
@@ -69,9 +70,10 @@ def drive(
     :param rate: requests a second of all connections together; as many as can be if left out
     :param timed: whether latencies are told apart by kind, which costs wrk some time
     :param queues: '{queue}' in a path becomes one of so many numbers
+    :param headers: of each request
     """
     settings = {
-        'headers': HEADERS,
+        'headers': headers,
         'steps': [{'kind': kind, **vars(request)} for kind, request in steps],
         'period': rate and connections / rate,
         'timed': timed,
