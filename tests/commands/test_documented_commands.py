@@ -85,6 +85,7 @@ RUN_BY = {
     'export MARCONI_DATA_DIR=/var/lib/marconi': 'tests/test_operating.py::run',
     'PATH=': 'tests/test_operating.py::run',
     'export PGHOST=': 'tests/test_operating.py::run',
+    'export AWS_ACCESS_KEY_ID=': 'tests/clients/test_sqs_clients.py::',
     'pg_dump ': 'tests/test_operating.py::'
     'test_a_dump_is_restored_and_new_ids_are_above_all_former_ones',
     'pg_restore --file=': 'tests/test_operating.py::'
