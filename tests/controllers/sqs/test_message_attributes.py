@@ -33,6 +33,14 @@ FIVE = {
     'num': text('-7', 'Number'),
     'bin': binary(bytes(range(256))),
 }
+# In the order of the digest: A, a, bin, num, z.
+MANY = {
+    'z': text('zulu'),
+    'A': text('Alpha'),
+    'a': text('alpha'),
+    'num': text('-7', 'Number'),
+    'bin': binary(bytes(range(256))),
+}
 LABELS = {
     't': text('ünï', 'String.Custom'),
     'f': text('1e3', 'Number.float'),
@@ -51,6 +59,7 @@ VECTORS = [
     ({'n': text('42.50', 'Number')}, '74d10022cf9b327d24d17173e525996d'),
     ({'b': binary(b'\x00\x01\xff')}, '35842bdf855d374207ff397bc05e1ca4'),
     (LABELS, '1896c723919756800574d078bb1bf013'),
+    (MANY, 'e0d9e4f3c5db051cc73dbf4c676cd984'),
 ]
 
 
