@@ -446,7 +446,7 @@ def test_a_body_somewhat_too_large_is_refused_with_an_answer(client: Client, siz
 
 def test_a_client_that_asks_to_send_a_far_too_large_body_is_told_not_to(client: Client) -> None:
     status, _ = client.raw(
-        f'POST {QUEUE}/messages HTTP/1.1\r\n{HEAD}Content-Length: 5000000\r\n'
+        f'POST {QUEUE}/messages HTTP/1.1\r\n{HEAD}Content-Length: 50000000\r\n'
         'Expect: 100-continue\r\n\r\n'
     )
 
