@@ -63,5 +63,12 @@ def _row(message: PeekedMessage) -> tuple[Any, ...]:
 
 
 def document(message: Message) -> dict[str, Any]:
-    """A message for programs; its body as it was posted."""
-    return msgspec.structs.asdict(message) | {'body': msgspec.Raw(message.body.encode())}
+    """A message for programs; its body as it was posted.
+
+    What only messages in queues with groups have is left out of others.
+    """
+    members = msgspec.structs.asdict(message)
+    for name in ('group', 'sequence', 'deduplication_id'):
+        if members.get(name, '') is None:
+            del members[name]
+    return members | {'body': msgspec.Raw(message.body.encode())}

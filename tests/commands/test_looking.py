@@ -5,7 +5,8 @@ import json
 import pytest
 
 from marconi_api import model
-from marconi_api.model import QueueKey
+from marconi_api.model import NewMessage, QueueKey
+from tests.commands.conftest import CLIENT
 
 
 def test_queues_are_listed_the_deepest_first(marconi, queue, post, way):
@@ -94,6 +95,23 @@ def test_messages_are_looked_at_in_posting_order(marconi, queue, post, way):
     assert [message['state'] for message in everything] == ['claimed'] + ['ready'] * 44
     assert everything[0]['claim'] == claimed.claim
     assert [message['body'] for message in some] == [10, 11]
+
+
+def test_a_message_with_a_group_shows_it_and_others_show_none(marconi, way):
+    for name, metadata, group in (('jobs', '{}', None), ('orders', '{"_fifo": true}', 'a')):
+        queue = QueueKey.of('acme', name)
+        model.store.queues.create(queue, metadata)
+        new = NewMessage('1', group=group, deduplication_id=group)
+        model.store.messages.post(queue, CLIENT, [new])
+
+    plain, grouped = (
+        json.loads(marconi('peek', name, '--project', 'acme', '--json', *way).stdout)[0]
+        for name in ('jobs', 'orders')
+    )
+
+    assert grouped['group'] == 'a'
+    assert grouped['sequence'] > 0
+    assert grouped.keys() - plain.keys() == {'group', 'sequence'}
 
 
 def test_bodies_are_printed_as_they_were_posted(marconi, post, way):

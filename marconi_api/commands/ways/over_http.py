@@ -69,6 +69,8 @@ class _Message(msgspec.Struct):
     state: str = 'claimed'
     claim_count: int = 0
     reason: str | None = None
+    group: str | None = None
+    sequence: str | None = None
 
 
 class _Messages(msgspec.Struct):
@@ -236,7 +238,16 @@ class OverHttp:
             return None
         found = [_peeked(message) for message in self._client.read(answer, _Messages).messages]
         messages = [
-            ClaimedMessage(one.id, one.ttl, one.age, one.body, one.claim, one.claim_count)
+            ClaimedMessage(
+                one.id,
+                one.ttl,
+                one.age,
+                one.body,
+                one.claim,
+                one.claim_count,
+                group=one.group,
+                sequence=one.sequence,
+            )
             for one in found
         ]
         claim = messages[0].claim or ''
@@ -434,6 +445,8 @@ def _peeked(message: _Message) -> PeekedMessage:
         message.state,
         message.claim_count,
         message.reason,
+        group=message.group,
+        sequence=int(message.sequence) if message.sequence else None,
     )
 
 
