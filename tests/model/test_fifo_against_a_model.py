@@ -1,6 +1,10 @@
-"""FIFO queues do what their model in plain Python does, in random steps of three consumers."""
+"""FIFO queues do what their model in plain Python does, in random steps of three consumers.
+
+MARCONI_FIFO_STEPS says how many, if the 4,000 of a slow run are not enough.
+"""
 
 import json
+import os
 import random
 from collections.abc import Callable
 from operator import attrgetter
@@ -21,6 +25,7 @@ NO_CLAIM = '00000000-0000-0000-0000-000000000000'
 
 # Seconds of a step of time. No other time is a multiple of it, so a few seconds do not matter.
 PASSING = 61
+STEPS = int(os.environ.get('MARCONI_FIFO_STEPS') or 4000)
 TTLS = (91, 152, 396, 3000)
 VISIBILITIES = (0, 30, 30, 91, 152, 640)
 
@@ -335,6 +340,6 @@ def test_fifo_queues_do_what_their_model_does(steps: Steps) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize('steps', [2, 3, 4, 5], indirect=True)
 def test_fifo_queues_do_what_their_model_does_in_many_steps(steps: Steps) -> None:
-    steps.run(5000)
+    steps.run(STEPS // 4)
 
-    assert min(steps.duplicates, steps.taken, steps.put_away) > 50
+    assert min(steps.duplicates, steps.taken, steps.put_away) > 10

@@ -1,6 +1,10 @@
-"""FIFO queues among many senders and consumers at once."""
+"""FIFO queues among many senders and consumers at once.
+
+MARCONI_FIFO_SECONDS says for how long, if the ten seconds of a slow run are not enough.
+"""
 
 import json
+import os
 import random
 import threading
 import time
@@ -19,6 +23,7 @@ from tests.model.conftest import CLIENT
 from tests.model.test_idempotency import at_once
 
 QUEUE = QueueKey.of('project', 'jobs.fifo')
+SECONDS = int(os.environ.get('MARCONI_FIFO_SECONDS') or 10)
 
 
 @pytest.fixture(autouse=True)
@@ -216,11 +221,11 @@ def test_consumers_get_each_message_once_and_in_order(sql: Any) -> None:
 
 @pytest.mark.slow
 def test_consumers_get_each_message_once_and_in_order_for_long(sql: Any) -> None:
-    traffic = run(30)
+    traffic = run(SECONDS)
 
     judge(traffic, sql)
     print(len(traffic.deleted), 'messages')
-    assert len(traffic.deleted) > 2000
+    assert len(traffic.deleted) > 50 * SECONDS
 
 
 def test_a_dead_letter_and_a_redrive_at_once_lose_nothing(sql: Any, age: Any) -> None:
