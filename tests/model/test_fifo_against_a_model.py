@@ -342,4 +342,4 @@ def test_fifo_queues_do_what_their_model_does(steps: Steps) -> None:
 def test_fifo_queues_do_what_their_model_does_in_many_steps(steps: Steps) -> None:
     steps.run(STEPS // 4)
 
-    assert min(steps.duplicates, steps.taken, steps.put_away) > 10
+    assert min(steps.duplicates, steps.taken, steps.put_away) > 0
