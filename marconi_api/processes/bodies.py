@@ -63,8 +63,12 @@ class Arrivals:
         readable.register(descriptor, select.POLLIN)
         deadline = time.monotonic() + GRACE
         while missing and readable.poll(max(0.0, deadline - time.monotonic()) * 1000):
-            part = os.read(descriptor, min(missing, _AT_ONCE))
+            try:
+                part = os.read(descriptor, min(missing, _AT_ONCE))
+            except OSError:
+                part = b''
             if not part:
+                # The client went, as whoever reads the rest sees.
                 break
             parts.append(part)
             missing -= len(part)
