@@ -52,10 +52,14 @@ _IS_FIFO = f"""
 
 _OF_THE_GROUP = 'queue_id = %(queue_id)s AND group_key = {group}.group_key'
 
+# It locks one group and no second one. Had it a condition on what can change meanwhile, PostgreSQL would
+# keep the lock of a group that no longer meets it, and wait for another one with it.
 _LOCK_GROUP = """
         SELECT FROM message_groups
-         WHERE queue_id = %(queue_id)s AND available_at <= now()
-         ORDER BY available_at, group_key LIMIT 1 FOR UPDATE;"""
+         WHERE queue_id = %(queue_id)s AND group_key = (
+               SELECT group_key FROM message_groups
+                WHERE queue_id = %(queue_id)s AND available_at <= now()
+                ORDER BY available_at, group_key LIMIT 1) FOR UPDATE;"""
 
 _MAY_BE_TAKEN = f'{IS_ALIVE} AND NOT {IS_PARKED}'
 

@@ -94,11 +94,6 @@ def test_a_claim_takes_other_groups_meanwhile() -> None:
     assert [message.id for message in claim.messages] == [other.id]
 
 
-@pytest.mark.xfail(
-    strict=False,
-    reason='some statements on the same groups still deadlock: the database ends one after a second, '
-    'and it is sent again (docs/fifo.md)',
-)
 def test_who_deletes_and_posts_in_many_groups_at_once_locks_nobody_out(sql: Any) -> None:
     groups = [f'group-{number}' for number in range(10)]
     deadlocks = 'SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()'
