@@ -4,6 +4,7 @@ import contextlib
 import http.client
 import itertools
 import json
+import os
 import signal
 import socket
 import time
@@ -336,6 +337,26 @@ def test_a_body_that_is_sent_with_its_head_is_stored_as_it_is(client: Client, si
     assert client.request('POST', f'{QUEUE}/messages', {'messages': [{'body': body}]})[0] == 201
 
     assert messages_of(client, count=2)[-1]['body'] == body
+
+
+def test_a_body_that_comes_late_while_there_is_no_waiting_room_is_stored(
+    client: Client, service: Service
+) -> None:
+    [room] = service.named('marconi-waiting')
+    os.kill(room, signal.SIGKILL)
+
+    with contextlib.ExitStack() as stack:
+        posts = [late_post(client, stack, number) for number in range(2)]
+        assert [post.send() for post in posts] == [201] * 2
+
+    wait_until(lambda: has_waited(client))
+
+
+def has_waited(client: Client) -> bool:
+    """Whether a request that can wait did so, and did not find that there is no waiting room."""
+    with client.connection() as connection:
+        connection.sendall(f'POST /v2/queues/none/claims?wait=1 HTTP/1.1\r\n{HEAD}\r\n'.encode())
+        return b'\r\nPreference-Applied:' in connection.recv(65536)
 
 
 def test_zeros_at_the_end_of_a_body_belong_to_it(client: Client) -> None:

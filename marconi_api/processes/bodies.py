@@ -57,22 +57,7 @@ class Arrivals:
         received = self._buffered(source, descriptor, min(length, _MOST_BUFFERED))
         if len(received) == length:
             return received
-        parts = [received]
-        missing = length - len(received)
-        readable = select.poll()
-        readable.register(descriptor, select.POLLIN)
-        deadline = time.monotonic() + GRACE
-        while missing and readable.poll(max(0.0, deadline - time.monotonic()) * 1000):
-            try:
-                part = os.read(descriptor, min(missing, _AT_ONCE))
-            except OSError:
-                part = b''
-            if not part:
-                # The client went, as whoever reads the rest sees.
-                break
-            parts.append(part)
-            missing -= len(part)
-        return b''.join(parts)
+        return received + arriving(descriptor, length - len(received), GRACE)
 
     def _buffered(self, source: Any, descriptor: int, at_most: int) -> bytes:
         """What uwsgi has read of a body together with the head.
@@ -101,3 +86,22 @@ class Arrivals:
             zeros = self._own.zeros = os.memfd_create('zeros')
             os.truncate(zeros, _MOST_BUFFERED)
         return zeros
+
+
+def arriving(descriptor: int, missing: int, seconds: float) -> bytes:
+    """What arrives over a connection in so many seconds, and at most what is missing."""
+    parts = []
+    readable = select.poll()
+    readable.register(descriptor, select.POLLIN)
+    deadline = time.monotonic() + seconds
+    while missing and readable.poll(max(0.0, deadline - time.monotonic()) * 1000):
+        try:
+            part = os.read(descriptor, min(missing, _AT_ONCE))
+        except OSError:
+            part = b''
+        if not part:
+            # The client went, as whoever reads the rest sees.
+            break
+        parts.append(part)
+        missing -= len(part)
+    return b''.join(parts)

@@ -24,7 +24,7 @@ from marconi_api import model
 from marconi_api.controllers.root import DOORS
 from marconi_api.controllers.service.probes import DRAINING
 from marconi_api.processes.answers import Answer, Headers, applied, finished, head_of
-from marconi_api.processes.bodies import OVERSIZE_READ, Arrivals, Unfinished
+from marconi_api.processes.bodies import OVERSIZE_READ, Arrivals, Unfinished, arriving
 from marconi_api.processes.children import name_process
 from marconi_api.processes.delivery.bell import bell_of
 from marconi_api.processes.large_answers import FITS
@@ -55,6 +55,10 @@ except ImportError:
 # Seconds that a worker lives on after its last answer, so that the router can pass that on.
 LINGER = 0.5
 
+# Seconds for which a thread waits for the rest of a body while there is no waiting room: about as long as
+# a room takes to start anew.
+WITHOUT_ROOM = 2.0
+
 # Seconds in which a body in chunks must have arrived: a thread waits for it, as uwsgi puts it together.
 CHUNKS_TIMEOUT = 10.0
 
@@ -69,7 +73,7 @@ class BehindRouter:
     """A WSGI application that adapts another one to uwsgi's router.
 
     :param threads: how many requests are answered at once; half of them may be waiting for the
-        rest of a body in chunks
+        rest of a body in chunks, or of another one while there is no waiting room
     :param farewell: two bytes. The first is not 0 once connections are about to be closed; the second
         is not 0 once the service drains, which is some time before.
     :param room: the waiting room; None: no request waits, and none with a slow body is served
@@ -104,6 +108,8 @@ class BehindRouter:
             missing = self._take_body(environ, length)
             if missing and self._finish_elsewhere(environ, missing, began):
                 return []
+            if UNFINISHED in environ:
+                missing = self._finish_here(environ, missing)
         if self._farewell[1]:
             environ[DRAINING] = True
         if self.observers is not None:
@@ -166,6 +172,22 @@ class BehindRouter:
             return True
         environ[UNFINISHED] = True
         return False
+
+    def _finish_here(self, environ: dict[str, Any], missing: int) -> int:
+        """Wait for the rest of a body, as there is no waiting room; returns how much is missing then.
+
+        At most half of the threads wait so.
+        """
+        if self._waiting.acquire(blocking=False):
+            try:
+                more = arriving(uwsgi.connection_fd(), missing, WITHOUT_ROOM)
+            finally:
+                self._waiting.release()
+            environ['wsgi.input'] = BytesIO(environ['wsgi.input'].getvalue() + more)
+            missing -= len(more)
+        if not missing:
+            del environ[UNFINISHED]
+        return missing
 
     def _answer_or_park(
         self,
