@@ -6,8 +6,9 @@ to the claim, by one client process with one loop; a worker that was answered wa
 second service has the same database, and learns of posts by NOTIFY; a third one hears no
 notification, as behind PgBouncer, and only looks. "PostgreSQL itself" is a client that hears of a
 row by LISTEN, takes it by one UPDATE, and commits: the least that a table takes. The client then asks
-beanstalkd (`reserve`) and Redis (`BLPOP`), whose messages lie in memory: Marconi's wait includes
-the claim, which PostgreSQL flushes to the disk before it is answered.
+beanstalkd (`reserve`) and Redis (`BLPOP`). Their messages lie in memory, and once more each is set to
+flush what is posted to the disk before it answers, as Marconi does. Marconi also flushes the claim.
+The last column is the median of the time from the sending of the post to the answer to the claim.
 
 CPU is that of the waiting room and of uwsgi's router, while all wait and nobody posts, and with 50
 posts a second. Posts are sent over 8 connections by one loop, each way in its turn.
@@ -29,7 +30,7 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -135,17 +136,27 @@ class Posts(Protocol):
         """Post a message, and read the answer."""
 
 
+class Latencies(NamedTuple):
+    """Milliseconds until waiters were answered, in ascending order."""
+
+    #: From the answer to the post.
+    taken: list[float]
+    #: From the sending of the post.
+    whole: list[float]
+    #: The share of a core that was used meanwhile.
+    cpu: float
+
+
 def latencies(
     waits: Callable[[str], Waits],
     posts_to: Callable[[], Posts],
     waiters: int,
     posts: int,
     cpu: Callable[[], float] = lambda: 0.0,
-) -> tuple[list[float], float]:
-    """Milliseconds from the answer to a post to the answer to a waiter, in ascending order.
+) -> 'Latencies':
+    """Post again and again while many wait, and see how long it takes until one is answered.
 
     :param cpu: CPU seconds so far
-    :returns: them, and the share of a core that was used meanwhile
     """
     queues = [f'wait-{number}-{waiters}' for number in range(min(1000, waiters))]
     open_waiters = []
@@ -160,10 +171,11 @@ def latencies(
     time.sleep(1.5)
     # Not before: a connection that is not used is closed after a minute.
     poster = posts_to()
-    taken = []
+    taken, whole = [], []
     began, spent = time.monotonic(), cpu()
     for _ in range(posts):
         queue = random.choice(queues)
+        sent_at = time.perf_counter()
         poster.post(queue)
         posted_at = time.perf_counter()
         deadline = posted_at + 5
@@ -172,7 +184,9 @@ def latencies(
             for descriptor, _events in poll.poll(0.1):
                 waiter = by_descriptor[descriptor]
                 if waiter.answer():
-                    taken.append(1000 * (time.perf_counter() - posted_at))
+                    answered_at = time.perf_counter()
+                    taken.append(1000 * (answered_at - posted_at))
+                    whole.append(1000 * (answered_at - sent_at))
                     is_answered = True
                 waiter.wait()
         time.sleep(max(0.0, posted_at + PACE - time.perf_counter()))
@@ -180,7 +194,7 @@ def latencies(
     for waiter in open_waiters:
         waiter.socket.close()
     time.sleep(2)
-    return sorted(taken), share
+    return Latencies(sorted(taken), sorted(whole), share)
 
 
 def order(service: Service, waiters: int, posts: int) -> float:
@@ -294,15 +308,27 @@ def ask(plan: Plan) -> Answer:
     """Measure, and say what came of it."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    wakes = Table(['waiters', 'posted to', 'posts', 'p50, ms', 'p99, ms', 'longest, ms'])
+    wakes = Table(
+        [
+            'waiters',
+            'posted to',
+            'posts',
+            'p50, ms',
+            'p99, ms',
+            'longest, ms',
+            'p50 from sending, ms',
+        ]
+    )
     costs = Table(['waiters', 'MiB more (PSS)', 'CPU at rest, %', 'CPU with 50 posts/s, %'])
     others = Table(['post 1', 'posts/s', 'to the first'])
     posts = plan.choose(full=500, quick=50)
 
-    def add(waiters: int, name: str, taken: list[float], posts: int = posts) -> None:
+    def add(waiters: int, name: str, found: Latencies, posts: int = posts) -> None:
+        taken = found.taken
         figures = [_quantile(taken, 0.5), _quantile(taken, 0.99), taken[-1]]
+        whole = _quantile(found.whole, 0.5)
         wakes.rows.append(
-            [str(waiters), name, f'{len(taken)}/{posts}', *(f'{x:.1f}' for x in figures)]
+            [str(waiters), name, f'{len(taken)}/{posts}', *(f'{x:.1f}' for x in (*figures, whole))]
         )
 
     with running_service() as service, second_service(service) as other:
@@ -310,23 +336,23 @@ def ask(plan: Plan) -> Answer:
         pids = _room_and_routers(service)
         make_table(service.url)
         for count in (1, 10):
-            taken, _ = latencies(
+            found = latencies(
                 partial(Listening, service.url), partial(Inserting, service.url), count, posts
             )
-            add(count, 'PostgreSQL itself', taken)
+            add(count, 'PostgreSQL itself', found)
         counts = plan.choose(full=(1, 100, 1000, 5000), quick=(1, 100))
         active: dict[int, float] = {}
         for count in counts:
             for name, posting in (('the same service', service.address), ('another', other)):
-                taken, share = latencies(
+                found = latencies(
                     partial(Waiter, address),
                     partial(Poster, address_of(posting)),
                     count,
                     posts,
                     lambda: sum(map(own_cpu_seconds, pids)),
                 )
-                add(count, name, taken)
-                active.setdefault(count, share)
+                add(count, name, found)
+                active.setdefault(count, found.cpu)
         for count in counts[-2:]:
             added, share = cost(service, count, plan.choose(full=SETTLES, quick=0))
             figures = [f'{added:.0f}', f'{100 * share:.1f}', f'{100 * active[count]:.1f}']
@@ -339,12 +365,12 @@ def ask(plan: Plan) -> Answer:
         second_service(service, MARCONI_NOTIFICATIONS_URL=_NOWHERE) as deaf,
     ):
         looked_for = plan.choose(full=200, quick=10)
-        taken, _ = latencies(
+        found = latencies(
             partial(Waiter, address_of(deaf)),
             partial(Poster, address_of(service.address)),
             *(100, looked_for),
         )
-        add(100, 'another, without notifications', taken, looked_for)
+        add(100, 'another, without notifications', found, looked_for)
     first = next(iter(rates.values()))
     for name, rate in rates.items():
         others.rows.append([name, f'{rate:,.0f}', f'{rate / first:.2f}'])
@@ -353,10 +379,10 @@ def ask(plan: Plan) -> Answer:
         try:
             with peer.working() as address:
                 count = plan.choose(full=1000, quick=100)
-                taken, _ = latencies(
+                found = latencies(
                     partial(peer.waiter, address), partial(peer.poster, address), count, posts
                 )
-                add(count, peer.name, taken)
+                add(count, peer.name, found)
         except Unavailable as error:
             answer.notes.append(f'{peer.name}: {error}')
     answer.notes.append(

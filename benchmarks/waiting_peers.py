@@ -145,10 +145,10 @@ class Pushing:
 
 @dataclass(frozen=True)
 class Peer:
-    """A queue that keeps its messages in memory, as Debian brings it."""
+    """A queue that is a program of Debian's."""
 
     name: str
-    package: str
+    program: str
     options: Callable[[int, Path], list[str]]
     waiter: Callable[[Address, str], 'Reserving | Popping']
     poster: Callable[[Address], 'Putting | Pushing']
@@ -158,25 +158,35 @@ class Peer:
         """Run it; its address."""
         with tempfile.TemporaryDirectory(prefix='marconi-bench-') as name:
             port, directory = free_port(), Path(name)
-            command = [program(self.name, self.package), *self.options(port, directory)]
+            command = [program(self.program, self.program), *self.options(port, directory)]
             with running(command, lambda: listens(port), directory / 'log'):
                 yield '127.0.0.1', port
 
 
+def _beanstalkd(port: int) -> list[str]:
+    return ['-l', '127.0.0.1', '-p', str(port)]
+
+
+def _redis(port: int, directory: Path) -> list[str]:
+    return [*('--bind', '127.0.0.1', '--port', str(port)), *('--save', '', '--dir', str(directory))]
+
+
 PEERS = (
+    Peer('beanstalkd', 'beanstalkd', lambda port, _: _beanstalkd(port), Reserving, Putting),
     Peer(
+        'beanstalkd, flushed',
         'beanstalkd',
-        'beanstalkd',
-        lambda port, _: ['-l', '127.0.0.1', '-p', str(port)],
+        lambda port, directory: [*_beanstalkd(port), '-b', str(directory), '-f', '0'],
         Reserving,
         Putting,
     ),
+    Peer('Redis', 'redis-server', _redis, Popping, Pushing),
     Peer(
-        'redis-server',
+        'Redis, flushed',
         'redis-server',
         lambda port, directory: [
-            *('--bind', '127.0.0.1', '--port', str(port)),
-            *('--save', '', '--dir', str(directory)),
+            *_redis(port, directory),
+            *('--appendonly', 'yes', '--appendfsync', 'always'),
         ],
         Popping,
         Pushing,
