@@ -14,6 +14,8 @@ from marconi_api.processes import installation
 from marconi_api.processes.settings import SettingsError, complete
 from tests.access.conftest import counted
 from tests.controllers.client import LaterApi, refusal
+from tests.controllers.sqs.client import Sqs
+from tests.controllers.sqs.client import refusal as sqs_refusal
 
 #: A service with these limits, by the names of the settings.
 Serve = Callable[..., LaterApi]
@@ -55,6 +57,18 @@ def post(api: LaterApi, *bodies: Any, queue: str = 'jobs', **options: Any) -> An
 
 def test_nothing_is_limited_unless_somebody_says_so(app: TestApp) -> None:
     assert not model.store.quotas.is_on
+
+
+def test_a_client_of_sqs_is_told_in_its_own_words(serve: Serve) -> None:
+    sqs = Sqs(serve(quota_queues=1, rate_requests=10, rate_burst=1))
+    sqs.queue('jobs')
+
+    by_quota = sqs.call('CreateQueue', {'QueueName': 'other'})
+    answers = (sqs.call('GetQueueUrl', {'QueueName': 'jobs'}) for _ in range(1000))
+    by_rate = next(answer for answer in answers if answer.status_int != 200)
+
+    assert sqs_refusal(by_quota) == (403, 'OverLimit', 'OverLimit')
+    assert sqs_refusal(by_rate) == (403, 'RequestThrottled', 'RequestThrottled')
 
 
 # Quotas.

@@ -7,7 +7,7 @@ import contextlib
 import json
 import time
 from pathlib import Path
-from threading import Thread
+from threading import Thread, Timer
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -63,6 +63,73 @@ def test_a_waiting_consumer_gets_a_message_that_is_sent_later(client: Any) -> No
     consumer.join(10)
 
     assert [message['Body'] for message in found[0]['Messages']] == ['late']
+
+
+@pytest.fixture(scope='module')
+def impatient(options: dict[str, Any]) -> Any:
+    """A client that gives up long before a wait of twenty seconds is over."""
+    config = Config(read_timeout=10, retries={'total_max_attempts': 1})
+    return boto3.client('sqs', config=config, **options)
+
+
+def test_a_wait_for_ten_messages_ends_with_the_first(client: Any, impatient: Any) -> None:
+    url = client.create_queue(QueueName='ten')['QueueUrl']
+    asked = {'QueueUrl': url, 'MaxNumberOfMessages': 10, 'WaitTimeSeconds': 20}
+    client.send_message(QueueUrl=url, MessageBody='there')
+    assert len(impatient.receive_message(**asked)['Messages']) == 1
+    sending = Timer(0.3, lambda: client.send_message(QueueUrl=url, MessageBody='late'))
+    sending.start()
+
+    assert len(impatient.receive_message(**asked)['Messages']) == 1
+    sending.join()
+
+
+def test_a_queue_says_for_how_long_its_receives_wait(client: Any, impatient: Any) -> None:
+    attributes = {'ReceiveMessageWaitTimeSeconds': '20'}
+    url = client.create_queue(QueueName='waits', Attributes=attributes)['QueueUrl']
+    assert 'Messages' not in impatient.receive_message(QueueUrl=url, WaitTimeSeconds=0)
+    sending = Timer(0.3, lambda: client.send_message(QueueUrl=url, MessageBody='late'))
+    sending.start()
+
+    assert len(impatient.receive_message(QueueUrl=url)['Messages']) == 1
+    sending.join()
+
+
+@pytest.mark.parametrize('suffix', ['', '.fifo'])
+def test_a_wait_ends_when_a_message_is_shown_again(
+    client: Any, impatient: Any, suffix: str
+) -> None:
+    attributes = {'FifoQueue': 'true', 'ContentBasedDeduplication': 'true'} if suffix else {}
+    group = {'MessageGroupId': 'a'} if suffix else {}
+    url = client.create_queue(QueueName=f'shown{suffix}', Attributes=attributes)['QueueUrl']
+    client.send_message(QueueUrl=url, MessageBody='x', **group)
+    client.receive_message(QueueUrl=url, VisibilityTimeout=1)
+
+    [message] = impatient.receive_message(QueueUrl=url, WaitTimeSeconds=20)['Messages']
+
+    hidden = {'ReceiptHandle': message['ReceiptHandle'], 'VisibilityTimeout': 0}
+    shown = Timer(0.3, lambda: client.change_message_visibility(QueueUrl=url, **hidden))
+    shown.start()
+    assert impatient.receive_message(QueueUrl=url, WaitTimeSeconds=20)['Messages']
+    shown.join()
+
+
+def test_a_wait_of_a_fifo_queue_ends_when_the_message_before_is_deleted(
+    client: Any, impatient: Any
+) -> None:
+    attributes = {'FifoQueue': 'true', 'ContentBasedDeduplication': 'true'}
+    url = client.create_queue(QueueName='in-order.fifo', Attributes=attributes)['QueueUrl']
+    for body in ('1', '2'):
+        client.send_message(QueueUrl=url, MessageBody=body, MessageGroupId='a')
+    [first] = client.receive_message(QueueUrl=url)['Messages']
+    receipt = {'QueueUrl': url, 'ReceiptHandle': first['ReceiptHandle']}
+    deleting = Timer(0.3, lambda: client.delete_message(**receipt))
+    deleting.start()
+
+    [second] = impatient.receive_message(QueueUrl=url, WaitTimeSeconds=20)['Messages']
+
+    assert second['Body'] == '2'
+    deleting.join()
 
 
 def test_ten_messages_of_one_mebibyte_are_sent_and_received(client: Any) -> None:

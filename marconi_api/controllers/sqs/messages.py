@@ -95,11 +95,9 @@ class _Outgoing(NamedTuple):
 def send_message(request: Request, body: Any) -> Result:
     """Send one message."""
     queue = _existing_queue(request, body.QueueUrl)
-    outgoing = _outgoing(body, _attributes_of(queue).is_fifo)
-    longest = _longest_message(queue, outgoing.size)
-    if outgoing.size > longest:
-        raise _too_long(longest)
-    _check_groups(queue, outgoing, MissingParameter('MessageGroupId'))
+    outgoing = _outgoing(queue, body)
+    _check_size(queue, outgoing.size)
+    _check_groups(queue, body, MissingParameter('MessageGroupId'))
     [posted] = _post(request, queue, [outgoing])
     return outgoing.answer(posted)
 
@@ -108,15 +106,15 @@ def send_message_batch(request: Request, body: Any) -> Result:
     """Send up to ten messages; each succeeds or fails by itself."""
     queue = _existing_queue(request, body.QueueUrl)
     entries = _entries_of(body)
-    is_fifo = _attributes_of(queue).is_fifo
-    outgoing, failed = _settled(entries, lambda entry: _outgoing(entry, is_fifo))
-    for one in outgoing.values():
-        _check_groups(queue, one, InvalidParameterValue(_NO_GROUP))
+    for entry in entries:
+        _check_groups(queue, entry, InvalidParameterValue(_NO_GROUP))
+    outgoing, failed = _settled(entries, lambda entry: _outgoing(queue, entry))
     _check_whole_size(entries, outgoing)
-    longest = _longest_message(queue, max((one.size for one in outgoing.values()), default=0))
     for entry, one in [*outgoing.items()]:
-        if one.size > longest:
-            failed.append(_failure(entry, _too_long(longest)))
+        try:
+            _check_size(queue, one.size)
+        except InvalidParameterValue as error:
+            failed.append(_failure(entry, error))
             del outgoing[entry]
     stored = _post(request, queue, [*outgoing.values()]) if outgoing else []
     answers = zip(outgoing.items(), stored, strict=True)
@@ -133,15 +131,17 @@ def _sequence_number(sequence: int | None) -> str | None:
     return None if sequence is None else f'{sequence:020}'
 
 
-def _outgoing(sent: Any, is_fifo: bool) -> _Outgoing:
+def _outgoing(queue: QueueKey, sent: Any) -> _Outgoing:
     """A message as a client sends it.
 
     :raises MissingParameter: if it has no body
     :raises InvalidMessageContents: if the body has characters that it must not have
-    :raises InvalidParameterValue: if another part of it cannot be
+    :raises InvalidParameterValue: if the body alone is too long, or another part of it cannot be
     """
     if not sent.MessageBody:
         raise MissingParameter('MessageBody')
+    _check_size(queue, len(sent.MessageBody.encode()))
+    is_fifo = _attributes_of(queue).is_fifo
     if FORBIDDEN.search(sent.MessageBody):
         raise InvalidMessageContents
     delay = sent.DelaySeconds
@@ -158,25 +158,23 @@ def _outgoing(sent: Any, is_fifo: bool) -> _Outgoing:
     )
 
 
-def _check_groups(queue: QueueKey, outgoing: _Outgoing, no_group: SqsError) -> None:
+def _check_groups(queue: QueueKey, sent: Any, no_group: SqsError) -> None:
     """Refuse a message whose group or deduplication id does not go with its queue.
 
+    :param sent: the message, as a client sends it
     :param no_group: what is raised in a FIFO queue if it has no group
     """
-    given = {
-        'MessageGroupId': outgoing.group,
-        'MessageDeduplicationId': outgoing.deduplication_id,
-    }
     attributes = _attributes_of(queue)
-    if attributes.is_fifo and outgoing.group is None:
+    if attributes.is_fifo and sent.MessageGroupId is None:
         raise no_group
-    for member, name in given.items():
+    for member in ('MessageGroupId', 'MessageDeduplicationId'):
+        name = getattr(sent, member)
         if name is not None and not is_name(name):
             raise InvalidParameterValue(
                 f'{member} can only include alphanumeric and punctuation characters. 1 to 128 in '
                 'length.'
             )
-    if outgoing.deduplication_id is None:
+    if sent.MessageDeduplicationId is None:
         if attributes.is_fifo and not attributes.content_based_deduplication:
             # The attribute may have been set by another process just now.
             read = model.store.attributes.read(queue)
@@ -214,24 +212,27 @@ def _existing_queue(request: Request, url: str | None) -> QueueKey:
     return queue
 
 
-def _longest_message(queue: QueueKey, size: int) -> int:
-    """How many bytes a message of the queue may have.
+def _check_size(queue: QueueKey, size: int) -> None:
+    """Refuse a message that is longer than its queue takes.
 
-    :param size: of a message; if it is too large as far as this process knows, the limit is read anew
+    If it is as far as this process knows, the limit is read anew.
+
+    :param size: bytes of the message
+    :raises InvalidParameterValue: if it is too long
     :raises QueueDoesNotExist: if there is no such queue any more
     """
     known = model.store.attributes.recall(queue)
-    if known is None or size > (known.longest_message_of_sqs or MOST_SIZE):
-        known = model.store.attributes.read(queue)
-        if known is None:
-            raise QueueDoesNotExist
-    return known.longest_message_of_sqs or MOST_SIZE
-
-
-def _too_long(longest: int) -> SqsError:
-    return InvalidParameterValue(
-        f'One or more parameters are invalid. Reason: Message must be shorter than {longest} bytes.'
-    )
+    if known and size <= (known.longest_message_of_sqs or MOST_SIZE):
+        return
+    known = model.store.attributes.read(queue)
+    if known is None:
+        raise QueueDoesNotExist
+    longest = known.longest_message_of_sqs or MOST_SIZE
+    if size > longest:
+        raise InvalidParameterValue(
+            f'One or more parameters are invalid. Reason: Message must be shorter than {longest} '
+            'bytes.'
+        )
 
 
 def _check_whole_size(entries: Sequence[Any], outgoing: Mapping[str, _Outgoing]) -> None:

@@ -16,6 +16,7 @@ from marconi_api.controllers.sqs.failures import (
     InvalidAttributeName,
     InvalidAttributeValue,
     InvalidParameterValue,
+    UnsupportedOperation,
 )
 from marconi_api.model.attributes import DEFAULT_VISIBILITY, SQS
 
@@ -78,7 +79,8 @@ FIFO_QUEUE = 'FifoQueue'
 _BY_CONTENT, _SCOPE = 'ContentBasedDeduplication', 'DeduplicationScope'
 _THROUGHPUT = 'FifoThroughputLimit'
 OF_FIFO = (FIFO_QUEUE, _BY_CONTENT, _SCOPE, _THROUGHPUT)
-_OF_ENCRYPTION = ('KmsMasterKeyId', 'KmsDataKeyReusePeriodSeconds', ENCRYPTION)
+_REUSE_PERIOD = 'KmsDataKeyReusePeriodSeconds'
+_OF_ENCRYPTION = ('KmsMasterKeyId', _REUSE_PERIOD, ENCRYPTION)
 
 #: Those that are true or false, which some clients write as Python does.
 BOOLEANS = (FIFO_QUEUE, _BY_CONTENT, ENCRYPTION)
@@ -92,6 +94,7 @@ _SCOPES = {'queue': 'queue', 'messageGroup': 'group'}
 _THROUGHPUTS = ('perQueue', 'perMessageGroupId')
 
 _LONGEST_POLICY = 8192
+_REUSE_PERIODS = 60, 86400
 _MOST_RECEIVES = 1000
 _PERMISSIONS = ('allowAll', 'denyAll', 'byQueue')
 _MOST_SOURCES = 10
@@ -147,11 +150,13 @@ def changed(metadata: Metadata, given: Mapping[str, str], target_of: TargetOf) -
     :raises InvalidAttributeName: if an attribute is unknown, or cannot be set
     :raises InvalidAttributeValue: if a value is out of range
     :raises InvalidParameterValue: if a redrive policy cannot be
+    :raises UnsupportedOperation: if messages are to be encrypted
     """
     new, facts = dict(metadata), own_facts(metadata)
     for name, value in given.items():
         if name in _NUMBERS:
-            _set_number(new, facts, name, _number(name, value))
+            least, most, *_ = _NUMBERS[name]
+            _set_number(new, facts, name, _number(name, value, least, most))
         elif name == REDRIVE_POLICY:
             _set_redrive(new, facts, value, target_of)
         elif name in _POLICIES:
@@ -187,8 +192,7 @@ def with_facts(metadata: Metadata, **facts: Any) -> Metadata:
     return {**metadata, SQS: {name: value for name, value in new.items() if value is not None}}
 
 
-def _number(name: str, text: str) -> int:
-    least, most, *_ = _NUMBERS[name]
+def _number(name: str, text: str, least: int, most: int) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 10 and least <= int(text) <= most):
         raise InvalidAttributeValue(
             f'Invalid value for the parameter {name}: it must be a number from {least} to {most}.'
@@ -307,12 +311,14 @@ def allows_source(metadata: Metadata, source_arn: str) -> bool:
 
 
 def _refuse_encryption(name: str, value: str) -> None:
-    if value in ('', 'false') or (name == 'KmsDataKeyReusePeriodSeconds' and value.isdigit()):
-        return
-    raise InvalidAttributeValue(
-        f'Invalid value for the parameter {name}: this service does not encrypt messages. Encrypt their '
-        'bodies before you send them.'
-    )
+    if name == _REUSE_PERIOD:
+        # Without a key it says nothing.
+        _number(name, value, *_REUSE_PERIODS)
+    elif value not in ('', 'false'):
+        raise UnsupportedOperation(
+            f'{name} cannot be set: this service does not encrypt messages. Encrypt their bodies '
+            'before you send them.'
+        )
 
 
 def retention_of(metadata: Metadata) -> int:
@@ -389,5 +395,7 @@ def _comparable(name: str, value: str) -> Any:
         return redrive_in(value)
     if name in _POLICIES:
         return _object(value)
+    if name == _REUSE_PERIOD:
+        return None
     # Of encryption nothing is set.
     return value.lower() not in ('', 'false') if name in _OF_ENCRYPTION else value

@@ -193,3 +193,43 @@ def test_visibilities_are_changed_each_by_itself(sqs: Sqs, url: str) -> None:
         'e': 'MissingParameter',
     }
     assert [one['Body'] for one in sqs.receive(url)] == ['a']
+
+
+def test_an_entry_of_a_fifo_queue_has_no_delay_of_its_own(sqs: Sqs) -> None:
+    url = sqs.queue('jobs.fifo', FifoQueue='true', ContentBasedDeduplication='true')
+    entries = [entry(str(delay), MessageGroupId='a', DelaySeconds=delay) for delay in (0, 1)]
+
+    answer = send(sqs, url, *entries)
+
+    assert [one['Id'] for one in answer['Successful']] == ['0']
+    assert [(one['Id'], one['Code']) for one in answer['Failed']] == [
+        ('1', 'InvalidParameterValue')
+    ]
+
+
+def test_a_group_that_lacks_counts_before_what_else_is_wrong_with_an_entry(sqs: Sqs) -> None:
+    url = sqs.queue('jobs.fifo', FifoQueue='true', ContentBasedDeduplication='true')
+
+    with refused('InvalidParameterValue'):
+        send(sqs, url, entry('good', MessageGroupId='a'), entry('bad', 'a\x00'))
+
+    assert sqs.receive(url) == []
+
+
+def test_receipts_that_are_out_of_date_fail_in_a_fifo_queue_alone(sqs: Sqs, age: Any) -> None:
+    urls = {'standard': sqs.queue(), 'fifo': sqs.queue('jobs.fifo', FifoQueue='true')}
+    sqs.send(urls['standard'])
+    sqs.send(urls['fifo'], MessageGroupId='a', MessageDeduplicationId='a')
+    entries = {
+        kind: [{'Id': 'a', 'ReceiptHandle': sqs.receive_one(url)['ReceiptHandle']}]
+        for kind, url in urls.items()
+    }
+    age(31)
+
+    answers = {
+        kind: sqs.delete_message_batch(QueueUrl=url, Entries=entries[kind])
+        for kind, url in urls.items()
+    }
+
+    assert answers['standard']['Successful'] == [{'Id': 'a'}]
+    assert answers['fifo']['Failed'][0]['Code'] == 'InvalidParameterValue'

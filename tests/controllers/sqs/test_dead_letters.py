@@ -374,6 +374,28 @@ def test_a_move_that_is_not_there_cannot_be_cancelled(sqs: Sqs, url: str, dead: 
         sqs.cancel_message_move_task(TaskHandle=handle)
 
 
+def test_a_move_from_a_queue_that_was_deleted_cannot_be_cancelled(
+    sqs: Sqs, url: str, dead: str
+) -> None:
+    dead_letters(sqs, url, 2)
+    handle = start(sqs, dead, MaxNumberOfMessagesPerSecond=1)
+    sqs.delete_queue(QueueUrl=dead)
+
+    with refused('ResourceNotFoundException', 404):
+        sqs.cancel_message_move_task(TaskHandle=handle)
+
+
+def test_an_arn_may_name_any_region(sqs: Sqs, dead: str) -> None:
+    elsewhere = sqs.arn(dead).replace('us-east-1', 'eu-west-3')
+    policy = json.dumps({'deadLetterTargetArn': elsewhere, 'maxReceiveCount': 1})
+    url = sqs.queue('jobs', RedrivePolicy=policy)
+    dead_letters(sqs, url, 1)
+
+    sqs.start_message_move_task(SourceArn=elsewhere)
+
+    assert len(sqs.receive(url)) == 1
+
+
 def test_members_that_a_move_needs_are_named(sqs: Sqs) -> None:
     for operation in ('StartMessageMoveTask', 'ListMessageMoveTasks', 'CancelMessageMoveTask'):
         assert refusal(sqs.call(operation))[2] == 'MissingParameter'

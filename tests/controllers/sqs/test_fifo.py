@@ -249,6 +249,27 @@ def test_an_attempt_is_a_new_one_once_a_message_of_it_was_deleted(sqs: Sqs, hash
     assert sqs.receive(hashing, ReceiveRequestAttemptId='try') == []
 
 
+def test_an_attempt_is_a_new_one_once_a_message_of_it_was_hidden_for_longer(
+    sqs: Sqs, hashing: str
+) -> None:
+    for body in ('1', '2'):
+        send(sqs, hashing, body)
+    first = sqs.receive(hashing, ReceiveRequestAttemptId='try')
+    sqs.hide(hashing, first[0]['ReceiptHandle'], 100)
+
+    assert sqs.receive(hashing, ReceiveRequestAttemptId='try') == []
+
+
+def test_an_attempt_is_remembered_for_five_minutes(sqs: Sqs, hashing: str, age: Any) -> None:
+    send(sqs, hashing, 'x')
+    again: dict[str, Any] = {'ReceiveRequestAttemptId': 'try', 'VisibilityTimeout': 1000}
+    assert len(sqs.receive(hashing, **again)) == 1
+
+    age(301)
+
+    assert sqs.receive(hashing, **again) == []
+
+
 def test_an_attempt_is_named_by_128_characters_at_most(sqs: Sqs, hashing: str) -> None:
     for name in ('', 'x' * 129, 'a b'):
         with refused('InvalidParameterValue'):
@@ -345,6 +366,30 @@ def test_dead_letters_of_a_fifo_queue_go_to_a_fifo_queue(sqs: Sqs, hashing: str)
     assert told['ApproximateReceiveCount'] == '2'
     assert told['DeadLetterQueueSourceArn'] == sqs.arn(hashing)
     assert told['MessageDeduplicationId'] == letter['MessageId'] == sent['MessageId']
+
+
+def test_two_dead_letters_with_one_deduplication_id_are_both_kept(sqs: Sqs) -> None:
+    dead = sqs.queue('dead.fifo', FifoQueue='true')
+    policy = json.dumps({'deadLetterTargetArn': sqs.arn(dead), 'maxReceiveCount': 1})
+    for name in ('one.fifo', 'other.fifo'):
+        url = sqs.queue(name, FifoQueue='true', RedrivePolicy=policy)
+        send(sqs, url, name, MessageDeduplicationId='same')
+        for _ in range(2):
+            sqs.receive(url, VisibilityTimeout=0)
+
+    assert bodies(sqs.receive(dead)) == ['one.fifo', 'other.fifo']
+
+
+def test_dead_letters_keep_the_order_of_their_group(sqs: Sqs, hashing: str) -> None:
+    dead = sqs.queue('dead.fifo', FifoQueue='true')
+    policy = json.dumps({'deadLetterTargetArn': sqs.arn(dead), 'maxReceiveCount': 1})
+    sqs.set_queue_attributes(QueueUrl=hashing, Attributes={'RedrivePolicy': policy})
+    for body in ('1', '2', '3'):
+        send(sqs, hashing, body)
+    for _ in range(2):
+        sqs.receive(hashing, VisibilityTimeout=0)
+
+    assert bodies(sqs.receive(dead)) == ['1', '2', '3']
 
 
 def test_messages_of_a_fifo_queue_move_to_a_fifo_queue(sqs: Sqs, hashing: str) -> None:

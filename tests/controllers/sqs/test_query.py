@@ -294,3 +294,176 @@ def test_a_form_for_another_path_is_not_of_this_protocol(sqs: Sqs) -> None:
 
     assert sqs.api.post('/v1/queues', 'Action=ListQueues', headers=headers).status_int == 405
     assert sqs.api.get('/', headers={'X-Project-Id': PROJECT}).status_int == 300
+
+
+# ---------------------------------------------------------------- FIFO queues
+
+TEN = {'MaxNumberOfMessages': '10'}
+
+
+def fifo_queue(query: Query, name: str = 'jobs.fifo', **attributes: str) -> str:
+    """The path of a new FIFO queue."""
+    members: dict[str, str] = {}
+    for number, (attribute, value) in enumerate({'FifoQueue': 'true', **attributes}.items(), 1):
+        members |= {f'Attribute.{number}.Name': attribute, f'Attribute.{number}.Value': value}
+    url: str = query('CreateQueue', QueueName=name, **members).findtext('QueueUrl')
+    return urlsplit(url).path
+
+
+def test_a_message_of_a_fifo_queue_tells_its_group_its_id_and_its_number(query: Query) -> None:
+    path = fifo_queue(query)
+    members = {'MessageGroupId': 'g&<1>', 'MessageDeduplicationId': 'd-1'}
+    sent = query('SendMessage', path, MessageBody='x', **members)
+
+    received = query('ReceiveMessage', path, **{'AttributeName.1': 'All'})
+
+    told = pairs(received.find('Message'), 'Attribute')
+    assert told['MessageGroupId'] == 'g&<1>'
+    assert told['MessageDeduplicationId'] == 'd-1'
+    assert told['SequenceNumber'] == sent.findtext('SequenceNumber')
+    assert len(told['SequenceNumber']) == 20
+
+
+def test_a_group_is_received_in_order_and_goes_on_once_its_first_message_is_deleted(
+    query: Query,
+) -> None:
+    path = fifo_queue(query, ContentBasedDeduplication='true')
+    for body in ('1', '2'):
+        query('SendMessage', path, MessageBody=body, MessageGroupId='a')
+    first = query('ReceiveMessage', path).find('Message')
+    assert first.findtext('Body') == '1'
+    assert len(query('ReceiveMessage', path)) == 0
+
+    query('DeleteMessage', path, ReceiptHandle=first.findtext('ReceiptHandle'))
+
+    assert query('ReceiveMessage', path).findtext('Message/Body') == '2'
+
+
+def test_a_duplicate_is_answered_with_the_first_message(query: Query) -> None:
+    path = fifo_queue(query)
+    members = {'MessageGroupId': 'a', 'MessageDeduplicationId': 'd'}
+
+    first, second = (
+        query('SendMessage', path, MessageBody=body, **members) for body in ('one', 'two')
+    )
+
+    for name in ('MessageId', 'SequenceNumber'):
+        assert second.findtext(name) == first.findtext(name)
+    assert second.findtext('MD5OfMessageBody') == md5(b'two').hexdigest()
+    assert len(query('ReceiveMessage', path, MaxNumberOfMessages='10')) == 1
+
+
+def test_messages_of_a_batch_have_groups_and_ids(query: Query) -> None:
+    path = fifo_queue(query)
+    entries: dict[str, str] = {}
+    for number in (1, 2, 3):
+        entry = f'SendMessageBatchRequestEntry.{number}'
+        entries |= {
+            f'{entry}.Id': f'id{number}',
+            f'{entry}.MessageBody': str(number),
+            f'{entry}.MessageGroupId': 'a',
+            f'{entry}.MessageDeduplicationId': f'd{number}',
+        }
+    sent = query('SendMessageBatch', path, **entries).findall('SendMessageBatchResultEntry')
+
+    received = query('ReceiveMessage', path, **{'AttributeName.1': 'SequenceNumber'}, **TEN)
+
+    numbers = [pairs(one, 'Attribute')['SequenceNumber'] for one in received.findall('Message')]
+    assert numbers == [one.findtext('SequenceNumber') for one in sent] == sorted(numbers)
+    del entries['SendMessageBatchRequestEntry.2.MessageGroupId']
+    assert refusal(query.post('SendMessageBatch', path, **entries)) == (
+        400,
+        'Sender',
+        'InvalidParameterValue',
+    )
+
+
+def test_the_same_attempt_gets_the_same_receipts(query: Query) -> None:
+    path = fifo_queue(query, ContentBasedDeduplication='true')
+    for body in ('1', '2'):
+        query('SendMessage', path, MessageBody=body, MessageGroupId='a')
+
+    first, again = (
+        query('ReceiveMessage', path, ReceiveRequestAttemptId='try', **TEN).findall('Message')
+        for _ in range(2)
+    )
+
+    assert [one.findtext('Body') for one in again] == ['1', '2']
+    handles = [one.findtext('ReceiptHandle') for one in again]
+    assert handles == [one.findtext('ReceiptHandle') for one in first]
+    assert len(query('ReceiveMessage', path, ReceiveRequestAttemptId='other')) == 0
+
+
+@pytest.mark.parametrize(
+    ('members', 'code'),
+    [
+        ({}, 'MissingParameter'),
+        ({'MessageGroupId': 'a'}, 'InvalidParameterValue'),
+        ({'MessageGroupId': 'a b', 'MessageDeduplicationId': 'd'}, 'InvalidParameterValue'),
+        ({'MessageGroupId': 'a', 'MessageDeduplicationId': ''}, 'InvalidParameterValue'),
+        (
+            {'MessageGroupId': 'a', 'MessageDeduplicationId': 'd', 'DelaySeconds': '1'},
+            'InvalidParameterValue',
+        ),
+    ],
+)
+def test_a_message_that_a_fifo_queue_does_not_take_is_refused(
+    query: Query, members: dict[str, str], code: str
+) -> None:
+    response = query.post('SendMessage', fifo_queue(query), MessageBody='x', **members)
+
+    assert refusal(response) == (400, 'Sender', code)
+
+
+def test_an_outdated_receipt_of_a_fifo_queue_is_refused(query: Query, age: Any) -> None:
+    path = fifo_queue(query, ContentBasedDeduplication='true')
+    query('SendMessage', path, MessageBody='x', MessageGroupId='a')
+    handle = query('ReceiveMessage', path, VisibilityTimeout='10').findtext('Message/ReceiptHandle')
+    age(11)
+
+    response = query.post('DeleteMessage', path, ReceiptHandle=handle)
+
+    assert refusal(response) == (400, 'Sender', 'InvalidParameterValue')
+
+
+# ---------------------------------------------------------------- moves, and what else there is
+
+
+def test_dead_letters_are_moved_back_and_the_move_is_listed(query: Query) -> None:
+    dead = query.queue('dead')
+    arn = pairs(query('GetQueueAttributes', dead, **{'AttributeName.1': 'QueueArn'}), 'Attribute')
+    policy = f'{{"deadLetterTargetArn": "{arn["QueueArn"]}", "maxReceiveCount": "1"}}'
+    members = {'Attribute.1.Name': 'RedrivePolicy', 'Attribute.1.Value': policy}
+    url = query('CreateQueue', QueueName='jobs', **members).findtext('QueueUrl')
+    path = urlsplit(url).path
+    query('SendMessage', path, MessageBody='x')
+    for _ in range(2):
+        query('ReceiveMessage', path, VisibilityTimeout='0')
+
+    sources = query('ListDeadLetterSourceQueues', dead)
+    started = query('StartMessageMoveTask', SourceArn=arn['QueueArn'])
+    listed = query('ListMessageMoveTasks', SourceArn=arn['QueueArn'], MaxResults='10')
+
+    assert [one.text for one in sources.findall('QueueUrl')] == [url]
+    [task] = listed.findall('ListMessageMoveTasksResultEntry')
+    assert task.findtext('Status') == 'COMPLETED'
+    assert task.findtext('ApproximateNumberOfMessagesMoved') == '1'
+    assert query('ReceiveMessage', path).findtext('Message/Body') == 'x'
+    response = query.post('CancelMessageMoveTask', TaskHandle=started.findtext('TaskHandle'))
+    assert refusal(response) == (400, 'Sender', 'InvalidParameterValue')
+
+
+def test_a_trace_is_a_system_attribute_with_a_number(query: Query) -> None:
+    path = query.queue()
+    header = 'Root=1-5759e988-bd862e3fe1be46a994272793;Sampled=1'
+    attribute = {
+        'MessageSystemAttribute.1.Name': 'AWSTraceHeader',
+        'MessageSystemAttribute.1.Value.DataType': 'String',
+        'MessageSystemAttribute.1.Value.StringValue': header,
+    }
+
+    sent = query('SendMessage', path, MessageBody='x', **attribute)
+
+    assert sent.findtext('MD5OfMessageSystemAttributes') == '5f48eef650c1d0207456969c85af2fdd'
+    received = query('ReceiveMessage', path, **{'AttributeName.1': 'AWSTraceHeader'})
+    assert pairs(received.find('Message'), 'Attribute') == {'AWSTraceHeader': header}

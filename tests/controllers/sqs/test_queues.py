@@ -306,11 +306,23 @@ def test_a_policy_is_kept_and_shown_and_removed_by_an_empty_text(sqs: Sqs) -> No
 
 
 def test_encryption_that_does_not_happen_is_refused(sqs: Sqs) -> None:
+    url = sqs.queue()
     for name, value in {'KmsMasterKeyId': 'alias/x', 'SqsManagedSseEnabled': 'true'}.items():
-        with refused('InvalidAttributeValue') as error:
-            sqs.queue(**{name: value})
+        with refused('AWS.SimpleQueueService.UnsupportedOperation') as error:
+            sqs.queue('other', **{name: value})
         assert 'does not encrypt' in str(error.value)
-    sqs.queue(SqsManagedSseEnabled='false', KmsMasterKeyId='')
+        with refused('AWS.SimpleQueueService.UnsupportedOperation'):
+            sqs.set_queue_attributes(QueueUrl=url, Attributes={name: value})
+
+
+def test_attributes_of_encryption_that_ask_for_none_are_taken(sqs: Sqs) -> None:
+    asked = {'SqsManagedSseEnabled': 'false', 'KmsMasterKeyId': ''}
+    for period in ('60', '86400'):
+        asked['KmsDataKeyReusePeriodSeconds'] = period
+        assert sqs.queue(**asked) == sqs.queue()
+    for wrong in ('59', '86401', 'x', ''):
+        with refused('InvalidAttributeValue'):
+            sqs.queue('other', KmsDataKeyReusePeriodSeconds=wrong)
 
 
 # ---------------------------------------------------------------- lists
@@ -357,10 +369,27 @@ def test_without_a_maximum_there_is_no_token(sqs: Sqs) -> None:
     assert 'NextToken' not in sqs.list_queues()
 
 
+def test_a_list_has_a_thousand_queues_at_most(sqs: Sqs, sql: Any) -> None:
+    sqs.queue('jobs')
+    sql(
+        'INSERT INTO queues (queue_id, project, name, floor)'
+        " SELECT g, %s, 'queue-' || lpad(g::text, 4, '0'), 0 FROM generate_series(1, 1000) AS g",
+        PROJECT,
+    )
+
+    assert len(sqs.list_queues()['QueueUrls']) == 1000
+    page = sqs.list_queues(MaxResults=1000)
+    [last] = sqs.list_queues(MaxResults=1000, NextToken=page['NextToken'])['QueueUrls']
+    assert last.endswith('/queue-1000')
+
+
 @pytest.mark.parametrize('most', [0, 1001])
 def test_a_page_has_a_size(sqs: Sqs, most: int) -> None:
+    url = sqs.queue()
     with refused('InvalidParameterValue'):
         sqs.list_queues(MaxResults=most)
+    with refused('InvalidParameterValue'):
+        sqs.list_dead_letter_source_queues(QueueUrl=url, MaxResults=most)
 
 
 @pytest.mark.parametrize('token', ['x', 'ü', 'AAAA', '====', 'YSBi'])

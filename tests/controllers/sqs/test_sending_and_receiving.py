@@ -116,6 +116,40 @@ def test_a_longer_visibility_counts_from_now(sqs: Sqs, url: str, age: Any) -> No
     assert len(sqs.receive(url)) == 1
 
 
+def test_the_next_receive_hides_a_message_for_as_long_as_the_queue_says(
+    sqs: Sqs, url: str, age: Any
+) -> None:
+    sqs.send(url)
+    sqs.hide(url, sqs.receive_one(url)['ReceiptHandle'], 3600)
+    age(3601)
+    sqs.receive_one(url)
+
+    age(31)
+
+    assert len(sqs.receive(url)) == 1
+
+
+def test_a_message_that_was_given_back_has_its_old_place(sqs: Sqs, url: str) -> None:
+    for number in range(3):
+        sqs.send(url, str(number))
+    first = sqs.receive_one(url)
+
+    sqs.hide(url, first['ReceiptHandle'], 0)
+
+    assert [message['Body'] for message in sqs.receive(url)] == ['0', '1', '2']
+
+
+def test_a_receipt_is_short_and_of_one_line(sqs: Sqs) -> None:
+    url = sqs.queue('x' * 80)
+    sqs.send(url)
+
+    handle = sqs.receive_one(url)['ReceiptHandle']
+
+    assert handle.isascii()
+    assert handle.isprintable()
+    assert len(handle) < 1024
+
+
 def test_a_message_is_hidden_for_12_hours_at_most(sqs: Sqs, url: str, age: Any) -> None:
     sqs.send(url)
     message = sqs.receive_one(url, VisibilityTimeout=43200)
@@ -321,6 +355,20 @@ def test_the_size_is_that_of_utf_8_with_the_attributes(sqs: Sqs) -> None:
     sqs.send(url, 'x' * room, MessageAttributes=attributes)
     with refused('InvalidParameterValue'):
         sqs.send(url, 'x' * (room - 1) + 'ü', MessageAttributes=attributes)
+
+
+def test_a_trace_does_not_count_for_the_size(sqs: Sqs) -> None:
+    url = sqs.queue(MaximumMessageSize=1024)
+    trace = {'AWSTraceHeader': {'DataType': 'String', 'StringValue': 'Root=1'}}
+
+    sqs.send(url, 'x' * 1024, MessageSystemAttributes=trace)
+
+
+def test_a_message_that_is_too_long_is_told_before_its_characters(sqs: Sqs) -> None:
+    url = sqs.queue(MaximumMessageSize=1024)
+
+    with refused('InvalidParameterValue'):
+        sqs.send(url, '\x00' * 1025)
 
 
 def test_a_deduplication_id_does_not_go_with_a_standard_queue(sqs: Sqs, url: str) -> None:
