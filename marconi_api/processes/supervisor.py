@@ -26,7 +26,7 @@ from marconi_api.processes.databases import KeptPostgres, NamedPostgres, databas
 from marconi_api.processes.delivery import bell
 from marconi_api.processes.embedded.server_user import ServerUser
 from marconi_api.processes.failures import ServiceError
-from marconi_api.processes.installation import SECRET_KEY_FILE, config_file
+from marconi_api.processes.installation import SECRET_KEY_FILE, config_file, secret_keys
 from marconi_api.processes.listener import Address, Listener, Place
 from marconi_api.processes.metrics.meters import DIRECTORY as DIRECTORY_OF_METRICS
 from marconi_api.processes.metrics.meters import LISTENER as LISTENER_FOR_METRICS
@@ -208,8 +208,8 @@ def _signing_keys(settings: Any) -> str:
 
 def _secret_keys(settings: Any) -> str:
     """The keys that encrypt secrets of access keys: as those for pre-signed URLs."""
-    if settings.sqs.secret_keys or settings.database.url:
-        return str(settings.sqs.secret_keys)
+    if (known := secret_keys(settings)) or settings.database.url:
+        return known
     try:
         return signed_urls.kept_key(state_dir_of(settings), SECRET_KEY_FILE)
     except OSError as error:
