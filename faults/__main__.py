@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from faults import hostile, load, returns
+from faults import hostile, load, returns, upgrades
 from faults.campaign import Terms, new_folder, run, terms_of
 from faults.checker import check
 from faults.controls import prove
@@ -55,6 +55,11 @@ def main(arguments: list[str]) -> int:
     returning.add_argument('--times', type=int, default=3, help='it goes back')
     returning.add_argument('--seconds', type=float, default=20.0, help='for which clients work')
     returning.set_defaults(carry_out=_return)
+    upgrading = commands.add_parser('upgrade', help='bring the schema up and down under load')
+    upgrading.add_argument('--seed', default=str(int.from_bytes(os.urandom(4), 'big')))
+    upgrading.add_argument('--times', type=int, default=3, help='it is brought up')
+    upgrading.add_argument('--seconds', type=float, default=10.0, help='of work before a change')
+    upgrading.set_defaults(carry_out=_upgrade)
     hostile_one = commands.add_parser('hostile', help='send requests that no client should send')
     hostile_one.add_argument('--seed', type=int, default=1)
     hostile_one.add_argument('--cases', type=int, default=15000, help='made from the document')
@@ -143,6 +148,20 @@ def _return(given: argparse.Namespace) -> int:
         shutil.rmtree(folder)
         return 0
     return 1
+
+
+def _upgrade(given: argparse.Namespace) -> int:
+    folder = new_folder()
+    print(f'seed {given.seed}, logs in {folder}', flush=True)
+    try:
+        upgrades.run(upgrades.Terms(given.seed, given.times, given.seconds), folder)
+    except Impossible as why:
+        print(f'NOT RUN: {why}')
+        return 0
+    status = _check(folder)
+    if not status:
+        shutil.rmtree(folder)
+    return status
 
 
 def _be_hostile(given: argparse.Namespace) -> int:

@@ -10,11 +10,11 @@ from typing import NamedTuple
 
 import psycopg2
 
+from faults.cast import CONSUMERS, PRODUCERS, READERS
 from faults.client import Client
 from faults.crew import Crew
 from faults.instances import Database, Instance
 from faults.log import DONE, Log
-from faults.roles import CONSUMERS, PRODUCERS, READERS
 
 # Seconds within which services must answer again after an accident.
 _PATIENCE = 60.0

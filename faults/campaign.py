@@ -16,15 +16,16 @@ import msgspec
 
 from faults import proxy, receiver, roles, world
 from faults.accidents import OF_CLIENTS, OF_DISKS, Accident, Accidents, plan
+from faults.cast import CONSUMERS, HANDS, PRODUCERS, QUEUES
 from faults.client import Client
 from faults.crew import Crew, forked
+from faults.groups import place_in
 from faults.instances import Database, Instance
 from faults.log import Log
 from faults.machine import small_disk, with_clock
-from faults.numbers import number_in
+from faults.numbers import number_in, number_of_copy
 from faults.pair import Pair
-from faults.roles import Hand
-from faults.world import Queue, World
+from faults.world import World
 from tests.pooler import pgbouncer
 
 # How often a claim that drains a queue may fail.
@@ -42,6 +43,8 @@ _ASKING = 3.0
 
 # Seconds within which webhooks have got all, once there are no accidents.
 _DELIVERING = 60.0
+# The same of redrives.
+_REDRIVING = 60.0
 #: What is refused is sent again soon, and often.
 _OPTIONS: dict[str, object] = {
     '_timeout': 2,
@@ -52,56 +55,6 @@ _OPTIONS: dict[str, object] = {
         'maximum_delay': 11,
     },
 }
-
-QUEUES = [
-    Queue('acme', 'work'),
-    Queue('acme', 'old'),
-    Queue('acme', 'few', most_claims=3, dead_letters='dead'),
-    Queue('acme', 'parking', most_claims=1),
-    Queue('acme', 'brief'),
-    Queue('acme', 'pops'),
-    Queue('acme', 'log', is_drained=False),
-    Queue('acme', 'slow'),
-    Queue('acme', 'bulk'),
-    # Nobody asks it again and again.
-    Queue('acme', 'waited'),
-    Queue('acme', 'news', has_webhook=True),
-    Queue('other', 'work'),
-    # After those from which it gets dead letters.
-    Queue('acme', 'dead'),
-]
-
-HANDS = [
-    Hand('producer-a', roles.produce, ('acme/work', 'acme/few', 'acme/parking', 'acme/pops')),
-    Hand('producer-b', roles.produce, ('acme/work', 'other/work', 'acme/log', 'acme/brief')),
-    Hand('producer-c', roles.produce, ('acme/log', 'acme/few', 'acme/work', 'acme/slow')),
-    Hand('producer-e', roles.produce, ('acme/news', 'acme/log')),
-    Hand('producer-f', roles.produce, ('acme/waited',), pause=3),
-    Hand('producer-d', roles.produce, ('acme/old', 'acme/log'), version='v1'),
-    Hand('producer-g', roles.produce, ('acme/bulk',), sizes=(roles.BULK,)),
-    Hand('producer-h', roles.produce, ('acme/bulk',), sizes=(20, roles.BULK)),
-    Hand('consumer-a', roles.consume, ('acme/work', 'acme/few')),
-    Hand('consumer-b', roles.consume, ('acme/work', 'acme/parking')),
-    Hand('consumer-c', roles.consume, ('acme/few', 'acme/dead', 'acme/work')),
-    Hand('consumer-d', roles.consume, ('other/work',)),
-    Hand('consumer-e', roles.consume, ('acme/old',), version='v1'),
-    Hand('consumer-f', roles.consume, ('acme/brief',), pause=3),
-    Hand('consumer-g', roles.consume, ('acme/news',)),
-    Hand('consumer-h', roles.consume_bulk, ('acme/bulk',)),
-    Hand('consumer-i', roles.consume_bulk, ('acme/bulk',)),
-    Hand('straggler', roles.straggle, ('acme/slow',)),
-    Hand('waiter-a', roles.consume, ('acme/work', 'acme/few'), wait=6),
-    Hand('waiter-b', roles.consume, ('acme/old',), version='v1', wait=6),
-    Hand('waiter-c', roles.consume, ('other/work',), wait=6),
-    Hand('waiter-d', roles.consume, ('acme/waited',), wait=8, is_direct=True),
-    Hand('popper-a', roles.pop, ('acme/pops',)),
-    Hand('popper-b', roles.pop, ('acme/pops',), wait=6),
-    Hand('reader-a', roles.read, ('acme/work',)),
-    Hand('reader-b', roles.read, ('acme/few',)),
-    Hand('reader-c', roles.read_ready, ('acme/log',)),
-    Hand('reader-d', roles.read_ready, ('acme/log',), version='v1'),
-    Hand('follower', roles.follow, ('acme/log',)),
-]
 
 
 class Terms(msgspec.Struct):
@@ -151,17 +104,18 @@ def run(terms: Terms, folder: Path, is_enough: Callable[[], bool] = lambda: Fals
     (folder / _TERMS).write_bytes(msgspec.json.encode(terms))
     world.write(World(QUEUES), folder)
     with services(terms, folder) as (instances, database):
-        client = Client(
-            Log(folder / 'drain.log'), [it.port for it in instances], random.Random(terms.seed)
-        )
+        ports = [it.port for it in instances]
+        log_of_end = Log(folder / 'drain.log')
+        client = Client(log_of_end, ports, random.Random(terms.seed), World(QUEUES))
         make_queues(client)
         with _receivers(client, folder, terms.seed), proxies(instances, terms.seed) as proxied:
             # Half of all requests go through a proxy that loses answers.
-            crew = Crew(HANDS, folder, [it.port for it in instances], proxied, terms.seed)
+            crew = Crew(HANDS, folder, ports, proxied, terms.seed)
             log = Log(folder / 'accidents.log')
             accidents = Accidents(instances, database, crew, client, log)
             if _let_happen(terms, crew, accidents, is_enough):
                 return False
+            wait_for_redrives(database)
             drain(client)
             _wait_for_deliveries(database)
         keep(database, (Log(folder / 'database.log'), 'kept'))
@@ -229,8 +183,14 @@ def make_queues(client: Client) -> None:
             metadata['_max_claim_count'] = queue.most_claims
         if queue.dead_letters:
             metadata['_dead_letter_queue'] = queue.dead_letters
+        if queue.is_fifo:
+            metadata |= {'_fifo': True, '_content_based_deduplication': True}
         if client.make_queue(queue.key, metadata) not in (201, 204):
             raise SystemExit(f'{queue.key} could not be made')
+    for source in QUEUES:
+        for copy in World(QUEUES).copies_of(source.key):
+            if client.subscribe(source.key, f'queue:{copy.name}', {}) != 201:
+                raise SystemExit(f'{copy.key} could not be subscribed')
 
 
 def pass_time(
@@ -308,8 +268,8 @@ def _let_happen(
             return True
         accidents.go_on(are_all=True)
         accidents.wait_until_healthy()
-        crew.stop(*roles.PRODUCERS)
-        crew.stop(*roles.CONSUMERS)
+        crew.stop(*PRODUCERS)
+        crew.stop(*CONSUMERS)
         # Readers come to the end of their queues.
         time.sleep(1)
         return False
@@ -326,10 +286,22 @@ def drain(client: Client) -> None:
         # One empty answer may mean that dead letters were put away.
         while queue.is_drained and empty < 2:
             found = client.claim([queue.key], roles.BULK, _DRAINING)
+            if found and queue.is_fifo:
+                # What stands behind them is given out after that.
+                client.judge([(message, 'delete', 0) for message in found])
             empty = empty + 1 if found == [] else 0
             failed = failed + 1 if found is None else 0
             if failed > _TRIES:
                 raise SystemExit(f'{queue.key} cannot be claimed from, {failed} times in a row')
+
+
+def wait_for_redrives(database: Database) -> None:
+    """Return when dead letters are not moved any more."""
+    deadline = time.monotonic() + _REDRIVING
+    while database.rows('SELECT 1 FROM redrives WHERE ended_at IS NULL LIMIT 1'):
+        if time.monotonic() > deadline:
+            raise SystemExit('a redrive does not end')
+        time.sleep(0.2)
 
 
 def _wait_for_deliveries(database: Database) -> None:
@@ -347,12 +319,15 @@ SELECT project, name, state.id, body,
             WHEN claim_id IS NOT NULL THEN 'claimed'
             ELSE 'delayed' END,
        date_part('epoch', nullif(held_until, 'infinity') - now()),
-       date_part('epoch', nullif(expires_at, 'infinity') - now()), claim_count
+       date_part('epoch', nullif(expires_at, 'infinity') - now()), claim_count, group_key, sequence
   FROM message_states AS state
        JOIN queues USING (queue_id)
        JOIN messages AS message ON message.queue_id = state.queue_id AND message.id = state.id
  WHERE coalesce(moved_in, state.id) >= floor
 """
+
+
+_COPIES = {queue.key: queue.copy for queue in QUEUES}
 
 
 def keep(database: Database, *logs: tuple[Log, str]) -> None:
@@ -363,15 +338,19 @@ def keep(database: Database, *logs: tuple[Log, str]) -> None:
         at = time.time()
         with connection.cursor('kept') as cursor:
             cursor.execute(_KEPT)
-            for project, name, id, body, state, held_for, lives_for, count in cursor:
+            for project, name, id, body, state, held_for, lives_for, count, *place in cursor:
+                key = f'{project}/{name}'
+                number = number_in(msgspec.json.decode(body))
+                copy = _COPIES.get(key, 0)
                 message = {
-                    'queue': f'{project}/{name}',
+                    'queue': key,
                     'id': f'{id:016x}',
-                    'number': number_in(msgspec.json.decode(body)) or 0,
+                    'number': 0 if number is None else number_of_copy(number, copy),
                     'state': state,
                     'held_until': 0 if held_for is None else at + held_for,
                     'expires_at': 0 if lives_for is None else at + lives_for,
                     'count': count,
+                    'place': place_in(*(str(part or '') for part in place)),
                 }
                 for log, kind in logs:
                     log.note(kind, **message)

@@ -7,12 +7,16 @@ ids, statistics.
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 from typing import IO, NamedTuple
 
+import msgspec
+
 from faults import world
 from faults.events import Event, Sorted, events_of, line_of, posts_in
-from faults.judges import JUDGES, Fault
+from faults.groups import group_of
+from faults.judges import JUDGES, Fault, overtaken
 from faults.log import DONE, NEVER, Call, calls
 from faults.message import Message
 from faults.surroundings import Surroundings
@@ -20,7 +24,7 @@ from faults.surroundings import Surroundings
 #: What can be wrong besides the verdicts of the judges.
 FURTHER = (
     *('batch half-stored', 'id given twice', 'misordered or repeated for a reader'),
-    *('statistics differ', 'answered 500'),
+    *('overtaken in its group', 'statistics differ', 'answered 500'),
 )
 VERDICTS = (*JUDGES, *FURTHER)
 #: What is known only once the database has been read in the end.
@@ -96,7 +100,7 @@ def check(folder: Path, until: float = NEVER, former_id: str = '') -> Report:
     """
     report = Report()
     report.surroundings = surroundings = Surroundings(world.read(folder))
-    with Sorted(folder) as events, Sorted(folder) as ids:
+    with Sorted(folder) as events, Sorted(folder) as ids, Sorted(folder) as in_groups:
         for path in sorted(folder.glob('*.log')):
             for call in calls(path, until):
                 surroundings.note(call)
@@ -110,7 +114,10 @@ def check(folder: Path, until: float = NEVER, former_id: str = '') -> Report:
             for message in messages:
                 for id in message.ids:
                     ids.write(b'%s %016x\n' % (id.encode(), message.number))
+                for line in _lines_in_groups(message):
+                    in_groups.write(line)
         _judge_ids(ids.lines(), report)
+        _judge_groups(in_groups.lines(), report)
     _judge_the_rest(surroundings, report)
     return report
 
@@ -142,9 +149,9 @@ def _judge_post(messages: list[Message], report: Report) -> None:
 def _may_be_gone_unseen(message: Message) -> bool:
     assert message.post
     surroundings = message.surroundings
-    return bool(surroundings.unseen_pops[message.post.queue]) or message.may_be_expired(
-        surroundings.ended
-    )
+    return bool(
+        surroundings.unseen_pops[message.post.queue] or message.purges
+    ) or message.may_be_expired(surroundings.ended)
 
 
 def _judge_ages(messages: list[Message], former_id: str, report: Report) -> None:
@@ -167,9 +174,30 @@ def _judge_ids(lines: IO[bytes], report: Report) -> None:
         report.last_id, of_last = id, number
 
 
+def _lines_in_groups(message: Message) -> Iterator[bytes]:
+    """A line for each place that the message had, which is sorted by queue, group and number."""
+    for queue, place in {(sight.queue, sight.note) for sight in message.sights if sight.note}:
+        told = msgspec.json.encode((message.number, message.events))
+        yield b'%s\t%s\t%s\n' % (queue.encode(), place.encode(), told)
+
+
+def _judge_groups(lines: IO[bytes], report: Report) -> None:
+    """See that no message of a FIFO queue was handed out before another one of its group."""
+    decode = msgspec.json.Decoder(tuple[int, list[Event]]).decode
+    split = (line.split(b'\t', 2) for line in lines)
+    placed = ((queue.decode(), place.decode(), decode(told)) for queue, place, told in split)
+    for (queue, _), group in groupby(placed, lambda it: (it[0], group_of(it[1]))):
+        messages = ((place, Message(*told, report.surroundings)) for _, place, told in group)
+        for fault, concerned in overtaken(queue, messages):
+            lines_of_both = [line for message in concerned for line in history(message, fault.at)]
+            report.add('overtaken in its group', fault, lines_of_both)
+
+
 def _judge_the_rest(surroundings: Surroundings, report: Report) -> None:
     for at, why in surroundings.misordered:
         report.add('misordered or repeated for a reader', Fault(at, why), [])
+    for at, why in surroundings.out_of_line:
+        report.add('overtaken in its group', Fault(at, why), [])
     for call in surroundings.answers_500:
         report.add('answered 500', Fault(call.ended, f'{call.who} #{call.number}'), [str(call)])
     for call in surroundings.statistics:

@@ -112,6 +112,18 @@ _TWO_HALVES = """
             return ids and ids + self._post(queue, sender, second, key, has_subscribers)
 """
 
+_PURGED_LATER = """
+        import threading
+        import time
+
+        def purge_again():
+            time.sleep(1)
+            self.delete_unclaimed(queue)
+
+        if threading.current_thread().name != 'later':
+            threading.Thread(target=purge_again, name='later', daemon=True).start()
+"""
+
 # It takes a moment, so many happen.
 _KILLS = ('kill worker', 'kill router')
 
@@ -416,5 +428,94 @@ DEFECTS: dict[str, Defect] = {
             )
         ],
         ['statistics differ'],
+    ),
+    'messages of a group are passed over': Defect(
+        [Change('model.fifo', 'WHERE is_passed)', 'WHERE is_ours)')],
+        ['overtaken in its group'],
+    ),
+    'a group goes on while a message of it is claimed': Defect(
+        [
+            Change('model.fifo', 'WHERE is_passed)', 'WHERE is_ours)'),
+            Change(
+                'model.fifo',
+                'WHERE firsts.is_alive AND firsts.is_free LIMIT',
+                'WHERE firsts.is_alive LIMIT',
+            ),
+            Change(
+                'model.fifo',
+                'THEN greatest({NOW}, least(seen.held_until, seen.expires_at))',
+                'THEN {NOW}',
+            ),
+            Change('model.fifo', "_regroup('seen.ends_at', 'taken')", "_regroup(NOW, 'taken')"),
+        ],
+        ['overtaken in its group'],
+    ),
+    'deduplication ids are not remembered': Defect(
+        [Change('model.groups', 'DEDUPLICATION_WINDOW = 300', 'DEDUPLICATION_WINDOW = 0')],
+        ['stored twice'],
+    ),
+    'a copy is left out now and then': Defect(
+        [
+            Change(
+                'model.fan_out',
+                'SELECT queue_id FROM reach WHERE queue_id <> %(queue_id)s::bigint)',
+                'SELECT queue_id FROM reach WHERE queue_id <> %(queue_id)s::bigint'
+                ' AND random() < 0.8)',
+            )
+        ],
+        ['lost', 'batch half-stored'],
+    ),
+    'a reply is forgotten now and then': Defect(
+        [
+            Change(
+                'model.replies',
+                'WHERE message_id = given.id AND lies_in = %(queue_id)s AND ended_at IS NULL',
+                'WHERE message_id = given.id AND lies_in = %(queue_id)s AND ended_at IS NULL'
+                ' AND random() < 0.8',
+            )
+        ],
+        ['wrong reply'],
+    ),
+    'a redrive drops messages': Defect(
+        [
+            Change(
+                'model.redrive',
+                'FROM leaving LEFT JOIN arrived USING (id)',
+                'FROM leaving LEFT JOIN arrived USING (id) WHERE random() < 0.8',
+            )
+        ],
+        ['lost'],
+    ),
+    'a purge leaves messages': Defect(
+        [
+            Change(
+                'model.deletes',
+                'UPDATE queues SET floor = greatest(floor, {NEXT_TRANSACTION})',
+                'UPDATE queues SET floor = floor',
+            )
+        ],
+        ['seen after its end'],
+    ),
+    'a purge comes a second time, later': Defect(
+        [
+            Change(
+                'model.messages',
+                '        with self._database.transaction() as run:\n'
+                '            # Until the transaction ends, nobody else can purge',
+                f'{_PURGED_LATER}        with self._database.transaction() as run:\n'
+                '            # Until the transaction ends, nobody else can purge',
+            )
+        ],
+        ['lost'],
+    ),
+    'a purge removes what is claimed': Defect(
+        [
+            Change(
+                'model.deletes',
+                'WHERE ctid = ANY (ARRAY(SELECT ctid FROM claimed)))',
+                'WHERE false AND ctid = ANY (ARRAY(SELECT ctid FROM claimed)))',
+            )
+        ],
+        ['refused to the holder'],
     ),
 }

@@ -16,7 +16,7 @@ from typing import IO, Any, NamedTuple
 import msgspec
 
 from faults.log import DONE, NEVER, REFUSED, UNKNOWN, Call
-from faults.numbers import post_of
+from faults.numbers import number_of_copy, post_of
 
 #: A verdict after which the message was gone, or had been gone before.
 OVER = 'over'
@@ -27,12 +27,15 @@ GONE = 'gone'
 class Event(NamedTuple):
     """What one call had to do with a message.
 
-    ``kind`` is post, claim, pop, read, delivered (to a webhook), kept (found in the database in the end),
+    ``kind`` is post, repeat (the same post once more), claim, pop, read, look (whether there is a reply),
+    delivered (to a webhook), kept (found in the database in the end),
     restored (found in the database that a run began with), remained (found after the database went back to
     what it was before) or a verdict: delete, release, touch or park. ``seconds`` is the delay of a post or a release, the ttl of a claim or a touch,
     or until when the database holds what is kept. ``grace`` is the ttl of a post, the grace of a claim or a touch, or
     the end of life of what is kept. ``times`` is how often the message was handed out, where that is
-    told, else 0; of a post, 1 if it had a key. ``outcome`` of what is kept is its state.
+    told, else 0; of a post, 1 if it had a key. ``outcome`` of what is kept is its state, and that of a look
+    is one of ``ENDS_OF_LOOKS``. ``note`` is of a message in a FIFO queue its place (``groups.place_in``), of
+    a delete the reply that goes with it, and of a look the reply, or why there is none.
     """
 
     began: float
@@ -46,6 +49,13 @@ class Event(NamedTuple):
     seconds: float = 0
     grace: float = 0
     times: int = 0
+    note: str = ''
+
+
+#: What was told to who looked for a reply, by the status: there is one, there is none yet, the message ended
+#: without one, or is not known.
+REPLIED, OPEN, ENDED, FORGOTTEN = 'replied', 'open', 'ended', 'forgotten'
+ENDS_OF_LOOKS = {200: REPLIED, 202: OPEN, 410: ENDED, 404: FORGOTTEN}
 
 
 def events_of(call: Call) -> Iterator[tuple[int, Event]]:
@@ -59,13 +69,28 @@ def _of_post(call: Call) -> Iterator[tuple[int, Event]]:
     terms = {'seconds': given['delay'], 'grace': given['ttl'], 'times': int(given['has_key'])}
     for place, id in enumerate(ids):
         yield given['first'] + place, _event(call, given['queue'], id=id, **terms)
+        # The same post stores the copies; their ids are not told.
+        for queue, copy in given.get('copies', ()):
+            yield number_of_copy(given['first'] + place, copy), _event(call, queue, **terms)
+
+
+def _of_repeat(call: Call) -> Iterator[tuple[int, Event]]:
+    for place, id in enumerate(call.answer.get('ids', ())):
+        yield call.given['first'] + place, _event(call, call.given['queue'], id=id)
+
+
+def _of_look(call: Call) -> Iterator[tuple[int, Event]]:
+    outcome = ENDS_OF_LOOKS.get(call.answer.get('status', 0), UNKNOWN)
+    event = _event(call, call.given['queue'], note=call.answer.get('told', ''))
+    yield call.given['number'], event._replace(outcome=outcome)
 
 
 def _of_claim(call: Call) -> Iterator[tuple[int, Event]]:
     terms: dict[str, Any] = {'seconds': call.given['ttl'], 'grace': call.given['grace']}
     for queue, claim, messages in call.answer.get('claims', ()):
-        for id, number, times in messages:
-            yield number, _event(call, queue, id=id, claim=claim, times=times, **terms)
+        for id, number, times, *place in messages:
+            more = {'times': times, 'note': place[0] if place else ''}
+            yield number, _event(call, queue, id=id, claim=claim, **more, **terms)
 
 
 def _of_pop(call: Call) -> Iterator[tuple[int, Event]]:
@@ -76,8 +101,9 @@ def _of_pop(call: Call) -> Iterator[tuple[int, Event]]:
 def _of_verdicts(call: Call) -> Iterator[tuple[int, Event]]:
     results = call.answer.get('results') or [call.outcome] * len(call.given['verdicts'])
     for verdict, result in zip(call.given['verdicts'], results, strict=True):
-        queue, id, number, claim, kind, seconds, grace = verdict
-        event = _event(call, queue, id=id, claim=claim, seconds=seconds, grace=grace)
+        queue, id, number, claim, kind, seconds, grace, *reply = verdict
+        terms = {'seconds': seconds, 'grace': grace, 'note': reply[0] if reply else ''}
+        event = _event(call, queue, id=id, claim=claim, **terms)
         yield number, event._replace(kind=kind, outcome=_RESULTS.get(result, REFUSED))
 
 
@@ -98,6 +124,7 @@ def _of_kept(call: Call) -> Iterator[tuple[int, Event]]:
         seconds=given['held_until'],
         grace=given['expires_at'],
         times=given['count'],
+        note=given.get('place', ''),
     )
     yield given['number'], event._replace(outcome=given['state'])
 
@@ -121,6 +148,8 @@ def _event(call: Call, queue: str, **more: Any) -> Event:
 
 _READINGS: dict[str, Callable[[Call], Iterator[tuple[int, Event]]]] = {
     'post': _of_post,
+    'repeat': _of_repeat,
+    'look': _of_look,
     'claim': _of_claim,
     'pop': _of_pop,
     'verdicts': _of_verdicts,

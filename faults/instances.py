@@ -39,6 +39,8 @@ class Instance:
         self.name = name
         self.port = free_port()
         self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+        self._code = CHECKOUT
         file = folder / f'{name}.py'
         file.write_text(_SETTINGS.format(processes=processes) + settings)
         self._environment = {
@@ -53,6 +55,16 @@ class Instance:
                 'FAULTS_INSTANCE': name,
                 'PYTHONPATH': f'{_SWITCH}:{CHECKOUT}',
             }
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        """The supervisor of the service, once it was started."""
+        assert self._process is not None
+        return self._process
+
+    def run_code_of(self, checkout: Path) -> None:
+        """Have it run another release from its next start on."""
+        self._code = checkout
 
     def start(self, more: Mapping[str, str] | None = None) -> None:
         """Start it, and wait until it is ready."""
@@ -72,8 +84,10 @@ class Instance:
     def _starts(self) -> bool:
         clean = {name: value for name, value in os.environ.items() if 'MARCONI' not in name}
         with open(self._folder / f'{self.name}.err', 'ab') as said:
-            self.process = subprocess.Popen(
+            self._process = subprocess.Popen(
                 [sys.executable, '-m', 'marconi_api.commands', 'serve'],
+                # Python looks for modules there first.
+                cwd=self._code,
                 env=clean | self._environment,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
@@ -83,7 +97,9 @@ class Instance:
         return bool(self.process.stdout.readline())
 
     def stop(self) -> None:
-        """End it, and the PostgreSQL that it has."""
+        """End it, and the PostgreSQL that it has, if it was started."""
+        if self._process is None:
+            return
         if self.process.poll() is None:
             self.process.terminate()
         self.process.communicate()

@@ -5,11 +5,12 @@ begin and its end; if its end is not known, at any instant after its begin, or n
 only if no choice of these instants makes all answers true.
 """
 
-from collections.abc import Callable, Iterator
+from bisect import insort
+from collections.abc import Callable, Iterable, Iterator
 from itertools import combinations, pairwise
 from typing import NamedTuple
 
-from faults.events import OVER, Event, ends_in
+from faults.events import ENDED, FORGOTTEN, GONE, OPEN, OVER, REPLIED, Event, ends_in
 from faults.log import DONE, NEVER, REFUSED
 from faults.message import EPSILON, Message
 
@@ -34,6 +35,10 @@ def never_posted(message: Message) -> Iterator[Fault]:
         return
     queue = message.surroundings.queues.get(message.post.queue)
     home = {message.post.queue, queue.key_of_dead_letters if queue else ''}
+    if queue and queue.counts_anew:
+        # A run may begin with it among dead letters, which are redriven.
+        queues = message.surroundings.queues.values()
+        home |= {other.key for other in queues if other.key_of_dead_letters == queue.key}
     for event in message.sights:
         if event.queue not in home:
             yield Fault(
@@ -92,6 +97,8 @@ def redelivered_without_reason(message: Message) -> Iterator[Fault]:
 def miscounted(message: Message) -> Iterator[Fault]:
     """It was handed out more often than its queue may, or was put away too early."""
     for event in _counted(message):
+        if _counts_anew(message, event.queue):
+            continue
         before = sum(
             claim.queue == event.queue and claim.ended <= event.began for claim in message.claims
         )
@@ -107,9 +114,14 @@ def _counted(message: Message) -> list[Event]:
     return [event for event in message.claims if event.times] + message.kept
 
 
+def _counts_anew(message: Message, queue: str) -> bool:
+    known = message.surroundings.queues.get(queue)
+    return known is not None and known.counts_anew
+
+
 def _dead_letter(message: Message) -> Iterator[Fault]:
     queue = message.surroundings.queues.get(message.post.queue) if message.post else None
-    if queue is None or not queue.most_claims:
+    if queue is None or not queue.most_claims or queue.counts_anew:
         return
     own = [claim for claim in message.claims if claim.queue == queue.key]
     former = message.former_claims(queue.key)
@@ -136,12 +148,18 @@ def _dead_letter(message: Message) -> Iterator[Fault]:
 
 
 def seen_after_its_end(message: Message) -> Iterator[Fault]:
-    """It was seen after it was deleted or popped, or after its ttl was over."""
+    """It was seen after it was deleted, popped or purged, or after its ttl was over."""
     for over in message.surely_over():
         for sight in message.sights:
             if sight.began >= over.ended and ends_in(over, sight.queue):
                 yield Fault(
                     sight.ended, f'{over.who} has ended it, and {sight.who} saw it after that'
+                )
+    for purge in filter(message.is_purged_by, message.purges):
+        for sight in message.sights:
+            if sight.began >= purge.ended:
+                yield Fault(
+                    sight.ended, f'{purge.who} has purged it, and {sight.who} saw it after that'
                 )
     for sight in message.sights:
         ends = message.life_ends(sight.began)
@@ -188,11 +206,19 @@ def _may_be_gone(message: Message, verdict: Event) -> bool:
 
 
 def refused_to_holder(message: Message) -> Iterator[Fault]:
-    """A verdict was refused to the claim that held the message."""
+    """A verdict was refused to the claim that held the message, or the message was gone."""
     claims = {claim.claim: claim for claim in message.claims}
     for verdict in message.verdicts:
         claim = claims.get(verdict.claim)
-        if verdict.outcome != REFUSED or claim is None or verdict.began < claim.ended:
+        if claim is None or verdict.began < claim.ended:
+            continue
+        is_gone = verdict.outcome == GONE and not message.may_be_taken(verdict.ended, but=verdict)
+        if verdict.outcome != REFUSED and not is_gone:
+            continue
+        # A purge may remove what is claimed at this moment.
+        if any(
+            purge.began <= claim.ended and claim.began <= purge.ended for purge in message.purges
+        ):
             continue
         if verdict.ended + EPSILON < message.earliest_end(claim, verdict.ended, but=verdict):
             yield Fault(
@@ -274,15 +300,15 @@ _LONGEST = 60.0
 def waited_too_long(message: Message) -> Iterator[Fault]:
     """A request waited for messages of the queue, while this one was ready all the time."""
     post = message.post
-    if post is None or post.outcome != DONE:
+    if post is None or post.outcome != DONE or message.purges:
+        return
+    queue = message.surroundings.queues.get(post.queue)
+    if queue is not None and queue.is_fifo:
+        # It may have stood behind another one.
         return
     ready = post.ended + post.seconds
     taken = min(
-        (
-            event.began
-            for event in message.events
-            if event.kind not in ('post', 'restored', 'remained', 'read', 'delivered')
-        ),
+        (event.began for event in message.events if event.kind not in _CHANGES_NOTHING),
         default=message.surroundings.ended,
     )
     patience = message.surroundings.world.patience
@@ -293,6 +319,9 @@ def waited_too_long(message: Message) -> Iterator[Fault]:
         is_long = ended - began > patience and not message.surroundings.was_paused(wait)
         if is_long and message.surroundings.is_calm(began, ended):
             yield Fault(ended, f'{wait.who} waited for {ended - began:.1f} s while it was ready')
+
+
+_CHANGES_NOTHING = ('post', 'repeat', 'restored', 'remained', 'read', 'look', 'delivered')
 
 
 def never_delivered(message: Message) -> Iterator[Fault]:
@@ -326,6 +355,82 @@ def wrongly_restored(message: Message) -> Iterator[Fault]:
         yield Fault(end, 'the database went back to what it was after its post, and lacks it')
 
 
+def wrong_reply(message: Message) -> Iterator[Fault]:
+    """Who looked was not told the one reply that a worker gave, or the reason why there is none."""
+    looks = [event for event in message.events if event.kind == 'look']
+    given = [event for event in message.verdicts if event.note and event.outcome != REFUSED]
+    replies = {event.note for event in looks if event.outcome == REPLIED}
+    if len(replies) > 1:
+        yield Fault(looks[-1].ended, f'looks were told several replies: {sorted(replies)}')
+    for look in looks:
+        if look.outcome == REPLIED and not any(
+            reply.note == look.note and reply.began <= look.ended for reply in given
+        ):
+            yield Fault(look.ended, f'{look.who} was told {look.note!r}, which no worker replied')
+        for reply in given:
+            is_known = reply.outcome == DONE and reply.ended <= look.began
+            if is_known and look.outcome in (OPEN, ENDED, FORGOTTEN):
+                yield Fault(look.ended, f'{look.who} was not told what {reply.who} replied')
+        if look.outcome == FORGOTTEN and message.post and message.post.outcome == DONE:
+            yield Fault(look.ended, f'{look.who} was told that there was no such message')
+        if look.outcome == ENDED and not _may_have_ended(message, look):
+            yield Fault(look.ended, f'{look.who} was told that it was {look.note}, and it was not')
+
+
+def _may_have_ended(message: Message, look: Event) -> bool:
+    """Whether it may have ended without a reply, and for the reason that was told."""
+    if look.note == 'expired':
+        return message.may_be_expired(look.ended)
+    if look.note == 'purged':
+        return any(purge.began < look.ended for purge in message.purges)
+    return any(
+        event.kind in ('delete', 'pop')
+        and not event.note
+        and event.outcome != REFUSED
+        and event.began < look.ended
+        for event in message.events
+    )
+
+
+def overtaken(
+    queue: str, messages: Iterable[tuple[str, Message]]
+) -> Iterator[tuple[Fault, list[Message]]]:
+    """Faults of a group of a FIFO queue: one message was handed out while an earlier one was there.
+
+    The earlier one may be in the same claim. One that is parked may be passed over: none is, in such a
+    queue of a campaign.
+
+    :param messages: those of the group with their places, in the order of these
+    :returns: each fault with the message that was overtaken, and the one that was handed out
+    """
+    # Until when each earlier one was certainly there, and the calls that were given it.
+    earlier: list[tuple[float, int, set[str], Message]] = []
+    for place, message in messages:
+        own = [it for it in message.handed_out if it.queue == queue and it.note == place]
+        for event in own:
+            for until, _, calls, other in reversed(earlier):
+                if until <= event.ended + EPSILON:
+                    break
+                if event.who not in calls:
+                    why = f'{event.who} was given it, though {other.number:x} stood before it in its group'
+                    yield Fault(event.ended, why), [other, message]
+                    break
+        until = _there_until(message, queue, place, own)
+        insort(
+            earlier, (until, message.number, {it.who for it in own}, message), key=lambda it: it[:2]
+        )
+
+
+def _there_until(message: Message, queue: str, place: str, handed_out: list[Event]) -> float:
+    """Until when a message certainly was at its place."""
+    seen = [it.began for it in message.sights if it.queue == queue and it.note == place]
+    claims = [it for it in handed_out if it.kind == 'claim']
+    ids = {claim.claim for claim in claims}
+    judged = [it.began for it in message.verdicts if it.outcome == DONE and it.claim in ids]
+    held = [message.earliest_end(claim, NEVER) for claim in claims]
+    return max([0.0, *seen, *judged, *held])
+
+
 #: The judges, by the name of what they find.
 JUDGES: dict[str, Judge] = {
     'never posted': never_posted,
@@ -343,4 +448,5 @@ JUDGES: dict[str, Judge] = {
     'waited too long': waited_too_long,
     'webhook never delivered': never_delivered,
     'wrongly restored': wrongly_restored,
+    'wrong reply': wrong_reply,
 }

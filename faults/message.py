@@ -5,7 +5,7 @@ from functools import cached_property
 
 from faults.events import OVER, Event, is_over
 from faults.log import DONE, NEVER, REFUSED, UNKNOWN
-from faults.surroundings import Surroundings
+from faults.surroundings import Purge, Surroundings
 
 #: Verdicts after which a claim does not hold the message any more.
 _ENDS = ('delete', 'release', 'park')
@@ -126,7 +126,11 @@ class Message:
         )
 
     def may_be_deleted(self, by: float, but: Event | None = None) -> bool:
-        """Whether some call may have deleted it by then."""
+        """Whether some call may have deleted, popped or purged it by then."""
+        return self.may_be_taken(by, but) or any(purge.began < by for purge in self.purges)
+
+    def may_be_taken(self, by: float, but: Event | None = None) -> bool:
+        """The same of deletes and pops alone."""
         return any(
             event.began < by
             for event in self.events
@@ -156,6 +160,24 @@ class Message:
         posted = self.post.began if self.post else 0.0
         return self.surroundings.unseen_claims(queue, posted, by)
 
+    @cached_property
+    def purges(self) -> list[Purge]:
+        """The purges of its queue that may have come after its post."""
+        post = self.post
+        all_purges = self.surroundings.purges[post.queue] if post else []
+        return [purge for purge in all_purges if post and purge.ended > post.began]
+
+    def is_purged_by(self, purge: Purge) -> bool:
+        """Whether a purge must have removed it: it was there, and no claim held it."""
+        post = self.post
+        if not (purge.is_done and post and post.outcome == DONE and post.ended < purge.began):
+            return False
+        may_be_claimed = self.unseen_claims(post.queue, purge.ended) or any(
+            claim.began <= purge.ended and self.latest_end(claim) >= purge.began - EPSILON
+            for claim in self.claims
+        )
+        return not may_be_claimed
+
     def life_ends(self, by: float) -> float:
         """When its life was over at the latest, as claims known by then prolong it."""
         if self.post is None or self.post.ended >= NEVER or self.unseen_claims(self.post.queue, by):
@@ -178,4 +200,9 @@ class Message:
 
     def surely_over(self) -> list[Event]:
         """The calls after which it was gone."""
-        return [event for event in self.events if is_over(event)]
+        return [event for event in self.events if is_over(event) and not self._may_be_back(event)]
+
+    def _may_be_back(self, over: Event) -> bool:
+        # Who found it gone may have looked while it was a dead letter, which was redriven later.
+        queue = self.surroundings.queues.get(over.queue)
+        return bool(queue and queue.counts_anew and over.outcome != DONE)

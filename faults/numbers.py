@@ -7,10 +7,16 @@ have numbers that follow one another.
 import hashlib
 from typing import Any
 
+import msgspec
+
 _PLACE_BITS = 8
 _POST_BITS = 28
 #: Messages of one post, at most.
 MOST_IN_A_POST = 2**_PLACE_BITS
+
+_COPY_BITS = 2
+#: The same of a post of which copies go to other queues.
+MOST_IN_A_POST_WITH_COPIES = 1 << (_PLACE_BITS - _COPY_BITS)
 
 
 def first_number(producer: int, post: int) -> int:
@@ -23,6 +29,14 @@ def post_of(number: int) -> int:
     return number >> _PLACE_BITS
 
 
+def number_of_copy(number: int, copy: int) -> int:
+    """The number of a message's copy in another queue, whose body is the same.
+
+    :param copy: which copy it is, from 1 to 3; 0: the message itself
+    """
+    return number | copy * MOST_IN_A_POST_WITH_COPIES
+
+
 def body_of(number: int) -> dict[str, Any]:
     """A body that has the number, and further bytes by which it is seen to be whole."""
     return {'number': number, 'more': _more(number)}
@@ -30,6 +44,9 @@ def body_of(number: int) -> dict[str, Any]:
 
 def number_in(body: Any) -> int | None:
     """The number of a body that somebody was given; None if the body is not one of ours."""
+    if isinstance(body, str):
+        # By SQS bodies are texts.
+        return number_in(msgspec.json.decode(body)) if body.startswith('{') else None
     if not isinstance(body, dict) or not isinstance(number := body.get('number'), int):
         return None
     return number if body == body_of(number) else None

@@ -20,7 +20,7 @@ from pathlib import Path
 import msgspec
 
 from benchmarks.children import free_port
-from faults import campaign, machine, world
+from faults import campaign, cast, machine, world
 from faults.accidents import OF_CLIENTS, OF_SERVICES, Accident, Accidents, plan
 from faults.checker import Report, check
 from faults.client import Client
@@ -47,7 +47,12 @@ class Dump(Database):
 
     def __init__(self, folder: Path, instances: Sequence[Instance]) -> None:
         self._instances = instances
-        instances[0].start()
+        self._folder = folder
+
+    def start(self) -> None:
+        """Start it, and the services."""
+        folder = self._folder
+        self._instances[0].start()
         super().__init__(folder)
         self._dump = folder / 'marconi.dump'
         self._programs = programs_of(folder / 'state')
@@ -57,7 +62,7 @@ class Dump(Database):
             'PGDATABASE': NAME,
             'PATH': f'{self._programs}:{os.environ["PATH"]}',
         }
-        instances[1].start({'MARCONI_DATABASE_URL': self.url})
+        self._instances[1].start({'MARCONI_DATABASE_URL': self.url})
 
     def remember(self) -> Past:
         """Make a dump while the services run."""
@@ -109,11 +114,14 @@ class PointInTime(Database):
             f'restore_command=cp {archive}/%f %p',
         )
         self._server = EmbeddedPostgres(folder / 'one', options=options)
-        self._server.start()
         self._state = self._server.state_dir
+
+    def start(self) -> None:
+        """Start it, and the services, and make a backup to begin with."""
+        self._server.start()
         self.url = self._server.url
         schema.upgrade(self.url)
-        for instance in instances:
+        for instance in self._instances:
             instance.start({'MARCONI_DATABASE_URL': self.url})
         self._make_backup()
 
@@ -184,11 +192,14 @@ class ClockSetBack(Database):
         self._server = EmbeddedPostgres(
             folder / 'one', self._programs(folder), ('max_connections=120',)
         )
-        self._server.start()
         self._state = self._server.state_dir
+
+    def start(self) -> None:
+        """Start it, and the services."""
+        self._server.start()
         self.url = self._server.url
         schema.upgrade(self.url)
-        for instance in instances:
+        for instance in self._instances:
             instance.start({'MARCONI_DATABASE_URL': self.url})
 
     def remember(self) -> Past:
@@ -241,8 +252,11 @@ class LaggingStandby(Pair):
     def __init__(self, folder: Path, instances: Sequence[Instance]) -> None:
         super().__init__(folder, is_synchronous=False)
         self._instances = instances
-        self.start()
-        for instance in instances:
+
+    def start(self) -> None:
+        """Start both servers, and the services."""
+        super().start()
+        for instance in self._instances:
             instance.start({'MARCONI_DATABASE_URL': self.url})
 
     def remember(self) -> Past:
@@ -331,22 +345,20 @@ def run(terms: Terms, folder: Path) -> None:
             msgspec.structs.replace(
                 queue, has_webhook=False, is_drained=queue.is_drained and is_last
             )
-            for queue in campaign.QUEUES
+            for queue in cast.QUEUES
         ]
         world.write(World(queues), of_epoch)
     with _database(terms.kind, folder) as (instances, database):
         ports = [instance.port for instance in instances]
         clients = [
-            Client(Log(of_epoch / 'drain.log'), ports, random.Random(terms.seed))
+            Client(Log(of_epoch / 'drain.log'), ports, random.Random(terms.seed), World(queues))
             for of_epoch in folders
         ]
         campaign.make_queues(clients[0])
         with campaign.proxies(instances, terms.seed) as proxied:
             for number, of_epoch in enumerate(folders):
                 seed = f'{terms.seed}.{number}'
-                crew = Crew(
-                    campaign.HANDS, of_epoch, ports, proxied, seed, first_life=number * _LIVES
-                )
+                crew = Crew(cast.HANDS, of_epoch, ports, proxied, seed, first_life=number * _LIVES)
                 log = Log(of_epoch / 'accidents.log')
                 accidents = Accidents(instances, database, crew, clients[number], log)
                 is_last = number == terms.times
@@ -362,6 +374,7 @@ def _database(kind: str, folder: Path) -> Iterator[tuple[list[Instance], Returni
     instances = [Instance('first', folder, 2), Instance('second', folder, 1)]
     database = KINDS[kind](folder, instances)
     try:
+        database.start()
         yield instances, database
     finally:
         database.stop()

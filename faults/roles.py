@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from faults import world
 from faults.client import Client, Held
 from faults.log import Log
 from faults.numbers import first_number
@@ -40,7 +41,8 @@ class Work:
         self.chance = random.Random(f'{seed} {hand.name} {life}')
         #: Of a producer, whose names end in a letter each: no two lives have the same.
         self.number = (ord(hand.name[-1]) << _LIFE_BITS) + life
-        self.client = Client(Log(folder / f'{hand.name}.{life}.log'), ports, self.chance)
+        log = Log(folder / f'{hand.name}.{life}.log')
+        self.client = Client(log, ports, self.chance, world.read(folder))
         self._is_over = False
         signal.signal(signal.SIGTERM, self._stop)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -142,10 +144,11 @@ def _delete_all(work: Work, messages: list[Held], ttl: int) -> None:
 
 
 def _judge_all(work: Work, messages: list[Held], ttl: int) -> None:
-    work.client.judge([(message, *_verdict(work)) for message in messages])
+    work.client.judge([(message, *verdict_on(work)) for message in messages])
 
 
-def _verdict(work: Work) -> tuple[str, int]:
+def verdict_on(work: Work) -> tuple[str, int]:
+    """A verdict of a worker, and its delay or its ttl."""
     [verdict] = work.chance.choices(('delete', 'release', 'later', 'touch'), weights=(80, 8, 6, 6))
     if verdict == 'later':
         return 'release', work.chance.choice(DELAYS)
@@ -168,7 +171,7 @@ def _renew_and_delete(work: Work, messages: list[Held], ttl: int) -> None:
     _delete_each(work, own, ttl)
 
 
-def _forget(work: Work, messages: list[Held], ttl: int) -> None:
+def leave(work: Work, messages: list[Held], ttl: int) -> None:
     """Leave the claim to lapse."""
 
 
@@ -179,7 +182,7 @@ def _come_late(work: Work, messages: list[Held], ttl: int) -> None:
     work.chance.choice(ways)(work, messages, ttl)
 
 
-def _die(work: Work, messages: list[Held], ttl: int) -> None:
+def be_killed(work: Work, messages: list[Held], ttl: int) -> None:
     """Be killed between the claim and the delete."""
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -189,16 +192,16 @@ _OLD: dict[_Habit, int] = {
     _delete_each: 70,
     _release_all: 8,
     _renew_and_delete: 8,
-    _forget: 6,
+    leave: 6,
     _come_late: 6,
-    _die: 2,
+    be_killed: 2,
 }
 _HABITS: dict[str, tuple[list[_Habit], list[int]]] = {
     'v1': (list(_OLD), list(_OLD.values())),
     'v2': ([*_OLD, _judge_all], [*_OLD.values(), 60]),
 }
 _HABITS_OF_BULK: tuple[list[_Habit], list[int]] = (
-    [_delete_all, _judge_all, _release_all, _forget, _die],
+    [_delete_all, _judge_all, _release_all, leave, be_killed],
     [84, 6, 4, 3, 3],
 )
 
@@ -237,9 +240,3 @@ def follow(work: Work) -> None:
     marker = ''
     while work.goes_on:
         marker = work.client.follow(queue, marker, work.chance.uniform(1, 4))
-
-
-#: The roles, by what those do who play them.
-PRODUCERS = (produce.__name__,)
-CONSUMERS = (consume.__name__, consume_bulk.__name__, straggle.__name__, pop.__name__)
-READERS = (read.__name__, read_ready.__name__, follow.__name__)

@@ -6,7 +6,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from faults.log import DONE, NEVER, UNKNOWN, Call
+from faults.groups import out_of_line
+from faults.log import DONE, NEVER, REFUSED, UNKNOWN, Call
 from faults.world import World
 
 
@@ -16,6 +17,15 @@ class Wait(NamedTuple):
     began: float
     ended: float
     who: str
+
+
+class Purge(NamedTuple):
+    """A purge of a queue's messages: from when, up to when it was carried out, whose it was, and whether it was."""
+
+    began: float
+    ended: float
+    who: str
+    is_done: bool
 
 
 class Reader:
@@ -61,6 +71,7 @@ class Surroundings:
         self.unseen_pops: Counter[str] = Counter()
         self.readers: dict[str, list[Reader]] = defaultdict(list)
         self.waits: dict[str, list[Wait]] = defaultdict(list)
+        self.purges: dict[str, list[Purge]] = defaultdict(list)
         self.accidents: list[tuple[float, float, str]] = []
         #: By client, when it was paused: from, and up to.
         self._pauses: dict[str, list[tuple[float, float]]] = defaultdict(list)
@@ -73,6 +84,8 @@ class Surroundings:
         self.past: tuple[float, float] | None = None
         #: What is wrong with the order of pages, with when it was seen.
         self.misordered: list[tuple[float, str]] = []
+        #: The same of what claims of FIFO queues were given.
+        self.out_of_line: list[tuple[float, str]] = []
         self.answers_500: list[Call] = []
         self.ended = 0.0
         self._readers: dict[tuple[str, str], Reader] = {}
@@ -123,6 +136,9 @@ class Surroundings:
             for queue in call.given['queues']:
                 self._unseen_claims[queue].append(call.began)
         self._note_wait(call, call.given['queues'])
+        for _, _, messages in call.answer.get('claims', ()):
+            places = [place for _, _, _, *rest in messages for place in rest if place]
+            self.out_of_line += [(call.ended, why) for why in out_of_line(places)]
 
     def _note_pop(self, call: Call) -> None:
         if call.outcome == UNKNOWN:
@@ -147,6 +163,12 @@ class Surroundings:
 
     def _note_kept(self, call: Call) -> None:
         self.kept[call.given['queue'], call.given['state']] += 1
+
+    def _note_purge(self, call: Call) -> None:
+        if call.outcome != REFUSED:
+            who = f'{call.who} #{call.number}'
+            purge = Purge(call.began, call.ended, who, call.outcome == DONE)
+            self.purges[call.given['queue']].append(purge)
 
     def _note_past(self, call: Call) -> None:
         self.past = call.given['since'], call.given['until']

@@ -17,6 +17,13 @@ class Queue(msgspec.Struct, frozen=True):
     has_webhook: bool = False
     #: Whether it is emptied by claims before the database is read.
     is_drained: bool = True
+    #: Whether it gives out the messages of each group in their order.
+    is_fifo: bool = False
+    #: The name of the queue to which it is subscribed, and which of the copies it gets.
+    copies_from: str = ''
+    copy: int = 0
+    #: Whether messages are redriven or kicked, after which their claims are counted anew.
+    counts_anew: bool = False
 
     @property
     def key(self) -> str:
@@ -41,6 +48,14 @@ class World(msgspec.Struct):
     def by_key(self) -> dict[str, Queue]:
         """The queues, as logs name them."""
         return {queue.key: queue for queue in self.queues}
+
+    def copies_of(self, source: str) -> list[Queue]:
+        """The queues that get copies of what is posted to one."""
+        return [
+            queue
+            for queue in self.queues
+            if queue.copies_from and f'{queue.project}/{queue.copies_from}' == source
+        ]
 
 
 _FILE = 'world.json'

@@ -1,13 +1,7 @@
-"""The release before works on when the schema is brought up: that comes first, and the code second.
-
-As long as there is one release only, the one before is the code as it was before the newest
-migration came.
-"""
+"""The release before works on when the schema is brought up: that comes first, and the code second."""
 
 import contextlib
 import json
-import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,8 +14,8 @@ from alembic.script import ScriptDirectory
 from marconi_api.model.postgres.tables import REVISION
 from marconi_api.processes import schema
 from marconi_api.processes.embedded.cluster import EmbeddedPostgres
-from marconi_api.processes.installation import CHECKOUT
 from tests.directories import open_directory
+from tests.release_before import NoHistory, unpack
 from tests.running_service import HEADERS, Service, services
 
 pytestmark = pytest.mark.slow
@@ -31,26 +25,14 @@ pytestmark = pytest.mark.slow
 NAME = 'Marconi as it was before'
 
 
-def git(*arguments: str) -> bytes:
-    return subprocess.run(
-        ['git', '-C', CHECKOUT, *arguments], capture_output=True, check=True
-    ).stdout
-
-
 @pytest.fixture(scope='module')
 def code_before() -> Iterator[Path]:
     """A directory with the code before the newest migration."""
-    if shutil.which('git') is None or not (CHECKOUT / '.git').exists():
-        pytest.skip('the history of the code is not here')
-    [newest] = git(
-        'log', '-1', '--format=%H', '--diff-filter=A', '--', 'migrations/versions'
-    ).split()
-    try:
-        archive = git('archive', f'{newest.decode()}^')
-    except subprocess.CalledProcessError:
-        pytest.skip('the history of the code does not go back to the newest migration')
     with open_directory() as directory:
-        subprocess.run(['tar', '-x', '-C', directory], input=archive, check=True)
+        try:
+            unpack(directory)
+        except NoHistory as why:
+            pytest.skip(str(why))
         description = directory / 'marconi_api' / 'wire' / 'openapi.py'
         description.write_text(description.read_text().replace("'Marconi'", repr(NAME)))
         yield directory
