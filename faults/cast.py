@@ -24,7 +24,7 @@ QUEUES = [
     Queue('acme', 'events'),
     Queue('acme', 'copies-a', copies_from='events', copy=1),
     Queue('acme', 'copies-b', copies_from='events', copy=2),
-    Queue('acme', 'again', most_claims=2, dead_letters='again-dead', counts_anew=True),
+    Queue('acme', 'again', most_claims=1, dead_letters='again-dead', counts_anew=True),
     Queue('acme', 'kicked', most_claims=1, counts_anew=True),
     Queue('acme', 'purged'),
     # After those from which it gets dead letters.

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from faults.groups import place_in
-from faults.log import DONE, REFUSED, UNKNOWN, Log
+from faults.log import DONE, PUT_OFF, REFUSED, UNKNOWN, Log
 from faults.numbers import body_of, number_in, number_of_copy
 from faults.world import World
 
@@ -23,7 +23,9 @@ PATIENCE = 12.0
 _TRIES = 7
 # Seconds for which messages live that say nothing else.
 _TTL = 3600
-# Seconds after which it goes on at the latest, when an answer was lost.
+# What a service says that has too much to do.
+_NOTHING_WAS_DONE = b'More requests come than can be answered'
+# Seconds after which it goes on at the latest, when an answer was lost, or a request was put off.
 _PAUSE = 0.5
 
 #: A message that a claim got: its queue's key, its id, its number, and the claim's id.
@@ -42,6 +44,8 @@ class Answer(NamedTuple):
         """Whether the request was carried out."""
         if 200 <= self.status < 300:
             return DONE
+        if self.status == 503 and self.body == PUT_OFF:
+            return PUT_OFF
         # What is in use, or comes too fast, may be or become true.
         return REFUSED if 400 <= self.status < 500 and self.status not in (408, 409) else UNKNOWN
 
@@ -367,13 +371,16 @@ class Client:
         port: int = 0,
         tries: int = 1,
     ) -> Answer:
-        """Make a request, and again as long as it is not known what became of it."""
-        answer = self._ask_once(project, method, target, document, headers, wait, port)
-        for _ in range(tries - 1):
-            if answer.outcome != UNKNOWN:
-                break
+        """Make a request, and again as long as it was put off, or nobody knows what became of it."""
+        lost = None
+        for _ in range(tries):
             answer = self._ask_once(project, method, target, document, headers, wait, port)
-        return answer
+            if answer.outcome not in (UNKNOWN, PUT_OFF):
+                return answer
+            time.sleep(self._chance.uniform(0, _PAUSE))
+            lost = answer if answer.outcome == UNKNOWN else lost
+        # Though the last one was put off, a former one may be carried out.
+        return lost or answer
 
     def _ask_once(
         self,
@@ -398,8 +405,6 @@ class Client:
         except (OSError, http.client.HTTPException, msgspec.DecodeError):
             self._drop(port)
             answer = Answer(0)
-        if answer.outcome == UNKNOWN:
-            time.sleep(self._chance.uniform(0, _PAUSE))
         return answer
 
     def _connection(self, port: int) -> http.client.HTTPConnection:
@@ -462,6 +467,8 @@ def _answer(response: http.client.HTTPResponse) -> Answer:
     # What has ended without a reply says why.
     is_document = content and (response.status < 300 or response.status == 410)
     body = msgspec.json.decode(content) if is_document else None
+    if response.status == 503 and _NOTHING_WAS_DONE in content:
+        body = PUT_OFF
     headers = {name.lower(): value for name, value in response.getheaders()}
     return Answer(response.status, body, headers)
 

@@ -15,7 +15,7 @@ from typing import IO, Any, NamedTuple
 
 import msgspec
 
-from faults.log import DONE, NEVER, REFUSED, UNKNOWN, Call
+from faults.log import DONE, NEVER, PUT_OFF, REFUSED, UNKNOWN, Call
 from faults.numbers import number_of_copy, post_of
 
 #: A verdict after which the message was gone, or had been gone before.
@@ -60,6 +60,9 @@ ENDS_OF_LOOKS = {200: REPLIED, 202: OPEN, 410: ENDED, 404: FORGOTTEN}
 
 def events_of(call: Call) -> Iterator[tuple[int, Event]]:
     """Each message that the call had to do with, by its number."""
+    if call.outcome == PUT_OFF:
+        # A post names messages that nobody may see; all else is as if it had not been asked for.
+        return iter(()) if call.kind != 'post' else _of_post(call._replace(outcome=REFUSED))
     return _READINGS[call.kind](call) if call.kind in _READINGS else iter(())
 
 

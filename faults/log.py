@@ -15,8 +15,9 @@ import msgspec
 #: When a call ended of which no end is known.
 NEVER = 1e11
 
-#: What became of a call: it was done, it was refused and changed nothing, or nobody knows.
-DONE, REFUSED, UNKNOWN = 'done', 'refused', 'unknown'
+#: What became of a call: it was done, it was refused and changed nothing, or nobody knows. PUT_OFF: there was too
+#: much to do, and it changed nothing; the same call may be carried out a moment later.
+DONE, REFUSED, UNKNOWN, PUT_OFF = 'done', 'refused', 'unknown', 'put off'
 
 
 class Call(NamedTuple):

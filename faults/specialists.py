@@ -137,7 +137,7 @@ def tidy(work: Work) -> None:
     """Do now and then what administrators do: redrive dead letters, kick parked messages, purge a queue."""
     dead, parking, purged = work.hand.queues
     while work.goes_on:
-        work.rest(work.chance.uniform(0.5, 2.5))
+        work.rest(work.chance.uniform(0.3, 1.2))
         work.chance.choice(
             (
                 lambda: work.client.redrive(dead),

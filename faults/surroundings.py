@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from faults.groups import out_of_line
-from faults.log import DONE, NEVER, REFUSED, UNKNOWN, Call
+from faults.log import DONE, NEVER, UNKNOWN, Call
 from faults.world import World
 
 
@@ -165,7 +165,7 @@ class Surroundings:
         self.kept[call.given['queue'], call.given['state']] += 1
 
     def _note_purge(self, call: Call) -> None:
-        if call.outcome != REFUSED:
+        if call.outcome in (DONE, UNKNOWN):
             who = f'{call.who} #{call.number}'
             purge = Purge(call.began, call.ended, who, call.outcome == DONE)
             self.purges[call.given['queue']].append(purge)

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from faults.log import REFUSED
+from faults.client import Answer
+from faults.log import PUT_OFF, REFUSED, UNKNOWN
 from faults.numbers import first_number
 from tests.faults.story import CLAIM, DEAD, FEW, ID, NEXT_ID, ONE, WORK, Story
 
@@ -74,6 +75,32 @@ def test_a_post_that_was_refused_stores_nothing(story: Story) -> None:
     story.kept(9)
 
     assert story.found() == {'never posted': 1}
+
+
+def test_a_post_that_was_put_off_stores_nothing(story: Story) -> None:
+    story.post(0, 1, outcome=PUT_OFF)
+
+    assert story.found() == {}
+
+    story.kept(9)
+
+    assert story.found() == {'never posted': 1}
+
+
+def test_a_verdict_that_was_put_off_was_neither_carried_out_nor_refused(story: Story) -> None:
+    story.post(0, 1)
+    story.claim(2, 3)
+    told = [WORK, ID, ONE, CLAIM, 'delete', 0, 60]
+    story.call('verdicts', 4, 5, PUT_OFF, verdicts=[told])
+    story.kept(9)
+
+    assert story.found() == {}
+
+
+def test_only_who_has_too_much_to_do_puts_a_request_off() -> None:
+    assert Answer(503, PUT_OFF).outcome == PUT_OFF
+    # It may have been carried out, and its commit may not have been answered.
+    assert Answer(503).outcome == UNKNOWN
 
 
 def test_a_key_that_stored_twice_is_found(story: Story) -> None:
