@@ -68,7 +68,8 @@ HANDS = [
     Hand('producer-k', specialists.send_by_sqs, ('acme/turns.fifo',)),
     Hand('producer-l', specialists.ask, ('acme/asks',)),
     Hand('producer-m', roles.produce, ('acme/events',), pause=0.2),
-    Hand('producer-n', roles.produce, ('acme/again', 'acme/kicked', 'acme/purged'), pause=0.2),
+    Hand('producer-n', roles.produce, ('acme/again', 'acme/kicked'), pause=0.3, sizes=(5, 20)),
+    Hand('producer-o', roles.produce, ('acme/purged',), pause=0.3, sizes=(5, 20)),
     Hand('consumer-j', roles.consume, ('acme/turns.fifo', 'acme/lines.fifo')),
     Hand('consumer-k', roles.consume, ('acme/lines.fifo', 'acme/dead.fifo')),
     Hand('consumer-l', specialists.consume_by_sqs, ('acme/turns.fifo',), wait=2),
@@ -76,7 +77,7 @@ HANDS = [
     Hand('consumer-n', roles.consume, ('acme/events', 'acme/copies-a', 'acme/copies-b')),
     Hand('consumer-o', specialists.fail, ('acme/again', 'acme/kicked')),
     Hand('consumer-p', specialists.fail, ('acme/again-dead',), pause=1),
-    Hand('consumer-q', roles.consume, ('acme/purged',)),
+    Hand('consumer-q', roles.consume, ('acme/purged',), pause=1),
     Hand('tidier', specialists.tidy, ('acme/again-dead', 'acme/kicked', 'acme/purged')),
 ]
 

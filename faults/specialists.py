@@ -2,7 +2,7 @@
 
 from faults.client import Held
 from faults.numbers import first_number
-from faults.roles import DELAYS, TERMS, Work, be_killed, leave, verdict_on
+from faults.roles import BULK, DELAYS, TERMS, Work, be_killed, leave, verdict_on
 from faults.sqs_client import MOST_AT_ONCE, SqsClient
 
 #: Groups of a FIFO queue.
@@ -118,9 +118,9 @@ def fail(work: Work) -> None:
     """Claim messages, and seldom delete them: so most are put away."""
     chance = work.chance
     while work.goes_on:
-        messages = work.client.claim([chance.choice(work.hand.queues)], 10, min(TERMS)) or []
+        messages = work.client.claim([chance.choice(work.hand.queues)], BULK, min(TERMS)) or []
         chance.choices((_release, leave, _delete), weights=(60, 15, 25))[0](work, messages, 0)
-        work.rest(chance.uniform(0, 0.2))
+        work.rest(chance.uniform(0, 0.2) + work.hand.pause)
 
 
 def _release(work: Work, messages: list[Held], ttl: int) -> None:
