@@ -78,6 +78,7 @@ HANDS = [
     Hand('consumer-o', specialists.fail, ('acme/again', 'acme/kicked')),
     Hand('consumer-p', specialists.fail, ('acme/again-dead',), pause=1),
     Hand('consumer-q', roles.consume, ('acme/purged',), pause=1),
+    Hand('reader-e', roles.read, ('acme/purged',)),
     Hand('tidier', specialists.tidy, ('acme/again-dead', 'acme/kicked', 'acme/purged')),
 ]
 

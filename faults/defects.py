@@ -506,7 +506,7 @@ DEFECTS: dict[str, Defect] = {
                 '            # Until the transaction ends, nobody else can purge',
             )
         ],
-        ['lost'],
+        ['lost', 'skipped by a reader'],
     ),
     'a purge removes what is claimed': Defect(
         [
@@ -517,5 +517,22 @@ DEFECTS: dict[str, Defect] = {
             )
         ],
         ['refused to the holder'],
+    ),
+    'a kick drops messages': Defect(
+        [
+            Change(
+                'model.redrive',
+                'UPDATE message_states AS state\n'
+                '           SET {STARTED_ANEW}\n'
+                '          FROM places WHERE state.ctid = places.place',
+                'DELETE FROM message_states AS state\n'
+                '         USING places WHERE state.ctid = places.place',
+            )
+        ],
+        ['lost'],
+    ),
+    'a late delete by SQS is carried out': Defect(
+        [Change('model.receives', "THEN 'expired' ELSE 'done' END", "THEN 'done' ELSE 'done' END")],
+        ['stale verdict took effect'],
     ),
 }
