@@ -78,11 +78,14 @@ HANDS = [
     Hand('consumer-o', specialists.fail, ('acme/again', 'acme/kicked')),
     Hand('consumer-p', specialists.fail, ('acme/again-dead',), pause=1),
     Hand('consumer-q', roles.consume, ('acme/purged',), pause=1),
+    Hand('consumer-r', specialists.hold, ('acme/purged',)),
     Hand('reader-e', roles.read, ('acme/purged',)),
     Hand('tidier', specialists.tidy, ('acme/again-dead', 'acme/kicked', 'acme/purged')),
 ]
 
 #: The roles, by what those do who play them.
 PRODUCERS = (*('produce', 'send_in_turn', 'send_by_sqs', 'ask', 'tidy'),)
-CONSUMERS = (*('consume', 'consume_bulk', 'straggle', 'pop', 'consume_by_sqs', 'answer', 'fail'),)
+CONSUMERS = (
+    *('consume', 'consume_bulk', 'straggle', 'pop', 'consume_by_sqs', 'answer', 'fail', 'hold'),
+)
 READERS = ('read', 'read_ready', 'follow')

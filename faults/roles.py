@@ -161,7 +161,8 @@ def _release_all(work: Work, messages: list[Held], ttl: int) -> None:
         work.client.release(own, work.hand.version)
 
 
-def _renew_and_delete(work: Work, messages: list[Held], ttl: int) -> None:
+def renew_and_delete(work: Work, messages: list[Held], ttl: int) -> None:
+    """Hold the messages of a claim for longer than its ttl."""
     own = [message for message in messages if message[3] == messages[0][3]]
     longest = max(TERMS)
     # Shortly before it would lapse; the verdicts come after that.
@@ -191,7 +192,7 @@ _Habit = Callable[[Work, list[Held], int], None]
 _OLD: dict[_Habit, int] = {
     _delete_each: 70,
     _release_all: 8,
-    _renew_and_delete: 8,
+    renew_and_delete: 8,
     leave: 6,
     _come_late: 6,
     be_killed: 2,

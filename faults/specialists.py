@@ -2,7 +2,7 @@
 
 from faults.client import Held
 from faults.numbers import first_number
-from faults.roles import BULK, DELAYS, TERMS, Work, be_killed, leave, verdict_on
+from faults.roles import BULK, DELAYS, TERMS, Work, be_killed, leave, renew_and_delete, verdict_on
 from faults.sqs_client import MOST_AT_ONCE, SqsClient
 
 #: Groups of a FIFO queue.
@@ -112,6 +112,16 @@ def answer(work: Work) -> None:
                 work.client.reply(message, text)
             elif fate < 0.96:
                 be_killed(work, [message], ttl)
+
+
+def hold(work: Work) -> None:
+    """Claim messages, and delete them after seconds."""
+    while work.goes_on:
+        ttl = min(TERMS)
+        if messages := work.client.claim(work.hand.queues, 5, ttl):
+            renew_and_delete(work, messages, ttl)
+        else:
+            work.rest(0.1)
 
 
 def fail(work: Work) -> None:
