@@ -38,13 +38,15 @@ class Answer(NamedTuple):
     status: int
     body: Any = None
     headers: dict[str, str] = {}
+    #: Whether the service had too much to do, and changed nothing.
+    is_put_off: bool = False
 
     @property
     def outcome(self) -> str:
         """Whether the request was carried out."""
         if 200 <= self.status < 300:
             return DONE
-        if self.status == 503 and self.body == PUT_OFF:
+        if self.is_put_off:
             return PUT_OFF
         # What is in use, or comes too fast, may be or become true.
         return REFUSED if 400 <= self.status < 500 and self.status not in (408, 409) else UNKNOWN
@@ -467,10 +469,9 @@ def _answer(response: http.client.HTTPResponse) -> Answer:
     # What has ended without a reply says why.
     is_document = content and (response.status < 300 or response.status == 410)
     body = msgspec.json.decode(content) if is_document else None
-    if response.status == 503 and _NOTHING_WAS_DONE in content:
-        body = PUT_OFF
     headers = {name.lower(): value for name, value in response.getheaders()}
-    return Answer(response.status, body, headers)
+    is_put_off = response.status == 503 and _NOTHING_WAS_DONE in content
+    return Answer(response.status, body, headers, is_put_off)
 
 
 def _followed(response: http.client.HTTPResponse, until: float) -> Iterator[list[Any]]:

@@ -98,7 +98,7 @@ def test_a_verdict_that_was_put_off_was_neither_carried_out_nor_refused(story: S
 
 
 def test_only_who_has_too_much_to_do_puts_a_request_off() -> None:
-    assert Answer(503, PUT_OFF).outcome == PUT_OFF
+    assert Answer(503, is_put_off=True).outcome == PUT_OFF
     # It may have been carried out, and its commit may not have been answered.
     assert Answer(503).outcome == UNKNOWN
 
