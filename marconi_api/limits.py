@@ -17,6 +17,9 @@ from marconi_api.errors import InvalidQueueName, InvalidRequest
 MOST_IN_A_NAME = 256
 MOST_IN_A_PROJECT = 1000
 
+#: The same of the name of a queue that a client of SQS makes.
+MOST_IN_A_NAME_OF_SQS = 80
+
 _QUEUE_NAME = re.compile(rf'[A-Za-z0-9_.-]{{1,{MOST_IN_A_NAME}}}')
 
 #: Levels of nested lists and objects in a document, at most. A parser fails at some depth: those that
@@ -236,6 +239,20 @@ class Limits:
         """A queue's name is of the form that all versions ask for."""
         if not self.is_queue_name(name):
             raise InvalidQueueName(f'The name of a queue must have {self.form_of_names}.')
+
+    def check_other_queue_name(self, name: str) -> None:
+        """A queue that a request names beside the one that it is about may be one of SQS."""
+        if not self.is_other_queue_name(name):
+            raise InvalidQueueName(f'The name of a queue must have {self.form_of_names}.')
+
+    def is_other_queue_name(self, name: str) -> bool:
+        """Whether it can be the name of a queue that clients made, be it through the door of SQS."""
+        return can_be_a_name(name) and len(name) <= self.longest_other_queue_name
+
+    @property
+    def longest_other_queue_name(self) -> int:
+        """Characters of such a name, at most."""
+        return max(self.max_queue_name_length, MOST_IN_A_NAME_OF_SQS)
 
     def is_queue_name(self, name: str) -> bool:
         """Whether clients can name a queue so."""

@@ -208,7 +208,7 @@ def is_to_be_fifo(metadata: str) -> bool:
 
 
 def _clients_can_name(value: Any) -> bool:
-    return isinstance(value, str) and limits.in_force.is_queue_name(value)
+    return isinstance(value, str) and limits.in_force.is_other_queue_name(value)
 
 
 def values_not_set(metadata: str) -> dict[str, Any]:
@@ -235,7 +235,7 @@ def schema() -> dict[str, Any]:
         properties[name] = {'type': ['integer', 'null'], 'minimum': least, 'maximum': most}
     properties['_dead_letter_queue'] = {
         'type': ['string', 'null'],
-        'pattern': f'^[A-Za-z0-9_.-]{{0,{limits.in_force.max_queue_name_length}}}$',
+        'pattern': f'^[A-Za-z0-9_.-]{{0,{limits.in_force.longest_other_queue_name}}}$',
     }
     properties['_enable_encrypt_messages'] = {'enum': [False, None]}
     properties[_RETRY_POLICY] = {'type': ['object', 'null']}

@@ -1,6 +1,6 @@
 """The repository of queues: they are made, listed, counted and deleted."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -229,6 +229,23 @@ class Queues:
                 return changed
         raise QueueNotFound(queue.name, queue.project)
 
+    def change_metadata_of_each(
+        self, project: str, names: Sequence[str], change: Callable[[str], str]
+    ) -> None:
+        """Replace the metadata of many queues by what ``change`` makes of it; some may be gone.
+
+        :param change: leaves the name of the dead-letter queue, and ``_fifo``, as they are
+        """
+        for start in range(0, len(names), _CHANGED_AT_ONCE):
+            batch = [*names[start : start + _CHANGED_AT_ONCE]]
+            keys = [QueueKey.of(project, name) for name in batch]
+            asked = {'project': project, 'names': batch, 'ids': [key.id for key in keys]}
+            with self._database.transaction() as run:
+                found = run(_METADATA_OF_EACH, asked)
+                changed = {id: change(metadata) for id, metadata in found}
+                new = {'ids': list(changed), 'texts': list(changed.values())}
+                run(_SET_METADATA_OF_EACH, new)
+
     def described(self, queue: QueueKey) -> 'Described | None':
         """The queue's metadata, and when it was made; None if there is no such queue."""
         for row in self._database.rows(_DESCRIBED, queue.parameters, repeatable=True):
@@ -251,12 +268,24 @@ class Queues:
     def sources_of_dead_letters(self, queue: QueueKey, after: str, limit: int) -> list[str]:
         """The names of queues whose dead letters come here, after the name ``after``."""
         found: list[str] = []
-        marker: str | None = after
         wanted = DeadLettersTo(target=queue.name)
-        while marker is not None and len(found) < limit:
-            queues, marker = self.search(queue.project, marker, limit - len(found), wanted)
-            found += [source.name for source in queues]
-        return found
+        while True:
+            asked = {'project': queue.project, 'marker': after, **wanted.parameters}
+            looked_at = self._database.rows(_MAY_BE_SOURCES, asked, repeatable=True)
+            candidates = [name for name, may_be in looked_at if may_be]
+            for start in range(0, len(candidates), _READ_AT_ONCE):
+                names = candidates[start : start + _READ_AT_ONCE]
+                found += self._sources_among(queue.project, names, wanted)
+                if len(found) >= limit:
+                    return found[:limit]
+            if not looked_at:
+                return found
+            after = looked_at[-1][0]
+
+    def _sources_among(self, project: str, names: list[str], wanted: QueueFilter) -> list[str]:
+        asked = {'project': project, 'names': names}
+        rows = self._database.rows(_METADATA_BY_NAMES, asked, repeatable=True)
+        return [name for name, metadata in rows if wanted.lets_through(name, metadata)]
 
     def purge_once_a_minute(self, queue: QueueKey) -> bool:
         """Delete all messages as :meth:`purge`; False if this was done less than a minute ago."""
@@ -350,6 +379,9 @@ _TRIES = 20
 _MOST_LOOKS = 10
 _QUEUES_IN_A_LOOK = 1000
 _BYTES_IN_A_LOOK = 128 * 1024
+# The same of a look for queues with dead letters, and how many of these are then read at once.
+_QUEUES_IN_A_LONG_LOOK = 20_000
+_READ_AT_ONCE = 50
 
 _LONGEST_CHAIN = 10
 _ONE_CHAIN_AT_A_TIME = 'SELECT FROM id_epoch FOR UPDATE'
@@ -471,6 +503,25 @@ _SEARCH = f"""
      ORDER BY name
 """
 
+# The next queues of a project whose dead letters may go to another one, and the last queue that was
+# looked at. Long metadata are not looked into here, as PostgreSQL keeps them elsewhere.
+_MAY_BE_SOURCES = f"""
+    WITH look AS MATERIALIZED (
+        SELECT name, octet_length(metadata) > 1000 OR {MAY_PASS} AS may_be
+          FROM (SELECT name, metadata FROM queues
+                 WHERE project = %(project)s AND name > %(marker)s AND floor < {RETIRED}
+                 ORDER BY name LIMIT {_QUEUES_IN_A_LONG_LOOK}) AS next)
+    SELECT name, may_be FROM look
+     WHERE may_be OR name = (SELECT max(name) FROM look)
+     ORDER BY name
+"""
+
+_METADATA_BY_NAMES = f"""
+    SELECT name, metadata FROM queues
+     WHERE project = %(project)s AND name = ANY (%(names)s::text[]) AND floor < {RETIRED}
+     ORDER BY name
+"""
+
 _COUNT_QUEUES = f"""
     SELECT count(*) FROM queues WHERE project = %(project)s AND floor < {RETIRED}
 """
@@ -479,6 +530,22 @@ _SET_METADATA = f"""
     UPDATE queues SET metadata = %(metadata)s
      WHERE {IS_THE_QUEUE} AND (grouping = {FIFO}) = %(is_fifo)s
  RETURNING queue_id
+"""
+
+# Queues whose metadata one transaction changes.
+_CHANGED_AT_ONCE = 100
+
+_METADATA_OF_EACH = f"""
+    SELECT queue_id, metadata FROM queues
+     WHERE queue_id = ANY (%(ids)s::bigint[]) AND project = %(project)s
+       AND name = ANY (%(names)s::text[]) AND floor < {RETIRED}
+     ORDER BY queue_id FOR NO KEY UPDATE
+"""
+
+_SET_METADATA_OF_EACH = """
+    UPDATE queues SET metadata = given.text
+      FROM unnest(%(ids)s::bigint[], %(texts)s::text[]) AS given (id, text)
+     WHERE queue_id = given.id AND metadata <> given.text
 """
 
 _STAYS_AS_MADE = (

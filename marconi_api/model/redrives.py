@@ -354,7 +354,7 @@ def _checked(queue: QueueKey, order: Order) -> Order:
         raise InvalidRequest(f'state must be {READY} or {PARKED}, not {order.state[:80]!r}.')
     to = order.to or None
     if to is not None:
-        limits.in_force.check_queue_name(to)
+        limits.in_force.check_other_queue_name(to)
     if to == queue.name:
         if order.state == READY:
             raise InvalidRequest('Messages cannot be moved to the queue in which they are.')

@@ -299,7 +299,7 @@ def test_a_statement_looks_at_few_rows_whatever_the_statistics_say(full_queue, s
         },
         **{
             'metadata': '{}',
-            **{'grouping': 0, 'is_fifo': False},
+            **{'grouping': 0, 'is_fifo': False, 'names': ['jobs'], 'texts': ['{}']},
             'marker': '',
             'state': 'parked',
             'slice': 20,

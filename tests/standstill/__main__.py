@@ -7,10 +7,12 @@ long the posts and the waits took.
 
 import argparse
 from contextlib import closing
+from itertools import chain
 from math import inf
 
 from benchmarks.service import running_service
 from tests.standstill.costly import COSTLY, Costly
+from tests.standstill.costly_sqs import SQS, SQS_BY_FORMS
 from tests.standstill.hunt import Answers, Hunt, shown
 from tests.standstill.world import World
 
@@ -41,7 +43,7 @@ def main() -> None:
         )
         quiet = hunt.measure(('', ''), None, asked.seconds)
         print(line('nobody', *quiet), flush=True)
-        for route, requests in COSTLY.items():
+        for route, requests in chain(COSTLY.items(), SQS.items(), SQS_BY_FORMS.items()):
             for costly in requests:
                 name = said(route, costly)
                 if not asked.only or any(part in name for part in asked.only):

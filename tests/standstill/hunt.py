@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 from tests.standstill.costly import Costly
-from tests.standstill.world import CLIENT_ID, PROJECT, World
+from tests.standstill.world import CLIENT_ID, GATHERED, PROJECT, World
 
 #: How many requests at once: as many as the service has threads, processes x threads.
 AT_ONCE = 8
@@ -174,6 +174,38 @@ class Hunt:
             self._make_token()
         if '{redrive}' in costly.target:
             self._make_redrive()
+        if '{account}' in (costly.body or ''):
+            self._known['account'] = self._sqs('GetQueueUrl', QueueName='dlq')['QueueUrl'].split(
+                '/'
+            )[3]
+        if '{handle' in (costly.body or ''):
+            self._receive()
+        if '{task}' in (costly.body or ''):
+            self._make_task()
+
+    def _sqs(self, operation: str, **members: Any) -> Any:
+        target = {'X-Amz-Target': f'AmazonSQS.{operation}'}
+        with closing(Connection(self.address, PROJECT)) as tenant:
+            status, body, _ = tenant.send('POST', '/', json.dumps(members), **target)
+        assert status == 200, body
+        return json.loads(body)
+
+    def _receive(self) -> None:
+        asked = {'QueueUrl': 'large', 'MaxNumberOfMessages': 10, 'VisibilityTimeout': 43200}
+        for number, message in enumerate(self._sqs('ReceiveMessage', **asked)['Messages']):
+            self._known[f'handle{number}'] = message['ReceiptHandle']
+
+    def _make_task(self) -> None:
+        url = self._sqs('GetQueueUrl', QueueName=GATHERED)['QueueUrl']
+        arn = f'arn:aws:sqs:us-east-1:{url.split("/")[3]}:'
+        source = {'SourceArn': f'{arn}{GATHERED}'}
+        for task in self._sqs('ListMessageMoveTasks', **source).get('Results', []):
+            if task['Status'] == 'RUNNING':
+                self._sqs('CancelMessageMoveTask', TaskHandle=task['TaskHandle'])
+        for _ in range(3):
+            self._sqs('SendMessage', QueueUrl=GATHERED, MessageBody='x')
+        target = {'DestinationArn': f'{arn}small-000000', 'MaxNumberOfMessagesPerSecond': 1}
+        self._known['task'] = self._sqs('StartMessageMoveTask', **source, **target)['TaskHandle']
 
     def _make_token(self) -> None:
         with closing(Connection(self.address, PROJECT)) as tenant:
@@ -204,20 +236,21 @@ class Hunt:
     def send(self, tenant: Connection, route: tuple[str, str], costly: Costly) -> tuple[int, float]:
         """Send a request once; its status, and the seconds that it took."""
         method, path = route
-        target = version_of(path) + costly.target
+        target, body = version_of(path) + costly.target, costly.body
         for name, value in {**self._known, 'new': f'new-{uuid4()}'}.items():
             target = target.replace(f'{{{name}}}', value)
+            body = body and body.replace(f'{{{name}}}', value)
         headers = {'Content-Type': costly.content_type, **costly.headers}
         started = time.monotonic()
         if costly.reading == 'stream':
             status = tenant.follow(method, target, **headers)
         elif costly.reading == 'never':
-            status = tenant.leave(method, target, costly.body, **headers)
+            status = tenant.leave(method, target, body, **headers)
         elif costly.reading == 'late':
-            assert costly.body is not None
-            status = tenant.dawdle(method, target, costly.body, **headers)
+            assert body is not None
+            status = tenant.dawdle(method, target, body, **headers)
         else:
-            status, _, _ = tenant.send(method, target, costly.body, **headers)
+            status, _, _ = tenant.send(method, target, body, **headers)
         return status, time.monotonic() - started
 
     def measure(

@@ -5,12 +5,16 @@ How long others wait meanwhile is for ``python -m tests.standstill`` to say.
 
 from collections.abc import Iterator
 from contextlib import closing
+from itertools import chain
 
 import pytest
 
 from benchmarks.service import running_service
+from marconi_api.controllers import sqs
+from marconi_api.controllers.sqs.aws_json import TARGET
 from tests.controllers.openapi.document import OPERATIONS
 from tests.standstill.costly import COSTLY, Costly
+from tests.standstill.costly_sqs import SQS, SQS_BY_FORMS
 from tests.standstill.hunt import Connection, Hunt
 from tests.standstill.world import PROJECT, World
 
@@ -27,11 +31,17 @@ def test_every_route_has_a_costly_request() -> None:
     assert COSTLY.keys() == OPERATIONS.keys()
 
 
+def test_every_operation_of_sqs_has_a_costly_request() -> None:
+    refused = {f'{TARGET}{name}' for name in ('AddPermission', 'RemovePermission')}
+
+    assert {name for _, name in SQS} == sqs.DOOR.operations.keys() - refused
+
+
 @pytest.mark.parametrize(
     ('route', 'costly'),
     [
         pytest.param(route, costly, id=f'{" ".join(route)} {number}')
-        for route, requests in COSTLY.items()
+        for route, requests in chain(COSTLY.items(), SQS.items(), SQS_BY_FORMS.items())
         for number, costly in enumerate(requests)
     ],
 )

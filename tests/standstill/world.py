@@ -11,6 +11,7 @@ from benchmarks.service import connect
 from marconi_api.limits import MOST_LEVELS
 from marconi_api.model import QueueKey
 from marconi_api.model.attributes import DEFAULTS
+from marconi_api.model.postgres.tables import FIFO
 
 #: The tenant who asks for a lot, and the poster of all that lies in its queues.
 PROJECT = 'heavy'
@@ -33,6 +34,15 @@ class Fill(NamedTuple):
     #: Whether each has as large a body as can be; there are then a few hundred at most.
     is_large: bool = False
     metadata: Mapping[str, Any] = {}
+    #: In how many groups they are, which is as many groups of a FIFO queue.
+    groups: int = 0
+    #: Attributes that SQS clients sent with each.
+    attributes: str | None = None
+
+
+def _attributes() -> str:
+    value = {'DataType': 'String', 'StringValue': 'x'}
+    return json.dumps({'attributes': {f'{number}-{"x" * 250}': value for number in range(10)}})
 
 
 _OFTEN_CLAIMED = {'_max_claim_count': 3, '_dead_letter_queue': 'dlq'}
@@ -45,7 +55,17 @@ QUEUES: dict[str, Fill] = {
     'dead': Fill(held_until=_PAST, claim_count=7, metadata=_OFTEN_CLAIMED),
     'parked': Fill(held_until="'infinity'", expires_at="'infinity'"),
     'large': Fill(is_large=True),
+    'attributed': Fill(attributes=_attributes()),
+    'grouped.fifo': Fill(groups=1000, metadata={'_fifo': True}),
+    'one-group.fifo': Fill(groups=1, metadata={'_fifo': True}),
+    'expired.fifo': Fill(
+        expires_at="now() - interval '1 s'", groups=1000, metadata={'_fifo': True}
+    ),
 }
+
+#: The queue to which many others have their dead letters go, by a redrive policy of SQS.
+GATHERED = 'gathered'
+_MOST_SOURCES = 1000
 
 _MOST_LARGE = 400
 
@@ -92,6 +112,7 @@ class World:
         for name, fill in QUEUES.items():
             self._make_queue(name, json.dumps(fill.metadata))
             self._fill(name, fill)
+        self._make_gathered()
         self._make_subscribed()
         self._ask_for_replies()
         self._run('VACUUM ANALYZE')
@@ -106,6 +127,15 @@ class World:
             PROJECT,
             QueueKey.of(PROJECT, 'large').id,
         )
+
+    def _make_gathered(self) -> None:
+        self._make_queue(GATHERED)
+        self._fill(GATHERED, Fill())
+        # That it is a redrive policy is all that counts.
+        metadata = {'_dead_letter_queue': GATHERED, '_max_claim_count': 5}
+        for number in range(min(self._queues, _MOST_SOURCES)):
+            policy = {**metadata, '_sqs': {'RedrivePolicy': ''}}
+            self._make_queue(f'source-{number:04}', json.dumps(policy))
 
     def _make_subscribed(self) -> None:
         """Make a queue with as many webhooks as there can be, some with much to be delivered."""
@@ -152,19 +182,38 @@ class World:
         self._run(
             f"""
             INSERT INTO message_states
-                   (queue_id, id, held_until, expires_at, client_id, ttl, claim_count)
-            SELECT %s, place, {fill.held_until}, {fill.expires_at}, %s::uuid, 86400, %s
+                   (queue_id, id, held_until, expires_at, client_id, ttl, claim_count, group_key,
+                    sequence)
+            SELECT %s, place, {fill.held_until}, {fill.expires_at}, %s::uuid, 86400, %s,
+                   'group-' || place %% nullif(%s, 0), CASE WHEN %s > 0 THEN place END
               FROM generate_series(1, {count}) AS place""",
             key.id,
             CLIENT_ID,
             fill.claim_count,
+            fill.groups,
+            fill.groups,
         )
         self._run(
             f"""
-            INSERT INTO messages (queue_id, id, created_at, body)
-            SELECT %s, place, now() - interval '1 hour', {body}
+            INSERT INTO messages (queue_id, id, created_at, body, message_attributes)
+            SELECT %s, place, now() - interval '1 hour', {body}, %s
               FROM generate_series(1, {count}) AS place""",
             key.id,
+            fill.attributes,
+        )
+        if fill.groups:
+            self._make_groups(key.id, fill.groups, count)
+
+    def _make_groups(self, queue_id: int, groups: int, messages: int) -> None:
+        self._run('UPDATE queues SET grouping = %s WHERE queue_id = %s', FIFO, queue_id)
+        self._run(
+            """
+            INSERT INTO message_groups
+                   (queue_id, group_key, first_sequence, last_sequence, available_at)
+            SELECT %s, 'group-' || place, 0, %s, now() FROM generate_series(0, %s - 1) AS place""",
+            queue_id,
+            messages,
+            groups,
         )
 
     def close(self) -> None:

@@ -204,9 +204,12 @@ def wanted_by(names: Iterable[str] | None) -> Callable[[str], bool]:
 
     :param names: as of ``MessageAttributeNames``: ``prefix.*`` asks for all names with a prefix
     """
-    asked = list(names or ())
-    if any(name in _ALL for name in asked):
+    asked = frozenset(names or ())
+    if not asked.isdisjoint(_ALL):
         return lambda name: True
-    exact = {name for name in asked if not name.endswith('.*')}
-    prefixes = tuple(name[:-2] for name in asked if name.endswith('.*'))
-    return lambda name: name in exact or (bool(prefixes) and name.startswith(prefixes))
+    # Of each name its beginnings are looked up, as a request may name a hundred thousand prefixes.
+    prefixes = frozenset(name[:-2] for name in asked if name.endswith('.*'))
+    return lambda name: (
+        name in asked
+        or (bool(prefixes) and any(name[:end] in prefixes for end in range(len(name) + 1)))
+    )

@@ -3,7 +3,6 @@
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from typing import Any
 
 from marconi_api import model, policy
@@ -26,7 +25,6 @@ from marconi_api.controllers.sqs.failures import (
     QueueDoesNotExist,
     QueueNameExists,
 )
-from marconi_api.errors import QueueNotFound
 from marconi_api.model import QueueKey
 from marconi_api.wire.requests import Request
 
@@ -210,10 +208,9 @@ def delete_queue(request: Request, body: Any) -> Result:
 def get_queue_attributes(request: Request, body: Any) -> Result:
     """What a client wants to know of a queue."""
     queue = queue_at(request, body.QueueUrl)
-    wanted = body.AttributeNames or []
-    for name in wanted:
-        if name not in attributes.NAMES:
-            raise InvalidAttributeName(name)
+    wanted = frozenset(body.AttributeNames or ())
+    for name in wanted - attributes.NAMES:
+        raise InvalidAttributeName(name)
     described = model.store.queues.described(queue)
     if described is None:
         raise QueueDoesNotExist
@@ -231,12 +228,12 @@ def get_queue_attributes(request: Request, body: Any) -> Result:
     return {'Attributes': told} if told else None
 
 
-def _counts(request: Request, queue: QueueKey, wanted: list[str]) -> dict[str, str]:
+def _counts(request: Request, queue: QueueKey, wanted: frozenset[str]) -> dict[str, str]:
     """The numbers of messages, if they are wanted; for all attributes only if they may be known.
 
     :raises NotAuthorized: if they are asked for by name, and may not be known
     """
-    by_name = any(name in attributes.COUNTS for name in wanted)
+    by_name = not wanted.isdisjoint(attributes.COUNTS)
     if not by_name:
         may_know = policy.roles_that_may('queues:stats')
         if 'All' not in wanted or (may_know and may_know.isdisjoint(request.identity.roles)):
@@ -262,13 +259,14 @@ def set_queue_attributes(request: Request, body: Any) -> Result:
 
 def _tell_sources(queue: QueueKey, retention: int) -> None:
     """Have the queues whose dead letters come here keep them for as long as this one says."""
-    for name in model.store.queues.sources_of_dead_letters(queue, '', _MOST_LISTED):
-        # One may have been deleted meanwhile.
-        with suppress(QueueNotFound):
-            _change(
-                QueueKey.of(queue.project, name),
-                lambda metadata: attributes.with_dead_letters_for(metadata, retention),
-            )
+    sources = model.store.queues.sources_of_dead_letters(queue, '', _MOST_LISTED)
+    model.store.queues.change_metadata_of_each(
+        queue.project,
+        sources,
+        lambda metadata: attributes.text_of(
+            attributes.with_dead_letters_for(attributes.parsed(metadata), retention)
+        ),
+    )
 
 
 def purge_queue(request: Request, body: Any) -> Result:

@@ -402,3 +402,21 @@ def test_members_that_a_move_needs_are_named(sqs: Sqs) -> None:
     assert refusal(sqs.call('ListMessageMoveTasks', {'SourceArn': 'x'}))[2] == (
         'InvalidParameterValue'
     )
+
+
+# ---------------------------------------------------------------- names of 65 to 80 characters
+
+
+def test_names_of_80_characters_go_with_dead_letters_and_moves(sqs: Sqs) -> None:
+    names = {letter: letter * 80 for letter in 'abc'}
+    dead, other = sqs.queue(names['b']), sqs.queue(names['c'])
+    url = sqs.queue(names['a'], RedrivePolicy=policy(sqs, dead, 2))
+    dead_letters(sqs, url, 1)
+    assert sqs.list_dead_letter_source_queues(QueueUrl=dead)['queueUrls'] == [url]
+
+    start(sqs, dead)
+    assert len(receive_often(sqs, url, 3)) == 2
+    start(sqs, dead, DestinationArn=sqs.arn(other))
+
+    assert sqs.receive_one(other)['Body'] == '0'
+    assert [task['Status'] for task in tasks(sqs, dead)] == ['COMPLETED'] * 2

@@ -265,3 +265,17 @@ def test_a_message_larger_than_the_other_door_takes_is_listed_there(
 
     assert len(message['body']) == 1048576
     assert PROJECT
+
+
+def test_a_dead_letter_queue_with_a_name_of_80_characters_hinders_no_other_change(
+    sqs: Sqs, native: LaterApi, url: str
+) -> None:
+    """The other doors take names of 64 characters."""
+    dead = sqs.queue('x' * 80)
+    policy = json.dumps({'deadLetterTargetArn': sqs.arn(dead), 'maxReceiveCount': 3})
+    sqs.set_queue_attributes(QueueUrl=url, Attributes={'RedrivePolicy': policy})
+
+    set_natively(native, team='a')
+
+    metadata = native.get(native.queue).json
+    assert (metadata['team'], metadata['_dead_letter_queue']) == ('a', 'x' * 80)
