@@ -17,6 +17,8 @@ DEFAULTS = {
     'ReceiveMessageWaitTimeSeconds': '0',
 }
 
+FIFO = {'FifoQueue': 'true', 'ContentBasedDeduplication': 'true'}
+
 
 def account() -> str:
     return model.store.accounts.of(PROJECT).number
@@ -285,6 +287,35 @@ def test_the_time_of_the_last_change_is_told(sqs: Sqs, sql: Any) -> None:
 
     told = sqs.attributes(url)
     assert int(told['LastModifiedTimestamp']) >= int(told['CreatedTimestamp']) + 3590
+
+
+@pytest.mark.parametrize(('before', 'after', 'is_there'), [(600, 60, True), (60, 600, False)])
+def test_a_new_retention_period_is_that_of_later_messages(
+    sqs: Sqs, age: Any, before: int, after: int, is_there: bool
+) -> None:
+    url = sqs.queue(MessageRetentionPeriod=before)
+    sqs.send(url, 'earlier')
+    sqs.set_queue_attributes(QueueUrl=url, Attributes={'MessageRetentionPeriod': str(after)})
+    sqs.send(url, 'later')
+
+    age(61)
+
+    assert [one['Body'] for one in sqs.receive(url)] == ['earlier' if is_there else 'later']
+
+
+@pytest.mark.parametrize(('name', 'of_queue'), [('jobs', {}), ('jobs.fifo', FIFO)])
+def test_a_new_delay_is_that_of_later_messages(
+    sqs: Sqs, age: Any, name: str, of_queue: dict[str, str]
+) -> None:
+    url = sqs.queue(name, DelaySeconds=60, **of_queue)
+    groups = [{'MessageGroupId': group} if of_queue else {} for group in 'ab']
+    sqs.send(url, 'earlier', **groups[0])
+    sqs.set_queue_attributes(QueueUrl=url, Attributes={'DelaySeconds': '0'})
+    sqs.send(url, 'later', **groups[1])
+
+    assert [one['Body'] for one in sqs.receive(url, VisibilityTimeout=100)] == ['later']
+    age(61)
+    assert [one['Body'] for one in sqs.receive(url)] == ['earlier']
 
 
 def test_a_change_needs_attributes(sqs: Sqs) -> None:
