@@ -21,7 +21,8 @@ WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM que
         WHERE only_row AND base = %(base)s AND coalesce(
        server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
        false))::int = 1
-   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
+   AND (metadata = %(digest)s
+        OR encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s)
    AND grouping = 0),
 returned_ones AS MATERIALIZED (
     SELECT ctid AS place, held_until, id, expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND true AS is_ready, claim_id IS NOT NULL AS has_lapsed FROM message_states
@@ -64,27 +65,26 @@ taken AS (
 claim AS (
     INSERT INTO claims (queue_id, id, started_at, expires_at, ttl, message_ids)
     SELECT %(queue_id)s, %(claim_id)s::uuid,
-           min(held_until) - %(ttl)s * interval '1 second', max(held_until), %(ttl)s,
-           array_agg(id ORDER BY id)
-      FROM taken HAVING count(*) > 0)
-SELECT * FROM (
+           max(held_until) - %(ttl)s * interval '1 second', max(held_until), %(ttl)s,
+           array_agg(id)
+      FROM taken HAVING max(held_until) IS NOT NULL)
     SELECT taken.id AS id, taken.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, taken.claim_count AS claim_count, message.traceparent AS traceparent, NULL::bigint[] AS sight FROM taken, LATERAL (SELECT created_at, body, traceparent, deduplication_id, message_attributes
                        FROM messages
                       WHERE queue_id = %(queue_id)s AND id = taken.id LIMIT 1) AS message
      UNION ALL
     SELECT NULL, NULL, NULL, NULL, NULL, NULL,
-           ARRAY[EXISTS (SELECT FROM the_queue)::int,
-           coalesce(
+           ARRAY[coalesce(
            (SELECT id FROM fresh_ones WHERE is_ready LIMIT 1),
            (SELECT -id FROM fresh_ones OFFSET 4999 LIMIT 1)),
            (date_part('epoch', now()) * 1000000)::bigint, (pg_snapshot_xmin(pg_current_snapshot())::text::bigint + %(base)s),
-           CASE WHEN %(asks)s AND EXISTS (SELECT FROM the_queue) THEN pg_current_xact_id()
-                ELSE pg_current_xact_id_if_assigned() END::text::bigint + %(base)s,
+           (SELECT coalesce(
+                   CASE WHEN %(asks)s THEN pg_current_xact_id()
+                        ELSE pg_current_xact_id_if_assigned() END::text::bigint + %(base)s, 0)
+              FROM the_queue),
            0, 0, (SELECT count(*) FROM returned WHERE has_lapsed)] || coalesce(
            (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, id] FROM returned_ones WHERE is_ready LIMIT 1),
            (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, -id] FROM returned_ones OFFSET 4999 LIMIT 1),
-           ARRAY[NULL, NULL]::bigint[])) AS reply
- ORDER BY id NULLS FIRST;
+           ARRAY[NULL, NULL]::bigint[]);
 
 
 -- marconi_claim_fifo: Reserves messages of a FIFO queue: locks groups, and takes from the front of each.
@@ -95,7 +95,8 @@ WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM que
         WHERE only_row AND base = %(base)s AND coalesce(
        server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
        false))::int = 1
-   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
+   AND (metadata = %(digest)s
+        OR encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s)
    AND grouping = 2),
 available AS MATERIALIZED (
     SELECT ctid AS place, group_key, first_sequence FROM message_groups
@@ -196,8 +197,10 @@ SELECT * FROM (
 
 -- marconi_claim_fifo_in_turn: The same, for who lost all groups to others: first waits for one.
 SELECT FROM message_groups
-     WHERE queue_id = %(queue_id)s AND available_at <= now()
-     ORDER BY available_at, group_key LIMIT 1 FOR UPDATE;
+     WHERE queue_id = %(queue_id)s AND group_key = (
+           SELECT group_key FROM message_groups
+            WHERE queue_id = %(queue_id)s AND available_at <= now()
+            ORDER BY available_at, group_key LIMIT 1) FOR UPDATE;
 WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
@@ -205,7 +208,8 @@ WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM que
         WHERE only_row AND base = %(base)s AND coalesce(
        server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
        false))::int = 1
-   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
+   AND (metadata = %(digest)s
+        OR encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s)
    AND grouping = 2),
 available AS MATERIALIZED (
     SELECT ctid AS place, group_key, first_sequence FROM message_groups
@@ -312,7 +316,8 @@ WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM que
         WHERE only_row AND base = %(base)s AND coalesce(
        server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
        false))::int = 1
-   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
+   AND (metadata = %(digest)s
+        OR encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s)
    AND (SELECT pg_advisory_xact_lock(%(key_lock)s::bigint)) IS NOT NULL
    AND grouping = 2),
 available AS MATERIALIZED (
@@ -421,8 +426,10 @@ SELECT * FROM (
 
 -- marconi_claim_fifo_once_in_turn: The same, for who lost all groups to others.
 SELECT FROM message_groups
-     WHERE queue_id = %(queue_id)s AND available_at <= now()
-     ORDER BY available_at, group_key LIMIT 1 FOR UPDATE;
+     WHERE queue_id = %(queue_id)s AND group_key = (
+           SELECT group_key FROM message_groups
+            WHERE queue_id = %(queue_id)s AND available_at <= now()
+            ORDER BY available_at, group_key LIMIT 1) FOR UPDATE;
 WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
@@ -430,7 +437,8 @@ WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM que
         WHERE only_row AND base = %(base)s AND coalesce(
        server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
        false))::int = 1
-   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
+   AND (metadata = %(digest)s
+        OR encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s)
    AND (SELECT pg_advisory_xact_lock(%(key_lock)s::bigint)) IS NOT NULL
    AND grouping = 2),
 available AS MATERIALIZED (
@@ -546,7 +554,8 @@ WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM que
        server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
        false)
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
-   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
+   AND (metadata = %(digest)s
+        OR encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s)
    AND (SELECT pg_advisory_xact_lock(%(key_lock)s::bigint)) IS NOT NULL
    AND grouping = 2),
 available AS MATERIALIZED (
@@ -734,8 +743,10 @@ SELECT * FROM (
 
 -- marconi_claim_fifo_once_within_limit_in_turn: The same, for who lost all groups to others.
 SELECT FROM message_groups
-     WHERE queue_id = %(queue_id)s AND available_at <= now()
-     ORDER BY available_at, group_key LIMIT 1 FOR UPDATE;
+     WHERE queue_id = %(queue_id)s AND group_key = (
+           SELECT group_key FROM message_groups
+            WHERE queue_id = %(queue_id)s AND available_at <= now()
+            ORDER BY available_at, group_key LIMIT 1) FOR UPDATE;
 WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
@@ -744,7 +755,8 @@ WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM que
        server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
        false)
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
-   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
+   AND (metadata = %(digest)s
+        OR encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s)
    AND (SELECT pg_advisory_xact_lock(%(key_lock)s::bigint)) IS NOT NULL
    AND grouping = 2),
 available AS MATERIALIZED (
@@ -939,7 +951,8 @@ WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM que
        server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
        false)
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
-   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
+   AND (metadata = %(digest)s
+        OR encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s)
    AND grouping = 2),
 available AS MATERIALIZED (
     SELECT ctid AS place, group_key, first_sequence FROM message_groups
@@ -1119,8 +1132,10 @@ SELECT * FROM (
 
 -- marconi_claim_fifo_within_limit_in_turn: The same, for who lost all groups to others.
 SELECT FROM message_groups
-     WHERE queue_id = %(queue_id)s AND available_at <= now()
-     ORDER BY available_at, group_key LIMIT 1 FOR UPDATE;
+     WHERE queue_id = %(queue_id)s AND group_key = (
+           SELECT group_key FROM message_groups
+            WHERE queue_id = %(queue_id)s AND available_at <= now()
+            ORDER BY available_at, group_key LIMIT 1) FOR UPDATE;
 WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
@@ -1129,7 +1144,8 @@ WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM que
        server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
        false)
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
-   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
+   AND (metadata = %(digest)s
+        OR encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s)
    AND grouping = 2),
 available AS MATERIALIZED (
     SELECT ctid AS place, group_key, first_sequence FROM message_groups
@@ -1315,7 +1331,8 @@ WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM que
         WHERE only_row AND base = %(base)s AND coalesce(
        server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
        false))::int = 1
-   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
+   AND (metadata = %(digest)s
+        OR encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s)
    AND grouping = 0
    AND (SELECT pg_advisory_xact_lock(%(key_lock)s::bigint)) IS NOT NULL),
 returned_ones AS MATERIALIZED (
@@ -1359,9 +1376,9 @@ taken AS (
 claim AS (
     INSERT INTO claims (queue_id, id, started_at, expires_at, ttl, message_ids)
     SELECT %(queue_id)s, %(claim_id)s::uuid,
-           min(held_until) - %(ttl)s * interval '1 second', max(held_until), %(ttl)s,
-           array_agg(id ORDER BY id)
-      FROM taken HAVING count(*) > 0),
+           max(held_until) - %(ttl)s * interval '1 second', max(held_until), %(ttl)s,
+           array_agg(id)
+      FROM taken HAVING max(held_until) IS NOT NULL),
 remembered AS (
     INSERT INTO idempotency_keys
            (queue_id, operation, key, digest, first_id, claim_id, expires_at)
@@ -1369,24 +1386,23 @@ remembered AS (
            (pg_current_xact_id()::text::bigint + %(base)s) << 14,
            %(claim_id)s::uuid, now() + %(key_window)s * interval '1 second'
       FROM taken HAVING count(*) > 0)
-SELECT * FROM (
     SELECT taken.id AS id, taken.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, taken.claim_count AS claim_count, message.traceparent AS traceparent, NULL::bigint[] AS sight FROM taken, LATERAL (SELECT created_at, body, traceparent, deduplication_id, message_attributes
                        FROM messages
                       WHERE queue_id = %(queue_id)s AND id = taken.id LIMIT 1) AS message
      UNION ALL
     SELECT NULL, NULL, NULL, NULL, NULL, NULL,
-           ARRAY[EXISTS (SELECT FROM the_queue)::int,
-           coalesce(
+           ARRAY[coalesce(
            (SELECT id FROM fresh_ones WHERE is_ready LIMIT 1),
            (SELECT -id FROM fresh_ones OFFSET 4999 LIMIT 1)),
            (date_part('epoch', now()) * 1000000)::bigint, (pg_snapshot_xmin(pg_current_snapshot())::text::bigint + %(base)s),
-           CASE WHEN %(asks)s AND EXISTS (SELECT FROM the_queue) THEN pg_current_xact_id()
-                ELSE pg_current_xact_id_if_assigned() END::text::bigint + %(base)s,
+           (SELECT coalesce(
+                   CASE WHEN %(asks)s THEN pg_current_xact_id()
+                        ELSE pg_current_xact_id_if_assigned() END::text::bigint + %(base)s, 0)
+              FROM the_queue),
            0, 0, (SELECT count(*) FROM returned WHERE has_lapsed)] || coalesce(
            (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, id] FROM returned_ones WHERE is_ready LIMIT 1),
            (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, -id] FROM returned_ones OFFSET 4999 LIMIT 1),
-           ARRAY[NULL, NULL]::bigint[])) AS reply
- ORDER BY id NULLS FIRST;
+           ARRAY[NULL, NULL]::bigint[]);
 
 
 -- marconi_claim_once_within_limit: The same in a queue with _max_claim_count.
@@ -1398,7 +1414,8 @@ WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM que
        server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
        false)
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
-   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
+   AND (metadata = %(digest)s
+        OR encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s)
    AND grouping = 0
    AND (SELECT pg_advisory_xact_lock(%(key_lock)s::bigint)) IS NOT NULL),
 returned_ones AS MATERIALIZED (
@@ -1510,9 +1527,9 @@ taken AS (
 claim AS (
     INSERT INTO claims (queue_id, id, started_at, expires_at, ttl, message_ids)
     SELECT %(queue_id)s, %(claim_id)s::uuid,
-           min(held_until) - %(ttl)s * interval '1 second', max(held_until), %(ttl)s,
-           array_agg(id ORDER BY id)
-      FROM taken HAVING count(*) > 0),
+           max(held_until) - %(ttl)s * interval '1 second', max(held_until), %(ttl)s,
+           array_agg(id)
+      FROM taken HAVING max(held_until) IS NOT NULL),
 remembered AS (
     INSERT INTO idempotency_keys
            (queue_id, operation, key, digest, first_id, claim_id, expires_at)
@@ -1520,27 +1537,26 @@ remembered AS (
            (pg_current_xact_id()::text::bigint + %(base)s) << 14,
            %(claim_id)s::uuid, now() + %(key_window)s * interval '1 second'
       FROM taken HAVING count(*) > 0)
-SELECT * FROM (
     SELECT taken.id AS id, taken.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, taken.claim_count AS claim_count, message.traceparent AS traceparent, NULL::bigint[] AS sight FROM taken, LATERAL (SELECT created_at, body, traceparent, deduplication_id, message_attributes
                        FROM messages
                       WHERE queue_id = %(queue_id)s AND id = taken.id LIMIT 1) AS message
      UNION ALL
     SELECT NULL, NULL, NULL, NULL, NULL, NULL,
-           ARRAY[EXISTS (SELECT FROM the_queue)::int,
-           coalesce(
+           ARRAY[coalesce(
            (SELECT id FROM fresh_ones WHERE is_ready LIMIT 1),
            (SELECT -id FROM fresh_ones OFFSET 4999 LIMIT 1)),
            (date_part('epoch', now()) * 1000000)::bigint, (pg_snapshot_xmin(pg_current_snapshot())::text::bigint + %(base)s),
-           CASE WHEN %(asks)s AND EXISTS (SELECT FROM the_queue) THEN pg_current_xact_id()
-                ELSE pg_current_xact_id_if_assigned() END::text::bigint + %(base)s,
+           (SELECT coalesce(
+                   CASE WHEN %(asks)s THEN pg_current_xact_id()
+                        ELSE pg_current_xact_id_if_assigned() END::text::bigint + %(base)s, 0)
+              FROM the_queue),
            (SELECT count(*) FROM moved), (SELECT count(*) FROM parked), ((SELECT count(*) FROM returned WHERE has_lapsed) + (SELECT count(*) FROM dead WHERE has_lapsed))] || coalesce(
            (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, id] FROM returned_ones WHERE is_ready LIMIT 1),
            (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, -id] FROM returned_ones OFFSET 4999 LIMIT 1),
            ARRAY[NULL, NULL]::bigint[]) || coalesce(
            (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, id] FROM alive_ones WHERE is_alive LIMIT 1),
            (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, -id] FROM alive_ones OFFSET 999 LIMIT 1),
-           ARRAY[NULL, NULL]::bigint[])) AS reply
- ORDER BY id NULLS FIRST;
+           ARRAY[NULL, NULL]::bigint[]);
 
 
 -- marconi_claim_within_limit: The same in a queue with _max_claim_count: puts dead letters away, too.
@@ -1552,7 +1568,8 @@ WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM que
        server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
        false)
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
-   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
+   AND (metadata = %(digest)s
+        OR encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s)
    AND grouping = 0),
 returned_ones AS MATERIALIZED (
     SELECT ctid AS place, held_until, id, expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND claim_count < %(max_claim_count)s AS is_ready, claim_id IS NOT NULL AS has_lapsed FROM message_states
@@ -1663,30 +1680,29 @@ taken AS (
 claim AS (
     INSERT INTO claims (queue_id, id, started_at, expires_at, ttl, message_ids)
     SELECT %(queue_id)s, %(claim_id)s::uuid,
-           min(held_until) - %(ttl)s * interval '1 second', max(held_until), %(ttl)s,
-           array_agg(id ORDER BY id)
-      FROM taken HAVING count(*) > 0)
-SELECT * FROM (
+           max(held_until) - %(ttl)s * interval '1 second', max(held_until), %(ttl)s,
+           array_agg(id)
+      FROM taken HAVING max(held_until) IS NOT NULL)
     SELECT taken.id AS id, taken.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, taken.claim_count AS claim_count, message.traceparent AS traceparent, NULL::bigint[] AS sight FROM taken, LATERAL (SELECT created_at, body, traceparent, deduplication_id, message_attributes
                        FROM messages
                       WHERE queue_id = %(queue_id)s AND id = taken.id LIMIT 1) AS message
      UNION ALL
     SELECT NULL, NULL, NULL, NULL, NULL, NULL,
-           ARRAY[EXISTS (SELECT FROM the_queue)::int,
-           coalesce(
+           ARRAY[coalesce(
            (SELECT id FROM fresh_ones WHERE is_ready LIMIT 1),
            (SELECT -id FROM fresh_ones OFFSET 4999 LIMIT 1)),
            (date_part('epoch', now()) * 1000000)::bigint, (pg_snapshot_xmin(pg_current_snapshot())::text::bigint + %(base)s),
-           CASE WHEN %(asks)s AND EXISTS (SELECT FROM the_queue) THEN pg_current_xact_id()
-                ELSE pg_current_xact_id_if_assigned() END::text::bigint + %(base)s,
+           (SELECT coalesce(
+                   CASE WHEN %(asks)s THEN pg_current_xact_id()
+                        ELSE pg_current_xact_id_if_assigned() END::text::bigint + %(base)s, 0)
+              FROM the_queue),
            (SELECT count(*) FROM moved), (SELECT count(*) FROM parked), ((SELECT count(*) FROM returned WHERE has_lapsed) + (SELECT count(*) FROM dead WHERE has_lapsed))] || coalesce(
            (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, id] FROM returned_ones WHERE is_ready LIMIT 1),
            (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, -id] FROM returned_ones OFFSET 4999 LIMIT 1),
            ARRAY[NULL, NULL]::bigint[]) || coalesce(
            (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, id] FROM alive_ones WHERE is_alive LIMIT 1),
            (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, -id] FROM alive_ones OFFSET 999 LIMIT 1),
-           ARRAY[NULL, NULL]::bigint[])) AS reply
- ORDER BY id NULLS FIRST;
+           ARRAY[NULL, NULL]::bigint[]);
 
 
 -- marconi_delete_by_receipts: Deletes the messages of receipts of SQS that are not out of date.
@@ -1833,7 +1849,7 @@ gone AS (
 body AS (
     DELETE FROM messages
      WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM gone)))
-SELECT 1 FROM gone;
+SELECT count(*) FROM gone HAVING count(*) > 0;
 
 
 -- marconi_delete_many_with_subscribers: The same in a queue with subscribers, or a FIFO queue.
@@ -1866,7 +1882,7 @@ woken AS (
         ON CONFLICT (queue_id, group_key) DO UPDATE
        SET available_at = excluded.available_at,
            first_sequence = CASE WHEN false THEN 0 ELSE known.first_sequence END)
-SELECT 1 FROM gone;
+SELECT count(*) FROM gone HAVING count(*) > 0;
 
 
 -- marconi_delete_unclaimed: Deletes a message that no claim holds.
@@ -2067,8 +2083,8 @@ WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM que
    AND floor < 9223372036854775807),
 asked AS MATERIALIZED (
     SELECT taken.id, 'touch' AS verdict, %(ttl)s::int AS seconds, %(grace)s::int AS grace,
-           NULL::text AS reason, place
-      FROM claims, unnest(message_ids) WITH ORDINALITY AS taken (id, place)
+           NULL::text AS reason, taken.id AS place
+      FROM claims, unnest(message_ids) AS taken (id)
      WHERE queue_id = %(queue_id)s AND claims.id = %(claim_id)s::uuid),
 found AS MATERIALIZED (
     SELECT id, ctid AS place_in_table, claim_id, group_key, CASE WHEN held_until IS NULL OR held_until <= now() THEN 'ready'
@@ -2512,24 +2528,23 @@ body_gone AS (
                           AND delivery.subscription_id = subscription.id
                           AND delivery.message_id = messages.id LIMIT 1) AS waiting
         WHERE subscription.queue_id = %(queue_id)s)))
-SELECT * FROM (
     SELECT gone.id AS id, gone.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, gone.claim_count AS claim_count, message.traceparent AS traceparent, gone.group_key AS group_key, NULL::bigint AS sequence, NULL::bigint[] AS sight FROM gone, LATERAL (SELECT created_at, body, traceparent, deduplication_id, message_attributes
                        FROM messages
                       WHERE queue_id = %(queue_id)s AND id = gone.id LIMIT 1) AS message
      UNION ALL
     SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
-           ARRAY[EXISTS (SELECT FROM the_queue)::int,
-           coalesce(
+           ARRAY[coalesce(
            (SELECT id FROM fresh_ones WHERE is_ready LIMIT 1),
            (SELECT -id FROM fresh_ones OFFSET 4999 LIMIT 1)),
            (date_part('epoch', now()) * 1000000)::bigint, (pg_snapshot_xmin(pg_current_snapshot())::text::bigint + %(base)s),
-           CASE WHEN %(asks)s AND EXISTS (SELECT FROM the_queue) THEN pg_current_xact_id()
-                ELSE pg_current_xact_id_if_assigned() END::text::bigint + %(base)s,
+           (SELECT coalesce(
+                   CASE WHEN %(asks)s THEN pg_current_xact_id()
+                        ELSE pg_current_xact_id_if_assigned() END::text::bigint + %(base)s, 0)
+              FROM the_queue),
            0, 0, (SELECT count(*) FROM returned WHERE has_lapsed)] || coalesce(
            (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, id] FROM returned_ones WHERE is_ready LIMIT 1),
            (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, -id] FROM returned_ones OFFSET 4999 LIMIT 1),
-           ARRAY[NULL, NULL]::bigint[])) AS reply
- ORDER BY id NULLS FIRST;
+           ARRAY[NULL, NULL]::bigint[]);
 
 
 -- marconi_pop_fifo: Takes messages of a FIFO queue for good, from the front of each group.
@@ -2637,8 +2652,10 @@ SELECT * FROM (
 
 -- marconi_pop_fifo_in_turn: The same, for who lost all groups to others: first waits for one.
 SELECT FROM message_groups
-     WHERE queue_id = %(queue_id)s AND available_at <= now()
-     ORDER BY available_at, group_key LIMIT 1 FOR UPDATE;
+     WHERE queue_id = %(queue_id)s AND group_key = (
+           SELECT group_key FROM message_groups
+            WHERE queue_id = %(queue_id)s AND available_at <= now()
+            ORDER BY available_at, group_key LIMIT 1) FOR UPDATE;
 WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
@@ -2783,7 +2800,8 @@ WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM que
        server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
        false)
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
-   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
+   AND (metadata = %(digest)s
+        OR encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s)
    AND NOT has_subscribers
    AND grouping < 2 FOR KEY SHARE),
 numbered AS MATERIALIZED (
@@ -2817,7 +2835,8 @@ WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM que
        server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
        false)
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
-   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
+   AND (metadata = %(digest)s
+        OR encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s)
    AND has_subscribers
    AND grouping < 2 FOR KEY SHARE),
 numbered AS MATERIALIZED (
@@ -2891,7 +2910,8 @@ WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM que
        server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
        false)
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
-   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
+   AND (metadata = %(digest)s
+        OR encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s)
    AND grouping = 1
    AND NOT has_subscribers FOR KEY SHARE),
 numbered AS MATERIALIZED (
@@ -2932,7 +2952,8 @@ WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM que
        server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
        false)
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
-   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
+   AND (metadata = %(digest)s
+        OR encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s)
    AND grouping = 1
    AND NOT has_subscribers FOR KEY SHARE),
 numbered AS MATERIALIZED (
@@ -2978,7 +2999,8 @@ WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM que
        server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
        false)
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
-   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
+   AND (metadata = %(digest)s
+        OR encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s)
    AND grouping = 1
    AND has_subscribers FOR KEY SHARE),
 numbered AS MATERIALIZED (
@@ -3064,7 +3086,8 @@ WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM que
        server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
        false)
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
-   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
+   AND (metadata = %(digest)s
+        OR encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s)
    AND grouping = 1
    AND has_subscribers FOR KEY SHARE),
 numbered AS MATERIALIZED (
@@ -3145,7 +3168,8 @@ WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM que
        server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
        false)
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
-   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
+   AND (metadata = %(digest)s
+        OR encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s)
    AND grouping = 2
    AND NOT has_subscribers FOR KEY SHARE),
 numbered AS MATERIALIZED (
@@ -3221,7 +3245,8 @@ WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM que
        server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
        false)
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
-   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
+   AND (metadata = %(digest)s
+        OR encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s)
    AND grouping = 2
    AND NOT has_subscribers FOR KEY SHARE),
 numbered AS MATERIALIZED (
@@ -3302,7 +3327,8 @@ WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM que
        server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
        false)
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
-   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
+   AND (metadata = %(digest)s
+        OR encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s)
    AND grouping = 2
    AND has_subscribers FOR KEY SHARE),
 numbered AS MATERIALIZED (
@@ -3423,7 +3449,8 @@ WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM que
        server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
        false)
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
-   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
+   AND (metadata = %(digest)s
+        OR encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s)
    AND grouping = 2
    AND has_subscribers FOR KEY SHARE),
 numbered AS MATERIALIZED (
@@ -3584,7 +3611,8 @@ WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM que
        server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
        false)
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
-   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
+   AND (metadata = %(digest)s
+        OR encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s)
    AND NOT has_subscribers
    AND grouping < 2 FOR KEY SHARE),
 numbered AS MATERIALIZED (
@@ -3630,7 +3658,8 @@ WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM que
        server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
        false)
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
-   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
+   AND (metadata = %(digest)s
+        OR encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s)
    AND has_subscribers
    AND grouping < 2 FOR KEY SHARE),
 numbered AS MATERIALIZED (
@@ -3824,7 +3853,8 @@ WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM que
        server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
        false)
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
-   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
+   AND (metadata = %(digest)s
+        OR encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s)
    AND NOT has_subscribers
    AND grouping < 2 FOR KEY SHARE),
 posted AS MATERIALIZED (
@@ -3848,7 +3878,8 @@ WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM que
        server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
        false)
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
-   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
+   AND (metadata = %(digest)s
+        OR encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s)
    AND has_subscribers
    AND grouping < 2 FOR KEY SHARE),
 begun AS MATERIALIZED (
@@ -3961,7 +3992,8 @@ WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM que
        server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
        false)
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
-   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
+   AND (metadata = %(digest)s
+        OR encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s)
    AND NOT has_subscribers
    AND grouping < 2 FOR KEY SHARE),
 numbered AS MATERIALIZED (
@@ -4000,7 +4032,8 @@ WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM que
        server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
        false)
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
-   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
+   AND (metadata = %(digest)s
+        OR encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s)
    AND NOT has_subscribers
    AND grouping < 2 FOR KEY SHARE),
 numbered AS MATERIALIZED (
@@ -4051,7 +4084,8 @@ WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM que
        server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
        false)
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
-   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
+   AND (metadata = %(digest)s
+        OR encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s)
    AND has_subscribers
    AND grouping < 2 FOR KEY SHARE),
 numbered AS MATERIALIZED (
@@ -4142,7 +4176,8 @@ WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM que
        server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
        false)
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
-   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
+   AND (metadata = %(digest)s
+        OR encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s)
    AND has_subscribers
    AND grouping < 2 FOR KEY SHARE),
 numbered AS MATERIALIZED (
@@ -4221,7 +4256,8 @@ WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM que
        server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
        false)
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
-   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
+   AND (metadata = %(digest)s
+        OR encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s)
    AND NOT has_subscribers
    AND grouping < 2 FOR KEY SHARE),
 numbered AS MATERIALIZED (
@@ -4260,7 +4296,8 @@ WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM que
        server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
        false)
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
-   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
+   AND (metadata = %(digest)s
+        OR encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s)
    AND has_subscribers
    AND grouping < 2 FOR KEY SHARE),
 numbered AS MATERIALIZED (
@@ -4412,7 +4449,8 @@ WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM que
        server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
        false)
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
-   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
+   AND (metadata = %(digest)s
+        OR encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s)
    AND NOT has_subscribers
    AND grouping < 2 FOR KEY SHARE),
 numbered AS MATERIALIZED (
@@ -4446,7 +4484,8 @@ WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM que
        server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
        false)
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
-   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
+   AND (metadata = %(digest)s
+        OR encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s)
    AND has_subscribers
    AND grouping < 2 FOR KEY SHARE),
 numbered AS MATERIALIZED (
@@ -4548,7 +4587,8 @@ WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM que
         WHERE only_row AND base = %(base)s AND coalesce(
        server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
        false))::int = 1
-   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
+   AND (metadata = %(digest)s
+        OR encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s)
    AND grouping = 0),
 returned_ones AS MATERIALIZED (
     SELECT ctid AS place, held_until, id, expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND true AS is_ready, claim_id IS NOT NULL AS has_lapsed FROM message_states
@@ -4588,10 +4628,9 @@ taken AS (
 claim AS (
     INSERT INTO claims (queue_id, id, started_at, expires_at, ttl, message_ids)
     SELECT %(queue_id)s, %(claim_id)s::uuid,
-           min(held_until) - %(ttl)s * interval '1 second', max(held_until), %(ttl)s,
-           array_agg(id ORDER BY id)
-      FROM taken HAVING count(*) > 0)
-SELECT * FROM (
+           max(held_until) - %(ttl)s * interval '1 second', max(held_until), %(ttl)s,
+           array_agg(id)
+      FROM taken HAVING max(held_until) IS NOT NULL)
     SELECT taken.id AS id, taken.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, taken.claim_count + coalesce(taken.claimed_before, 0) AS claim_count, message.traceparent AS traceparent, message.message_attributes AS message_attributes, taken.client_id::text AS sender, (date_part('epoch', message.created_at) * 1000)::bigint AS sent_at, (date_part('epoch', taken.first_received_at) * 1000)::bigint AS first_received_at, (
            SELECT name FROM queues
             WHERE queue_id = taken.came_from AND project = %(project)s LIMIT 1) AS source, taken.group_key AS group_key, message.deduplication_id AS deduplication_id, NULL::bigint AS sequence, NULL::bigint[] AS sight FROM taken, LATERAL (SELECT created_at, body, traceparent, deduplication_id, message_attributes
@@ -4599,18 +4638,18 @@ SELECT * FROM (
                       WHERE queue_id = %(queue_id)s AND id = taken.id LIMIT 1) AS message
      UNION ALL
     SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
-           ARRAY[EXISTS (SELECT FROM the_queue)::int,
-           coalesce(
+           ARRAY[coalesce(
            (SELECT id FROM fresh_ones WHERE is_ready LIMIT 1),
            (SELECT -id FROM fresh_ones OFFSET 4999 LIMIT 1)),
            (date_part('epoch', now()) * 1000000)::bigint, (pg_snapshot_xmin(pg_current_snapshot())::text::bigint + %(base)s),
-           CASE WHEN %(asks)s AND EXISTS (SELECT FROM the_queue) THEN pg_current_xact_id()
-                ELSE pg_current_xact_id_if_assigned() END::text::bigint + %(base)s,
+           (SELECT coalesce(
+                   CASE WHEN %(asks)s THEN pg_current_xact_id()
+                        ELSE pg_current_xact_id_if_assigned() END::text::bigint + %(base)s, 0)
+              FROM the_queue),
            0, 0, (SELECT count(*) FROM returned WHERE has_lapsed)] || coalesce(
            (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, id] FROM returned_ones WHERE is_ready LIMIT 1),
            (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, -id] FROM returned_ones OFFSET 4999 LIMIT 1),
-           ARRAY[NULL, NULL]::bigint[])) AS reply
- ORDER BY id NULLS FIRST;
+           ARRAY[NULL, NULL]::bigint[]);
 
 
 -- marconi_receive_anew: Holds what a receive took for another while, unless that was changed.
@@ -4659,7 +4698,8 @@ WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM que
         WHERE only_row AND base = %(base)s AND coalesce(
        server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
        false))::int = 1
-   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
+   AND (metadata = %(digest)s
+        OR encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s)
    AND grouping = 1),
 looked_at_groups AS MATERIALIZED (
     WITH RECURSIVE step (group_key, start, number) AS (
@@ -4749,10 +4789,9 @@ taken AS (
 claim AS (
     INSERT INTO claims (queue_id, id, started_at, expires_at, ttl, message_ids)
     SELECT %(queue_id)s, %(claim_id)s::uuid,
-           min(held_until) - %(ttl)s * interval '1 second', max(held_until), %(ttl)s,
-           array_agg(id ORDER BY id)
-      FROM taken HAVING count(*) > 0)
-SELECT * FROM (
+           max(held_until) - %(ttl)s * interval '1 second', max(held_until), %(ttl)s,
+           array_agg(id)
+      FROM taken HAVING max(held_until) IS NOT NULL)
     SELECT taken.id AS id, taken.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, taken.claim_count + coalesce(taken.claimed_before, 0) AS claim_count, message.traceparent AS traceparent, message.message_attributes AS message_attributes, taken.client_id::text AS sender, (date_part('epoch', message.created_at) * 1000)::bigint AS sent_at, (date_part('epoch', taken.first_received_at) * 1000)::bigint AS first_received_at, (
            SELECT name FROM queues
             WHERE queue_id = taken.came_from AND project = %(project)s LIMIT 1) AS source, taken.group_key AS group_key, message.deduplication_id AS deduplication_id, NULL::bigint AS sequence, NULL::bigint[] AS sight FROM taken, LATERAL (SELECT created_at, body, traceparent, deduplication_id, message_attributes
@@ -4760,18 +4799,18 @@ SELECT * FROM (
                       WHERE queue_id = %(queue_id)s AND id = taken.id LIMIT 1) AS message
      UNION ALL
     SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
-           ARRAY[EXISTS (SELECT FROM the_queue)::int,
-           coalesce(
+           ARRAY[coalesce(
            (SELECT id FROM fresh_ones WHERE is_ready LIMIT 1),
            (SELECT -id FROM fresh_ones OFFSET 4999 LIMIT 1)),
            (date_part('epoch', now()) * 1000000)::bigint, (pg_snapshot_xmin(pg_current_snapshot())::text::bigint + %(base)s),
-           CASE WHEN %(asks)s AND EXISTS (SELECT FROM the_queue) THEN pg_current_xact_id()
-                ELSE pg_current_xact_id_if_assigned() END::text::bigint + %(base)s,
+           (SELECT coalesce(
+                   CASE WHEN %(asks)s THEN pg_current_xact_id()
+                        ELSE pg_current_xact_id_if_assigned() END::text::bigint + %(base)s, 0)
+              FROM the_queue),
            0, 0, (SELECT count(*) FROM returned WHERE has_lapsed)] || coalesce(
            (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, id] FROM returned_ones WHERE is_ready LIMIT 1),
            (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, -id] FROM returned_ones OFFSET 4999 LIMIT 1),
-           ARRAY[NULL, NULL]::bigint[])) AS reply
- ORDER BY id NULLS FIRST;
+           ARRAY[NULL, NULL]::bigint[]);
 
 
 -- marconi_receive_fair_within_limit: The same in a queue with _max_claim_count.
@@ -4783,7 +4822,8 @@ WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM que
        server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
        false)
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
-   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
+   AND (metadata = %(digest)s
+        OR encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s)
    AND grouping = 1),
 looked_at_groups AS MATERIALIZED (
     WITH RECURSIVE step (group_key, start, number) AS (
@@ -4941,10 +4981,9 @@ taken AS (
 claim AS (
     INSERT INTO claims (queue_id, id, started_at, expires_at, ttl, message_ids)
     SELECT %(queue_id)s, %(claim_id)s::uuid,
-           min(held_until) - %(ttl)s * interval '1 second', max(held_until), %(ttl)s,
-           array_agg(id ORDER BY id)
-      FROM taken HAVING count(*) > 0)
-SELECT * FROM (
+           max(held_until) - %(ttl)s * interval '1 second', max(held_until), %(ttl)s,
+           array_agg(id)
+      FROM taken HAVING max(held_until) IS NOT NULL)
     SELECT taken.id AS id, taken.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, taken.claim_count + coalesce(taken.claimed_before, 0) AS claim_count, message.traceparent AS traceparent, message.message_attributes AS message_attributes, taken.client_id::text AS sender, (date_part('epoch', message.created_at) * 1000)::bigint AS sent_at, (date_part('epoch', taken.first_received_at) * 1000)::bigint AS first_received_at, (
            SELECT name FROM queues
             WHERE queue_id = taken.came_from AND project = %(project)s LIMIT 1) AS source, taken.group_key AS group_key, message.deduplication_id AS deduplication_id, NULL::bigint AS sequence, NULL::bigint[] AS sight FROM taken, LATERAL (SELECT created_at, body, traceparent, deduplication_id, message_attributes
@@ -4952,21 +4991,21 @@ SELECT * FROM (
                       WHERE queue_id = %(queue_id)s AND id = taken.id LIMIT 1) AS message
      UNION ALL
     SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
-           ARRAY[EXISTS (SELECT FROM the_queue)::int,
-           coalesce(
+           ARRAY[coalesce(
            (SELECT id FROM fresh_ones WHERE is_ready LIMIT 1),
            (SELECT -id FROM fresh_ones OFFSET 4999 LIMIT 1)),
            (date_part('epoch', now()) * 1000000)::bigint, (pg_snapshot_xmin(pg_current_snapshot())::text::bigint + %(base)s),
-           CASE WHEN %(asks)s AND EXISTS (SELECT FROM the_queue) THEN pg_current_xact_id()
-                ELSE pg_current_xact_id_if_assigned() END::text::bigint + %(base)s,
+           (SELECT coalesce(
+                   CASE WHEN %(asks)s THEN pg_current_xact_id()
+                        ELSE pg_current_xact_id_if_assigned() END::text::bigint + %(base)s, 0)
+              FROM the_queue),
            (SELECT count(*) FROM moved), (SELECT count(*) FROM parked), ((SELECT count(*) FROM returned WHERE has_lapsed) + (SELECT count(*) FROM dead WHERE has_lapsed))] || coalesce(
            (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, id] FROM returned_ones WHERE is_ready LIMIT 1),
            (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, -id] FROM returned_ones OFFSET 4999 LIMIT 1),
            ARRAY[NULL, NULL]::bigint[]) || coalesce(
            (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, id] FROM alive_ones WHERE is_alive LIMIT 1),
            (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, -id] FROM alive_ones OFFSET 999 LIMIT 1),
-           ARRAY[NULL, NULL]::bigint[])) AS reply
- ORDER BY id NULLS FIRST;
+           ARRAY[NULL, NULL]::bigint[]);
 
 
 -- marconi_receive_fifo: Reserves messages of a FIFO queue for a client of SQS.
@@ -4977,7 +5016,8 @@ WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM que
         WHERE only_row AND base = %(base)s AND coalesce(
        server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
        false))::int = 1
-   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
+   AND (metadata = %(digest)s
+        OR encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s)
    AND grouping = 2),
 available AS MATERIALIZED (
     SELECT ctid AS place, group_key, first_sequence FROM message_groups
@@ -5077,8 +5117,10 @@ SELECT * FROM (
 
 -- marconi_receive_fifo_in_turn: The same, for who lost all groups to others.
 SELECT FROM message_groups
-     WHERE queue_id = %(queue_id)s AND available_at <= now()
-     ORDER BY available_at, group_key LIMIT 1 FOR UPDATE;
+     WHERE queue_id = %(queue_id)s AND group_key = (
+           SELECT group_key FROM message_groups
+            WHERE queue_id = %(queue_id)s AND available_at <= now()
+            ORDER BY available_at, group_key LIMIT 1) FOR UPDATE;
 WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
@@ -5086,7 +5128,8 @@ WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM que
         WHERE only_row AND base = %(base)s AND coalesce(
        server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
        false))::int = 1
-   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
+   AND (metadata = %(digest)s
+        OR encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s)
    AND grouping = 2),
 available AS MATERIALIZED (
     SELECT ctid AS place, group_key, first_sequence FROM message_groups
@@ -5192,7 +5235,8 @@ WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM que
         WHERE only_row AND base = %(base)s AND coalesce(
        server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
        false))::int = 1
-   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
+   AND (metadata = %(digest)s
+        OR encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s)
    AND (SELECT pg_advisory_xact_lock(%(key_lock)s::bigint)) IS NOT NULL
    AND grouping = 2),
 available AS MATERIALIZED (
@@ -5300,8 +5344,10 @@ SELECT * FROM (
 
 -- marconi_receive_fifo_once_in_turn: The same, for who lost all groups to others.
 SELECT FROM message_groups
-     WHERE queue_id = %(queue_id)s AND available_at <= now()
-     ORDER BY available_at, group_key LIMIT 1 FOR UPDATE;
+     WHERE queue_id = %(queue_id)s AND group_key = (
+           SELECT group_key FROM message_groups
+            WHERE queue_id = %(queue_id)s AND available_at <= now()
+            ORDER BY available_at, group_key LIMIT 1) FOR UPDATE;
 WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
@@ -5309,7 +5355,8 @@ WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM que
         WHERE only_row AND base = %(base)s AND coalesce(
        server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
        false))::int = 1
-   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
+   AND (metadata = %(digest)s
+        OR encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s)
    AND (SELECT pg_advisory_xact_lock(%(key_lock)s::bigint)) IS NOT NULL
    AND grouping = 2),
 available AS MATERIALIZED (
@@ -5424,7 +5471,8 @@ WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM que
        server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
        false)
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
-   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
+   AND (metadata = %(digest)s
+        OR encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s)
    AND (SELECT pg_advisory_xact_lock(%(key_lock)s::bigint)) IS NOT NULL
    AND grouping = 2),
 available AS MATERIALIZED (
@@ -5611,8 +5659,10 @@ SELECT * FROM (
 
 -- marconi_receive_fifo_once_within_limit_in_turn: The same, for who lost all groups to others.
 SELECT FROM message_groups
-     WHERE queue_id = %(queue_id)s AND available_at <= now()
-     ORDER BY available_at, group_key LIMIT 1 FOR UPDATE;
+     WHERE queue_id = %(queue_id)s AND group_key = (
+           SELECT group_key FROM message_groups
+            WHERE queue_id = %(queue_id)s AND available_at <= now()
+            ORDER BY available_at, group_key LIMIT 1) FOR UPDATE;
 WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
@@ -5621,7 +5671,8 @@ WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM que
        server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
        false)
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
-   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
+   AND (metadata = %(digest)s
+        OR encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s)
    AND (SELECT pg_advisory_xact_lock(%(key_lock)s::bigint)) IS NOT NULL
    AND grouping = 2),
 available AS MATERIALIZED (
@@ -5815,7 +5866,8 @@ WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM que
        server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
        false)
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
-   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
+   AND (metadata = %(digest)s
+        OR encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s)
    AND grouping = 2),
 available AS MATERIALIZED (
     SELECT ctid AS place, group_key, first_sequence FROM message_groups
@@ -5994,8 +6046,10 @@ SELECT * FROM (
 
 -- marconi_receive_fifo_within_limit_in_turn: The same, for who lost all groups to others.
 SELECT FROM message_groups
-     WHERE queue_id = %(queue_id)s AND available_at <= now()
-     ORDER BY available_at, group_key LIMIT 1 FOR UPDATE;
+     WHERE queue_id = %(queue_id)s AND group_key = (
+           SELECT group_key FROM message_groups
+            WHERE queue_id = %(queue_id)s AND available_at <= now()
+            ORDER BY available_at, group_key LIMIT 1) FOR UPDATE;
 WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
@@ -6004,7 +6058,8 @@ WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM que
        server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
        false)
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
-   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
+   AND (metadata = %(digest)s
+        OR encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s)
    AND grouping = 2),
 available AS MATERIALIZED (
     SELECT ctid AS place, group_key, first_sequence FROM message_groups
@@ -6189,7 +6244,8 @@ WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM que
         WHERE only_row AND base = %(base)s AND coalesce(
        server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
        false))::int = 1
-   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
+   AND (metadata = %(digest)s
+        OR encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s)
    AND grouping = 1),
 returned_ones AS MATERIALIZED (
     SELECT ctid AS place, held_until, id, expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND true AS is_ready, claim_id IS NOT NULL AS has_lapsed FROM message_states
@@ -6229,10 +6285,9 @@ taken AS (
 claim AS (
     INSERT INTO claims (queue_id, id, started_at, expires_at, ttl, message_ids)
     SELECT %(queue_id)s, %(claim_id)s::uuid,
-           min(held_until) - %(ttl)s * interval '1 second', max(held_until), %(ttl)s,
-           array_agg(id ORDER BY id)
-      FROM taken HAVING count(*) > 0)
-SELECT * FROM (
+           max(held_until) - %(ttl)s * interval '1 second', max(held_until), %(ttl)s,
+           array_agg(id)
+      FROM taken HAVING max(held_until) IS NOT NULL)
     SELECT taken.id AS id, taken.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, taken.claim_count + coalesce(taken.claimed_before, 0) AS claim_count, message.traceparent AS traceparent, message.message_attributes AS message_attributes, taken.client_id::text AS sender, (date_part('epoch', message.created_at) * 1000)::bigint AS sent_at, (date_part('epoch', taken.first_received_at) * 1000)::bigint AS first_received_at, (
            SELECT name FROM queues
             WHERE queue_id = taken.came_from AND project = %(project)s LIMIT 1) AS source, taken.group_key AS group_key, message.deduplication_id AS deduplication_id, NULL::bigint AS sequence, NULL::bigint[] AS sight FROM taken, LATERAL (SELECT created_at, body, traceparent, deduplication_id, message_attributes
@@ -6240,18 +6295,18 @@ SELECT * FROM (
                       WHERE queue_id = %(queue_id)s AND id = taken.id LIMIT 1) AS message
      UNION ALL
     SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
-           ARRAY[EXISTS (SELECT FROM the_queue)::int,
-           coalesce(
+           ARRAY[coalesce(
            (SELECT id FROM fresh_ones WHERE is_ready LIMIT 1),
            (SELECT -id FROM fresh_ones OFFSET 4999 LIMIT 1)),
            (date_part('epoch', now()) * 1000000)::bigint, (pg_snapshot_xmin(pg_current_snapshot())::text::bigint + %(base)s),
-           CASE WHEN %(asks)s AND EXISTS (SELECT FROM the_queue) THEN pg_current_xact_id()
-                ELSE pg_current_xact_id_if_assigned() END::text::bigint + %(base)s,
+           (SELECT coalesce(
+                   CASE WHEN %(asks)s THEN pg_current_xact_id()
+                        ELSE pg_current_xact_id_if_assigned() END::text::bigint + %(base)s, 0)
+              FROM the_queue),
            0, 0, (SELECT count(*) FROM returned WHERE has_lapsed)] || coalesce(
            (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, id] FROM returned_ones WHERE is_ready LIMIT 1),
            (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, -id] FROM returned_ones OFFSET 4999 LIMIT 1),
-           ARRAY[NULL, NULL]::bigint[])) AS reply
- ORDER BY id NULLS FIRST;
+           ARRAY[NULL, NULL]::bigint[]);
 
 
 -- marconi_receive_grouped_within_limit: The same in a queue with _max_claim_count.
@@ -6263,7 +6318,8 @@ WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM que
        server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
        false)
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
-   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
+   AND (metadata = %(digest)s
+        OR encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s)
    AND grouping = 1),
 returned_ones AS MATERIALIZED (
     SELECT ctid AS place, held_until, id, expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND claim_count < %(max_claim_count)s AS is_ready, claim_id IS NOT NULL AS has_lapsed FROM message_states
@@ -6371,10 +6427,9 @@ taken AS (
 claim AS (
     INSERT INTO claims (queue_id, id, started_at, expires_at, ttl, message_ids)
     SELECT %(queue_id)s, %(claim_id)s::uuid,
-           min(held_until) - %(ttl)s * interval '1 second', max(held_until), %(ttl)s,
-           array_agg(id ORDER BY id)
-      FROM taken HAVING count(*) > 0)
-SELECT * FROM (
+           max(held_until) - %(ttl)s * interval '1 second', max(held_until), %(ttl)s,
+           array_agg(id)
+      FROM taken HAVING max(held_until) IS NOT NULL)
     SELECT taken.id AS id, taken.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, taken.claim_count + coalesce(taken.claimed_before, 0) AS claim_count, message.traceparent AS traceparent, message.message_attributes AS message_attributes, taken.client_id::text AS sender, (date_part('epoch', message.created_at) * 1000)::bigint AS sent_at, (date_part('epoch', taken.first_received_at) * 1000)::bigint AS first_received_at, (
            SELECT name FROM queues
             WHERE queue_id = taken.came_from AND project = %(project)s LIMIT 1) AS source, taken.group_key AS group_key, message.deduplication_id AS deduplication_id, NULL::bigint AS sequence, NULL::bigint[] AS sight FROM taken, LATERAL (SELECT created_at, body, traceparent, deduplication_id, message_attributes
@@ -6382,21 +6437,21 @@ SELECT * FROM (
                       WHERE queue_id = %(queue_id)s AND id = taken.id LIMIT 1) AS message
      UNION ALL
     SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
-           ARRAY[EXISTS (SELECT FROM the_queue)::int,
-           coalesce(
+           ARRAY[coalesce(
            (SELECT id FROM fresh_ones WHERE is_ready LIMIT 1),
            (SELECT -id FROM fresh_ones OFFSET 4999 LIMIT 1)),
            (date_part('epoch', now()) * 1000000)::bigint, (pg_snapshot_xmin(pg_current_snapshot())::text::bigint + %(base)s),
-           CASE WHEN %(asks)s AND EXISTS (SELECT FROM the_queue) THEN pg_current_xact_id()
-                ELSE pg_current_xact_id_if_assigned() END::text::bigint + %(base)s,
+           (SELECT coalesce(
+                   CASE WHEN %(asks)s THEN pg_current_xact_id()
+                        ELSE pg_current_xact_id_if_assigned() END::text::bigint + %(base)s, 0)
+              FROM the_queue),
            (SELECT count(*) FROM moved), (SELECT count(*) FROM parked), ((SELECT count(*) FROM returned WHERE has_lapsed) + (SELECT count(*) FROM dead WHERE has_lapsed))] || coalesce(
            (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, id] FROM returned_ones WHERE is_ready LIMIT 1),
            (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, -id] FROM returned_ones OFFSET 4999 LIMIT 1),
            ARRAY[NULL, NULL]::bigint[]) || coalesce(
            (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, id] FROM alive_ones WHERE is_alive LIMIT 1),
            (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, -id] FROM alive_ones OFFSET 999 LIMIT 1),
-           ARRAY[NULL, NULL]::bigint[])) AS reply
- ORDER BY id NULLS FIRST;
+           ARRAY[NULL, NULL]::bigint[]);
 
 
 -- marconi_receive_within_limit: The same in a queue with _max_claim_count.
@@ -6408,7 +6463,8 @@ WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM que
        server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
        false)
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
-   AND encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s
+   AND (metadata = %(digest)s
+        OR encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s)
    AND grouping = 0),
 returned_ones AS MATERIALIZED (
     SELECT ctid AS place, held_until, id, expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND claim_count < %(max_claim_count)s AS is_ready, claim_id IS NOT NULL AS has_lapsed FROM message_states
@@ -6516,10 +6572,9 @@ taken AS (
 claim AS (
     INSERT INTO claims (queue_id, id, started_at, expires_at, ttl, message_ids)
     SELECT %(queue_id)s, %(claim_id)s::uuid,
-           min(held_until) - %(ttl)s * interval '1 second', max(held_until), %(ttl)s,
-           array_agg(id ORDER BY id)
-      FROM taken HAVING count(*) > 0)
-SELECT * FROM (
+           max(held_until) - %(ttl)s * interval '1 second', max(held_until), %(ttl)s,
+           array_agg(id)
+      FROM taken HAVING max(held_until) IS NOT NULL)
     SELECT taken.id AS id, taken.ttl AS ttl, floor(greatest(0, date_part('epoch', now() - message.created_at)))::bigint AS age, message.body AS body, taken.claim_count + coalesce(taken.claimed_before, 0) AS claim_count, message.traceparent AS traceparent, message.message_attributes AS message_attributes, taken.client_id::text AS sender, (date_part('epoch', message.created_at) * 1000)::bigint AS sent_at, (date_part('epoch', taken.first_received_at) * 1000)::bigint AS first_received_at, (
            SELECT name FROM queues
             WHERE queue_id = taken.came_from AND project = %(project)s LIMIT 1) AS source, taken.group_key AS group_key, message.deduplication_id AS deduplication_id, NULL::bigint AS sequence, NULL::bigint[] AS sight FROM taken, LATERAL (SELECT created_at, body, traceparent, deduplication_id, message_attributes
@@ -6527,21 +6582,21 @@ SELECT * FROM (
                       WHERE queue_id = %(queue_id)s AND id = taken.id LIMIT 1) AS message
      UNION ALL
     SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
-           ARRAY[EXISTS (SELECT FROM the_queue)::int,
-           coalesce(
+           ARRAY[coalesce(
            (SELECT id FROM fresh_ones WHERE is_ready LIMIT 1),
            (SELECT -id FROM fresh_ones OFFSET 4999 LIMIT 1)),
            (date_part('epoch', now()) * 1000000)::bigint, (pg_snapshot_xmin(pg_current_snapshot())::text::bigint + %(base)s),
-           CASE WHEN %(asks)s AND EXISTS (SELECT FROM the_queue) THEN pg_current_xact_id()
-                ELSE pg_current_xact_id_if_assigned() END::text::bigint + %(base)s,
+           (SELECT coalesce(
+                   CASE WHEN %(asks)s THEN pg_current_xact_id()
+                        ELSE pg_current_xact_id_if_assigned() END::text::bigint + %(base)s, 0)
+              FROM the_queue),
            (SELECT count(*) FROM moved), (SELECT count(*) FROM parked), ((SELECT count(*) FROM returned WHERE has_lapsed) + (SELECT count(*) FROM dead WHERE has_lapsed))] || coalesce(
            (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, id] FROM returned_ones WHERE is_ready LIMIT 1),
            (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, -id] FROM returned_ones OFFSET 4999 LIMIT 1),
            ARRAY[NULL, NULL]::bigint[]) || coalesce(
            (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, id] FROM alive_ones WHERE is_alive LIMIT 1),
            (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, -id] FROM alive_ones OFFSET 999 LIMIT 1),
-           ARRAY[NULL, NULL]::bigint[])) AS reply
- ORDER BY id NULLS FIRST;
+           ARRAY[NULL, NULL]::bigint[]);
 
 
 -- marconi_received_before: What a receive took, for one that is made again under its attempt.

@@ -4,8 +4,9 @@ See docs/protocol-v2.md, 5.2.
 
 Posts and claims depend on the attributes, and still take one round trip. A process remembers the
 attributes of the queues that it served lately. A statement names the digest of the metadata that it
-was made for. If the queue has other metadata by then, the statement finds no queue and changes
-nothing. The process then reads the metadata and makes the statement anew.
+was made for, or the metadata itself if that is short. If the queue has other metadata by then, the
+statement finds no queue and changes nothing. The process then reads the metadata and makes the statement
+anew.
 """
 
 import json
@@ -25,6 +26,9 @@ from marconi_api.model.postgres.tables import FIFO, IS_THE_QUEUE, NO_GROUPS, Que
 
 _MOST_QUEUES = 10_000
 
+# Characters of metadata that is compared as it is; longer metadata by its hash.
+_SHORT = 64
+
 #: The member of the metadata with the attributes that only SQS has: an object, by their names there.
 SQS = '_sqs'
 
@@ -40,7 +44,8 @@ _MOST_RECEIVE_WAIT = 20
 class Attributes:
     """The attributes of a queue; None where one is not set. Times in seconds, sizes in bytes."""
 
-    #: The metadata's SHA-256, in hexadecimal.
+    #: The metadata itself if that is short, else its SHA-256 in hexadecimal. Metadata is an object in
+    #: braces, so the one is never taken for the other.
     digest: str
     max_messages_post_size: int | None
     default_message_ttl: int | None
@@ -99,7 +104,7 @@ class Attributes:
         visibility = beside('VisibilityTimeout', _MOST_VISIBILITY)
         dead_letter_queue = members.get('_dead_letter_queue')
         return cls(
-            sha256(metadata.encode()).hexdigest(),
+            metadata if len(metadata) <= _SHORT else sha256(metadata.encode()).hexdigest(),
             positive('_max_messages_post_size'),
             positive('_default_message_ttl'),
             positive('_default_message_delay'),

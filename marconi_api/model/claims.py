@@ -511,9 +511,9 @@ def create_statement(
     claim AS (
         INSERT INTO claims (queue_id, id, started_at, expires_at, ttl, message_ids)
         SELECT %(queue_id)s, %(claim_id)s::uuid,
-               min(held_until) - %(ttl)s * interval '1 second', max(held_until), %(ttl)s,
-               array_agg(id ORDER BY id)
-          FROM taken HAVING count(*) > 0){REMEMBER_CLAIM if is_remembered else ''}
+               max(held_until) - %(ttl)s * interval '1 second', max(held_until), %(ttl)s,
+               array_agg(id)
+          FROM taken HAVING max(held_until) IS NOT NULL){REMEMBER_CLAIM if is_remembered else ''}
     {report(columns, _TAKEN, first_alive, moved, parked, lapsed)}"""
 
 

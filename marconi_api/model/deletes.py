@@ -72,7 +72,7 @@ def _delete_many(the_queue: str, nobody_waits: str, more: str) -> str:
     body AS (
         DELETE FROM messages
          WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM gone)){nobody_waits}){more}
-    SELECT 1 FROM gone"""
+    SELECT count(*) FROM gone HAVING count(*) > 0"""
 
 
 DELETE_FREE = _deletes(_delete_one(f'NOT {IS_CLAIMED}'), 'delete_unclaimed')

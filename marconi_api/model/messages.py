@@ -628,7 +628,8 @@ class Messages:
         """Delete the messages with these ids, claimed or not; returns how many existed."""
         ids = _known(messages)
         parameters = {**queue.parameters, 'ids': ids}
-        count = len(self._delete(DELETE_MANY, queue, parameters))
+        rows = self._delete(DELETE_MANY, queue, parameters)
+        count = rows[0][0] if rows else 0
         handled.add(count, DELETED)
         traffic.left(queue.id, count)
         self._ended.tell(ids)
@@ -644,7 +645,7 @@ _TRIES_TO_POST = 20
 
 def _known(messages: Sequence[str]) -> list[int]:
     # In order, so that two requests that delete the same messages can't lock each other out.
-    return sorted({int(message, 16) for message in messages if is_public_id(message)})
+    return sorted({int(message, 16) for message in filter(is_public_id, messages)})
 
 
 def _bytes_of(messages: Sequence[NewMessage]) -> int:

@@ -525,8 +525,8 @@ _HEARTBEAT = Prepared(
             WHERE queue_id = %(queue_id)s AND id = %(claim_id)s::uuid)::bigint[]""",
         """
         SELECT taken.id, 'touch' AS verdict, %(ttl)s::int AS seconds, %(grace)s::int AS grace,
-               NULL::text AS reason, place
-          FROM claims, unnest(message_ids) WITH ORDINALITY AS taken (id, place)
+               NULL::text AS reason, taken.id AS place
+          FROM claims, unnest(message_ids) AS taken (id)
          WHERE queue_id = %(queue_id)s AND claims.id = %(claim_id)s::uuid""",
         f""",
     claim_renewed AS (

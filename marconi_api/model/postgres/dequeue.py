@@ -12,6 +12,7 @@ looked at were dead, the low-water mark moves behind them, and the next look sta
 
 from collections.abc import Callable, Mapping
 from datetime import timedelta
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from marconi_api.model.flows import DEAD_LETTERED, LAPSED, PARKED, flows
@@ -146,11 +147,11 @@ class _Sight(NamedTuple):
     Times are microseconds since 1970.
     """
 
-    is_queue: int
     #: As of :func:`first_id`.
     first_fresh: int | None
     now: int
     oldest_unfinished: int
+    #: None if there is no such queue; 0 if the statement has no transaction id.
     transaction: int | None
     #: Messages that the statement moved to another queue, or parked.
     moved: int
@@ -178,7 +179,7 @@ def report(
     parked: str = '0',
     lapsed: str = HOW_MANY_LAPSED,
 ) -> str:
-    """The end of a statement that takes: a row of what it saw, then one for each message.
+    """The end of a statement that takes: a row for each message, in any order, then one of what it saw.
 
     What it saw is an array in the last column (:class:`_Sight`): whether the queue exists, and the
     first messages that the snapshot holds. The low-water marks need these, and they tell a queue with
@@ -202,19 +203,18 @@ def report(
     # The messages stand first in the union, of which PostgreSQL runs the parts in order: the
     # transaction gets its id when it locks a message, and the row of what it saw reports that id.
     # Without it the mark for returned messages would stay where it is. An id without a change costs
-    # no flush.
+    # no flush. The rows are sorted by whoever gets them: PostgreSQL takes 5 us to set up a sort.
     return f"""
-    SELECT * FROM (
         SELECT {described}, NULL::bigint[] AS sight FROM {taken}
          UNION ALL
         SELECT {', '.join(['NULL'] * len(columns))},
-               ARRAY[EXISTS (SELECT FROM the_queue)::int,
-               {first_id('fresh_ones', 'is_ready', _LOOK)},
+               ARRAY[{first_id('fresh_ones', 'is_ready', _LOOK)},
                {_MICROSECONDS.format('now()')}, {OLDEST_UNFINISHED},
-               CASE WHEN %(asks)s AND EXISTS (SELECT FROM the_queue) THEN pg_current_xact_id()
-                    ELSE pg_current_xact_id_if_assigned() END::text::bigint + %(base)s,
-               {moved}, {parked}, {lapsed}] || {' || '.join(places)}) AS reply
-     ORDER BY id NULLS FIRST"""
+               (SELECT coalesce(
+                       CASE WHEN %(asks)s THEN pg_current_xact_id()
+                            ELSE pg_current_xact_id_if_assigned() END::text::bigint + %(base)s, 0)
+                  FROM the_queue),
+               {moved}, {parked}, {lapsed}] || {' || '.join(places)}"""
 
 
 def take(
@@ -234,17 +234,18 @@ def take(
     :param statement: starts with :func:`find` and ends with :func:`report`
     :param limit_on_claims: how often a message may be claimed, if the statement has such a limit
     :param tell_moved: called with the number of messages that were moved to another queue, if any
-    :returns: the rows of what was taken, which begin with the ``columns`` of the report; None
-        if there is no such queue
+    :returns: the rows of what was taken, in the order of their ids, which begin with the ``columns`` of
+        the report; None if there is no such queue
     """
     search = _Search(marks, queue, limit_on_claims)
     patience = Patience(_PATIENCE)
     races_lost = 0
     while races_lost < _TRIES:
-        saw, *taken = database.rows(statement, lambda: {**search.start(), **parameters})
+        *taken, saw = database.rows(statement, lambda: {**search.start(), **parameters})
         sight = _Sight(*saw[-1])
-        if not sight.is_queue:
+        if sight.transaction is None:
             return None
+        taken.sort(key=_FIRST)
         search.learn(sight)
         if flows:
             _tell(sight)
@@ -314,7 +315,7 @@ class _Search:
             held if is_at_mark or self._from.held == mark.held else mark.held,
             LONG_AGO + timedelta(microseconds=sight.now),
             sight.oldest_unfinished,
-            sight.transaction,
+            sight.transaction or None,
         )
         self._marks.learn(self._queue.id, self._start, seen, self._limit)
         if self._limit is not None:
@@ -324,6 +325,7 @@ class _Search:
 
 
 _BEFORE_ALL = Place(LONG_AGO, 0)
+_FIRST = itemgetter(0)
 
 
 def _place(microseconds: int | None, id: int | None) -> Place | None:
