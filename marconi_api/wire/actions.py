@@ -198,6 +198,10 @@ def _remembered_query(query: str) -> Mapping[str, list[str]]:
 def sends_parameter(request: Request, name: str) -> bool:
     """Whether the client sent a value for the parameter, as :func:`query_reader` sees it."""
     query = request.environ.get('QUERY_STRING', '')
+    start = f'{name}='
+    # Most queries begin with it. A list of ten ids is then not parsed twice.
+    if query.startswith(start) and query[len(start) : len(start) + 1] not in ('', '&'):
+        return True
     # A name may be encoded.
     return (name in query or '%' in query) and name in _parse_query(query)
 

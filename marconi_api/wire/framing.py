@@ -132,14 +132,11 @@ def _check(environ: Mapping[str, Any]) -> str:
 def _refuse_hidden_headers(environ: Mapping[str, Any]) -> None:
     # uwsgi takes a line after a bare line feed for a part of the header before it, even if the line is
     # Content-Length. So it does with a line that starts with white space.
+    # Mostly all values are printable: one look at all of them takes less time than a look at each.
+    if ''.join([value for value in environ.values() if type(value) is str]).isprintable():
+        return
     for name, value in environ.items():
-        # Most values are printable; to find that takes a tenth of the time of the search.
-        if (
-            type(value) is str
-            and not value.isprintable()
-            and name.startswith('HTTP_')
-            and _CONTROL.search(value)
-        ):
+        if type(value) is str and name.startswith('HTTP_') and _CONTROL.search(value):
             raise MalformedRequest('A header must be one line, and end with CR and LF.')
 
 

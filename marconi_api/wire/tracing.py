@@ -7,6 +7,7 @@ python-zaqarclient fail at a member of a message that they do not know.
 
 import re
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Any
 
 from marconi_api.wire.requests import Request
@@ -26,6 +27,8 @@ OWN = 'marconi.traceparent'
 
 # Traces in the header, at most: they make 2.4 KB, and proxies take a header of 4 KB by default.
 _MOST_IN_HEADER = 32
+
+_TRACEPARENT_OF = attrgetter('traceparent')
 
 # What a later version appends is not ours to pass on (4.2 there).
 _TRACEPARENT = re.compile('(?!ff)([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?')
@@ -66,5 +69,8 @@ def message_traces(request: Request, messages: Sequence[Any]) -> tuple[tuple[str
     told: list[Told] | None = request.environ.get(TOLD)
     if told is not None:
         told += [(message.id, message.traceparent) for message in messages]
+    # Mostly none has, and a look at ten messages takes half a microsecond.
+    if not any(map(_TRACEPARENT_OF, messages)):
+        return ()
     traces = [f'{message.id}={message.traceparent}' for message in messages if message.traceparent]
-    return ((MESSAGE_TRACES, ', '.join(traces[:_MOST_IN_HEADER])),) if traces else ()
+    return ((MESSAGE_TRACES, ', '.join(traces[:_MOST_IN_HEADER])),)

@@ -204,7 +204,7 @@ class ListParameter(Parameter):
         self.required = required
 
     def validate(self, value: list[str]) -> list[str]:  # noqa: D102 - as the class says
-        return [element for sent in value for element in sent.split(',') if element]
+        return list(filter(None, ','.join(value).split(',')))
 
 
 class WordParameter(Parameter):

@@ -12,7 +12,7 @@ from marconi_api.controllers.sqs.operations import OPERATIONS, Operation
 from marconi_api.controllers.sqs.who import AddressHook
 from marconi_api.wire.actions import Content, expose
 from marconi_api.wire.documents import JsonObject
-from marconi_api.wire.doors import Door, InHeader, door_of
+from marconi_api.wire.doors import Door, InHeader
 from marconi_api.wire.replies import Reply
 from marconi_api.wire.requests import Request
 
@@ -82,6 +82,13 @@ QUERY_DOOR = Door(
 DOORS = (DOOR, QUERY_DOOR)
 
 
+_ARE_OURS = [door.naming.is_in for door in DOORS if door.naming]
+
+
 def is_for_sqs(environ: Mapping[str, Any]) -> bool:
     """Whether a request is one of a client of SQS."""
-    return door_of(environ, DOORS) is not None
+    # Each request is asked twice, and a generator takes a microsecond.
+    for is_in in _ARE_OURS:  # noqa: SIM110
+        if is_in(environ):
+            return True
+    return False

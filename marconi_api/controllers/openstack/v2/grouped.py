@@ -1,6 +1,7 @@
 """Messages as version 2 shows them: with their group, in a queue whose messages have groups."""
 
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Any
 
 from msgspec.structs import asdict
@@ -8,6 +9,8 @@ from msgspec.structs import asdict
 from marconi_api.controllers.openstack.v1_1.messages import MessageDocument, message_documents
 from marconi_api.model import Message
 from marconi_api.model.message import InGroup
+
+_GROUP = attrgetter('group')
 
 
 def place_of(message: InGroup) -> dict[str, str]:
@@ -25,10 +28,7 @@ def documents_with_groups(
 ) -> Sequence[MessageDocument | dict[str, Any]]:
     """Messages as version 2 shows them (docs/protocol-v2.md, 6.1)."""
     shown = message_documents(queue_href, messages)
-    for message in messages:
-        if message.group is not None:
-            break
-    else:
+    if not any(map(_GROUP, messages)):
         return shown
     return [
         asdict(document) | place_of(message)
