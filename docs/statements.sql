@@ -14,13 +14,14 @@ SELECT metadata, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_
 
 
 -- marconi_claim: Reserves messages: finds, locks and marks them, and stores the claim.
-WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping
+  FROM queues LEFT JOIN id_epoch ON only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time()
+       AND written_by = id_epoch.xmin::text::bigint,
+       false)
+ WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
-   AND 1 / EXISTS (
-       SELECT FROM id_epoch
-        WHERE only_row AND base = %(base)s AND coalesce(
-       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
-       false))::int = 1
+   AND 1 / (only_row IS NOT NULL)::int = 1
    AND (metadata = %(digest)s
         OR encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s)
    AND grouping = 0),
@@ -88,13 +89,14 @@ claim AS (
 
 
 -- marconi_claim_fifo: Reserves messages of a FIFO queue: locks groups, and takes from the front of each.
-WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping
+  FROM queues LEFT JOIN id_epoch ON only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time()
+       AND written_by = id_epoch.xmin::text::bigint,
+       false)
+ WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
-   AND 1 / EXISTS (
-       SELECT FROM id_epoch
-        WHERE only_row AND base = %(base)s AND coalesce(
-       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
-       false))::int = 1
+   AND 1 / (only_row IS NOT NULL)::int = 1
    AND (metadata = %(digest)s
         OR encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s)
    AND grouping = 2),
@@ -201,13 +203,14 @@ SELECT FROM message_groups
            SELECT group_key FROM message_groups
             WHERE queue_id = %(queue_id)s AND available_at <= now()
             ORDER BY available_at, group_key LIMIT 1) FOR UPDATE;
-WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping
+  FROM queues LEFT JOIN id_epoch ON only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time()
+       AND written_by = id_epoch.xmin::text::bigint,
+       false)
+ WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
-   AND 1 / EXISTS (
-       SELECT FROM id_epoch
-        WHERE only_row AND base = %(base)s AND coalesce(
-       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
-       false))::int = 1
+   AND 1 / (only_row IS NOT NULL)::int = 1
    AND (metadata = %(digest)s
         OR encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s)
    AND grouping = 2),
@@ -309,13 +312,14 @@ SELECT * FROM (
 
 
 -- marconi_claim_fifo_once: Reserves messages of a FIFO queue under a key.
-WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping
+  FROM queues LEFT JOIN id_epoch ON only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time()
+       AND written_by = id_epoch.xmin::text::bigint,
+       false)
+ WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
-   AND 1 / EXISTS (
-       SELECT FROM id_epoch
-        WHERE only_row AND base = %(base)s AND coalesce(
-       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
-       false))::int = 1
+   AND 1 / (only_row IS NOT NULL)::int = 1
    AND (metadata = %(digest)s
         OR encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s)
    AND (SELECT pg_advisory_xact_lock(%(key_lock)s::bigint)) IS NOT NULL
@@ -430,13 +434,14 @@ SELECT FROM message_groups
            SELECT group_key FROM message_groups
             WHERE queue_id = %(queue_id)s AND available_at <= now()
             ORDER BY available_at, group_key LIMIT 1) FOR UPDATE;
-WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping
+  FROM queues LEFT JOIN id_epoch ON only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time()
+       AND written_by = id_epoch.xmin::text::bigint,
+       false)
+ WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
-   AND 1 / EXISTS (
-       SELECT FROM id_epoch
-        WHERE only_row AND base = %(base)s AND coalesce(
-       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
-       false))::int = 1
+   AND 1 / (only_row IS NOT NULL)::int = 1
    AND (metadata = %(digest)s
         OR encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s)
    AND (SELECT pg_advisory_xact_lock(%(key_lock)s::bigint)) IS NOT NULL
@@ -549,9 +554,9 @@ SELECT * FROM (
 WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
-       SELECT FROM id_epoch
-        WHERE only_row AND base = %(base)s AND coalesce(
-       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
+       SELECT FROM id_epoch WHERE only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time()
+       AND written_by = id_epoch.xmin::text::bigint,
        false)
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
    AND (metadata = %(digest)s
@@ -750,9 +755,9 @@ SELECT FROM message_groups
 WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
-       SELECT FROM id_epoch
-        WHERE only_row AND base = %(base)s AND coalesce(
-       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
+       SELECT FROM id_epoch WHERE only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time()
+       AND written_by = id_epoch.xmin::text::bigint,
        false)
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
    AND (metadata = %(digest)s
@@ -946,9 +951,9 @@ SELECT * FROM (
 WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
-       SELECT FROM id_epoch
-        WHERE only_row AND base = %(base)s AND coalesce(
-       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
+       SELECT FROM id_epoch WHERE only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time()
+       AND written_by = id_epoch.xmin::text::bigint,
        false)
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
    AND (metadata = %(digest)s
@@ -1139,9 +1144,9 @@ SELECT FROM message_groups
 WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
-       SELECT FROM id_epoch
-        WHERE only_row AND base = %(base)s AND coalesce(
-       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
+       SELECT FROM id_epoch WHERE only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time()
+       AND written_by = id_epoch.xmin::text::bigint,
        false)
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
    AND (metadata = %(digest)s
@@ -1324,13 +1329,14 @@ SELECT * FROM (
 
 
 -- marconi_claim_once: Reserves messages under an Idempotency-Key; fails if that has a claim already.
-WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping
+  FROM queues LEFT JOIN id_epoch ON only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time()
+       AND written_by = id_epoch.xmin::text::bigint,
+       false)
+ WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
-   AND 1 / EXISTS (
-       SELECT FROM id_epoch
-        WHERE only_row AND base = %(base)s AND coalesce(
-       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
-       false))::int = 1
+   AND 1 / (only_row IS NOT NULL)::int = 1
    AND (metadata = %(digest)s
         OR encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s)
    AND grouping = 0
@@ -1409,9 +1415,9 @@ remembered AS (
 WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
-       SELECT FROM id_epoch
-        WHERE only_row AND base = %(base)s AND coalesce(
-       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
+       SELECT FROM id_epoch WHERE only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time()
+       AND written_by = id_epoch.xmin::text::bigint,
        false)
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
    AND (metadata = %(digest)s
@@ -1563,9 +1569,9 @@ remembered AS (
 WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
-       SELECT FROM id_epoch
-        WHERE only_row AND base = %(base)s AND coalesce(
-       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
+       SELECT FROM id_epoch WHERE only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time()
+       AND written_by = id_epoch.xmin::text::bigint,
        false)
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
    AND (metadata = %(digest)s
@@ -2313,13 +2319,14 @@ SELECT first_id, digest = %(key_digest)s::uuid FROM the_queue, idempotency_keys 
 
 
 -- marconi_list: A page of the messages that can be claimed now.
-WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping
+  FROM queues LEFT JOIN id_epoch ON only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time()
+       AND written_by = id_epoch.xmin::text::bigint,
+       false)
+ WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
-   AND 1 / EXISTS (
-       SELECT FROM id_epoch
-        WHERE only_row AND base = %(base)s AND coalesce(
-       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
-       false))::int = 1),
+   AND 1 / (only_row IS NOT NULL)::int = 1),
 returned AS MATERIALIZED (
     SELECT id, ttl, NULL::text AS claim, expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND id > %(after)s AND id < (SELECT ((pg_snapshot_xmin(pg_current_snapshot())::text::bigint + %(base)s) << 14))  AS is_shown FROM message_states
      WHERE queue_id = %(queue_id)s AND held_until <= now()
@@ -2352,13 +2359,14 @@ SELECT page.id, page.ttl, floor(greatest(0, date_part('epoch', now() - message.c
 
 
 -- marconi_list_by_state: A page of the messages in the states that are asked for.
-WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping
+  FROM queues LEFT JOIN id_epoch ON only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time()
+       AND written_by = id_epoch.xmin::text::bigint,
+       false)
+ WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
-   AND 1 / EXISTS (
-       SELECT FROM id_epoch
-        WHERE only_row AND base = %(base)s AND coalesce(
-       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
-       false))::int = 1),
+   AND 1 / (only_row IS NOT NULL)::int = 1),
 walked AS MATERIALIZED (
     SELECT id, ttl, NULL::text AS claim, expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND (NOT coalesce(held_until > now(), false))  AS is_shown FROM message_states
      WHERE queue_id = %(queue_id)s AND id > %(after)s AND id < ((pg_snapshot_xmin(pg_current_snapshot())::text::bigint + %(base)s) << 14) AND EXISTS (SELECT FROM the_queue)
@@ -2455,9 +2463,9 @@ SELECT asked.queue_id, the_queue.floor IS NOT NULL, fresh.id, held.held_until, h
        OR asked.horizon = -1 OR posted.id IS NOT NULL
        OR returned.id IS NOT NULL) AS sight ON true
  WHERE 1 / EXISTS (
-       SELECT FROM id_epoch
-        WHERE only_row AND base = %(base)s AND coalesce(
-       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
+       SELECT FROM id_epoch WHERE only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time()
+       AND written_by = id_epoch.xmin::text::bigint,
        false))::int = 1;
 
 
@@ -2479,13 +2487,14 @@ HAVING count(*) >= 30 AND count(*) * 10 > (SELECT count(*) FROM held);
 
 
 -- marconi_pop: Takes messages for good.
-WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping
+  FROM queues LEFT JOIN id_epoch ON only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time()
+       AND written_by = id_epoch.xmin::text::bigint,
+       false)
+ WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
-   AND 1 / EXISTS (
-       SELECT FROM id_epoch
-        WHERE only_row AND base = %(base)s AND coalesce(
-       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
-       false))::int = 1
+   AND 1 / (only_row IS NOT NULL)::int = 1
    AND grouping < 2),
 returned_ones AS MATERIALIZED (
     SELECT ctid AS place, held_until, id, expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND true AS is_ready, claim_id IS NOT NULL AS has_lapsed FROM message_states
@@ -2548,13 +2557,14 @@ body_gone AS (
 
 
 -- marconi_pop_fifo: Takes messages of a FIFO queue for good, from the front of each group.
-WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping
+  FROM queues LEFT JOIN id_epoch ON only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time()
+       AND written_by = id_epoch.xmin::text::bigint,
+       false)
+ WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
-   AND 1 / EXISTS (
-       SELECT FROM id_epoch
-        WHERE only_row AND base = %(base)s AND coalesce(
-       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
-       false))::int = 1
+   AND 1 / (only_row IS NOT NULL)::int = 1
    AND grouping = 2),
 available AS MATERIALIZED (
     SELECT ctid AS place, group_key, first_sequence FROM message_groups
@@ -2656,13 +2666,14 @@ SELECT FROM message_groups
            SELECT group_key FROM message_groups
             WHERE queue_id = %(queue_id)s AND available_at <= now()
             ORDER BY available_at, group_key LIMIT 1) FOR UPDATE;
-WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping
+  FROM queues LEFT JOIN id_epoch ON only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time()
+       AND written_by = id_epoch.xmin::text::bigint,
+       false)
+ WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
-   AND 1 / EXISTS (
-       SELECT FROM id_epoch
-        WHERE only_row AND base = %(base)s AND coalesce(
-       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
-       false))::int = 1
+   AND 1 / (only_row IS NOT NULL)::int = 1
    AND grouping = 2),
 available AS MATERIALIZED (
     SELECT ctid AS place, group_key, first_sequence FROM message_groups
@@ -2762,9 +2773,9 @@ SELECT * FROM (
 WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
-       SELECT FROM id_epoch
-        WHERE only_row AND base = %(base)s AND coalesce(
-       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
+       SELECT FROM id_epoch WHERE only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time()
+       AND written_by = id_epoch.xmin::text::bigint,
        false)
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
    AND NOT has_subscribers
@@ -2795,9 +2806,9 @@ SELECT first_id FROM transaction;
 WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
-       SELECT FROM id_epoch
-        WHERE only_row AND base = %(base)s AND coalesce(
-       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
+       SELECT FROM id_epoch WHERE only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time()
+       AND written_by = id_epoch.xmin::text::bigint,
        false)
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
    AND (metadata = %(digest)s
@@ -2830,9 +2841,9 @@ SELECT first_id FROM transaction;
 WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
-       SELECT FROM id_epoch
-        WHERE only_row AND base = %(base)s AND coalesce(
-       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
+       SELECT FROM id_epoch WHERE only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time()
+       AND written_by = id_epoch.xmin::text::bigint,
        false)
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
    AND (metadata = %(digest)s
@@ -2905,9 +2916,9 @@ SELECT -(
 WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
-       SELECT FROM id_epoch
-        WHERE only_row AND base = %(base)s AND coalesce(
-       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
+       SELECT FROM id_epoch WHERE only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time()
+       AND written_by = id_epoch.xmin::text::bigint,
        false)
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
    AND (metadata = %(digest)s
@@ -2947,9 +2958,9 @@ SELECT * FROM (SELECT stored_id, stored_sequence, id <> stored_id FROM posted OR
 WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
-       SELECT FROM id_epoch
-        WHERE only_row AND base = %(base)s AND coalesce(
-       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
+       SELECT FROM id_epoch WHERE only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time()
+       AND written_by = id_epoch.xmin::text::bigint,
        false)
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
    AND (metadata = %(digest)s
@@ -2994,9 +3005,9 @@ SELECT * FROM (SELECT stored_id, stored_sequence, id <> stored_id FROM posted OR
 WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
-       SELECT FROM id_epoch
-        WHERE only_row AND base = %(base)s AND coalesce(
-       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
+       SELECT FROM id_epoch WHERE only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time()
+       AND written_by = id_epoch.xmin::text::bigint,
        false)
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
    AND (metadata = %(digest)s
@@ -3081,9 +3092,9 @@ SELECT -(
 WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
-       SELECT FROM id_epoch
-        WHERE only_row AND base = %(base)s AND coalesce(
-       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
+       SELECT FROM id_epoch WHERE only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time()
+       AND written_by = id_epoch.xmin::text::bigint,
        false)
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
    AND (metadata = %(digest)s
@@ -3163,9 +3174,9 @@ SELECT -(
 WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
-       SELECT FROM id_epoch
-        WHERE only_row AND base = %(base)s AND coalesce(
-       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
+       SELECT FROM id_epoch WHERE only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time()
+       AND written_by = id_epoch.xmin::text::bigint,
        false)
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
    AND (metadata = %(digest)s
@@ -3240,9 +3251,9 @@ SELECT * FROM (SELECT stored_id, stored_sequence, id <> stored_id FROM judged OR
 WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
-       SELECT FROM id_epoch
-        WHERE only_row AND base = %(base)s AND coalesce(
-       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
+       SELECT FROM id_epoch WHERE only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time()
+       AND written_by = id_epoch.xmin::text::bigint,
        false)
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
    AND (metadata = %(digest)s
@@ -3322,9 +3333,9 @@ SELECT * FROM (SELECT stored_id, stored_sequence, id <> stored_id FROM judged OR
 WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
-       SELECT FROM id_epoch
-        WHERE only_row AND base = %(base)s AND coalesce(
-       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
+       SELECT FROM id_epoch WHERE only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time()
+       AND written_by = id_epoch.xmin::text::bigint,
        false)
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
    AND (metadata = %(digest)s
@@ -3444,9 +3455,9 @@ SELECT -(
 WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
-       SELECT FROM id_epoch
-        WHERE only_row AND base = %(base)s AND coalesce(
-       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
+       SELECT FROM id_epoch WHERE only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time()
+       AND written_by = id_epoch.xmin::text::bigint,
        false)
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
    AND (metadata = %(digest)s
@@ -3561,9 +3572,9 @@ SELECT -(
 WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
-       SELECT FROM id_epoch
-        WHERE only_row AND base = %(base)s AND coalesce(
-       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
+       SELECT FROM id_epoch WHERE only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time()
+       AND written_by = id_epoch.xmin::text::bigint,
        false)
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
    AND NOT has_subscribers
@@ -3606,9 +3617,9 @@ SELECT first_id, digest = %(key_digest)s::uuid, EXISTS (SELECT FROM mine) FROM r
 WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
-       SELECT FROM id_epoch
-        WHERE only_row AND base = %(base)s AND coalesce(
-       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
+       SELECT FROM id_epoch WHERE only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time()
+       AND written_by = id_epoch.xmin::text::bigint,
        false)
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
    AND (metadata = %(digest)s
@@ -3653,9 +3664,9 @@ SELECT first_id, digest = %(key_digest)s::uuid, EXISTS (SELECT FROM mine) FROM r
 WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
-       SELECT FROM id_epoch
-        WHERE only_row AND base = %(base)s AND coalesce(
-       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
+       SELECT FROM id_epoch WHERE only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time()
+       AND written_by = id_epoch.xmin::text::bigint,
        false)
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
    AND (metadata = %(digest)s
@@ -3740,9 +3751,9 @@ SELECT -(
 WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
-       SELECT FROM id_epoch
-        WHERE only_row AND base = %(base)s AND coalesce(
-       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
+       SELECT FROM id_epoch WHERE only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time()
+       AND written_by = id_epoch.xmin::text::bigint,
        false)
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
    AND has_subscribers
@@ -3825,9 +3836,9 @@ SELECT -(
 WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
-       SELECT FROM id_epoch
-        WHERE only_row AND base = %(base)s AND coalesce(
-       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
+       SELECT FROM id_epoch WHERE only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time()
+       AND written_by = id_epoch.xmin::text::bigint,
        false)
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
    AND NOT has_subscribers
@@ -3848,9 +3859,9 @@ SELECT id FROM posted;
 WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
-       SELECT FROM id_epoch
-        WHERE only_row AND base = %(base)s AND coalesce(
-       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
+       SELECT FROM id_epoch WHERE only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time()
+       AND written_by = id_epoch.xmin::text::bigint,
        false)
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
    AND (metadata = %(digest)s
@@ -3873,9 +3884,9 @@ SELECT id FROM posted;
 WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
-       SELECT FROM id_epoch
-        WHERE only_row AND base = %(base)s AND coalesce(
-       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
+       SELECT FROM id_epoch WHERE only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time()
+       AND written_by = id_epoch.xmin::text::bigint,
        false)
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
    AND (metadata = %(digest)s
@@ -3931,9 +3942,9 @@ SELECT id, ARRAY(SELECT name FROM places), ARRAY(SELECT name FROM webhooks) FROM
 WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
-       SELECT FROM id_epoch
-        WHERE only_row AND base = %(base)s AND coalesce(
-       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
+       SELECT FROM id_epoch WHERE only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time()
+       AND written_by = id_epoch.xmin::text::bigint,
        false)
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
    AND has_subscribers
@@ -3987,9 +3998,9 @@ SELECT id, ARRAY(SELECT name FROM places), ARRAY(SELECT name FROM webhooks) FROM
 WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
-       SELECT FROM id_epoch
-        WHERE only_row AND base = %(base)s AND coalesce(
-       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
+       SELECT FROM id_epoch WHERE only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time()
+       AND written_by = id_epoch.xmin::text::bigint,
        false)
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
    AND (metadata = %(digest)s
@@ -4027,9 +4038,9 @@ SELECT first_id FROM transaction;
 WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
-       SELECT FROM id_epoch
-        WHERE only_row AND base = %(base)s AND coalesce(
-       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
+       SELECT FROM id_epoch WHERE only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time()
+       AND written_by = id_epoch.xmin::text::bigint,
        false)
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
    AND (metadata = %(digest)s
@@ -4079,9 +4090,9 @@ SELECT first_id, digest = %(key_digest)s::uuid, EXISTS (SELECT FROM mine) FROM r
 WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
-       SELECT FROM id_epoch
-        WHERE only_row AND base = %(base)s AND coalesce(
-       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
+       SELECT FROM id_epoch WHERE only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time()
+       AND written_by = id_epoch.xmin::text::bigint,
        false)
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
    AND (metadata = %(digest)s
@@ -4171,9 +4182,9 @@ SELECT -(
 WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
-       SELECT FROM id_epoch
-        WHERE only_row AND base = %(base)s AND coalesce(
-       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
+       SELECT FROM id_epoch WHERE only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time()
+       AND written_by = id_epoch.xmin::text::bigint,
        false)
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
    AND (metadata = %(digest)s
@@ -4251,9 +4262,9 @@ SELECT -(
 WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
-       SELECT FROM id_epoch
-        WHERE only_row AND base = %(base)s AND coalesce(
-       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
+       SELECT FROM id_epoch WHERE only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time()
+       AND written_by = id_epoch.xmin::text::bigint,
        false)
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
    AND (metadata = %(digest)s
@@ -4291,9 +4302,9 @@ SELECT first_id FROM transaction;
 WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
-       SELECT FROM id_epoch
-        WHERE only_row AND base = %(base)s AND coalesce(
-       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
+       SELECT FROM id_epoch WHERE only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time()
+       AND written_by = id_epoch.xmin::text::bigint,
        false)
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
    AND (metadata = %(digest)s
@@ -4371,9 +4382,9 @@ SELECT -(
 WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
-       SELECT FROM id_epoch
-        WHERE only_row AND base = %(base)s AND coalesce(
-       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
+       SELECT FROM id_epoch WHERE only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time()
+       AND written_by = id_epoch.xmin::text::bigint,
        false)
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
    AND has_subscribers
@@ -4444,9 +4455,9 @@ SELECT -(
 WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
-       SELECT FROM id_epoch
-        WHERE only_row AND base = %(base)s AND coalesce(
-       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
+       SELECT FROM id_epoch WHERE only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time()
+       AND written_by = id_epoch.xmin::text::bigint,
        false)
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
    AND (metadata = %(digest)s
@@ -4479,9 +4490,9 @@ SELECT first_id FROM transaction;
 WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
-       SELECT FROM id_epoch
-        WHERE only_row AND base = %(base)s AND coalesce(
-       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
+       SELECT FROM id_epoch WHERE only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time()
+       AND written_by = id_epoch.xmin::text::bigint,
        false)
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
    AND (metadata = %(digest)s
@@ -4554,9 +4565,9 @@ SELECT -(
 WITH the_queue AS MATERIALIZED (
     SELECT floor FROM queues
      WHERE queue_id = %(queue_id)s AND floor < 9223372036854775807 AND 1 / EXISTS (
-       SELECT FROM id_epoch
-        WHERE only_row AND base = %(base)s AND coalesce(
-       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
+       SELECT FROM id_epoch WHERE only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time()
+       AND written_by = id_epoch.xmin::text::bigint,
        false))::int = 1),
 due AS MATERIALIZED (
     SELECT message_id, attempts, expires_at, false AS is_fresh FROM deliveries
@@ -4580,13 +4591,14 @@ SELECT ((pg_snapshot_xmin(pg_current_snapshot())::text::bigint + %(base)s) << 14
 
 
 -- marconi_receive: Reserves messages for a client of SQS.
-WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping
+  FROM queues LEFT JOIN id_epoch ON only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time()
+       AND written_by = id_epoch.xmin::text::bigint,
+       false)
+ WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
-   AND 1 / EXISTS (
-       SELECT FROM id_epoch
-        WHERE only_row AND base = %(base)s AND coalesce(
-       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
-       false))::int = 1
+   AND 1 / (only_row IS NOT NULL)::int = 1
    AND (metadata = %(digest)s
         OR encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s)
    AND grouping = 0),
@@ -4691,13 +4703,14 @@ SELECT id FROM renewed;
 
 
 -- marconi_receive_fair: Reserves messages for an SQS client; those of groups that hold few come first.
-WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping
+  FROM queues LEFT JOIN id_epoch ON only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time()
+       AND written_by = id_epoch.xmin::text::bigint,
+       false)
+ WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
-   AND 1 / EXISTS (
-       SELECT FROM id_epoch
-        WHERE only_row AND base = %(base)s AND coalesce(
-       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
-       false))::int = 1
+   AND 1 / (only_row IS NOT NULL)::int = 1
    AND (metadata = %(digest)s
         OR encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s)
    AND grouping = 1),
@@ -4817,9 +4830,9 @@ claim AS (
 WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
-       SELECT FROM id_epoch
-        WHERE only_row AND base = %(base)s AND coalesce(
-       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
+       SELECT FROM id_epoch WHERE only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time()
+       AND written_by = id_epoch.xmin::text::bigint,
        false)
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
    AND (metadata = %(digest)s
@@ -5009,13 +5022,14 @@ claim AS (
 
 
 -- marconi_receive_fifo: Reserves messages of a FIFO queue for a client of SQS.
-WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping
+  FROM queues LEFT JOIN id_epoch ON only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time()
+       AND written_by = id_epoch.xmin::text::bigint,
+       false)
+ WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
-   AND 1 / EXISTS (
-       SELECT FROM id_epoch
-        WHERE only_row AND base = %(base)s AND coalesce(
-       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
-       false))::int = 1
+   AND 1 / (only_row IS NOT NULL)::int = 1
    AND (metadata = %(digest)s
         OR encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s)
    AND grouping = 2),
@@ -5121,13 +5135,14 @@ SELECT FROM message_groups
            SELECT group_key FROM message_groups
             WHERE queue_id = %(queue_id)s AND available_at <= now()
             ORDER BY available_at, group_key LIMIT 1) FOR UPDATE;
-WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping
+  FROM queues LEFT JOIN id_epoch ON only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time()
+       AND written_by = id_epoch.xmin::text::bigint,
+       false)
+ WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
-   AND 1 / EXISTS (
-       SELECT FROM id_epoch
-        WHERE only_row AND base = %(base)s AND coalesce(
-       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
-       false))::int = 1
+   AND 1 / (only_row IS NOT NULL)::int = 1
    AND (metadata = %(digest)s
         OR encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s)
    AND grouping = 2),
@@ -5228,13 +5243,14 @@ SELECT * FROM (
 
 
 -- marconi_receive_fifo_once: Reserves messages of a FIFO queue for a client of SQS, under an attempt.
-WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping
+  FROM queues LEFT JOIN id_epoch ON only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time()
+       AND written_by = id_epoch.xmin::text::bigint,
+       false)
+ WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
-   AND 1 / EXISTS (
-       SELECT FROM id_epoch
-        WHERE only_row AND base = %(base)s AND coalesce(
-       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
-       false))::int = 1
+   AND 1 / (only_row IS NOT NULL)::int = 1
    AND (metadata = %(digest)s
         OR encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s)
    AND (SELECT pg_advisory_xact_lock(%(key_lock)s::bigint)) IS NOT NULL
@@ -5348,13 +5364,14 @@ SELECT FROM message_groups
            SELECT group_key FROM message_groups
             WHERE queue_id = %(queue_id)s AND available_at <= now()
             ORDER BY available_at, group_key LIMIT 1) FOR UPDATE;
-WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping
+  FROM queues LEFT JOIN id_epoch ON only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time()
+       AND written_by = id_epoch.xmin::text::bigint,
+       false)
+ WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
-   AND 1 / EXISTS (
-       SELECT FROM id_epoch
-        WHERE only_row AND base = %(base)s AND coalesce(
-       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
-       false))::int = 1
+   AND 1 / (only_row IS NOT NULL)::int = 1
    AND (metadata = %(digest)s
         OR encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s)
    AND (SELECT pg_advisory_xact_lock(%(key_lock)s::bigint)) IS NOT NULL
@@ -5466,9 +5483,9 @@ SELECT * FROM (
 WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
-       SELECT FROM id_epoch
-        WHERE only_row AND base = %(base)s AND coalesce(
-       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
+       SELECT FROM id_epoch WHERE only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time()
+       AND written_by = id_epoch.xmin::text::bigint,
        false)
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
    AND (metadata = %(digest)s
@@ -5666,9 +5683,9 @@ SELECT FROM message_groups
 WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
-       SELECT FROM id_epoch
-        WHERE only_row AND base = %(base)s AND coalesce(
-       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
+       SELECT FROM id_epoch WHERE only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time()
+       AND written_by = id_epoch.xmin::text::bigint,
        false)
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
    AND (metadata = %(digest)s
@@ -5861,9 +5878,9 @@ SELECT * FROM (
 WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
-       SELECT FROM id_epoch
-        WHERE only_row AND base = %(base)s AND coalesce(
-       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
+       SELECT FROM id_epoch WHERE only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time()
+       AND written_by = id_epoch.xmin::text::bigint,
        false)
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
    AND (metadata = %(digest)s
@@ -6053,9 +6070,9 @@ SELECT FROM message_groups
 WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
-       SELECT FROM id_epoch
-        WHERE only_row AND base = %(base)s AND coalesce(
-       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
+       SELECT FROM id_epoch WHERE only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time()
+       AND written_by = id_epoch.xmin::text::bigint,
        false)
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
    AND (metadata = %(digest)s
@@ -6237,13 +6254,14 @@ SELECT * FROM (
 
 
 -- marconi_receive_grouped: The same where messages have groups, of which none is noisy.
-WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping
+  FROM queues LEFT JOIN id_epoch ON only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time()
+       AND written_by = id_epoch.xmin::text::bigint,
+       false)
+ WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
-   AND 1 / EXISTS (
-       SELECT FROM id_epoch
-        WHERE only_row AND base = %(base)s AND coalesce(
-       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
-       false))::int = 1
+   AND 1 / (only_row IS NOT NULL)::int = 1
    AND (metadata = %(digest)s
         OR encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s)
    AND grouping = 1),
@@ -6313,9 +6331,9 @@ claim AS (
 WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
-       SELECT FROM id_epoch
-        WHERE only_row AND base = %(base)s AND coalesce(
-       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
+       SELECT FROM id_epoch WHERE only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time()
+       AND written_by = id_epoch.xmin::text::bigint,
        false)
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
    AND (metadata = %(digest)s
@@ -6458,9 +6476,9 @@ claim AS (
 WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
    AND 1 / EXISTS (
-       SELECT FROM id_epoch
-        WHERE only_row AND base = %(base)s AND coalesce(
-       server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
+       SELECT FROM id_epoch WHERE only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time()
+       AND written_by = id_epoch.xmin::text::bigint,
        false)
           AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
    AND (metadata = %(digest)s

@@ -566,14 +566,17 @@ NEXT_NUMBER = '(pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base)'
 
 #: Whether the row of id_epoch holds for the server that runs.
 IS_EPOCH_OF_THIS_SERVER = """coalesce(
-           server_started_at = pg_postmaster_start_time() AND written_by = xmin::text::bigint,
+           server_started_at = pg_postmaster_start_time()
+           AND written_by = id_epoch.xmin::text::bigint,
            false)"""
+
+# The row of id_epoch, if it says what this process knows.
+_AS_THIS_PROCESS_KNOWS = f'only_row AND base = %(base)s AND {IS_EPOCH_OF_THIS_SERVER}'
 
 
 def _numbered(more: str = '') -> str:
     return f"""1 / EXISTS (
-           SELECT FROM id_epoch
-            WHERE only_row AND base = %(base)s AND {IS_EPOCH_OF_THIS_SERVER}{more})::int = 1"""
+           SELECT FROM id_epoch WHERE {_AS_THIS_PROCESS_KNOWS}{more})::int = 1"""
 
 
 #: The condition that transactions are numbered as this process knows. If they are not, the statement
@@ -594,9 +597,13 @@ HAS_NO_GROUPS = f"""
 IS_FAIR = f"""
        AND grouping = {FAIR}"""
 
-#: The queue, for a statement that relies on the numbers of messages.
-THE_NUMBERED_QUEUE = f"""{THE_QUEUE}
-       AND {IS_NUMBERED_AS_KNOWN}"""
+#: The queue, for a statement that relies on the numbers of messages. It fails as by
+#: ``IS_NUMBERED_AS_KNOWN``: ``only_row`` is null if the join finds no row of ``id_epoch``. A join takes
+#: PostgreSQL 10 us less than a subquery. The result cannot be locked.
+THE_NUMBERED_QUEUE = f"""SELECT floor, has_subscribers, grouping
+      FROM queues LEFT JOIN id_epoch ON {_AS_THIS_PROCESS_KNOWS}
+     WHERE {IS_THE_QUEUE}
+       AND 1 / (only_row IS NOT NULL)::int = 1"""
 
 #: The queue, for a statement that numbers messages.
 THE_NUMBERING_QUEUE = f"""{THE_QUEUE}
