@@ -338,8 +338,8 @@ class Claims:
             given = {**parameters, **_parameters(queue, attributes)}
             if given['ttl'] is None:
                 given['ttl'] = attributes.visibility_timeout
-            tell_moved = partial(self._tell_of_dead_letters, queue, attributes)
             limit = attributes.max_claim_count
+            tell_moved = partial(self._tell_of_dead_letters, queue, attributes) if limit else None
             if attributes.is_fifo:
                 taken = fifo.take(
                     self._database, queue, statements.fifo[bool(limit)], given, tell_moved

@@ -46,7 +46,7 @@ def finished(status: str, headers: Headers, environ: Mapping[str, Any], is_last:
     # The router closes the connection after an answer without a length, and takes
     # no account of 204, which by RFC 9110 should have none. All clients that we
     # know of read 204 as empty whatever its headers say.
-    if status.startswith('204') and not _has_length(headers):
+    if status.startswith('204') and not (headers and _has_length(headers)):
         headers = [*headers, ('Content-Length', '0')]
     if is_last or UNRELIABLE in environ or 'HTTP_TRANSFER_ENCODING' in environ:
         headers = [*headers, CLOSE]
