@@ -2,7 +2,7 @@
 
 uwsgi's router does not watch a client while it waits for an answer, and so does not close
 the connection that the room has. Linux tells the state of any TCP connection to any process
-(NETLINK_SOCK_DIAG, see sock_diag(7)), in 3 us. Elsewhere all clients count as being there.
+(see sock_diag.py), in 3 us. Elsewhere all clients count as being there.
 """
 
 import contextlib
@@ -15,22 +15,17 @@ import struct
 import time
 from typing import NamedTuple
 
+from marconi_api.processes import sock_diag
+
 log = logging.getLogger(__name__)
 
-_NETLINK_SOCK_DIAG = 4
-_SOCK_DIAG_BY_FAMILY = 20
-_NLMSG_ERROR = 2
-_NLMSG_DONE = 3
-_REQUEST, _DUMP = 1, 0x300
 _ESTABLISHED = 1
 
-# nlmsghdr, then inet_diag_req_v2 up to the ports, the addresses, and the rest: any interface,
-# no cookie.
-_HEAD = struct.Struct('=IHHII')
+# After the head, inet_diag_req_v2 up to the ports, the addresses, and the rest: any interface, no cookie.
 _ASKED = struct.Struct('=BBBBI')
 _REST = struct.pack('=III', 0, 0xFFFFFFFF, 0xFFFFFFFF)
 _STATES = 0xFFFFFFFF
-_LENGTH = _HEAD.size + _ASKED.size + 48
+_LENGTH = sock_diag.HEAD.size + _ASKED.size + 48
 # Where a reply tells the family, the state, and the ports and addresses.
 _FAMILY, _STATE, _PORTS, _LOCAL, _REMOTE = 16, 17, 20, 24, 40
 
@@ -66,10 +61,7 @@ class Clients:
         self._is_swapped = True
         self._has_found = False
         self._learn_at = -math.inf
-        self._socket: socket.socket | None = None
-        with contextlib.suppress(OSError, AttributeError):
-            self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, _NETLINK_SOCK_DIAG)
-            self._socket.settimeout(1.0)
+        self._socket = sock_diag.open_sock_diag()
         if self._socket is None or not self._answers():
             self._socket = None
             log.warning(
@@ -120,13 +112,15 @@ class Clients:
             # The kernel is short of memory; the client counts as being there.
             return True
         # If there is no such connection, the kernel may answer with the socket that listens.
-        return bool(reply[4] == _SOCK_DIAG_BY_FAMILY and reply[_STATE] == _ESTABLISHED)
+        return bool(reply[4] == sock_diag.BY_FAMILY and reply[_STATE] == _ESTABLISHED)
 
-    def _question(self, remote: bytes, port: int, local: bytes, flags: int = _REQUEST) -> bytes:
+    def _question(
+        self, remote: bytes, port: int, local: bytes, flags: int = sock_diag.REQUEST
+    ) -> bytes:
         family = socket.AF_INET if len(remote) == 4 else socket.AF_INET6
         return b''.join(
             (
-                _HEAD.pack(_LENGTH, _SOCK_DIAG_BY_FAMILY, flags, 0, 0),
+                sock_diag.HEAD.pack(_LENGTH, sock_diag.BY_FAMILY, flags, 0, 0),
                 _ASKED.pack(family, socket.IPPROTO_TCP, 0, 0, _STATES),
                 struct.pack('!HH', self._port, port),
                 local.ljust(16, b'\0'),
@@ -143,8 +137,8 @@ class Clients:
             reply = self._socket.recv(512)
         except OSError:
             return False
-        if reply[4] == _NLMSG_ERROR:
-            [number] = struct.unpack_from('=i', reply, _HEAD.size)
+        if reply[4] == sock_diag.ERROR:
+            [number] = struct.unpack_from('=i', reply, sock_diag.HEAD.size)
             return int(number) == -errno.ENOENT
         return True
 
@@ -167,14 +161,17 @@ class Clients:
         assert self._socket is not None
         port = struct.pack('!H', self._port)
         # A socket of its own, so that answers to a look that was given up do not meet the next question.
-        with socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, _NETLINK_SOCK_DIAG) as asking:
-            asking.settimeout(1.0)
-            asking.send(self._question(bytes(size), 0, bytes(size), _REQUEST | _DUMP))
+        asking = sock_diag.open_sock_diag()
+        assert asking is not None
+        with asking:
+            asking.send(
+                self._question(bytes(size), 0, bytes(size), sock_diag.REQUEST | sock_diag.DUMP)
+            )
             while True:
                 replies = memoryview(asking.recv(65536))
-                while len(replies) >= _HEAD.size:
-                    length, kind, _, _, _ = _HEAD.unpack_from(replies)
-                    if kind != _SOCK_DIAG_BY_FAMILY:
+                while len(replies) >= sock_diag.HEAD.size:
+                    length, kind, _, _, _ = sock_diag.HEAD.unpack_from(replies)
+                    if kind != sock_diag.BY_FAMILY:
                         return
                     local = bytes(replies[_LOCAL : _LOCAL + size])
                     if (
