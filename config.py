@@ -2,7 +2,7 @@
 
 Settings that depend on the machine come from the environment, so that you need not edit this
 file: ``HOST``, ``PORT``, ``MARCONI_ACCESS``, ``MARCONI_DATABASE_URL``, ``MARCONI_DATA_DIR``,
-``MARCONI_USER``, ``MARCONI_PROGRAMS_DIR``, ``MARCONI_METRICS_ADDRESS``, ``MARCONI_TRACING``, ``MARCONI_LOG_FORMAT`` (``plain`` or
+``MARCONI_USER``, ``MARCONI_PROGRAMS_DIR``, ``MARCONI_LONGEST_BACKLOG_WAIT``, ``MARCONI_METRICS_ADDRESS``, ``MARCONI_TRACING``, ``MARCONI_LOG_FORMAT`` (``plain`` or
 ``json``), ``MARCONI_SIGNING_KEYS``, ``MARCONI_SECRET_KEYS``, ``MARCONI_SQS_URL`` and ``MARCONI_SQS_REGION``. To change another setting, a file that has only that setting, and
 name the file in ``MARCONI_CONFIG``. Settings that it leaves out have the values of this file. There are two exceptions: a section ``logging`` replaces
 this one as a whole, and `pecan shell` needs the section ``app`` in the file that it is given.
@@ -30,6 +30,10 @@ server = {
     'threads': 4,
     # How many seconds one request may take before its worker is restarted.
     'request_timeout': 60,
+    # How many seconds a request may wait until a thread takes it. If requests wait for longer, or come
+    # faster than they can be answered, further ones are refused with 503 (docs/operating.md,
+    # Overload). 0: none is.
+    'longest_backlog_wait': float(os.environ.get('MARCONI_LONGEST_BACKLOG_WAIT') or 2),
     # How many seconds an idle connection of a client is kept open.
     'keepalive_timeout': 60,
     # How many seconds a stop of the service waits for requests in flight.

@@ -92,6 +92,21 @@ ALLOWED: Mapping[str, tuple[str, ...] | None] = {
     'tokens:delete': (ADMIN,),
 }
 
+#: What says whether the service works. It is answered also while more requests come than can be.
+PROBING = frozenset(('versions:get', 'ping:get', 'health:get'))
+
+#: What ends work that was begun, or goes on with it: refused, it would have to be done again.
+FINISHING = frozenset(
+    (
+        *('claims:update', 'claims:delete', 'messages:delete', 'messages:delete_all'),
+        *('messages:release', 'messages:touch', 'messages:park', 'replies:create'),
+        *('messages:delete_without_claim', 'messages:park_without_claim'),
+    )
+)
+
+#: What looks for messages. If it is ready to wait for them, it comes once, and else again and again.
+LOOKING = frozenset(('claims:create', 'messages:get_all', 'replies:get'))
+
 #: The actions for which a client needs a named role in trusted mode, too.
 _NEVER_UNNAMED = frozenset(('health:get', 'tokens:get_all', 'tokens:create', 'tokens:delete'))
 

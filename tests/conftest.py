@@ -87,6 +87,7 @@ LONGEST_FIRST = (
     'test_commands.py',
     'test_revocation.py',
     'test_tracing.py',
+    'test_overloaded_service.py',
 )
 
 TABLES = (

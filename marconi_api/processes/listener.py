@@ -16,7 +16,7 @@ PORT_TIMEOUT = 5.0
 POLL_INTERVAL = 0.05
 
 # The longest queue of connections that wait to be accepted; a burst of more is refused.
-LISTEN_QUEUE = 1024
+LISTEN_QUEUE = 4096
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ and puts together bodies in chunks.
 
 import contextlib
 import gc
+import logging
 import mmap
 import os
 import select
@@ -31,7 +32,9 @@ from marconi_api.processes.large_answers import FITS
 from marconi_api.processes.large_answers import send as send_large
 from marconi_api.processes.metrics.meters import meters_of
 from marconi_api.processes.observers import Observers
+from marconi_api.processes.overload import Overload, State
 from marconi_api.processes.settings import read_settings
+from marconi_api.processes.sock_diag import Backlog
 from marconi_api.processes.tallies import tally_of
 from marconi_api.processes.tracing import Tracer, tracer_of
 from marconi_api.processes.waiting.hand_over import (
@@ -44,6 +47,7 @@ from marconi_api.processes.waiting.hand_over import (
 from marconi_api.wire.doors import largest_body
 from marconi_api.wire.failures import BodyTooSlow, MalformedRequest, TooManySlowBodies
 from marconi_api.wire.framing import NEXT_CHUNK, PROTOCOLS, UNFINISHED, UNRELIABLE
+from marconi_api.wire.overload import REFUSED
 from marconi_api.wire.waiting import LOOKED
 
 try:
@@ -51,6 +55,8 @@ try:
 except ImportError:
     # Any other WSGI server, or a test.
     uwsgi = None
+
+log = logging.getLogger(__name__)
 
 # Seconds that a worker lives on after its last answer, so that the router can pass that on.
 LINGER = 0.5
@@ -78,6 +84,7 @@ class BehindRouter:
         is not 0 once the service drains, which is some time before.
     :param room: the waiting room; None: no request waits, and none with a slow body is served
     :param observers: told of each request
+    :param overload: says which requests are too many; None: none are
     """
 
     def __init__(
@@ -87,12 +94,14 @@ class BehindRouter:
         farewell: bytes | mmap.mmap,
         room: RoomConnection | None,
         observers: Observers | None = None,
+        overload: Overload | None = None,
     ) -> None:
         self._application = application
         self._farewell = farewell
         self._room = room
         #: Told of each request; None if there are none.
         self.observers = observers or None
+        self.overload = overload
         self._waiting = threading.BoundedSemaphore(max(1, threads // 2))
         self._arrivals = Arrivals()
         self._last_answer = 0.0
@@ -103,6 +112,8 @@ class BehindRouter:
         """Answer one request."""
         said: tuple[str, Headers, tuple[Any, ...]] = '500', [], ()
         began = time.monotonic()
+        if self.overload and (refused := self.overload.refused_at(began, self._last_answer)):
+            environ[REFUSED] = refused
         missing = 0
         if uwsgi is not None and (length := environ.get('CONTENT_LENGTH')):
             missing = self._take_body(environ, length)
@@ -316,6 +327,38 @@ def _become_worker() -> None:
         _settings.server.access_log, meters_of(os.environ, uwsgi.worker_id()), _tracer
     )
     application.observers = observers or None
+    application.overload = _overload()
+
+
+def _overload() -> Overload | None:
+    """What tells that this worker is overloaded; None if nothing is to be refused, or cannot be."""
+    server = _settings.server
+    backlog = _backlog() if server.longest_backlog_wait else None
+    if backlog is None:
+        return None
+    if backlog.length() is None and uwsgi.worker_id() == 1:
+        log.warning(
+            'no request is refused, however many come: the system does not tell how many wait'
+            ' (no NETLINK_SOCK_DIAG for Unix sockets)'
+        )
+    return Overload(
+        backlog.length,
+        server.processes,
+        server.threads,
+        float(server.longest_backlog_wait),
+        _overload_state,
+    )
+
+
+def _backlog() -> Backlog | None:
+    """The backlog of the socket at which the router connects to the workers."""
+    for descriptor in _descriptors():
+        with contextlib.suppress(OSError):
+            if stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+                with socket.socket(fileno=os.dup(descriptor)) as found:
+                    if found.family == socket.AF_UNIX and _listens(found):
+                        return Backlog(descriptor)
+    return None
 
 
 def _end_worker() -> None:
@@ -350,9 +393,11 @@ def _descriptors() -> list[int]:
 
 
 def _listens_for_clients(found: socket.socket) -> bool:
-    return found.family != socket.AF_UNIX and bool(
-        found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
-    )
+    return found.family != socket.AF_UNIX and _listens(found)
+
+
+def _listens(found: socket.socket) -> bool:
+    return bool(found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
 
 
 def _farewell() -> bytes | mmap.mmap:
@@ -364,6 +409,8 @@ def _farewell() -> bytes | mmap.mmap:
         return mmap.mmap(file.fileno(), 2, access=mmap.ACCESS_READ)
 
 
+# Made in the master, so that all workers share it.
+_overload_state = State.shared()
 # A worker's own, as a thread of it sends spans.
 _tracer: Tracer | None = None
 _settings = read_settings()

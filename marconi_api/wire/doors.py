@@ -111,6 +111,13 @@ class Varying:
 Names = tuple[str, ...] | Varying
 
 
+def actions_of(names: Names, request: Request) -> tuple[str, ...]:
+    """The actions that a request does."""
+    if isinstance(names, Varying):
+        return names.then if names.holds(request) else names.otherwise
+    return names
+
+
 def alternatives(names: Names) -> Sequence[tuple[str, ...]]:
     """All sets of actions that a request may do; it does one of them."""
     return (names.then, names.otherwise) if isinstance(names, Varying) else (names,)

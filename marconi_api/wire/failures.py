@@ -283,6 +283,16 @@ class WrongContentType(MarconiError):
         self.title = f'Accepted is only the Content-Type {accepted}'
 
 
+class Overloaded(MarconiError):
+    """More requests come than can be answered; nothing was done."""
+
+    status = 503
+    title = 'Service temporarily unavailable'
+
+    def __init__(self) -> None:
+        super().__init__('More requests come than can be answered: wait a moment, and try again.')
+
+
 class TooManyWaiters(MarconiError):
     """As many requests wait for messages as may."""
 

@@ -36,6 +36,7 @@ from marconi_api.wire.failures import (
     MissingHeader,
     NoCredential,
     NotYourProject,
+    Overloaded,
     TooManyFailures,
     TooManyWaiters,
     WrongContentType,
@@ -412,7 +413,7 @@ class Operation:
         if self._declared.media_type:
             failures.append(WrongContentType(self._declared.media_type))
         if self._declared.needs_storage:
-            failures.append(StorageUnavailable)
+            failures += [StorageUnavailable, Overloaded]
         if self._declared.waits:
             failures += [TooManyWaiters, QuotaExceeded]
         return dict.fromkeys(failures)

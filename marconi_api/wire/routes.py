@@ -1,6 +1,7 @@
 """From a path to a call, and from an error to an answer: all that happens around an action.
 
-0. ``framing.receive`` refuses what is not well formed, before anything of it is believed.
+0. ``framing.receive`` refuses what is not well formed, before anything of it is believed. While more
+   requests come than can be answered, ``overload.refuse`` may refuse one (503).
 1. ``RootController._route`` finds the door and its resource: by the path, down the table of
    resources (docs/protocol-v1.md, 1.2, step 1: an unknown path is a 404 before any header is
    looked at), or by the name of an operation.
@@ -27,8 +28,9 @@ from pecan.core import PecanBase, RoutingState
 from pecan.hooks import PecanHook
 
 from marconi_api.wire import framing
-from marconi_api.wire.doors import Door, Hook, Names, Naming, Varying, alternatives
+from marconi_api.wire.doors import Door, Hook, Names, Naming, actions_of, alternatives
 from marconi_api.wire.failures import MethodNotAllowed, UnknownOperation, UnknownPath
+from marconi_api.wire.overload import REFUSED, refuse
 from marconi_api.wire.replies import Reply, empty_reply
 from marconi_api.wire.requests import Request
 
@@ -212,6 +214,9 @@ class Marconi(PecanBase):
         request = state.request
         environ = request.environ
         path = framing.receive(environ)
+        if REFUSED in environ:
+            self.root._route(path, request)
+            refuse(request)
         for look_at, member in self._on_route:
             if member is None or member in environ:
                 look_at(state)
@@ -229,9 +234,7 @@ class Marconi(PecanBase):
             values[name] = read(request, values[name])
         if method not in resource.actions:
             raise MethodNotAllowed((*resource.actions, 'OPTIONS'))
-        names = resource.names[method]
-        if isinstance(names, Varying):
-            names = names.then if names.holds(request) else names.otherwise
+        names = actions_of(resource.names[method], request)
         resource.door.policy.permit(request.identity.roles, names)
         action = state.controller = resource.actions[method]
         state.arguments = action.read_arguments(request)

@@ -38,6 +38,8 @@ wait_parameter = IntegerParameter('wait')
 
 # The first one counts (RFC 7240, 2).
 _PREFERRED = re.compile(r'(?:^|,)\s*wait\s*=\s*("?)([0-9]{1,9})\1\s*(?=[;,]|$)', re.IGNORECASE)
+# The same in a query, without the values that mean that it does not wait.
+_IN_QUERY = re.compile(r'(?:^|&)wait=0*[1-9]')
 
 
 class Looked(NamedTuple):
@@ -66,6 +68,17 @@ class Looked(NamedTuple):
 def wants_stream(request: Request) -> bool:
     """Whether the request asks for server-sent events, as a browser's EventSource does."""
     return EVENT_STREAM in request.environ.get('HTTP_ACCEPT', '').lower()
+
+
+def is_ready_to_wait(request: Request) -> bool:
+    """Whether the request says, before anything else of it is read, that it is ready to wait."""
+    environ = request.environ
+    preferred = _PREFERRED.search(environ.get('HTTP_PREFER', ''))
+    return bool(
+        (preferred and int(preferred[2]))
+        or _IN_QUERY.search(environ.get('QUERY_STRING', ''))
+        or wants_stream(request)
+    )
 
 
 def may_wait(request: Request, asked: int | None = None, keeps_body: bool = True) -> None:

@@ -13,7 +13,7 @@ from marconi_api.controllers.console.static import link_to
 from marconi_api.controllers.console.texts import duration, estimate, number, utc, visible
 from marconi_api.errors import MarconiError, NotAuthorized
 from marconi_api.wire.failures import MethodNotAllowed
-from marconi_api.wire.replies import Reply
+from marconi_api.wire.replies import RETRY_AFTER, Reply
 from marconi_api.wire.requests import Request
 
 if TYPE_CHECKING:
@@ -115,5 +115,7 @@ def error_reply(error: MarconiError, environ: Mapping[str, Any]) -> Reply:
     if isinstance(error, MethodNotAllowed):
         headers = (('Allow', ', '.join(error.allowed)),)
         title = HTTPStatus(error.status).phrase
+    if error.status == 503:
+        headers = (*headers, RETRY_AFTER)
     html = _templates().get_template('error.html').render(title=title, text=str(error))
     return html_reply(html, error.status, *headers)
