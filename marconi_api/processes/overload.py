@@ -214,17 +214,17 @@ class Overload:
         if took < WINDOW or (middle is first and took < _HUNG):
             return False
         is_long = last.length * took >= WINDOW * self._taken_between(first, last)
-        if (
-            not is_long
-            or last.length < self._many
-            or last.length < max(look.length for look in self._looks)
-        ):
+        if not is_long or last.length < max(look.length for look in self._looks):
             return False
         if middle is first:
             return last.length > first.length
-        return middle.length >= _STEADY * last.length and all(
-            after.length - before.length >= (_GROWTH - 1) * self._taken_between(before, after)
-            for before, after in ((first, middle), (middle, last))
+        return (
+            last.length >= self._many
+            and middle.length >= _STEADY * last.length
+            and all(
+                after.length - before.length >= (_GROWTH - 1) * self._taken_between(before, after)
+                for before, after in ((first, middle), (middle, last))
+            )
         )
 
     def _at(self, time: float) -> _Look:
