@@ -521,7 +521,7 @@ DEFECTS: dict[str, Defect] = {
     'a kick drops messages': Defect(
         [
             Change(
-                'model.redrive',
+                'model',
                 'UPDATE message_states AS state\n'
                 '           SET {STARTED_ANEW}\n'
                 '          FROM places WHERE state.ctid = places.place',
