@@ -463,7 +463,7 @@ def held_by(claims: Sequence[Any]) -> list[Held]:
 
 def _answer(response: http.client.HTTPResponse) -> Answer:
     content = response.read()
-    if 'content-length' not in response.headers:
+    if not response.headers.get('content-length', '').isdigit():
         # It was cut off in its headers.
         raise http.client.IncompleteRead(content)
     # What has ended without a reply says why.

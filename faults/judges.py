@@ -61,8 +61,11 @@ def lost(message: Message) -> Iterator[Fault]:
 
 def stored_twice(message: Message) -> Iterator[Fault]:
     """It has two ids, or is in two queues."""
-    if len(message.ids) > 1:
-        has_key = message.post and message.post.kind == 'post' and message.post.times
+    post = message.post
+    # A purge forgets keys: who sends the post again then stores it anew.
+    is_forgotten = post and any(purge.began < post.ended for purge in message.purges)
+    if len(message.ids) > 1 and not is_forgotten:
+        has_key = post and post.kind == 'post' and post.times
         key = 'a post with a key' if has_key else 'a post'
         yield Fault(message.events[-1].began, f'{key} stored it as {sorted(message.ids)}')
     if len(message.kept) > 1:

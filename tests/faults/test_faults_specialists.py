@@ -227,6 +227,20 @@ def test_a_purge_may_remove_what_is_claimed_at_that_moment(story: Story) -> None
     assert story.found() == {}
 
 
+def test_a_post_that_was_sent_again_after_a_purge_may_be_stored_anew(story: Story) -> None:
+    story.post(0, 6, ids=(NEXT_ID,), has_key=True)
+    story.read(1, 2, ID)
+    purge(story, 3, 4)
+    story.claim(7, 8, id=NEXT_ID)
+    story.kept(9, id=NEXT_ID)
+
+    assert story.found() == {}
+
+    story.kept(9, id=ID)
+
+    assert story.found() == {'stored twice': 1}
+
+
 # ---------------------------------------------------------------- redrives
 
 
