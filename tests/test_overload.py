@@ -125,8 +125,8 @@ def test_what_is_taken_of_more_than_can_be_answered_waits_for_a_moment(
     waits = sorted(service.waits)
     assert waits[int(0.95 * len(waits))] < 24 / RATE
     assert waits[-1] < 2 * factor * WINDOW
-    # Next to all threads are busy with what is taken.
-    assert len(waits) > 0.7 * 15 * RATE
+    # Most of the time of the threads goes into what is taken.
+    assert len(waits) > 0.6 * 15 * RATE
     assert {what for _, what in service.refusals} == {NEW_WORK}
 
 

@@ -56,7 +56,7 @@ _MANY_PER_THREAD = 32
 _USUALLY = 0.02
 _OFTEN = 0.002
 _SELDOM = 0.08
-# A look takes at most this share of a process's time, as it takes longer the longer the backlog is.
+# A look takes at most this share of a thread's time, as it takes longer the longer the backlog is.
 _SHARE = 0.05
 
 # Seconds without an answer of this process after which it may have had a thread free, so that no request
@@ -156,7 +156,7 @@ class Overload:
         return self._refused
 
     def _look(self, now: float) -> None:
-        began = time.monotonic()
+        began = time.thread_time()
         length = self._length()
         if length is None:
             # It will not tell later, either.
@@ -165,9 +165,8 @@ class Overload:
             return
         self._note(_Look(now, self._taken, length))
         self._judge(now, length)
-        took = time.monotonic() - began
+        took = time.thread_time() - began
         interval = _OFTEN if self._state.level else _USUALLY
-        # The thread may have been held up by others, which says nothing.
         self._look_at = now + max(interval, min(_USUALLY, took / _SHARE))
 
     def _note(self, look: _Look) -> None:
