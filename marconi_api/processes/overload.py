@@ -11,9 +11,9 @@ length (sock_diag.py). A worker is overloaded in two cases.
   one that becomes shorter. Neither is an overload.
 * **The backlog is late.** A request that came ``longest`` seconds ago still waits, whatever the reason.
 
-An overloaded worker refuses new work as long as more requests wait than ``_PER_THREAD`` for each thread,
-until there were fewer for ``CALM`` seconds, or a thread had nothing to do for a moment. A backlog of that
-length keeps all threads busy, and takes them a moment. If the backlog is late all the same, the worker
+An overloaded worker refuses new work as long as more requests wait than ``_PER_THREAD`` for each thread. A
+backlog of that length keeps all threads busy, and takes them a moment. It ends when there were fewer for
+``CALM`` seconds, or nothing to do for ``_REST`` seconds. If the backlog is late all the same, the worker
 refuses all work.
 """
 
@@ -63,6 +63,10 @@ _SHARE = 0.05
 # waited, and after which it surely had one.
 _PAUSE = 0.002
 _LONG_PAUSE = 0.02
+
+# Seconds without an answer that end an overload. On a machine that is busy otherwise there are shorter ones
+# in the midst of it.
+_REST = 0.2
 
 # Seconds without a look after which nobody need have looked in between, since all threads hung.
 _HUNG = 1.0
@@ -127,6 +131,8 @@ class Overload:
         self._look_at = 0.0
         # When a thread was free for the last time, so that no request waited.
         self._free = _Look(-math.inf, 0, 0)
+        # When it last had nothing to do for a while.
+        self._rested_at = -math.inf
         # What is refused now.
         self._refused: str | None = None
 
@@ -145,6 +151,8 @@ class Overload:
         pause = now - last_answer
         if pause > _LONG_PAUSE:
             self._free = _Look(now, self._taken, 0)
+            if pause > _REST:
+                self._rested_at = now
         is_seldom = pause > _LONG_PAUSE or (pause > _PAUSE and now < self._look_at + _SELDOM)
         if is_seldom and not self._state.level:
             return None
@@ -185,7 +193,7 @@ class Overload:
         level = state.level
         if length <= self._enough:
             self._refused = None
-            if level and (now > state.exceeded_at + CALM or self._free.time > state.exceeded_at):
+            if level and (now > state.exceeded_at + CALM or self._rested_at > state.exceeded_at):
                 state.level = 0
                 log.info('requests are not refused any more')
             return
