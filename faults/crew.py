@@ -90,6 +90,8 @@ def forked(work: Callable[[], None]) -> int:
     pid = os.fork()
     if pid:
         return pid
+    # Until it says something else, a process is ended by this at once, and not by an error.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     try:
         work()
     except BaseException:

@@ -77,7 +77,7 @@ class Instance:
         for _ in range(_STARTS):
             if self._starts():
                 return
-            self.process.communicate()
+            self._wait()
             time.sleep(0.5)
         raise SystemExit(f'{self.name} does not start again: see {self._folder / self.name}.err')
 
@@ -102,12 +102,16 @@ class Instance:
             return
         if self.process.poll() is None:
             self.process.terminate()
-        self.process.communicate()
+        self._wait()
 
     def kill(self) -> None:
         """Kill it, and what it has started, but for the PostgreSQL."""
         self.process.kill()
+        self._wait()
+
+    def _wait(self) -> None:
         self.process.communicate()
+        self._process = None
 
     def part(self, *words: str) -> list[int]:
         """Those of its processes whose command has one of the words."""

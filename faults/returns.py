@@ -81,11 +81,7 @@ class Dump(Database):
         port = {'PORT': str(free_port())}
         own = {'PORT': str(self._instances[0].port)}
         self._instances[0].start(port)
-        self._shell(
-            'pg_restore --file=- "$DUMP" | psql --quiet --no-psqlrc --single-transaction'
-            ' --set=ON_ERROR_STOP=1 --output=/dev/null --command="DROP SCHEMA public CASCADE"'
-            ' --command="CREATE SCHEMA public" --file=-'
-        )
+        self._restore()
         self._instances[0].stop()
         self._instances[0].start(own)
         self._instances[1].start()
@@ -95,9 +91,24 @@ class Dump(Database):
         for instance in self._instances[::-1]:
             instance.stop()
 
+    def _restore(self) -> None:
+        for _ in range(_RESTORES):
+            # PostgreSQL ends it where it and the service wait for each other; then nothing has changed.
+            with contextlib.suppress(subprocess.CalledProcessError):
+                return self._shell(
+                    'pg_restore --file=- "$DUMP" | psql --quiet --no-psqlrc --single-transaction'
+                    ' --set=ON_ERROR_STOP=1 --output=/dev/null'
+                    ' --command="DROP SCHEMA public CASCADE" --command="CREATE SCHEMA public" --file=-'
+                )
+        raise SystemExit('the dump cannot be restored: it says above why')
+
     def _shell(self, command: str) -> None:
         environment = self._environment | {'DUMP': str(self._dump)}
         subprocess.run(['bash', '-o', 'pipefail', '-c', command], env=environment, check=True)
+
+
+# How often a restore is tried.
+_RESTORES = 5
 
 
 class PointInTime(Database):
