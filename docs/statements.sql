@@ -38,20 +38,16 @@ fresh_ones AS MATERIALIZED (
      WHERE queue_id = %(queue_id)s AND held_until IS NULL
        AND (id + 0) >= %(fresh_mark)s AND (id + 0) >= (SELECT floor FROM the_queue)
      ORDER BY (id + 0) LIMIT 5000),
-returned AS MATERIALIZED (
+found AS MATERIALIZED (
     SELECT locked.place, has_lapsed
-      FROM returned_ones AS looked,
+      FROM (
+               SELECT place, is_ready, has_lapsed FROM returned_ones
+                UNION ALL
+               SELECT place, is_ready, false FROM fresh_ones) AS looked,
            LATERAL (SELECT ctid AS place FROM message_states
                      WHERE ctid = looked.place AND NOT coalesce(held_until > now(), false)
                        FOR UPDATE SKIP LOCKED) AS locked
      WHERE is_ready LIMIT %(limit)s),
-fresh AS MATERIALIZED (
-    SELECT locked.place
-      FROM fresh_ones AS looked,
-           LATERAL (SELECT ctid AS place FROM message_states
-                     WHERE ctid = looked.place AND NOT coalesce(held_until > now(), false)
-                       FOR UPDATE SKIP LOCKED) AS locked
-     WHERE is_ready LIMIT %(limit)s - (SELECT count(*) FROM returned)),
 clock AS MATERIALIZED (
     SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at),
 taken AS (
@@ -61,7 +57,7 @@ taken AS (
        expires_at = CASE WHEN expires_at < (SELECT at FROM clock) + %(ttl)s * interval '1 second'
                          THEN (SELECT at FROM clock) + %(ttl)s * interval '1 second' + %(grace)s * interval '1 second'
                          ELSE expires_at END
-     WHERE ctid = ANY (ARRAY(SELECT place FROM returned UNION ALL SELECT place FROM fresh))
+     WHERE ctid = ANY (ARRAY(SELECT place FROM found))
  RETURNING id, ttl, held_until, claim_count),
 claim AS (
     INSERT INTO claims (queue_id, id, started_at, expires_at, ttl, message_ids)
@@ -82,7 +78,7 @@ claim AS (
                    CASE WHEN %(asks)s THEN pg_current_xact_id()
                         ELSE pg_current_xact_id_if_assigned() END::text::bigint + %(base)s, 0)
               FROM the_queue),
-           0, 0, (SELECT count(*) FROM returned WHERE has_lapsed)] || coalesce(
+           0, 0, (SELECT count(*) FROM found WHERE has_lapsed)] || coalesce(
            (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, id] FROM returned_ones WHERE is_ready LIMIT 1),
            (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, -id] FROM returned_ones OFFSET 4999 LIMIT 1),
            ARRAY[NULL, NULL]::bigint[]);
@@ -1354,20 +1350,16 @@ fresh_ones AS MATERIALIZED (
      WHERE queue_id = %(queue_id)s AND held_until IS NULL
        AND (id + 0) >= %(fresh_mark)s AND (id + 0) >= (SELECT floor FROM the_queue)
      ORDER BY (id + 0) LIMIT 5000),
-returned AS MATERIALIZED (
+found AS MATERIALIZED (
     SELECT locked.place, has_lapsed
-      FROM returned_ones AS looked,
+      FROM (
+               SELECT place, is_ready, has_lapsed FROM returned_ones
+                UNION ALL
+               SELECT place, is_ready, false FROM fresh_ones) AS looked,
            LATERAL (SELECT ctid AS place FROM message_states
                      WHERE ctid = looked.place AND NOT coalesce(held_until > now(), false)
                        FOR UPDATE SKIP LOCKED) AS locked
      WHERE is_ready LIMIT %(limit)s),
-fresh AS MATERIALIZED (
-    SELECT locked.place
-      FROM fresh_ones AS looked,
-           LATERAL (SELECT ctid AS place FROM message_states
-                     WHERE ctid = looked.place AND NOT coalesce(held_until > now(), false)
-                       FOR UPDATE SKIP LOCKED) AS locked
-     WHERE is_ready LIMIT %(limit)s - (SELECT count(*) FROM returned)),
 clock AS MATERIALIZED (
     SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at),
 taken AS (
@@ -1377,7 +1369,7 @@ taken AS (
        expires_at = CASE WHEN expires_at < (SELECT at FROM clock) + %(ttl)s * interval '1 second'
                          THEN (SELECT at FROM clock) + %(ttl)s * interval '1 second' + %(grace)s * interval '1 second'
                          ELSE expires_at END
-     WHERE ctid = ANY (ARRAY(SELECT place FROM returned UNION ALL SELECT place FROM fresh))
+     WHERE ctid = ANY (ARRAY(SELECT place FROM found))
  RETURNING id, ttl, held_until, claim_count),
 claim AS (
     INSERT INTO claims (queue_id, id, started_at, expires_at, ttl, message_ids)
@@ -1405,7 +1397,7 @@ remembered AS (
                    CASE WHEN %(asks)s THEN pg_current_xact_id()
                         ELSE pg_current_xact_id_if_assigned() END::text::bigint + %(base)s, 0)
               FROM the_queue),
-           0, 0, (SELECT count(*) FROM returned WHERE has_lapsed)] || coalesce(
+           0, 0, (SELECT count(*) FROM found WHERE has_lapsed)] || coalesce(
            (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, id] FROM returned_ones WHERE is_ready LIMIT 1),
            (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, -id] FROM returned_ones OFFSET 4999 LIMIT 1),
            ARRAY[NULL, NULL]::bigint[]);
@@ -1437,20 +1429,16 @@ fresh_ones AS MATERIALIZED (
      WHERE queue_id = %(queue_id)s AND held_until IS NULL
        AND (id + 0) >= %(fresh_mark)s AND (id + 0) >= (SELECT floor FROM the_queue)
      ORDER BY (id + 0) LIMIT 5000),
-returned AS MATERIALIZED (
+found AS MATERIALIZED (
     SELECT locked.place, has_lapsed
-      FROM returned_ones AS looked,
+      FROM (
+               SELECT place, is_ready, has_lapsed FROM returned_ones
+                UNION ALL
+               SELECT place, is_ready, false FROM fresh_ones) AS looked,
            LATERAL (SELECT ctid AS place FROM message_states
                      WHERE ctid = looked.place AND NOT coalesce(held_until > now(), false)
                        FOR UPDATE SKIP LOCKED) AS locked
      WHERE is_ready LIMIT %(limit)s),
-fresh AS MATERIALIZED (
-    SELECT locked.place
-      FROM fresh_ones AS looked,
-           LATERAL (SELECT ctid AS place FROM message_states
-                     WHERE ctid = looked.place AND NOT coalesce(held_until > now(), false)
-                       FOR UPDATE SKIP LOCKED) AS locked
-     WHERE is_ready LIMIT %(limit)s - (SELECT count(*) FROM returned)),
 clock AS MATERIALIZED (
     SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at),
 alive_ones AS MATERIALIZED (
@@ -1528,7 +1516,7 @@ taken AS (
        expires_at = CASE WHEN expires_at < (SELECT at FROM clock) + %(ttl)s * interval '1 second'
                          THEN (SELECT at FROM clock) + %(ttl)s * interval '1 second' + %(grace)s * interval '1 second'
                          ELSE expires_at END
-     WHERE ctid = ANY (ARRAY(SELECT place FROM returned UNION ALL SELECT place FROM fresh))
+     WHERE ctid = ANY (ARRAY(SELECT place FROM found))
  RETURNING id, ttl, held_until, claim_count),
 claim AS (
     INSERT INTO claims (queue_id, id, started_at, expires_at, ttl, message_ids)
@@ -1556,7 +1544,7 @@ remembered AS (
                    CASE WHEN %(asks)s THEN pg_current_xact_id()
                         ELSE pg_current_xact_id_if_assigned() END::text::bigint + %(base)s, 0)
               FROM the_queue),
-           (SELECT count(*) FROM moved), (SELECT count(*) FROM parked), ((SELECT count(*) FROM returned WHERE has_lapsed) + (SELECT count(*) FROM dead WHERE has_lapsed))] || coalesce(
+           (SELECT count(*) FROM moved), (SELECT count(*) FROM parked), ((SELECT count(*) FROM found WHERE has_lapsed) + (SELECT count(*) FROM dead WHERE has_lapsed))] || coalesce(
            (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, id] FROM returned_ones WHERE is_ready LIMIT 1),
            (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, -id] FROM returned_ones OFFSET 4999 LIMIT 1),
            ARRAY[NULL, NULL]::bigint[]) || coalesce(
@@ -1590,20 +1578,16 @@ fresh_ones AS MATERIALIZED (
      WHERE queue_id = %(queue_id)s AND held_until IS NULL
        AND (id + 0) >= %(fresh_mark)s AND (id + 0) >= (SELECT floor FROM the_queue)
      ORDER BY (id + 0) LIMIT 5000),
-returned AS MATERIALIZED (
+found AS MATERIALIZED (
     SELECT locked.place, has_lapsed
-      FROM returned_ones AS looked,
+      FROM (
+               SELECT place, is_ready, has_lapsed FROM returned_ones
+                UNION ALL
+               SELECT place, is_ready, false FROM fresh_ones) AS looked,
            LATERAL (SELECT ctid AS place FROM message_states
                      WHERE ctid = looked.place AND NOT coalesce(held_until > now(), false)
                        FOR UPDATE SKIP LOCKED) AS locked
      WHERE is_ready LIMIT %(limit)s),
-fresh AS MATERIALIZED (
-    SELECT locked.place
-      FROM fresh_ones AS looked,
-           LATERAL (SELECT ctid AS place FROM message_states
-                     WHERE ctid = looked.place AND NOT coalesce(held_until > now(), false)
-                       FOR UPDATE SKIP LOCKED) AS locked
-     WHERE is_ready LIMIT %(limit)s - (SELECT count(*) FROM returned)),
 clock AS MATERIALIZED (
     SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at),
 alive_ones AS MATERIALIZED (
@@ -1681,7 +1665,7 @@ taken AS (
        expires_at = CASE WHEN expires_at < (SELECT at FROM clock) + %(ttl)s * interval '1 second'
                          THEN (SELECT at FROM clock) + %(ttl)s * interval '1 second' + %(grace)s * interval '1 second'
                          ELSE expires_at END
-     WHERE ctid = ANY (ARRAY(SELECT place FROM returned UNION ALL SELECT place FROM fresh))
+     WHERE ctid = ANY (ARRAY(SELECT place FROM found))
  RETURNING id, ttl, held_until, claim_count),
 claim AS (
     INSERT INTO claims (queue_id, id, started_at, expires_at, ttl, message_ids)
@@ -1702,7 +1686,7 @@ claim AS (
                    CASE WHEN %(asks)s THEN pg_current_xact_id()
                         ELSE pg_current_xact_id_if_assigned() END::text::bigint + %(base)s, 0)
               FROM the_queue),
-           (SELECT count(*) FROM moved), (SELECT count(*) FROM parked), ((SELECT count(*) FROM returned WHERE has_lapsed) + (SELECT count(*) FROM dead WHERE has_lapsed))] || coalesce(
+           (SELECT count(*) FROM moved), (SELECT count(*) FROM parked), ((SELECT count(*) FROM found WHERE has_lapsed) + (SELECT count(*) FROM dead WHERE has_lapsed))] || coalesce(
            (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, id] FROM returned_ones WHERE is_ready LIMIT 1),
            (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, -id] FROM returned_ones OFFSET 4999 LIMIT 1),
            ARRAY[NULL, NULL]::bigint[]) || coalesce(
@@ -2509,22 +2493,18 @@ fresh_ones AS MATERIALIZED (
      WHERE queue_id = %(queue_id)s AND held_until IS NULL
        AND (id + 0) >= %(fresh_mark)s AND (id + 0) >= (SELECT floor FROM the_queue)
      ORDER BY (id + 0) LIMIT 5000),
-returned AS MATERIALIZED (
+found AS MATERIALIZED (
     SELECT locked.place, has_lapsed
-      FROM returned_ones AS looked,
+      FROM (
+               SELECT place, is_ready, has_lapsed FROM returned_ones
+                UNION ALL
+               SELECT place, is_ready, false FROM fresh_ones) AS looked,
            LATERAL (SELECT ctid AS place FROM message_states
                      WHERE ctid = looked.place AND NOT coalesce(held_until > now(), false)
                        FOR UPDATE SKIP LOCKED) AS locked
      WHERE is_ready LIMIT %(limit)s),
-fresh AS MATERIALIZED (
-    SELECT locked.place
-      FROM fresh_ones AS looked,
-           LATERAL (SELECT ctid AS place FROM message_states
-                     WHERE ctid = looked.place AND NOT coalesce(held_until > now(), false)
-                       FOR UPDATE SKIP LOCKED) AS locked
-     WHERE is_ready LIMIT %(limit)s - (SELECT count(*) FROM returned)),
 gone AS (
-    DELETE FROM message_states WHERE ctid = ANY (ARRAY(SELECT place FROM returned UNION ALL SELECT place FROM fresh))
+    DELETE FROM message_states WHERE ctid = ANY (ARRAY(SELECT place FROM found))
  RETURNING id, ttl, claim_count, group_key),
 body_gone AS (
     DELETE FROM messages
@@ -2550,7 +2530,7 @@ body_gone AS (
                    CASE WHEN %(asks)s THEN pg_current_xact_id()
                         ELSE pg_current_xact_id_if_assigned() END::text::bigint + %(base)s, 0)
               FROM the_queue),
-           0, 0, (SELECT count(*) FROM returned WHERE has_lapsed)] || coalesce(
+           0, 0, (SELECT count(*) FROM found WHERE has_lapsed)] || coalesce(
            (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, id] FROM returned_ones WHERE is_ready LIMIT 1),
            (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, -id] FROM returned_ones OFFSET 4999 LIMIT 1),
            ARRAY[NULL, NULL]::bigint[]);
@@ -4615,27 +4595,23 @@ fresh_ones AS MATERIALIZED (
      WHERE queue_id = %(queue_id)s AND held_until IS NULL
        AND (id + 0) >= %(fresh_mark)s AND (id + 0) >= (SELECT floor FROM the_queue)
      ORDER BY (id + 0) LIMIT 5000),
-returned AS MATERIALIZED (
+found AS MATERIALIZED (
     SELECT locked.place, has_lapsed
-      FROM returned_ones AS looked,
+      FROM (
+               SELECT place, is_ready, has_lapsed FROM returned_ones
+                UNION ALL
+               SELECT place, is_ready, false FROM fresh_ones) AS looked,
            LATERAL (SELECT ctid AS place FROM message_states
                      WHERE ctid = looked.place AND NOT coalesce(held_until > now(), false)
                        FOR UPDATE SKIP LOCKED) AS locked
      WHERE is_ready LIMIT %(limit)s),
-fresh AS MATERIALIZED (
-    SELECT locked.place
-      FROM fresh_ones AS looked,
-           LATERAL (SELECT ctid AS place FROM message_states
-                     WHERE ctid = looked.place AND NOT coalesce(held_until > now(), false)
-                       FOR UPDATE SKIP LOCKED) AS locked
-     WHERE is_ready LIMIT %(limit)s - (SELECT count(*) FROM returned)),
 clock AS MATERIALIZED (
     SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at),
 taken AS (
     UPDATE message_states
        SET claim_id = %(claim_id)s::uuid, claim_count = claim_count + 1, held_until = (SELECT at FROM clock) + %(ttl)s * interval '1 second',
        first_received_at = coalesce(first_received_at, (SELECT at FROM clock))
-     WHERE ctid = ANY (ARRAY(SELECT place FROM returned UNION ALL SELECT place FROM fresh))
+     WHERE ctid = ANY (ARRAY(SELECT place FROM found))
  RETURNING id, ttl, held_until, claim_count, client_id, first_received_at, came_from, claimed_before, group_key),
 claim AS (
     INSERT INTO claims (queue_id, id, started_at, expires_at, ttl, message_ids)
@@ -4658,7 +4634,7 @@ claim AS (
                    CASE WHEN %(asks)s THEN pg_current_xact_id()
                         ELSE pg_current_xact_id_if_assigned() END::text::bigint + %(base)s, 0)
               FROM the_queue),
-           0, 0, (SELECT count(*) FROM returned WHERE has_lapsed)] || coalesce(
+           0, 0, (SELECT count(*) FROM found WHERE has_lapsed)] || coalesce(
            (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, id] FROM returned_ones WHERE is_ready LIMIT 1),
            (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, -id] FROM returned_ones OFFSET 4999 LIMIT 1),
            ARRAY[NULL, NULL]::bigint[]);
@@ -4775,29 +4751,25 @@ fresh_ones AS MATERIALIZED (
      WHERE queue_id = %(queue_id)s AND held_until IS NULL
        AND (id + 0) >= %(fresh_mark)s AND (id + 0) >= (SELECT floor FROM the_queue)
      ORDER BY (id + 0) LIMIT 5000),
-returned_only AS MATERIALIZED (
+others AS MATERIALIZED (
     SELECT locked.place, has_lapsed
-      FROM returned_ones AS looked,
+      FROM (
+               SELECT place, is_ready, has_lapsed FROM returned_ones
+                UNION ALL
+               SELECT place, is_ready, false FROM fresh_ones) AS looked,
            LATERAL (SELECT ctid AS place FROM message_states
                      WHERE ctid = looked.place AND NOT coalesce(held_until > now(), false)
                        FOR UPDATE SKIP LOCKED) AS locked
      WHERE is_ready AND looked.place <> ALL (ARRAY(SELECT place FROM quiet)) LIMIT %(limit)s - (SELECT count(*) FROM quiet)),
-returned AS MATERIALIZED (
-    SELECT place, has_lapsed FROM quiet UNION ALL SELECT place, has_lapsed FROM returned_only),
-fresh AS MATERIALIZED (
-    SELECT locked.place
-      FROM fresh_ones AS looked,
-           LATERAL (SELECT ctid AS place FROM message_states
-                     WHERE ctid = looked.place AND NOT coalesce(held_until > now(), false)
-                       FOR UPDATE SKIP LOCKED) AS locked
-     WHERE is_ready AND looked.place <> ALL (ARRAY(SELECT place FROM quiet)) LIMIT %(limit)s - (SELECT count(*) FROM returned)),
+found AS MATERIALIZED (
+    SELECT place, has_lapsed FROM quiet UNION ALL SELECT place, has_lapsed FROM others),
 clock AS MATERIALIZED (
     SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at),
 taken AS (
     UPDATE message_states
        SET claim_id = %(claim_id)s::uuid, claim_count = claim_count + 1, held_until = (SELECT at FROM clock) + %(ttl)s * interval '1 second',
        first_received_at = coalesce(first_received_at, (SELECT at FROM clock))
-     WHERE ctid = ANY (ARRAY(SELECT place FROM returned UNION ALL SELECT place FROM fresh))
+     WHERE ctid = ANY (ARRAY(SELECT place FROM found))
  RETURNING id, ttl, held_until, claim_count, client_id, first_received_at, came_from, claimed_before, group_key),
 claim AS (
     INSERT INTO claims (queue_id, id, started_at, expires_at, ttl, message_ids)
@@ -4820,7 +4792,7 @@ claim AS (
                    CASE WHEN %(asks)s THEN pg_current_xact_id()
                         ELSE pg_current_xact_id_if_assigned() END::text::bigint + %(base)s, 0)
               FROM the_queue),
-           0, 0, (SELECT count(*) FROM returned WHERE has_lapsed)] || coalesce(
+           0, 0, (SELECT count(*) FROM found WHERE has_lapsed)] || coalesce(
            (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, id] FROM returned_ones WHERE is_ready LIMIT 1),
            (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, -id] FROM returned_ones OFFSET 4999 LIMIT 1),
            ARRAY[NULL, NULL]::bigint[]);
@@ -4899,22 +4871,18 @@ fresh_ones AS MATERIALIZED (
      WHERE queue_id = %(queue_id)s AND held_until IS NULL
        AND (id + 0) >= %(fresh_mark)s AND (id + 0) >= (SELECT floor FROM the_queue)
      ORDER BY (id + 0) LIMIT 5000),
-returned_only AS MATERIALIZED (
+others AS MATERIALIZED (
     SELECT locked.place, has_lapsed
-      FROM returned_ones AS looked,
+      FROM (
+               SELECT place, is_ready, has_lapsed FROM returned_ones
+                UNION ALL
+               SELECT place, is_ready, false FROM fresh_ones) AS looked,
            LATERAL (SELECT ctid AS place FROM message_states
                      WHERE ctid = looked.place AND NOT coalesce(held_until > now(), false)
                        FOR UPDATE SKIP LOCKED) AS locked
      WHERE is_ready AND looked.place <> ALL (ARRAY(SELECT place FROM quiet)) LIMIT %(limit)s - (SELECT count(*) FROM quiet)),
-returned AS MATERIALIZED (
-    SELECT place, has_lapsed FROM quiet UNION ALL SELECT place, has_lapsed FROM returned_only),
-fresh AS MATERIALIZED (
-    SELECT locked.place
-      FROM fresh_ones AS looked,
-           LATERAL (SELECT ctid AS place FROM message_states
-                     WHERE ctid = looked.place AND NOT coalesce(held_until > now(), false)
-                       FOR UPDATE SKIP LOCKED) AS locked
-     WHERE is_ready AND looked.place <> ALL (ARRAY(SELECT place FROM quiet)) LIMIT %(limit)s - (SELECT count(*) FROM returned)),
+found AS MATERIALIZED (
+    SELECT place, has_lapsed FROM quiet UNION ALL SELECT place, has_lapsed FROM others),
 clock AS MATERIALIZED (
     SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at),
 alive_ones AS MATERIALIZED (
@@ -4989,7 +4957,7 @@ taken AS (
     UPDATE message_states
        SET claim_id = %(claim_id)s::uuid, claim_count = claim_count + 1, held_until = (SELECT at FROM clock) + %(ttl)s * interval '1 second',
        first_received_at = coalesce(first_received_at, (SELECT at FROM clock))
-     WHERE ctid = ANY (ARRAY(SELECT place FROM returned UNION ALL SELECT place FROM fresh))
+     WHERE ctid = ANY (ARRAY(SELECT place FROM found))
  RETURNING id, ttl, held_until, claim_count, client_id, first_received_at, came_from, claimed_before, group_key),
 claim AS (
     INSERT INTO claims (queue_id, id, started_at, expires_at, ttl, message_ids)
@@ -5012,7 +4980,7 @@ claim AS (
                    CASE WHEN %(asks)s THEN pg_current_xact_id()
                         ELSE pg_current_xact_id_if_assigned() END::text::bigint + %(base)s, 0)
               FROM the_queue),
-           (SELECT count(*) FROM moved), (SELECT count(*) FROM parked), ((SELECT count(*) FROM returned WHERE has_lapsed) + (SELECT count(*) FROM dead WHERE has_lapsed))] || coalesce(
+           (SELECT count(*) FROM moved), (SELECT count(*) FROM parked), ((SELECT count(*) FROM found WHERE has_lapsed) + (SELECT count(*) FROM dead WHERE has_lapsed))] || coalesce(
            (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, id] FROM returned_ones WHERE is_ready LIMIT 1),
            (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, -id] FROM returned_ones OFFSET 4999 LIMIT 1),
            ARRAY[NULL, NULL]::bigint[]) || coalesce(
@@ -6278,27 +6246,23 @@ fresh_ones AS MATERIALIZED (
      WHERE queue_id = %(queue_id)s AND held_until IS NULL
        AND (id + 0) >= %(fresh_mark)s AND (id + 0) >= (SELECT floor FROM the_queue)
      ORDER BY (id + 0) LIMIT 5000),
-returned AS MATERIALIZED (
+found AS MATERIALIZED (
     SELECT locked.place, has_lapsed
-      FROM returned_ones AS looked,
+      FROM (
+               SELECT place, is_ready, has_lapsed FROM returned_ones
+                UNION ALL
+               SELECT place, is_ready, false FROM fresh_ones) AS looked,
            LATERAL (SELECT ctid AS place FROM message_states
                      WHERE ctid = looked.place AND NOT coalesce(held_until > now(), false)
                        FOR UPDATE SKIP LOCKED) AS locked
      WHERE is_ready LIMIT %(limit)s),
-fresh AS MATERIALIZED (
-    SELECT locked.place
-      FROM fresh_ones AS looked,
-           LATERAL (SELECT ctid AS place FROM message_states
-                     WHERE ctid = looked.place AND NOT coalesce(held_until > now(), false)
-                       FOR UPDATE SKIP LOCKED) AS locked
-     WHERE is_ready LIMIT %(limit)s - (SELECT count(*) FROM returned)),
 clock AS MATERIALIZED (
     SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at),
 taken AS (
     UPDATE message_states
        SET claim_id = %(claim_id)s::uuid, claim_count = claim_count + 1, held_until = (SELECT at FROM clock) + %(ttl)s * interval '1 second',
        first_received_at = coalesce(first_received_at, (SELECT at FROM clock))
-     WHERE ctid = ANY (ARRAY(SELECT place FROM returned UNION ALL SELECT place FROM fresh))
+     WHERE ctid = ANY (ARRAY(SELECT place FROM found))
  RETURNING id, ttl, held_until, claim_count, client_id, first_received_at, came_from, claimed_before, group_key),
 claim AS (
     INSERT INTO claims (queue_id, id, started_at, expires_at, ttl, message_ids)
@@ -6321,7 +6285,7 @@ claim AS (
                    CASE WHEN %(asks)s THEN pg_current_xact_id()
                         ELSE pg_current_xact_id_if_assigned() END::text::bigint + %(base)s, 0)
               FROM the_queue),
-           0, 0, (SELECT count(*) FROM returned WHERE has_lapsed)] || coalesce(
+           0, 0, (SELECT count(*) FROM found WHERE has_lapsed)] || coalesce(
            (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, id] FROM returned_ones WHERE is_ready LIMIT 1),
            (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, -id] FROM returned_ones OFFSET 4999 LIMIT 1),
            ARRAY[NULL, NULL]::bigint[]);
@@ -6352,20 +6316,16 @@ fresh_ones AS MATERIALIZED (
      WHERE queue_id = %(queue_id)s AND held_until IS NULL
        AND (id + 0) >= %(fresh_mark)s AND (id + 0) >= (SELECT floor FROM the_queue)
      ORDER BY (id + 0) LIMIT 5000),
-returned AS MATERIALIZED (
+found AS MATERIALIZED (
     SELECT locked.place, has_lapsed
-      FROM returned_ones AS looked,
+      FROM (
+               SELECT place, is_ready, has_lapsed FROM returned_ones
+                UNION ALL
+               SELECT place, is_ready, false FROM fresh_ones) AS looked,
            LATERAL (SELECT ctid AS place FROM message_states
                      WHERE ctid = looked.place AND NOT coalesce(held_until > now(), false)
                        FOR UPDATE SKIP LOCKED) AS locked
      WHERE is_ready LIMIT %(limit)s),
-fresh AS MATERIALIZED (
-    SELECT locked.place
-      FROM fresh_ones AS looked,
-           LATERAL (SELECT ctid AS place FROM message_states
-                     WHERE ctid = looked.place AND NOT coalesce(held_until > now(), false)
-                       FOR UPDATE SKIP LOCKED) AS locked
-     WHERE is_ready LIMIT %(limit)s - (SELECT count(*) FROM returned)),
 clock AS MATERIALIZED (
     SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at),
 alive_ones AS MATERIALIZED (
@@ -6440,7 +6400,7 @@ taken AS (
     UPDATE message_states
        SET claim_id = %(claim_id)s::uuid, claim_count = claim_count + 1, held_until = (SELECT at FROM clock) + %(ttl)s * interval '1 second',
        first_received_at = coalesce(first_received_at, (SELECT at FROM clock))
-     WHERE ctid = ANY (ARRAY(SELECT place FROM returned UNION ALL SELECT place FROM fresh))
+     WHERE ctid = ANY (ARRAY(SELECT place FROM found))
  RETURNING id, ttl, held_until, claim_count, client_id, first_received_at, came_from, claimed_before, group_key),
 claim AS (
     INSERT INTO claims (queue_id, id, started_at, expires_at, ttl, message_ids)
@@ -6463,7 +6423,7 @@ claim AS (
                    CASE WHEN %(asks)s THEN pg_current_xact_id()
                         ELSE pg_current_xact_id_if_assigned() END::text::bigint + %(base)s, 0)
               FROM the_queue),
-           (SELECT count(*) FROM moved), (SELECT count(*) FROM parked), ((SELECT count(*) FROM returned WHERE has_lapsed) + (SELECT count(*) FROM dead WHERE has_lapsed))] || coalesce(
+           (SELECT count(*) FROM moved), (SELECT count(*) FROM parked), ((SELECT count(*) FROM found WHERE has_lapsed) + (SELECT count(*) FROM dead WHERE has_lapsed))] || coalesce(
            (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, id] FROM returned_ones WHERE is_ready LIMIT 1),
            (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, -id] FROM returned_ones OFFSET 4999 LIMIT 1),
            ARRAY[NULL, NULL]::bigint[]) || coalesce(
@@ -6497,20 +6457,16 @@ fresh_ones AS MATERIALIZED (
      WHERE queue_id = %(queue_id)s AND held_until IS NULL
        AND (id + 0) >= %(fresh_mark)s AND (id + 0) >= (SELECT floor FROM the_queue)
      ORDER BY (id + 0) LIMIT 5000),
-returned AS MATERIALIZED (
+found AS MATERIALIZED (
     SELECT locked.place, has_lapsed
-      FROM returned_ones AS looked,
+      FROM (
+               SELECT place, is_ready, has_lapsed FROM returned_ones
+                UNION ALL
+               SELECT place, is_ready, false FROM fresh_ones) AS looked,
            LATERAL (SELECT ctid AS place FROM message_states
                      WHERE ctid = looked.place AND NOT coalesce(held_until > now(), false)
                        FOR UPDATE SKIP LOCKED) AS locked
      WHERE is_ready LIMIT %(limit)s),
-fresh AS MATERIALIZED (
-    SELECT locked.place
-      FROM fresh_ones AS looked,
-           LATERAL (SELECT ctid AS place FROM message_states
-                     WHERE ctid = looked.place AND NOT coalesce(held_until > now(), false)
-                       FOR UPDATE SKIP LOCKED) AS locked
-     WHERE is_ready LIMIT %(limit)s - (SELECT count(*) FROM returned)),
 clock AS MATERIALIZED (
     SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at),
 alive_ones AS MATERIALIZED (
@@ -6585,7 +6541,7 @@ taken AS (
     UPDATE message_states
        SET claim_id = %(claim_id)s::uuid, claim_count = claim_count + 1, held_until = (SELECT at FROM clock) + %(ttl)s * interval '1 second',
        first_received_at = coalesce(first_received_at, (SELECT at FROM clock))
-     WHERE ctid = ANY (ARRAY(SELECT place FROM returned UNION ALL SELECT place FROM fresh))
+     WHERE ctid = ANY (ARRAY(SELECT place FROM found))
  RETURNING id, ttl, held_until, claim_count, client_id, first_received_at, came_from, claimed_before, group_key),
 claim AS (
     INSERT INTO claims (queue_id, id, started_at, expires_at, ttl, message_ids)
@@ -6608,7 +6564,7 @@ claim AS (
                    CASE WHEN %(asks)s THEN pg_current_xact_id()
                         ELSE pg_current_xact_id_if_assigned() END::text::bigint + %(base)s, 0)
               FROM the_queue),
-           (SELECT count(*) FROM moved), (SELECT count(*) FROM parked), ((SELECT count(*) FROM returned WHERE has_lapsed) + (SELECT count(*) FROM dead WHERE has_lapsed))] || coalesce(
+           (SELECT count(*) FROM moved), (SELECT count(*) FROM parked), ((SELECT count(*) FROM found WHERE has_lapsed) + (SELECT count(*) FROM dead WHERE has_lapsed))] || coalesce(
            (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, id] FROM returned_ones WHERE is_ready LIMIT 1),
            (SELECT ARRAY[(date_part('epoch', held_until) * 1000000)::bigint, -id] FROM returned_ones OFFSET 4999 LIMIT 1),
            ARRAY[NULL, NULL]::bigint[]) || coalesce(

@@ -138,11 +138,10 @@ DEFECTS: dict[str, Defect] = {
             ),
             Change(
                 'model',
-                "FOUND = 'ctid = ANY (ARRAY(SELECT place FROM returned"
-                " UNION ALL SELECT place FROM fresh))'",
+                "FOUND = 'ctid = ANY (ARRAY(SELECT place FROM found))'",
                 "FOUND = 'queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT s.id"
                 ' FROM message_states AS s WHERE s.ctid = ANY (ARRAY('
-                "SELECT place FROM returned UNION ALL SELECT place FROM fresh))))'",
+                "SELECT place FROM found))))'",
             ),
         ],
         ['two live claims'],

@@ -16,7 +16,14 @@ from collections.abc import Iterable
 from typing import Any
 
 from marconi_api.model.postgres.database import Database
-from marconi_api.model.postgres.dequeue import FRESH, HAS_LAPSED, PLACE, lock, look_at_returned
+from marconi_api.model.postgres.dequeue import (
+    FRESH,
+    HAS_LAPSED,
+    PLACE,
+    RETURNED_THEN_FRESH,
+    lock,
+    look_at_returned,
+)
 from marconi_api.model.postgres.prepared import Prepared
 from marconi_api.model.postgres.tables import IS_ALIVE, IS_READY, QueueKey
 
@@ -151,8 +158,6 @@ def find(the_queue: str, may_be_claimed: str = 'true') -> str:
         SELECT ctid AS place, id, expires_at > now() AS is_ready FROM message_states
          WHERE {FRESH}
          ORDER BY (id + 0) LIMIT {_LOOK}),
-    returned_only AS MATERIALIZED ({lock('returned_ones', f'is_ready {not_quiet}', '%(limit)s - (SELECT count(*) FROM quiet)', ', has_lapsed')}),
-    returned AS MATERIALIZED (
-        SELECT place, has_lapsed FROM quiet UNION ALL SELECT place, has_lapsed FROM returned_only),
-    fresh AS MATERIALIZED (
-        {lock('fresh_ones', f'is_ready {not_quiet}', '%(limit)s - (SELECT count(*) FROM returned)')})"""
+    others AS MATERIALIZED ({lock(RETURNED_THEN_FRESH, f'is_ready {not_quiet}', '%(limit)s - (SELECT count(*) FROM quiet)', ', has_lapsed')}),
+    found AS MATERIALIZED (
+        SELECT place, has_lapsed FROM quiet UNION ALL SELECT place, has_lapsed FROM others)"""

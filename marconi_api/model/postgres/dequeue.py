@@ -77,7 +77,7 @@ def lock(
 ) -> str:
     """Lock the first ``limit`` messages of a look that meet the condition.
 
-    :param looked_at: the part of the statement with the look
+    :param looked_at: the part of the statement with the look, or a subquery
     :param also: further columns besides ``place``, after a comma
     :param is_still: a condition that a message must meet when it is locked
     """
@@ -129,16 +129,21 @@ def find(the_queue: str, may_be_claimed: str = 'true') -> str:
         SELECT ctid AS place, id, expires_at > now() AS is_ready FROM message_states
          WHERE {FRESH}
          ORDER BY {FRESH_ID} LIMIT {_LOOK}),
-    returned AS MATERIALIZED ({lock('returned_ones', 'is_ready', '%(limit)s', ', has_lapsed')}),
-    fresh AS MATERIALIZED (
-        {lock('fresh_ones', 'is_ready', '%(limit)s - (SELECT count(*) FROM returned)')})"""
+    found AS MATERIALIZED ({lock(RETURNED_THEN_FRESH, 'is_ready', '%(limit)s', ', has_lapsed')})"""
 
+
+#: The messages of both looks. PostgreSQL runs the parts of a union in order, and each only as far as it
+#: must: of fresh ones as many as returned ones leave to be taken.
+RETURNED_THEN_FRESH = """(
+                   SELECT place, is_ready, has_lapsed FROM returned_ones
+                    UNION ALL
+                   SELECT place, is_ready, false FROM fresh_ones)"""
 
 #: How many of the messages that were found had returned because their claim lapsed.
-HOW_MANY_LAPSED = '(SELECT count(*) FROM returned WHERE has_lapsed)'
+HOW_MANY_LAPSED = '(SELECT count(*) FROM found WHERE has_lapsed)'
 
 #: The condition for the rows that were found.
-FOUND = 'ctid = ANY (ARRAY(SELECT place FROM returned UNION ALL SELECT place FROM fresh))'
+FOUND = 'ctid = ANY (ARRAY(SELECT place FROM found))'
 
 
 class _Sight(NamedTuple):
