@@ -1707,14 +1707,14 @@ asked AS MATERIALIZED (
       FROM unnest(%(ids)s::bigint[], %(claim_ids)s::text[]::uuid[], %(seconds)s::int[])
            WITH ORDINALITY AS given (id, holder, seconds, place)),
 found AS MATERIALIZED (
-    SELECT id, ctid AS place_in_table, claim_id, group_key, CASE WHEN held_until IS NULL OR held_until <= now() THEN 'ready'
+    SELECT id, ctid AS place_in_table, claim_id, group_key, sequence, CASE WHEN held_until IS NULL OR held_until <= now() THEN 'ready'
             WHEN held_until = 'infinity' THEN 'parked'
             WHEN claim_id IS NOT NULL THEN 'claimed'
             ELSE 'delayed' END AS state
       FROM message_states
      WHERE queue_id = %(queue_id)s AND id = ANY (%(ids)s::bigint[]) AND expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue)),
 judged AS MATERIALIZED (
-    SELECT asked.*, found.place_in_table, found.group_key, found.state,
+    SELECT asked.*, found.place_in_table, found.group_key, found.sequence, found.state,
            CASE WHEN found.id IS NULL THEN 'gone'
                 WHEN verdict = 'kick'
                 THEN CASE state WHEN 'parked' THEN 'done' ELSE 'not_parked' END
@@ -1750,7 +1750,8 @@ changed AS (
        SET held_until = until
       FROM changes
      WHERE state.ctid = changes.place_in_table),
-done AS MATERIALIZED (SELECT group_key, verdict FROM judged WHERE result = 'done'),
+done AS MATERIALIZED (
+    SELECT group_key, sequence, verdict FROM judged WHERE result = 'done'),
 woken AS (
     INSERT INTO message_groups AS known
            (queue_id, group_key, first_sequence, last_sequence, available_at)
@@ -1759,8 +1760,100 @@ woken AS (
      WHERE grouping = 2 AND group_key IS NOT NULL
      ORDER BY group_key
         ON CONFLICT (queue_id, group_key) DO UPDATE
-       SET available_at = excluded.available_at,
+       SET available_at = CASE WHEN false THEN NULL ELSE excluded.available_at END,
            first_sequence = CASE WHEN EXISTS (SELECT FROM done WHERE verdict = 'kick') THEN 0 ELSE known.first_sequence END)
+SELECT id, result,
+       CASE WHEN result <> 'done' THEN coalesce(state, 'gone')
+            WHEN verdict = 'delete' THEN 'gone'
+            WHEN verdict = 'park' THEN 'parked'
+            WHEN seconds = 0 THEN 'ready'
+            WHEN verdict = 'touch' THEN 'claimed'
+            ELSE 'delayed' END
+  FROM judged ORDER BY place;
+
+
+-- marconi_delete_by_receipts_fifo: The same in a FIFO queue.
+SELECT FROM claims
+ WHERE queue_id = %(queue_id)s AND id = ANY (%(claim_ids)s::text[]::uuid[]) FOR NO KEY UPDATE;
+SELECT FROM message_states
+ WHERE queue_id = %(queue_id)s AND id = ANY (%(ids)s::bigint[]) FOR UPDATE;
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+   AND floor < 9223372036854775807),
+asked AS MATERIALIZED (
+    SELECT id, 'delete' AS verdict, seconds, holder, NULL::text AS reason, 0 AS grace, place
+      FROM unnest(%(ids)s::bigint[], %(claim_ids)s::text[]::uuid[], %(seconds)s::int[])
+           WITH ORDINALITY AS given (id, holder, seconds, place)),
+found AS MATERIALIZED (
+    SELECT id, ctid AS place_in_table, claim_id, group_key, sequence, CASE WHEN held_until IS NULL OR held_until <= now() THEN 'ready'
+            WHEN held_until = 'infinity' THEN 'parked'
+            WHEN claim_id IS NOT NULL THEN 'claimed'
+            ELSE 'delayed' END AS state
+      FROM message_states
+     WHERE queue_id = %(queue_id)s AND id = ANY (%(ids)s::bigint[]) AND expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue)),
+judged AS MATERIALIZED (
+    SELECT asked.*, found.place_in_table, found.group_key, found.sequence, found.state,
+           CASE WHEN found.id IS NULL THEN 'gone'
+                WHEN verdict = 'kick'
+                THEN CASE state WHEN 'parked' THEN 'done' ELSE 'not_parked' END
+                WHEN state = 'claimed'
+                THEN CASE WHEN claim_id = holder THEN 'done' ELSE 'taken' END
+                WHEN %(is_claimless)s AND verdict = 'park' THEN 'done'
+                WHEN claim_id = holder THEN CASE WHEN (SELECT grouping FROM the_queue) = 2 THEN 'expired' ELSE 'done' END
+                ELSE 'not_in_claim' END AS result
+      FROM asked LEFT JOIN found USING (id)),
+deleted AS (
+    DELETE FROM message_states
+     WHERE ctid = ANY (ARRAY(
+           SELECT place_in_table FROM judged WHERE result = 'done' AND verdict = 'delete'))
+ RETURNING id),
+bodies AS (
+    DELETE FROM messages
+     WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM deleted))
+       AND (NOT coalesce((SELECT has_subscribers FROM the_queue), false)
+            OR NOT EXISTS (
+       SELECT FROM subscriptions AS subscription,
+              LATERAL (SELECT FROM deliveries AS delivery
+                        WHERE delivery.queue_id = subscription.queue_id
+                          AND delivery.subscription_id = subscription.id
+                          AND delivery.message_id = messages.id LIMIT 1) AS waiting
+        WHERE subscription.queue_id = %(queue_id)s))),
+clock AS MATERIALIZED (
+    SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at),
+changes AS MATERIALIZED (
+    SELECT place_in_table, verdict, reason, grace, seconds, (SELECT at FROM clock) + seconds * interval '1 second' AS until
+      FROM judged WHERE result = 'done' AND verdict <> 'delete'),
+changed AS (
+    UPDATE message_states AS state
+       SET held_until = until
+      FROM changes
+     WHERE state.ctid = changes.place_in_table),
+done AS MATERIALIZED (
+    SELECT group_key, sequence, verdict FROM judged WHERE result = 'done'),
+woken AS (
+    INSERT INTO message_groups AS known
+           (queue_id, group_key, first_sequence, last_sequence, available_at)
+    SELECT %(queue_id)s::bigint, own.group_key, coalesce(seen.first_sequence, 0),
+           CASE WHEN seen.first_sequence IS NOT NULL AND other.is_there IS NULL
+                THEN last_sequence ELSE 0 END, (SELECT at FROM clock)
+      FROM (SELECT group_key, max(sequence) AS last_sequence
+              FROM done, the_queue
+             WHERE grouping = 2 AND group_key IS NOT NULL
+             GROUP BY group_key) AS own
+           LEFT JOIN LATERAL (
+               SELECT first_sequence FROM message_groups
+                WHERE queue_id = %(queue_id)s AND group_key = own.group_key
+                LIMIT 1) AS seen ON true
+           LEFT JOIN LATERAL (
+               SELECT true AS is_there FROM message_states
+                WHERE queue_id = %(queue_id)s AND group_key = own.group_key
+                  AND sequence >= seen.first_sequence
+                  AND id <> ALL (ARRAY(SELECT id FROM deleted))
+                ORDER BY sequence LIMIT 1) AS other ON true
+     ORDER BY own.group_key
+        ON CONFLICT (queue_id, group_key) DO UPDATE
+       SET available_at = CASE WHEN known.last_sequence <= excluded.last_sequence
+                                AND known.first_sequence >= excluded.first_sequence THEN NULL ELSE excluded.available_at END,
+           first_sequence = CASE WHEN false THEN 0 ELSE known.first_sequence END)
 SELECT id, result,
        CASE WHEN result <> 'done' THEN coalesce(state, 'gone')
             WHEN verdict = 'delete' THEN 'gone'
@@ -1783,7 +1876,7 @@ seen AS MATERIALIZED (
 gone AS (
     DELETE FROM message_states
      WHERE queue_id = %(queue_id)s AND id = %(id)s AND expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND claim_id = %(claim_id)s::uuid AND (claim_id IS NOT NULL AND coalesce(held_until > now(), false))
- RETURNING id, group_key),
+ RETURNING id, group_key, sequence),
 body AS (
     DELETE FROM messages
      WHERE queue_id = %(queue_id)s AND id = (SELECT id FROM gone))
@@ -1800,7 +1893,7 @@ seen AS MATERIALIZED (
 gone AS (
     DELETE FROM message_states
      WHERE queue_id = %(queue_id)s AND id = %(id)s AND expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND claim_id = %(claim_id)s::uuid AND (claim_id IS NOT NULL AND coalesce(held_until > now(), false))
- RETURNING id, group_key),
+ RETURNING id, group_key, sequence),
 body AS (
     DELETE FROM messages
      WHERE queue_id = %(queue_id)s AND id = (SELECT id FROM gone)
@@ -1817,12 +1910,27 @@ clock AS MATERIALIZED (
 woken AS (
     INSERT INTO message_groups AS known
            (queue_id, group_key, first_sequence, last_sequence, available_at)
-    SELECT DISTINCT %(queue_id)s::bigint, group_key, 0, 0, (SELECT at FROM clock)
-      FROM gone, the_queue
-     WHERE grouping = 2 AND group_key IS NOT NULL
-     ORDER BY group_key
+    SELECT %(queue_id)s::bigint, own.group_key, coalesce(seen.first_sequence, 0),
+           CASE WHEN seen.first_sequence IS NOT NULL AND other.is_there IS NULL
+                THEN last_sequence ELSE 0 END, (SELECT at FROM clock)
+      FROM (SELECT group_key, max(sequence) AS last_sequence
+              FROM gone, the_queue
+             WHERE grouping = 2 AND group_key IS NOT NULL
+             GROUP BY group_key) AS own
+           LEFT JOIN LATERAL (
+               SELECT first_sequence FROM message_groups
+                WHERE queue_id = %(queue_id)s AND group_key = own.group_key
+                LIMIT 1) AS seen ON true
+           LEFT JOIN LATERAL (
+               SELECT true AS is_there FROM message_states
+                WHERE queue_id = %(queue_id)s AND group_key = own.group_key
+                  AND sequence >= seen.first_sequence
+                  AND id <> ALL (ARRAY(SELECT id FROM gone))
+                ORDER BY sequence LIMIT 1) AS other ON true
+     ORDER BY own.group_key
         ON CONFLICT (queue_id, group_key) DO UPDATE
-       SET available_at = excluded.available_at,
+       SET available_at = CASE WHEN known.last_sequence <= excluded.last_sequence
+                                AND known.first_sequence >= excluded.first_sequence THEN NULL ELSE excluded.available_at END,
            first_sequence = CASE WHEN false THEN 0 ELSE known.first_sequence END)
 SELECT EXISTS (SELECT FROM gone), was_claimed, was_held_by_claim FROM seen;
 
@@ -1835,7 +1943,7 @@ WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM que
 gone AS (
     DELETE FROM message_states
      WHERE queue_id = %(queue_id)s AND id = ANY(%(ids)s::bigint[]) AND expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue)
- RETURNING id, group_key),
+ RETURNING id, group_key, sequence),
 body AS (
     DELETE FROM messages
      WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM gone)))
@@ -1848,7 +1956,7 @@ WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM que
 gone AS (
     DELETE FROM message_states
      WHERE queue_id = %(queue_id)s AND id = ANY(%(ids)s::bigint[]) AND expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue)
- RETURNING id, group_key),
+ RETURNING id, group_key, sequence),
 body AS (
     DELETE FROM messages
      WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM gone))
@@ -1865,12 +1973,27 @@ clock AS MATERIALIZED (
 woken AS (
     INSERT INTO message_groups AS known
            (queue_id, group_key, first_sequence, last_sequence, available_at)
-    SELECT DISTINCT %(queue_id)s::bigint, group_key, 0, 0, (SELECT at FROM clock)
-      FROM gone, the_queue
-     WHERE grouping = 2 AND group_key IS NOT NULL
-     ORDER BY group_key
+    SELECT %(queue_id)s::bigint, own.group_key, coalesce(seen.first_sequence, 0),
+           CASE WHEN seen.first_sequence IS NOT NULL AND other.is_there IS NULL
+                THEN last_sequence ELSE 0 END, (SELECT at FROM clock)
+      FROM (SELECT group_key, max(sequence) AS last_sequence
+              FROM gone, the_queue
+             WHERE grouping = 2 AND group_key IS NOT NULL
+             GROUP BY group_key) AS own
+           LEFT JOIN LATERAL (
+               SELECT first_sequence FROM message_groups
+                WHERE queue_id = %(queue_id)s AND group_key = own.group_key
+                LIMIT 1) AS seen ON true
+           LEFT JOIN LATERAL (
+               SELECT true AS is_there FROM message_states
+                WHERE queue_id = %(queue_id)s AND group_key = own.group_key
+                  AND sequence >= seen.first_sequence
+                  AND id <> ALL (ARRAY(SELECT id FROM gone))
+                ORDER BY sequence LIMIT 1) AS other ON true
+     ORDER BY own.group_key
         ON CONFLICT (queue_id, group_key) DO UPDATE
-       SET available_at = excluded.available_at,
+       SET available_at = CASE WHEN known.last_sequence <= excluded.last_sequence
+                                AND known.first_sequence >= excluded.first_sequence THEN NULL ELSE excluded.available_at END,
            first_sequence = CASE WHEN false THEN 0 ELSE known.first_sequence END)
 SELECT count(*) FROM gone HAVING count(*) > 0;
 
@@ -1887,7 +2010,7 @@ seen AS MATERIALIZED (
 gone AS (
     DELETE FROM message_states
      WHERE queue_id = %(queue_id)s AND id = %(id)s AND expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND NOT (claim_id IS NOT NULL AND coalesce(held_until > now(), false))
- RETURNING id, group_key),
+ RETURNING id, group_key, sequence),
 body AS (
     DELETE FROM messages
      WHERE queue_id = %(queue_id)s AND id = (SELECT id FROM gone))
@@ -1904,7 +2027,7 @@ seen AS MATERIALIZED (
 gone AS (
     DELETE FROM message_states
      WHERE queue_id = %(queue_id)s AND id = %(id)s AND expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AND NOT (claim_id IS NOT NULL AND coalesce(held_until > now(), false))
- RETURNING id, group_key),
+ RETURNING id, group_key, sequence),
 body AS (
     DELETE FROM messages
      WHERE queue_id = %(queue_id)s AND id = (SELECT id FROM gone)
@@ -1921,12 +2044,27 @@ clock AS MATERIALIZED (
 woken AS (
     INSERT INTO message_groups AS known
            (queue_id, group_key, first_sequence, last_sequence, available_at)
-    SELECT DISTINCT %(queue_id)s::bigint, group_key, 0, 0, (SELECT at FROM clock)
-      FROM gone, the_queue
-     WHERE grouping = 2 AND group_key IS NOT NULL
-     ORDER BY group_key
+    SELECT %(queue_id)s::bigint, own.group_key, coalesce(seen.first_sequence, 0),
+           CASE WHEN seen.first_sequence IS NOT NULL AND other.is_there IS NULL
+                THEN last_sequence ELSE 0 END, (SELECT at FROM clock)
+      FROM (SELECT group_key, max(sequence) AS last_sequence
+              FROM gone, the_queue
+             WHERE grouping = 2 AND group_key IS NOT NULL
+             GROUP BY group_key) AS own
+           LEFT JOIN LATERAL (
+               SELECT first_sequence FROM message_groups
+                WHERE queue_id = %(queue_id)s AND group_key = own.group_key
+                LIMIT 1) AS seen ON true
+           LEFT JOIN LATERAL (
+               SELECT true AS is_there FROM message_states
+                WHERE queue_id = %(queue_id)s AND group_key = own.group_key
+                  AND sequence >= seen.first_sequence
+                  AND id <> ALL (ARRAY(SELECT id FROM gone))
+                ORDER BY sequence LIMIT 1) AS other ON true
+     ORDER BY own.group_key
         ON CONFLICT (queue_id, group_key) DO UPDATE
-       SET available_at = excluded.available_at,
+       SET available_at = CASE WHEN known.last_sequence <= excluded.last_sequence
+                                AND known.first_sequence >= excluded.first_sequence THEN NULL ELSE excluded.available_at END,
            first_sequence = CASE WHEN false THEN 0 ELSE known.first_sequence END)
 SELECT EXISTS (SELECT FROM gone), was_claimed, was_held_by_claim FROM seen;
 
@@ -2077,7 +2215,7 @@ asked AS MATERIALIZED (
       FROM claims, unnest(message_ids) AS taken (id)
      WHERE queue_id = %(queue_id)s AND claims.id = %(claim_id)s::uuid),
 found AS MATERIALIZED (
-    SELECT id, ctid AS place_in_table, claim_id, group_key, CASE WHEN held_until IS NULL OR held_until <= now() THEN 'ready'
+    SELECT id, ctid AS place_in_table, claim_id, group_key, sequence, CASE WHEN held_until IS NULL OR held_until <= now() THEN 'ready'
             WHEN held_until = 'infinity' THEN 'parked'
             WHEN claim_id IS NOT NULL THEN 'claimed'
             ELSE 'delayed' END AS state
@@ -2086,7 +2224,7 @@ found AS MATERIALIZED (
        SELECT message_ids FROM claims
         WHERE queue_id = %(queue_id)s AND id = %(claim_id)s::uuid)::bigint[]) AND expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue)),
 judged AS MATERIALIZED (
-    SELECT asked.*, found.place_in_table, found.group_key, found.state,
+    SELECT asked.*, found.place_in_table, found.group_key, found.sequence, found.state,
            CASE WHEN found.id IS NULL THEN 'gone'
                 WHEN verdict = 'kick'
                 THEN CASE state WHEN 'parked' THEN 'done' ELSE 'not_parked' END
@@ -2131,7 +2269,8 @@ changed AS (
                          ELSE expires_at END
       FROM changes
      WHERE state.ctid = changes.place_in_table),
-done AS MATERIALIZED (SELECT group_key, verdict FROM judged WHERE result = 'done'),
+done AS MATERIALIZED (
+    SELECT group_key, sequence, verdict FROM judged WHERE result = 'done'),
 woken AS (
     INSERT INTO message_groups AS known
            (queue_id, group_key, first_sequence, last_sequence, available_at)
@@ -2140,7 +2279,7 @@ woken AS (
      WHERE grouping = 2 AND group_key IS NOT NULL
      ORDER BY group_key
         ON CONFLICT (queue_id, group_key) DO UPDATE
-       SET available_at = excluded.available_at,
+       SET available_at = CASE WHEN false THEN NULL ELSE excluded.available_at END,
            first_sequence = CASE WHEN EXISTS (SELECT FROM done WHERE verdict = 'kick') THEN 0 ELSE known.first_sequence END),
 claim_renewed AS (
     UPDATE claims
@@ -2169,14 +2308,14 @@ asked AS MATERIALIZED (
       FROM unnest(%(ids)s::bigint[], %(claim_ids)s::text[]::uuid[], %(seconds)s::int[])
            WITH ORDINALITY AS given (id, holder, seconds, place)),
 found AS MATERIALIZED (
-    SELECT id, ctid AS place_in_table, claim_id, group_key, CASE WHEN held_until IS NULL OR held_until <= now() THEN 'ready'
+    SELECT id, ctid AS place_in_table, claim_id, group_key, sequence, CASE WHEN held_until IS NULL OR held_until <= now() THEN 'ready'
             WHEN held_until = 'infinity' THEN 'parked'
             WHEN claim_id IS NOT NULL THEN 'claimed'
             ELSE 'delayed' END AS state
       FROM message_states
      WHERE queue_id = %(queue_id)s AND id = ANY (%(ids)s::bigint[]) AND expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue)),
 judged AS MATERIALIZED (
-    SELECT asked.*, found.place_in_table, found.group_key, found.state,
+    SELECT asked.*, found.place_in_table, found.group_key, found.sequence, found.state,
            CASE WHEN found.id IS NULL THEN 'gone'
                 WHEN verdict = 'kick'
                 THEN CASE state WHEN 'parked' THEN 'done' ELSE 'not_parked' END
@@ -2217,7 +2356,8 @@ changed AS (
        SET held_until = until
       FROM changes
      WHERE state.ctid = changes.place_in_table),
-done AS MATERIALIZED (SELECT group_key, verdict FROM judged WHERE result = 'done'),
+done AS MATERIALIZED (
+    SELECT group_key, sequence, verdict FROM judged WHERE result = 'done'),
 woken AS (
     INSERT INTO message_groups AS known
            (queue_id, group_key, first_sequence, last_sequence, available_at)
@@ -2226,7 +2366,7 @@ woken AS (
      WHERE grouping = 2 AND group_key IS NOT NULL
      ORDER BY group_key
         ON CONFLICT (queue_id, group_key) DO UPDATE
-       SET available_at = excluded.available_at,
+       SET available_at = CASE WHEN false THEN NULL ELSE excluded.available_at END,
            first_sequence = CASE WHEN EXISTS (SELECT FROM done WHERE verdict = 'kick') THEN 0 ELSE known.first_sequence END),
 claims_touched AS (
     UPDATE claims SET expires_at = greatest(expires_at, (SELECT at FROM clock) + held.seconds * interval '1 second')
@@ -2271,7 +2411,7 @@ woken AS (
      WHERE grouping = 2 AND group_key IS NOT NULL
      ORDER BY group_key
         ON CONFLICT (queue_id, group_key) DO UPDATE
-       SET available_at = excluded.available_at,
+       SET available_at = CASE WHEN false THEN NULL ELSE excluded.available_at END,
            first_sequence = CASE WHEN true THEN 0 ELSE known.first_sequence END)
 SELECT id FROM kicked;
 
@@ -4669,7 +4809,7 @@ woken AS (
      WHERE grouping = 2 AND group_key IS NOT NULL
      ORDER BY group_key
         ON CONFLICT (queue_id, group_key) DO UPDATE
-       SET available_at = excluded.available_at,
+       SET available_at = CASE WHEN false THEN NULL ELSE excluded.available_at END,
            first_sequence = CASE WHEN false THEN 0 ELSE known.first_sequence END),
 claim_renewed AS (
     UPDATE claims SET started_at = (SELECT at FROM clock), expires_at = (SELECT at FROM clock) + %(ttl)s * interval '1 second', ttl = %(ttl)s
@@ -6616,7 +6756,7 @@ woken AS (
      WHERE grouping = 2 AND group_key IS NOT NULL
      ORDER BY group_key
         ON CONFLICT (queue_id, group_key) DO UPDATE
-       SET available_at = excluded.available_at,
+       SET available_at = CASE WHEN false THEN NULL ELSE excluded.available_at END,
            first_sequence = CASE WHEN false THEN 0 ELSE known.first_sequence END)
 SELECT id FROM released;
 
@@ -6664,7 +6804,7 @@ woken AS (
      WHERE grouping = 2 AND group_key IS NOT NULL
      ORDER BY group_key
         ON CONFLICT (queue_id, group_key) DO UPDATE
-       SET available_at = excluded.available_at,
+       SET available_at = CASE WHEN false THEN NULL ELSE excluded.available_at END,
            first_sequence = CASE WHEN false THEN 0 ELSE known.first_sequence END),
 claim_renewed AS (
     UPDATE claims SET started_at = (SELECT at FROM clock), expires_at = (SELECT at FROM clock) + %(ttl)s * interval '1 second', ttl = %(ttl)s
@@ -6706,7 +6846,7 @@ woken AS (
      WHERE grouping = 2 AND group_key IS NOT NULL
      ORDER BY group_key
         ON CONFLICT (queue_id, group_key) DO UPDATE
-       SET available_at = excluded.available_at,
+       SET available_at = CASE WHEN false THEN NULL ELSE excluded.available_at END,
            first_sequence = CASE WHEN false THEN 0 ELSE known.first_sequence END),
 claim_renewed AS (
     UPDATE claims SET started_at = (SELECT at FROM clock), expires_at = (SELECT at FROM clock) + %(ttl)s * interval '1 second', ttl = %(ttl)s
@@ -6801,14 +6941,14 @@ asked AS MATERIALIZED (
                   WITH ORDINALITY
                   AS given (id, verdict, seconds, grace, reason, place)),
 found AS MATERIALIZED (
-    SELECT id, ctid AS place_in_table, claim_id, group_key, CASE WHEN held_until IS NULL OR held_until <= now() THEN 'ready'
+    SELECT id, ctid AS place_in_table, claim_id, group_key, sequence, CASE WHEN held_until IS NULL OR held_until <= now() THEN 'ready'
             WHEN held_until = 'infinity' THEN 'parked'
             WHEN claim_id IS NOT NULL THEN 'claimed'
             ELSE 'delayed' END AS state
       FROM message_states
      WHERE queue_id = %(queue_id)s AND id = ANY (%(ids)s::bigint[]) AND expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue)),
 judged AS MATERIALIZED (
-    SELECT asked.*, found.place_in_table, found.group_key, found.state,
+    SELECT asked.*, found.place_in_table, found.group_key, found.sequence, found.state,
            CASE WHEN found.id IS NULL THEN 'gone'
                 WHEN verdict = 'kick'
                 THEN CASE state WHEN 'parked' THEN 'done' ELSE 'not_parked' END
@@ -6853,7 +6993,8 @@ changed AS (
                          ELSE expires_at END
       FROM changes
      WHERE state.ctid = changes.place_in_table),
-done AS MATERIALIZED (SELECT group_key, verdict FROM judged WHERE result = 'done'),
+done AS MATERIALIZED (
+    SELECT group_key, sequence, verdict FROM judged WHERE result = 'done'),
 woken AS (
     INSERT INTO message_groups AS known
            (queue_id, group_key, first_sequence, last_sequence, available_at)
@@ -6862,7 +7003,7 @@ woken AS (
      WHERE grouping = 2 AND group_key IS NOT NULL
      ORDER BY group_key
         ON CONFLICT (queue_id, group_key) DO UPDATE
-       SET available_at = excluded.available_at,
+       SET available_at = CASE WHEN false THEN NULL ELSE excluded.available_at END,
            first_sequence = CASE WHEN EXISTS (SELECT FROM done WHERE verdict = 'kick') THEN 0 ELSE known.first_sequence END),
 claim_touched AS (
     UPDATE claims SET expires_at = greatest(expires_at, held.until)
@@ -6891,14 +7032,14 @@ asked AS MATERIALIZED (
                   WITH ORDINALITY
                   AS given (id, verdict, seconds, grace, reason, holder, place)),
 found AS MATERIALIZED (
-    SELECT id, ctid AS place_in_table, claim_id, group_key, CASE WHEN held_until IS NULL OR held_until <= now() THEN 'ready'
+    SELECT id, ctid AS place_in_table, claim_id, group_key, sequence, CASE WHEN held_until IS NULL OR held_until <= now() THEN 'ready'
             WHEN held_until = 'infinity' THEN 'parked'
             WHEN claim_id IS NOT NULL THEN 'claimed'
             ELSE 'delayed' END AS state
       FROM message_states
      WHERE queue_id = %(queue_id)s AND id = ANY (%(ids)s::bigint[]) AND expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue)),
 judged AS MATERIALIZED (
-    SELECT asked.*, found.place_in_table, found.group_key, found.state,
+    SELECT asked.*, found.place_in_table, found.group_key, found.sequence, found.state,
            CASE WHEN found.id IS NULL THEN 'gone'
                 WHEN verdict = 'kick'
                 THEN CASE state WHEN 'parked' THEN 'done' ELSE 'not_parked' END
@@ -6943,7 +7084,8 @@ changed AS (
                          ELSE expires_at END
       FROM changes
      WHERE state.ctid = changes.place_in_table),
-done AS MATERIALIZED (SELECT group_key, verdict FROM judged WHERE result = 'done'),
+done AS MATERIALIZED (
+    SELECT group_key, sequence, verdict FROM judged WHERE result = 'done'),
 woken AS (
     INSERT INTO message_groups AS known
            (queue_id, group_key, first_sequence, last_sequence, available_at)
@@ -6952,7 +7094,7 @@ woken AS (
      WHERE grouping = 2 AND group_key IS NOT NULL
      ORDER BY group_key
         ON CONFLICT (queue_id, group_key) DO UPDATE
-       SET available_at = excluded.available_at,
+       SET available_at = CASE WHEN false THEN NULL ELSE excluded.available_at END,
            first_sequence = CASE WHEN EXISTS (SELECT FROM done WHERE verdict = 'kick') THEN 0 ELSE known.first_sequence END),
 claims_touched AS (
     UPDATE claims SET expires_at = greatest(expires_at, (SELECT at FROM clock) + held.seconds * interval '1 second')
@@ -6982,14 +7124,14 @@ asked AS MATERIALIZED (
                   WITH ORDINALITY
                   AS given (id, verdict, seconds, grace, reason, holder, reply, place)),
 found AS MATERIALIZED (
-    SELECT id, ctid AS place_in_table, claim_id, group_key, CASE WHEN held_until IS NULL OR held_until <= now() THEN 'ready'
+    SELECT id, ctid AS place_in_table, claim_id, group_key, sequence, CASE WHEN held_until IS NULL OR held_until <= now() THEN 'ready'
             WHEN held_until = 'infinity' THEN 'parked'
             WHEN claim_id IS NOT NULL THEN 'claimed'
             ELSE 'delayed' END AS state
       FROM message_states
      WHERE queue_id = %(queue_id)s AND id = ANY (%(ids)s::bigint[]) AND expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue)),
 judged AS MATERIALIZED (
-    SELECT asked.*, found.place_in_table, found.group_key, found.state,
+    SELECT asked.*, found.place_in_table, found.group_key, found.sequence, found.state,
            CASE WHEN found.id IS NULL THEN 'gone'
                 WHEN verdict = 'kick'
                 THEN CASE state WHEN 'parked' THEN 'done' ELSE 'not_parked' END
@@ -7041,7 +7183,8 @@ changed AS (
                          ELSE expires_at END
       FROM changes
      WHERE state.ctid = changes.place_in_table),
-done AS MATERIALIZED (SELECT group_key, verdict FROM judged WHERE result = 'done'),
+done AS MATERIALIZED (
+    SELECT group_key, sequence, verdict FROM judged WHERE result = 'done'),
 woken AS (
     INSERT INTO message_groups AS known
            (queue_id, group_key, first_sequence, last_sequence, available_at)
@@ -7050,7 +7193,7 @@ woken AS (
      WHERE grouping = 2 AND group_key IS NOT NULL
      ORDER BY group_key
         ON CONFLICT (queue_id, group_key) DO UPDATE
-       SET available_at = excluded.available_at,
+       SET available_at = CASE WHEN false THEN NULL ELSE excluded.available_at END,
            first_sequence = CASE WHEN EXISTS (SELECT FROM done WHERE verdict = 'kick') THEN 0 ELSE known.first_sequence END),
 claims_touched AS (
     UPDATE claims SET expires_at = greatest(expires_at, (SELECT at FROM clock) + held.seconds * interval '1 second')
@@ -7080,14 +7223,14 @@ asked AS MATERIALIZED (
                   WITH ORDINALITY
                   AS given (id, verdict, seconds, grace, reason, reply, place)),
 found AS MATERIALIZED (
-    SELECT id, ctid AS place_in_table, claim_id, group_key, CASE WHEN held_until IS NULL OR held_until <= now() THEN 'ready'
+    SELECT id, ctid AS place_in_table, claim_id, group_key, sequence, CASE WHEN held_until IS NULL OR held_until <= now() THEN 'ready'
             WHEN held_until = 'infinity' THEN 'parked'
             WHEN claim_id IS NOT NULL THEN 'claimed'
             ELSE 'delayed' END AS state
       FROM message_states
      WHERE queue_id = %(queue_id)s AND id = ANY (%(ids)s::bigint[]) AND expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue)),
 judged AS MATERIALIZED (
-    SELECT asked.*, found.place_in_table, found.group_key, found.state,
+    SELECT asked.*, found.place_in_table, found.group_key, found.sequence, found.state,
            CASE WHEN found.id IS NULL THEN 'gone'
                 WHEN verdict = 'kick'
                 THEN CASE state WHEN 'parked' THEN 'done' ELSE 'not_parked' END
@@ -7139,7 +7282,8 @@ changed AS (
                          ELSE expires_at END
       FROM changes
      WHERE state.ctid = changes.place_in_table),
-done AS MATERIALIZED (SELECT group_key, verdict FROM judged WHERE result = 'done'),
+done AS MATERIALIZED (
+    SELECT group_key, sequence, verdict FROM judged WHERE result = 'done'),
 woken AS (
     INSERT INTO message_groups AS known
            (queue_id, group_key, first_sequence, last_sequence, available_at)
@@ -7148,7 +7292,7 @@ woken AS (
      WHERE grouping = 2 AND group_key IS NOT NULL
      ORDER BY group_key
         ON CONFLICT (queue_id, group_key) DO UPDATE
-       SET available_at = excluded.available_at,
+       SET available_at = CASE WHEN false THEN NULL ELSE excluded.available_at END,
            first_sequence = CASE WHEN EXISTS (SELECT FROM done WHERE verdict = 'kick') THEN 0 ELSE known.first_sequence END),
 claim_touched AS (
     UPDATE claims SET expires_at = greatest(expires_at, held.until)

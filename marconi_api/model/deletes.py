@@ -40,7 +40,7 @@ def _deletes(statement: Callable[[str, str, str], str], name: str) -> dict[bool,
 
 
 _WOKEN = f""",
-    {CLOCK},{woken('gone')}"""
+    {CLOCK},{woken('gone', gone='gone')}"""
 
 
 def _delete_one(condition: str) -> Callable[[str, str, str], str]:
@@ -54,7 +54,7 @@ def _delete_one(condition: str) -> Callable[[str, str, str], str]:
     gone AS (
         DELETE FROM message_states
          WHERE queue_id = %(queue_id)s AND id = %(id)s AND {IS_ALIVE} AND {condition}
-     RETURNING id, group_key),
+     RETURNING id, group_key, sequence),
     body AS (
         DELETE FROM messages
          WHERE queue_id = %(queue_id)s AND id = (SELECT id FROM gone){nobody_waits}){more}
@@ -68,7 +68,7 @@ def _delete_many(the_queue: str, nobody_waits: str, more: str) -> str:
     gone AS (
         DELETE FROM message_states
          WHERE queue_id = %(queue_id)s AND id = ANY(%(ids)s::bigint[]) AND {IS_ALIVE}
-     RETURNING id, group_key),
+     RETURNING id, group_key, sequence),
     body AS (
         DELETE FROM messages
          WHERE queue_id = %(queue_id)s AND id = ANY (ARRAY(SELECT id FROM gone)){nobody_waits}){more}

@@ -10,7 +10,7 @@ be that in which transactions begin.)
 can be claimed. A message counts that is alive and not parked. An earlier ``available_at`` does no
 harm: a claim looks at the group, finds that its first message cannot be taken, and writes the right
 time (fifo.py). So a statement that takes a message away, or lets one return sooner, need not know which
-is first: it sets ``available_at`` to the present (:func:`woken`). Nothing happens when a message
+is first: it sets ``available_at`` to the present (:func:`woken`), or to null if it knows that none is left. Nothing happens when a message
 expires, since a claim heeds that time, too.
 
 **Locks.** A statement first locks messages, in the order of their ids, then groups, in the order of
@@ -166,26 +166,68 @@ def _placed(message: M, group: str | None, sequence: int | None, deduplication_i
 # ---------------------------------------------------------------- parts of statements
 
 
-def woken(changed: str, kicked: str = 'false') -> str:
+def woken(changed: str, kicked: str = 'false', gone: str = '') -> str:
     """A part of a statement: the groups of messages that it changed are looked at by the next claim.
 
     ``CLOCK`` must come before this part, and ``the_queue``. The rows are there; an upsert is the one form in
     which no plan reads the rows of all groups.
 
+    A group of which all messages were deleted is not looked at: else each claim would first look at the
+    groups that the deletes before it have emptied. See ``_EMPTIED`` for the proof.
+
     :param changed: the part of the statement that has the messages, with ``group_key``
     :param kicked: the SQL of whether there may be messages among them that were parked
+    :param gone: the part that has their ids, if they were deleted; ``changed`` then has ``sequence``, too
     """
-    return f"""
-    woken AS (
-        INSERT INTO message_groups AS known
-               (queue_id, group_key, first_sequence, last_sequence, available_at)
+    if gone:
+        emptied, rows = _EMPTIED, _groups_without(changed, gone)
+    else:
+        emptied = 'false'
+        rows = f"""
         SELECT DISTINCT %(queue_id)s::bigint, group_key, 0, 0, {NOW}
           FROM {changed}, the_queue
          WHERE grouping = {FIFO} AND group_key IS NOT NULL
-         ORDER BY group_key
+         ORDER BY group_key"""
+    return f"""
+    woken AS (
+        INSERT INTO message_groups AS known
+               (queue_id, group_key, first_sequence, last_sequence, available_at){rows}
             ON CONFLICT (queue_id, group_key) DO UPDATE
-           SET available_at = excluded.available_at,
+           SET available_at = CASE WHEN {emptied} THEN NULL ELSE excluded.available_at END,
                first_sequence = CASE WHEN {kicked} THEN 0 ELSE known.first_sequence END)"""
+
+
+# The statement's snapshot had no other message of the group from its ``first_sequence`` on, and
+# ``excluded`` has that, and the highest sequence that was deleted. ``known`` is the group's row as it is now:
+# - Whatever was posted later has a higher sequence, and raised ``last_sequence`` in the same transaction. What
+#   has a lower one was there before, as sequences follow the order of commits; so the snapshot had it.
+# - Nothing that can be claimed has a lower sequence than ``first_sequence``: who kicks a parked message lowers
+#   that.
+_EMPTIED = """known.last_sequence <= excluded.last_sequence
+                                    AND known.first_sequence >= excluded.first_sequence"""
+
+
+def _groups_without(changed: str, gone: str) -> str:
+    """The rows of the groups of messages, whose ``last_sequence`` is 0 if there are others in them."""
+    return f"""
+        SELECT %(queue_id)s::bigint, own.group_key, coalesce(seen.first_sequence, 0),
+               CASE WHEN seen.first_sequence IS NOT NULL AND other.is_there IS NULL
+                    THEN last_sequence ELSE 0 END, {NOW}
+          FROM (SELECT group_key, max(sequence) AS last_sequence
+                  FROM {changed}, the_queue
+                 WHERE grouping = {FIFO} AND group_key IS NOT NULL
+                 GROUP BY group_key) AS own
+               LEFT JOIN LATERAL (
+                   SELECT first_sequence FROM message_groups
+                    WHERE queue_id = %(queue_id)s AND group_key = own.group_key
+                    LIMIT 1) AS seen ON true
+               LEFT JOIN LATERAL (
+                   SELECT true AS is_there FROM message_states
+                    WHERE queue_id = %(queue_id)s AND group_key = own.group_key
+                      AND sequence >= seen.first_sequence
+                      AND id <> ALL (ARRAY(SELECT id FROM {gone}))
+                    ORDER BY sequence LIMIT 1) AS other ON true
+         ORDER BY own.group_key"""
 
 
 #: Lets the next claim look at all groups that wait for their time: all but claimed messages are purged.

@@ -34,7 +34,7 @@ from marconi_api.model.postgres.steering import body_of
 from marconi_api.model.postgres.tables import FAIR, FIFO, IS_FAIR, THE_QUEUE, QueueKey, public_id
 from marconi_api.model.postgres.transitions import CLAIM_ENDS, NOW, RECEIVED_FOR, SHOWN_AFTER
 from marconi_api.model.traffic import traffic
-from marconi_api.model.verdicts import statement_of
+from marconi_api.model.verdicts import WOKEN, WOKEN_OR_EMPTIED, statement_of
 
 #: Seconds for which a message may be kept from others after it was received.
 LONGEST_VISIBILITY = 43200
@@ -181,7 +181,9 @@ class Receives:
     def _settle(
         self, queue: QueueKey, verdict: str, receipts: Sequence[Receipt], seconds: Sequence[int]
     ) -> list[str]:
-        statement = _DELETE if verdict == 'delete' else _HIDE
+        statement = _HIDE
+        if verdict == 'delete':
+            statement = _DELETE_FIFO if self._claims.is_fifo(queue) else _DELETE
         parameters: dict[str, Any] = {
             **queue.parameters,
             'ids': [receipt.message for receipt in receipts],
@@ -289,7 +291,9 @@ _RECEIVED_BEFORE = Prepared(
 )
 
 
-def _of_receipts(verdict: str, if_held_before: str, and_claims: str = '') -> str:
+def _of_receipts(
+    verdict: str, if_held_before: str, and_claims: str = '', of_groups: str = WOKEN
+) -> str:
     return statement_of(
         '%(ids)s::bigint[]',
         f"""
@@ -302,6 +306,7 @@ def _of_receipts(verdict: str, if_held_before: str, and_claims: str = '') -> str
         if_held_before=if_held_before,
         as_judged=SHOWN_AFTER,
         if_held=_WITHIN_BOUNDS if verdict == 'touch' else "'done'",
+        of_groups=of_groups,
     )
 
 
@@ -315,6 +320,10 @@ _WITHIN_BOUNDS = f"""CASE WHEN (
 # In a FIFO queue the group goes on once the deadline is past, so that a late delete is refused.
 _IF_LATE = f"CASE WHEN (SELECT grouping FROM the_queue) = {FIFO} THEN 'expired' ELSE 'done' END"
 _DELETE = Prepared(_of_receipts('delete', _IF_LATE), 'delete_by_receipts')
+# Either statement is right for any queue.
+_DELETE_FIFO = Prepared(
+    _of_receipts('delete', _IF_LATE, of_groups=WOKEN_OR_EMPTIED), 'delete_by_receipts_fifo'
+)
 
 _HIDE = Prepared(
     _of_receipts(

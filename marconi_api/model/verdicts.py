@@ -376,7 +376,10 @@ def _outcomes(verdicts: Sequence[Verdict], rows: Sequence[Row]) -> list[Outcome]
     ]
 
 
-_WOKEN = woken('done', kicked="EXISTS (SELECT FROM done WHERE verdict = 'kick')")
+#: Lets the next claim look at the groups of messages on which verdicts were given.
+WOKEN = woken('done', kicked="EXISTS (SELECT FROM done WHERE verdict = 'kick')")
+#: For FIFO queues, where all verdicts are deletes; it costs PostgreSQL time in others, too.
+WOKEN_OR_EMPTIED = woken('done', gone='deleted')
 
 _BATCH_SIZE = 1000
 #: Parked messages that one call changes at most, which takes about half a second.
@@ -393,6 +396,7 @@ def statement_of(
     if_held: str = "'done'",
     if_held_before: str = "'expired'",
     as_judged: str = AS_JUDGED,
+    of_groups: str = WOKEN,
 ) -> str:
     """Lock the claim and the messages, judge what is asked, carry out what can be.
 
@@ -409,6 +413,7 @@ def statement_of(
     :param if_held: the result for a message that the claim holds
     :param if_held_before: the result for a message whose claim has lapsed and that nobody took since
     :param as_judged: the transition of messages that are not deleted
+    :param of_groups: the part that lets the next claim look at the groups of messages
     """
     return f"""
     SELECT FROM claims
@@ -420,11 +425,11 @@ def statement_of(
     WITH the_queue AS MATERIALIZED ({THE_QUEUE}),
     asked AS MATERIALIZED ({asked}),
     found AS MATERIALIZED (
-        SELECT id, ctid AS place_in_table, claim_id, group_key, {STATE} AS state
+        SELECT id, ctid AS place_in_table, claim_id, group_key, sequence, {STATE} AS state
           FROM message_states
          WHERE queue_id = %(queue_id)s AND id = ANY ({ids}) AND {IS_ALIVE}),
     judged AS MATERIALIZED (
-        SELECT asked.*, found.place_in_table, found.group_key, found.state,
+        SELECT asked.*, found.place_in_table, found.group_key, found.sequence, found.state,
                CASE WHEN found.id IS NULL THEN 'gone'
                     WHEN verdict = 'kick'
                     THEN CASE state WHEN 'parked' THEN 'done' ELSE 'not_parked' END
@@ -451,7 +456,8 @@ def statement_of(
            SET {as_judged}
           FROM changes
          WHERE state.ctid = changes.place_in_table),
-    done AS MATERIALIZED (SELECT group_key, verdict FROM judged WHERE result = 'done'),{_WOKEN}{and_claim}
+    done AS MATERIALIZED (
+        SELECT group_key, sequence, verdict FROM judged WHERE result = 'done'),{of_groups}{and_claim}
     SELECT id, result,
            CASE WHEN result <> 'done' THEN coalesce(state, 'gone')
                 WHEN verdict = 'delete' THEN 'gone'

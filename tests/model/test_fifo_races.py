@@ -117,6 +117,86 @@ def test_who_deletes_and_posts_in_many_groups_at_once_locks_nobody_out(sql: Any)
     assert sql(deadlocks) == before
 
 
+def available(sql: Any) -> list[bool]:
+    """Of each group, in the order of their names, whether a claim looks at it."""
+    rows = sql(
+        'SELECT coalesce(available_at <= now(), false) FROM message_groups ORDER BY group_key'
+    )
+    return [is_available for (is_available,) in rows]
+
+
+def test_a_claim_does_not_look_at_groups_that_a_delete_has_emptied(sql: Any) -> None:
+    a, b, last = post(new('a'), new('b'), new('b'))
+
+    assert model.store.messages.delete_many(QUEUE, [a.id, b.id]) == 2
+    assert available(sql) == [False, True]
+
+    received = model.store.receives.receive(QUEUE, 60, 10)
+    assert received
+    [message] = received[1]
+    assert message.id == last.id
+    assert model.store.receives.delete(QUEUE, [message.receipt]) == ['done']
+    assert available(sql) == [False, False]
+
+
+def test_a_message_that_is_posted_while_the_last_one_is_deleted_is_given_out() -> None:
+    """The delete does not see it, and writes the row of the group after the post."""
+    [last] = post(new())
+
+    with ThreadPoolExecutor(1) as threads:
+        with model.store.database.transaction():
+            post(new())
+            deleted = threads.submit(delete_here, last.id)
+            time.sleep(0.2)
+        deleted.result()
+
+    claim = model.store.claims.create(QUEUE, 60, 60, 10)
+    assert claim
+    assert len(claim.messages) == 1
+
+
+def test_a_message_that_is_kicked_while_the_last_one_is_deleted_is_given_out() -> None:
+    parked, last = post(new(), new())
+    model.store.verdicts.give(QUEUE, None, [Verdict(parked.id, 'park')])
+    # It passes over the parked one.
+    claim = model.store.claims.create(QUEUE, 60, 60, 10)
+    assert claim
+    assert [message.id for message in claim.messages] == [last.id]
+
+    with ThreadPoolExecutor(1) as threads:
+        with model.store.database.transaction():
+            model.store.verdicts.kick(QUEUE)
+            deleted = threads.submit(delete_here, last.id)
+            time.sleep(0.2)
+        deleted.result()
+
+    claim = model.store.claims.create(QUEUE, 60, 60, 10)
+    assert claim
+    assert [message.id for message in claim.messages] == [parked.id]
+
+
+def test_a_kick_and_a_delete_in_one_request_leave_the_kicked_message() -> None:
+    parked, last = post(new(), new())
+    model.store.verdicts.give(QUEUE, None, [Verdict(parked.id, 'park')])
+    claim = model.store.claims.create(QUEUE, 60, 60, 10)
+    assert claim
+
+    verdicts = [Verdict(parked.id, 'kick'), Verdict(last.id, 'delete')]
+    told = model.store.verdicts.give(QUEUE, claim.id, verdicts)
+
+    assert [one.result for one in told] == ['done', 'done']
+    again = model.store.claims.create(QUEUE, 60, 60, 10)
+    assert again
+    assert [message.id for message in again.messages] == [parked.id]
+
+
+def delete_here(id: str) -> None:
+    try:
+        assert model.store.messages.delete_many(QUEUE, [id]) == 1
+    finally:
+        model.store.database.close()
+
+
 GROUPS = 12
 
 

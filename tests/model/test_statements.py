@@ -47,6 +47,7 @@ PURPOSES = {
     'delete_unclaimed': 'Deletes a message that no claim holds.',
     'delete_unclaimed_with_subscribers': 'The same in a queue with subscribers, or a FIFO queue.',
     'delete_by_receipts': 'Deletes the messages of receipts of SQS that are not out of date.',
+    'delete_by_receipts_fifo': 'The same in a FIFO queue.',
     'deliveries_done': 'Removes deliveries that are over, and counts them.',
     'deliveries_failed': 'Remembers attempts that failed, and when the next are due.',
     'find_reply': 'What became of a message that asks for a reply.',
