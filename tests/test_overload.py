@@ -3,14 +3,18 @@
 Time is simulated, and so are the threads and the clients.
 """
 
+import contextlib
 import heapq
+import socket
 from collections import deque
 from collections.abc import Callable, Iterable
 from itertools import count
+from pathlib import Path
 
 import pytest
 
 from marconi_api.processes.overload import CALM, WINDOW, Overload, State
+from marconi_api.processes.sock_diag import Backlog, open_sock_diag
 from marconi_api.wire.overload import ALL_WORK, NEW_WORK
 
 PROCESSES, THREADS = 2, 8
@@ -227,3 +231,34 @@ def test_nothing_is_refused_where_the_system_does_not_tell_how_many_wait() -> No
     overload = Overload(lambda: None, 1, THREADS, LONGEST, State())
 
     assert [overload.refused_at(at / 100, at / 100) for at in range(1000)] == [None] * 1000
+
+
+def asking() -> socket.socket:
+    opened = open_sock_diag()
+    if opened is None:
+        pytest.skip('this system has no NETLINK_SOCK_DIAG')
+    return opened
+
+
+def test_the_system_tells_how_many_connections_wait(tmp_path: Path) -> None:
+    with contextlib.ExitStack() as sockets:
+        listening = sockets.enter_context(socket.socket(socket.AF_UNIX))
+        listening.bind(str(tmp_path / 'socket'))
+        listening.listen(10)
+        backlog = Backlog(listening.fileno(), sockets.enter_context(asking()))
+        before = backlog.length()
+        for _ in range(3):
+            client = sockets.enter_context(socket.socket(socket.AF_UNIX))
+            client.connect(str(tmp_path / 'socket'))
+        waiting = backlog.length()
+        sockets.enter_context(listening.accept()[0])
+
+        assert (before, waiting, backlog.length()) == (0, 3, 2)
+
+
+def test_of_a_socket_that_is_gone_the_system_tells_nothing() -> None:
+    with asking() as kernel:
+        with socket.socket(socket.AF_UNIX) as gone:
+            backlog = Backlog(gone.fileno(), kernel)
+
+        assert backlog.length() is None

@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 _LEVELS = (None, NEW_WORK, ALL_WORK)
 
 #: Seconds for which the backlog must grow.
-WINDOW = 0.3
+WINDOW = 0.25
 
 #: Seconds for which nothing had to be refused, after which all is as before.
 CALM = 1.0

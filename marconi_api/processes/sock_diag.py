@@ -44,9 +44,10 @@ class Backlog:
     70 us for each thousand of them.
 
     :param descriptor: of the socket
+    :param asking: of :func:`open_sock_diag`
     """
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, asking: socket.socket | None) -> None:
         self._question = HEAD.pack(
             HEAD.size + _OF_UNIX_SOCKET.size, BY_FAMILY, REQUEST, 0, 0
         ) + _OF_UNIX_SOCKET.pack(
@@ -56,7 +57,7 @@ class Backlog:
             _SHOW_QUEUE_LENGTHS,
             *(_ANY_COOKIE, _ANY_COOKIE),
         )
-        self._socket = open_sock_diag()
+        self._socket = asking
 
     def length(self) -> int | None:
         """How many connections wait; None if the system does not tell. One thread may ask at a time."""

@@ -34,7 +34,7 @@ from marconi_api.processes.metrics.meters import meters_of
 from marconi_api.processes.observers import Observers
 from marconi_api.processes.overload import Overload, State
 from marconi_api.processes.settings import read_settings
-from marconi_api.processes.sock_diag import Backlog
+from marconi_api.processes.sock_diag import Backlog, open_sock_diag
 from marconi_api.processes.tallies import tally_of
 from marconi_api.processes.tracing import Tracer, tracer_of
 from marconi_api.processes.waiting.hand_over import (
@@ -357,7 +357,7 @@ def _backlog() -> Backlog | None:
             if stat.S_ISSOCK(os.fstat(descriptor).st_mode):
                 with socket.socket(fileno=os.dup(descriptor)) as found:
                     if found.family == socket.AF_UNIX and _listens(found):
-                        return Backlog(descriptor)
+                        return Backlog(descriptor, open_sock_diag())
     return None
 
 

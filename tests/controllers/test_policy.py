@@ -219,3 +219,7 @@ def test_what_is_open_to_everybody_is_short() -> None:
     open_to_all = [action for action, allowed in ALLOWED.items() if allowed is policy.ANYBODY]
 
     assert open_to_all == ['versions:get', 'ping:get']
+
+
+def test_what_is_done_under_overload_are_actions() -> None:
+    assert set(ALLOWED) >= policy.PROBING | policy.FINISHING | policy.LOOKING
