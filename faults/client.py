@@ -23,8 +23,8 @@ PATIENCE = 12.0
 _TRIES = 7
 # Seconds for which messages live that say nothing else.
 _TTL = 3600
-# What a service says that has too much to do.
-_NOTHING_WAS_DONE = b'More requests come than can be answered'
+#: What a service says that has too much to do.
+NOTHING_WAS_DONE = b'More requests come than can be answered'
 # Seconds after which it goes on at the latest, when an answer was lost, or a request was put off.
 _PAUSE = 0.5
 
@@ -470,7 +470,7 @@ def _answer(response: http.client.HTTPResponse) -> Answer:
     is_document = content and (response.status < 300 or response.status == 410)
     body = msgspec.json.decode(content) if is_document else None
     headers = {name.lower(): value for name, value in response.getheaders()}
-    is_put_off = response.status == 503 and _NOTHING_WAS_DONE in content
+    is_put_off = response.status == 503 and NOTHING_WAS_DONE in content
     return Answer(response.status, body, headers, is_put_off)
 
 

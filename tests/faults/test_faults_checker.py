@@ -5,9 +5,11 @@ from typing import Any
 
 import pytest
 
+from faults import client
 from faults.client import Answer
 from faults.log import PUT_OFF, REFUSED, UNKNOWN
 from faults.numbers import first_number
+from marconi_api.wire.failures import Overloaded
 from tests.faults.story import CLAIM, DEAD, FEW, ID, NEXT_ID, ONE, WORK, Story
 
 
@@ -101,6 +103,10 @@ def test_only_who_has_too_much_to_do_puts_a_request_off() -> None:
     assert Answer(503, is_put_off=True).outcome == PUT_OFF
     # It may have been carried out, and its commit may not have been answered.
     assert Answer(503).outcome == UNKNOWN
+
+
+def test_who_has_too_much_to_do_says_what_the_campaign_expects() -> None:
+    assert client.NOTHING_WAS_DONE.decode() in str(Overloaded())
 
 
 def test_a_key_that_stored_twice_is_found(story: Story) -> None:
