@@ -172,6 +172,9 @@ class Message:
         post = self.post
         if not (purge.is_done and post and post.outcome == DONE and post.ended < purge.began):
             return False
+        if post.kind == 'restored' and post.began + post.seconds >= purge.began - EPSILON:
+            # A claim of before the run may hold it.
+            return False
         may_be_claimed = self.unseen_claims(post.queue, purge.ended) or any(
             claim.began <= purge.ended and self.latest_end(claim) >= purge.began - EPSILON
             for claim in self.claims

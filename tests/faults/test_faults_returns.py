@@ -110,6 +110,14 @@ def test_a_message_that_is_held_for_long_in_the_beginning_may_be_held_in_the_end
     assert 'withheld' in story.found()
 
 
+def test_a_purge_leaves_what_a_claim_of_before_the_run_holds(story: Return) -> None:
+    story.begins_with(count=0, held_until=10)
+    story.call('purge', 2, 3, who='tidier', queue=WORK)
+    story.kept(9)
+
+    assert story.found() == {}
+
+
 def test_former_claims_count(story: Return) -> None:
     story.begins_with(count=1, queue=FEW)
     story.claim(2, 3, queue=FEW, count=2)
