@@ -119,18 +119,18 @@ _CHANGING: dict[str, dict[str, Any]] = {
 
 
 def _one_row(taking: str) -> str:
-    place = _last_select(taking)
+    place = _main_select(taking)
     return f"""{taking[:place].rstrip()}, reply AS ({taking[place:]})
         SELECT quote_literal(coalesce(array_agg(id) FILTER (WHERE id IS NOT NULL), '{{}}')) AS ids,
-               array_agg(body) AS bodies, coalesce(min(sight[2]), %(fresh_mark)s) AS fresh_mark
+               array_agg(body) AS bodies, coalesce(min(sight[1]), %(fresh_mark)s) AS fresh_mark
           FROM reply"""
 
 
-def _last_select(statement: str) -> int:
-    """Where the last SELECT outside of all brackets begins."""
-    depth, place = 0, -1
+def _main_select(statement: str) -> int:
+    """Where the first SELECT outside of all brackets begins: behind the parts that WITH names."""
+    depth = 0
     for found in re.finditer(r"'[^']*'|\(|\)|\bSELECT\b", statement):
         depth += {'(': 1, ')': -1}.get(found[0], 0)
         if found[0] == 'SELECT' and depth == 0:
-            place = found.start()
-    return place
+            return found.start()
+    raise ValueError('no SELECT outside of brackets')

@@ -31,6 +31,12 @@ def empty_tables(sql: Any) -> None:
 
 
 @pytest.fixture
+def deadlocks(postgres: EmbeddedPostgres) -> Callable[[], int]:
+    """Counts the deadlocks so far, by the server's log: its statistics tell of them late."""
+    return lambda: postgres.log.read_bytes().count(b'deadlock detected')
+
+
+@pytest.fixture
 def queue(app: Any) -> QueueKey:
     """A queue that exists, and is empty."""
     key = QueueKey.of('project', 'jobs')

@@ -94,10 +94,9 @@ def test_a_claim_takes_other_groups_meanwhile() -> None:
     assert [message.id for message in claim.messages] == [other.id]
 
 
-def test_who_deletes_and_posts_in_many_groups_at_once_locks_nobody_out(sql: Any) -> None:
+def test_who_deletes_and_posts_in_many_groups_at_once_locks_nobody_out(deadlocks: Any) -> None:
     groups = [f'group-{number}' for number in range(10)]
-    deadlocks = 'SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()'
-    before = sql(deadlocks)
+    before = deadlocks()
 
     def work() -> None:
         for _ in range(15):
@@ -114,7 +113,7 @@ def test_who_deletes_and_posts_in_many_groups_at_once_locks_nobody_out(sql: Any)
 
     at_once(6, work)
 
-    assert sql(deadlocks) == before
+    assert deadlocks() == before
 
 
 def available(sql: Any) -> list[bool]:

@@ -184,11 +184,12 @@ SQS: Table = {
             _asking('ListDeadLetterSourceQueues', QueueUrl=GATHERED),
             _asking('ListDeadLetterSourceQueues', QueueUrl='fresh'),
         ],
+        # Not to the queue of the redrives: the world's messages have the same ids in each queue.
         'StartMessageMoveTask': [
             _asking(
                 'StartMessageMoveTask',
                 SourceArn=_arn(GATHERED),
-                DestinationArn=_arn('small-000000'),
+                DestinationArn=_arn('small-000001'),
             )
         ],
         'ListMessageMoveTasks': [
