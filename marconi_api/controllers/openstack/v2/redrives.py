@@ -27,7 +27,7 @@ from marconi_api.wire.replies import Reply, json_reply
 from marconi_api.wire.requests import Request
 
 # Seconds for which a request counts messages, and for which it then moves some itself.
-_COUNTS_FOR = 1.0
+_COUNTS_FOR = 0.5
 _MOVES_FOR = 0.5
 
 
