@@ -9,6 +9,7 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -344,12 +345,15 @@ def test_a_body_that_comes_late_while_there_is_no_waiting_room_is_stored(
 ) -> None:
     [room] = service.named('marconi-waiting')
     os.kill(room, signal.SIGKILL)
+    # Until all its threads have ended it may take a request with it.
+    wait_until(lambda: not Path(f'/proc/{room}').exists())
 
-    with contextlib.ExitStack() as stack:
-        posts = [late_post(client, stack, number) for number in range(2)]
-        assert [post.send() for post in posts] == [201] * 2
-
-    wait_until(lambda: has_waited(client))
+    try:
+        with contextlib.ExitStack() as stack:
+            posts = [late_post(client, stack, number) for number in range(2)]
+            assert [post.send() for post in posts] == [201] * 2
+    finally:
+        wait_until(lambda: has_waited(client))
 
 
 def has_waited(client: Client) -> bool:
