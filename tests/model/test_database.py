@@ -329,6 +329,35 @@ def test_behind_a_pooler_nothing_is_prepared(queue, connect):
     assert prepared_by(database) == []
 
 
+STORE = "UPDATE queues SET metadata = '[1]' RETURNING metadata"
+
+
+def test_what_is_called_before_the_commit_can_prevent_it(queue, sql):
+    def fail(rows):
+        raise RuntimeError(rows)
+
+    with pytest.raises(RuntimeError, match='1'):
+        model.store.database.rows(STORE, {}, before_commit=fail)
+
+    assert sql('SELECT metadata FROM queues') == [('{}',)]
+    assert model.store.database.rows(STORE, {}) == [('[1]',)]
+
+
+@pytest.mark.parametrize('prepares', [True, False])
+def test_what_is_called_before_the_commit_is_called_once_with_the_rows(
+    queue, connect, sql, prepares
+):
+    """Though the statement is run again, as its plan was lost."""
+    database = connect(prepares=prepares)
+    statement = Prepared(STORE)
+    database.rows(statement, {})
+    database.rows('DEALLOCATE ALL', {})
+    seen = []
+
+    assert database.rows(statement, {}, before_commit=seen.append) == [('[1]',)]
+    assert seen == [[('[1]',)]]
+
+
 def test_a_base_that_could_not_be_raised_leaves_the_connection_usable(queue, session, connect):
     database = connect()
     database.rows('SELECT 1', {})

@@ -66,6 +66,14 @@ def test_settings_hold_in_a_transaction(connect: Any) -> None:
         assert run('SHOW statement_timeout', {}) == [('3s',)]
 
 
+def test_settings_hold_where_something_is_called_before_the_commit(connect: Any) -> None:
+    database = connect(IGNORES)
+    seen: list[Any] = []
+
+    database.rows('SHOW statement_timeout', {}, before_commit=seen.append)
+    assert seen == [[('3s',)]]
+
+
 def test_others_do_not_get_the_settings(connect: Any, postgres: EmbeddedPostgres) -> None:
     database = connect(IGNORES)
     database.rows('SELECT 1', {})

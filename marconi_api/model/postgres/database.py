@@ -149,6 +149,7 @@ class Database:
         statement: str,
         parameters: Mapping[str, Any] | Callable[[], Mapping[str, Any]],
         repeatable: bool = False,
+        before_commit: Callable[[list[Row]], None] | None = None,
     ) -> list[Row]:
         """Run one statement in a transaction of its own, and return its rows.
 
@@ -157,24 +158,29 @@ class Database:
         :param repeatable: whether the statement may run twice with the effect of running once. If
             the connection breaks, such a statement is sent again over a new one. The outcome of
             another one is unknown then, and only the client can decide what to do.
+        :param before_commit: called once with the rows, before they are committed, which may still fail.
+            It takes another round trip.
         :raises StorageUnavailable: within ``statement_timeout`` and a second
         :raises Fault: if PostgreSQL refuses a value
 
-        If the thread has a :meth:`transaction` open, the statement joins it.
+        If the thread has a :meth:`transaction` open, the statement joins it; ``before_commit`` is not for
+        that case.
         """
         run = self.thread.run
         if run is not None:
+            assert before_commit is None
             return run(statement, parameters() if callable(parameters) else parameters)
         if self.is_silent:
             with self._alone():
-                return self._rows(statement, parameters, repeatable)
-        return self._rows(statement, parameters, repeatable)
+                return self._rows(statement, parameters, repeatable, before_commit)
+        return self._rows(statement, parameters, repeatable, before_commit)
 
     def _rows(
         self,
         statement: str,
         parameters: Mapping[str, Any] | Callable[[], Mapping[str, Any]],
         repeatable: bool,
+        before_commit: Callable[[list[Row]], None] | None,
     ) -> list[Row]:
         deadline = time.monotonic() + self._patience
         for tries_left in _TRIES_LEFT:
@@ -185,7 +191,9 @@ class Database:
                     # base, or to a newer one; in the latter case the statement fails.
                     base = self.base
                     given = parameters() if callable(parameters) else parameters
-                    return self._run(cursor, statement, given, base)
+                    if before_commit is None:
+                        return self._run(cursor, statement, given, base)
+                    return self._run_and_commit(cursor, statement, given, base, before_commit)
             except _NUMBERED_OTHERWISE as error:
                 if not tries_left:
                     raise _unavailable(error) from error
@@ -286,8 +294,8 @@ class Database:
 
         :raises StorageUnavailable: if PostgreSQL fails
         """
-        # By then each statement that is under way now has ended.
-        seconds = self._statement_timeout + 1
+        # By then each transaction that is under way now, and numbers messages, has ended.
+        seconds = 2 * self._statement_timeout + 2
         try:
             with self._cursor() as cursor:
                 cursor.execute(numbering.END_EPOCH, {'seconds': seconds})
@@ -323,17 +331,41 @@ class Database:
         for forget in self.on_connect:
             forget()
 
+    def _run_and_commit(
+        self,
+        cursor: Cursor,
+        statement: str,
+        parameters: Mapping[str, Any],
+        base: int,
+        before_commit: Callable[[list[Row]], None],
+    ) -> list[Row]:
+        try:
+            rows = self._run(cursor, statement, parameters, base, _BEGIN_BRIEFLY)
+            before_commit(rows)
+            cursor.execute('COMMIT')
+        except BaseException:
+            # The error above is raised; that the connection is gone as well adds nothing.
+            with suppress(psycopg2.Error):
+                cursor.execute('ROLLBACK')
+            raise
+        return rows
+
     def _run(
-        self, cursor: Cursor, statement: str, parameters: Mapping[str, Any], base: int
+        self,
+        cursor: Cursor,
+        statement: str,
+        parameters: Mapping[str, Any],
+        base: int,
+        first: str = '',
     ) -> list[Row]:
         given = {**parameters, 'base': base}
         connection = cursor.connection
         if type(statement) is Prepared and self._prepares and not connection.settings:
             if not connection.prepared.issuperset(statement.definitions):
                 self._prepare(cursor, statement)
-            cursor.execute(statement.execution(given, connection))
+            cursor.execute(first + statement.execution(given, connection))
         else:
-            cursor.execute(statement, given)
+            cursor.execute(first + statement, given)
         return cursor.fetchall() if cursor.description else []
 
     def _prepare(self, cursor: Cursor, statement: Prepared) -> None:
@@ -440,6 +472,10 @@ class Database:
         if connection is not None:
             connection.close()
 
+
+# While a transaction is open, lists everywhere show nothing newer. A process that is stopped amid one must
+# not hold them back for long.
+_BEGIN_BRIEFLY = "BEGIN; SET LOCAL idle_in_transaction_session_timeout TO '1s'; "
 
 _BEGIN_AS_NUMBERED = f'BEGIN; SELECT {MAY_NUMBER}'
 
