@@ -3032,6 +3032,128 @@ SELECT -(
                  32768 / greatest(1, (SELECT count(*) FROM webhooks))));
 
 
+-- marconi_post_claimed: Stores a message with the claim of a request that waits for one.
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+   AND floor < 9223372036854775807
+   AND 1 / EXISTS (
+       SELECT FROM id_epoch WHERE only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time()
+       AND written_by = id_epoch.xmin::text::bigint,
+       false)
+          AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
+   AND NOT has_subscribers
+   AND grouping < 2 FOR KEY SHARE),
+posted AS MATERIALIZED (
+    SELECT (pg_current_xact_id()::text::bigint + %(base)s) << 14 AS id, grouping FROM the_queue WHERE (pg_current_xact_id()::text::bigint + %(base)s) << 14 >= floor),
+returned_ones AS MATERIALIZED (
+    SELECT expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AS is_ready FROM message_states
+     WHERE queue_id = %(queue_id)s AND held_until <= now()
+       AND (held_until, id) >= (
+           CASE WHEN now() >= %(known_time)s THEN %(held_mark)s::timestamptz
+                ELSE '-infinity' END,
+           %(held_mark_id)s::bigint)
+     ORDER BY held_until, id LIMIT 100),
+fresh_ones AS MATERIALIZED (
+    SELECT expires_at > now() AS is_ready FROM message_states
+     WHERE queue_id = %(queue_id)s AND held_until IS NULL
+       AND (id + 0) >= %(fresh_mark)s AND (id + 0) >= (SELECT floor FROM the_queue)
+     ORDER BY (id + 0) LIMIT 100),
+clock AS MATERIALIZED (
+    SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at),
+handed_over AS MATERIALIZED (
+    SELECT (SELECT at FROM clock) + %(claim_ttl)s::int * interval '1 second' AS held_until,
+       CASE WHEN now() + %(ttl)s::int * interval '1 second' < (SELECT at FROM clock) + %(claim_ttl)s::int * interval '1 second' THEN %(claim_ttl)s::int + %(grace)s::int
+            ELSE %(ttl)s::int END AS ttl,
+       CASE WHEN now() + %(ttl)s::int * interval '1 second' < (SELECT at FROM clock) + %(claim_ttl)s::int * interval '1 second'
+            THEN (SELECT at FROM clock) + %(claim_ttl)s::int * interval '1 second' + %(grace)s::int * interval '1 second'
+            ELSE now() + %(ttl)s::int * interval '1 second' END AS expires_at
+      FROM posted
+     WHERE grouping = 0
+       AND NOT EXISTS (SELECT FROM returned_ones WHERE is_ready)
+       AND NOT EXISTS (SELECT FROM fresh_ones WHERE is_ready)
+       AND NOT EXISTS (SELECT FROM returned_ones OFFSET 99)
+       AND NOT EXISTS (SELECT FROM fresh_ones OFFSET 99)),
+state AS (
+    INSERT INTO message_states (queue_id, id, held_until, expires_at, claim_id, client_id, ttl,
+                                claim_count)
+    SELECT %(queue_id)s, id, held_until,
+           coalesce(expires_at, now() + %(ttl)s::int * interval '1 second'),
+           CASE WHEN held_until IS NOT NULL THEN %(claim_id)s::uuid END, %(client_id)s::uuid,
+           coalesce(ttl, %(ttl)s::int), (held_until IS NOT NULL)::int
+      FROM posted LEFT JOIN handed_over ON true),
+message AS (
+    INSERT INTO messages (queue_id, id, created_at, body, traceparent)
+    SELECT %(queue_id)s, id, now(), %(body)s, %(traceparent)s::text FROM posted),
+claim AS (
+    INSERT INTO claims (queue_id, id, started_at, expires_at, ttl, message_ids)
+    SELECT %(queue_id)s, %(claim_id)s::uuid, (SELECT at FROM clock), (SELECT at FROM clock) + %(claim_ttl)s::int * interval '1 second',
+           %(claim_ttl)s::int, ARRAY[id]
+      FROM posted, handed_over)
+SELECT id, ttl FROM posted LEFT JOIN handed_over ON true;
+
+
+-- marconi_post_claimed_by_attributes: The same, as long as the metadata is what the process knows.
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+   AND floor < 9223372036854775807
+   AND 1 / EXISTS (
+       SELECT FROM id_epoch WHERE only_row AND base = %(base)s AND coalesce(
+       server_started_at = pg_postmaster_start_time()
+       AND written_by = id_epoch.xmin::text::bigint,
+       false)
+          AND (pg_snapshot_xmax(pg_current_snapshot())::text::bigint + base) + 32768 < reserved)::int = 1
+   AND (metadata = %(digest)s
+        OR encode(sha256(convert_to(metadata, 'UTF8')), 'hex') = %(digest)s)
+   AND NOT has_subscribers
+   AND grouping < 2 FOR KEY SHARE),
+posted AS MATERIALIZED (
+    SELECT (pg_current_xact_id()::text::bigint + %(base)s) << 14 AS id, grouping FROM the_queue WHERE (pg_current_xact_id()::text::bigint + %(base)s) << 14 >= floor),
+returned_ones AS MATERIALIZED (
+    SELECT expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue) AS is_ready FROM message_states
+     WHERE queue_id = %(queue_id)s AND held_until <= now()
+       AND (held_until, id) >= (
+           CASE WHEN now() >= %(known_time)s THEN %(held_mark)s::timestamptz
+                ELSE '-infinity' END,
+           %(held_mark_id)s::bigint)
+     ORDER BY held_until, id LIMIT 100),
+fresh_ones AS MATERIALIZED (
+    SELECT expires_at > now() AS is_ready FROM message_states
+     WHERE queue_id = %(queue_id)s AND held_until IS NULL
+       AND (id + 0) >= %(fresh_mark)s AND (id + 0) >= (SELECT floor FROM the_queue)
+     ORDER BY (id + 0) LIMIT 100),
+clock AS MATERIALIZED (
+    SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at),
+handed_over AS MATERIALIZED (
+    SELECT (SELECT at FROM clock) + %(claim_ttl)s::int * interval '1 second' AS held_until,
+       CASE WHEN now() + %(ttl)s::int * interval '1 second' < (SELECT at FROM clock) + %(claim_ttl)s::int * interval '1 second' THEN %(claim_ttl)s::int + %(grace)s::int
+            ELSE %(ttl)s::int END AS ttl,
+       CASE WHEN now() + %(ttl)s::int * interval '1 second' < (SELECT at FROM clock) + %(claim_ttl)s::int * interval '1 second'
+            THEN (SELECT at FROM clock) + %(claim_ttl)s::int * interval '1 second' + %(grace)s::int * interval '1 second'
+            ELSE now() + %(ttl)s::int * interval '1 second' END AS expires_at
+      FROM posted
+     WHERE grouping = 0
+       AND NOT EXISTS (SELECT FROM returned_ones WHERE is_ready)
+       AND NOT EXISTS (SELECT FROM fresh_ones WHERE is_ready)
+       AND NOT EXISTS (SELECT FROM returned_ones OFFSET 99)
+       AND NOT EXISTS (SELECT FROM fresh_ones OFFSET 99)),
+state AS (
+    INSERT INTO message_states (queue_id, id, held_until, expires_at, claim_id, client_id, ttl,
+                                claim_count)
+    SELECT %(queue_id)s, id, held_until,
+           coalesce(expires_at, now() + %(ttl)s::int * interval '1 second'),
+           CASE WHEN held_until IS NOT NULL THEN %(claim_id)s::uuid END, %(client_id)s::uuid,
+           coalesce(ttl, %(ttl)s::int), (held_until IS NOT NULL)::int
+      FROM posted LEFT JOIN handed_over ON true),
+message AS (
+    INSERT INTO messages (queue_id, id, created_at, body, traceparent)
+    SELECT %(queue_id)s, id, now(), %(body)s, %(traceparent)s::text FROM posted),
+claim AS (
+    INSERT INTO claims (queue_id, id, started_at, expires_at, ttl, message_ids)
+    SELECT %(queue_id)s, %(claim_id)s::uuid, (SELECT at FROM clock), (SELECT at FROM clock) + %(claim_ttl)s::int * interval '1 second',
+           %(claim_ttl)s::int, ARRAY[id]
+      FROM posted, handed_over)
+SELECT id, ttl FROM posted LEFT JOIN handed_over ON true;
+
+
 -- marconi_post_fair: Stores messages that have groups, in a queue that is not FIFO.
 WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
    AND floor < 9223372036854775807
@@ -6926,6 +7048,34 @@ SELECT coalesce(secret_sha256, decode(repeat('00', 32), 'hex')),
        date_part('epoch', expires_at - now()),
        coalesce(last_used_at >= date_trunc('minute', now()), false)
   FROM (VALUES (1)) AS asked LEFT JOIN tokens ON id = %(id)s;
+
+
+-- marconi_undo_claim: Gives back what a claim holds that nobody has seen, and does not count it.
+WITH the_queue AS MATERIALIZED (SELECT floor, has_subscribers, grouping FROM queues WHERE queue_id = %(queue_id)s AND project = %(project)s AND name = %(name)s
+   AND floor < 9223372036854775807),
+claim AS (
+    DELETE FROM claims
+     WHERE queue_id = %(queue_id)s AND id = %(claim_id)s::uuid
+ RETURNING message_ids),
+clock AS MATERIALIZED (
+    SELECT CASE WHEN pg_current_xact_id() IS NOT NULL THEN clock_timestamp() END AS at),
+released AS (
+    UPDATE message_states SET held_until = (SELECT at FROM clock), claim_id = NULL, claim_count = claim_count - 1
+     WHERE
+   queue_id = %(queue_id)s AND id = ANY ((SELECT message_ids FROM claim)::bigint[])
+   AND claim_id = %(claim_id)s::uuid AND (claim_id IS NOT NULL AND coalesce(held_until > now(), false)) AND expires_at > now() AND coalesce(moved_in, id) >= (SELECT floor FROM the_queue)
+ RETURNING id, group_key),
+woken AS (
+    INSERT INTO message_groups AS known
+           (queue_id, group_key, first_sequence, last_sequence, available_at)
+    SELECT DISTINCT %(queue_id)s::bigint, group_key, 0, 0, (SELECT at FROM clock)
+      FROM released, the_queue
+     WHERE grouping = 2 AND group_key IS NOT NULL
+     ORDER BY group_key
+        ON CONFLICT (queue_id, group_key) DO UPDATE
+       SET available_at = CASE WHEN false THEN NULL ELSE excluded.available_at END,
+           first_sequence = CASE WHEN false THEN 0 ELSE known.first_sequence END)
+SELECT id FROM released;
 
 
 -- marconi_verdicts: Carries out verdicts on messages, one by one.

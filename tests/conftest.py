@@ -53,6 +53,8 @@ LONGEST_FIRST = (
     'test_fronts.py',
     'test_browser.py',
     'test_console_in_browser.py',
+    'test_claimants.py',
+    'test_claimants_survive.py',
     'test_chaos.py',
     'test_delivery_chaos.py',
     'test_delivery_process.py',

@@ -76,6 +76,11 @@ class Attributes:
         """Whether messages are given out in the order of their posts, group by group."""
         return self.grouping == FIFO
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether the queue has neither subscribers nor messages with groups."""
+        return not self.has_subscribers and self.grouping == NO_GROUPS
+
     @classmethod
     def of(
         cls, metadata: str, has_subscribers: bool = False, grouping: int = NO_GROUPS

@@ -26,7 +26,7 @@ from marconi_api.model.attributes import NO_ATTRIBUTES, Attributes, KnownAttribu
 from marconi_api.model.became_ready import ReadyListeners
 from marconi_api.model.claim_sources import ClaimSource, divide
 from marconi_api.model.fair import NoisyGroups
-from marconi_api.model.flows import CLAIMED, RELEASED, TOUCHED
+from marconi_api.model.flows import CLAIMED, RELEASED, TOUCHED, flows
 from marconi_api.model.groups import with_groups, woken
 from marconi_api.model.handled import handled
 from marconi_api.model.idempotency import (
@@ -67,7 +67,14 @@ from marconi_api.model.postgres.tables import (
     QueueKey,
     claim_id,
 )
-from marconi_api.model.postgres.transitions import CLAIM_ENDS, CLOCK, HELD_FOR, NOW, READY_NOW
+from marconi_api.model.postgres.transitions import (
+    AS_BEFORE_THE_CLAIM,
+    CLAIM_ENDS,
+    CLOCK,
+    HELD_FOR,
+    NOW,
+    READY_NOW,
+)
 from marconi_api.model.traffic import traffic
 
 _TRIES = 5
@@ -426,6 +433,14 @@ class Claims:
         self._became_ready.tell(queue, count)
         return count
 
+    def undo(self, queue: QueueKey, claim: str) -> int:
+        """Release a claim that nobody has seen, and that does not count; returns the number of its messages."""
+        parameters = {**queue.parameters, 'claim_id': claim}
+        count = len(self._database.rows(_UNDO, parameters, repeatable=True))
+        flows.tell(RELEASED, count)
+        self._became_ready.tell(queue, count)
+        return count
+
     def give_back(self, queue: QueueKey, claim: str, key: RequestKey | None) -> None:
         """Release a claim whose id never reached its client.
 
@@ -633,8 +648,13 @@ def renew_statement(only_if_intact: bool, held_for: str = HELD_FOR) -> str:
 _RENEW = Prepared(renew_statement(only_if_intact=False), 'renew')
 _RENEW_IF_INTACT = Prepared(renew_statement(only_if_intact=True), 'renew_if_intact')
 
-_RELEASE = Prepared(
-    f"""
+
+def _release_statement(ready_now: str) -> str:
+    """The statement that ends a claim.
+
+    :param ready_now: the transition of the messages that it still holds
+    """
+    return f"""
     WITH the_queue AS MATERIALIZED ({THE_QUEUE}),
     claim AS (
         DELETE FROM claims
@@ -642,10 +662,12 @@ _RELEASE = Prepared(
      RETURNING message_ids),
     {CLOCK},
     released AS (
-        UPDATE message_states SET {READY_NOW}
+        UPDATE message_states SET {ready_now}
          WHERE {HELD}
      RETURNING id, group_key),{woken('released')}
     SELECT id FROM released
-""",
-    'release',
-)
+"""
+
+
+_RELEASE = Prepared(_release_statement(READY_NOW), 'release')
+_UNDO = Prepared(_release_statement(AS_BEFORE_THE_CLAIM), 'undo_claim')

@@ -19,6 +19,8 @@ from marconi_api.errors import (
 from marconi_api.model import fifo
 from marconi_api.model.attributes import NO_ATTRIBUTES, Attributes, KnownAttributes
 from marconi_api.model.became_ready import ReadyListeners
+from marconi_api.model.claimants import Claimant, Claimants
+from marconi_api.model.claims import Claim
 from marconi_api.model.deletes import (
     DELETE_CLAIMED,
     DELETE_FREE,
@@ -50,6 +52,7 @@ from marconi_api.model.message import (
     PeekedMessage,
     PoppedMessage,
     messages_in,
+    messages_under,
     popped_messages,
 )
 from marconi_api.model.pages import GET, LIST, LIST_READY, MANY, READY
@@ -74,6 +77,7 @@ from marconi_api.model.posting import (
     POSTS_WITH_ATTRIBUTES,
     batch_of,
 )
+from marconi_api.model.posting_claimed import POST_CLAIMED
 from marconi_api.model.queues import Queues
 from marconi_api.model.quotas import Quotas
 from marconi_api.model.traffic import traffic
@@ -116,6 +120,8 @@ class Messages:
         self._attributes = attributes
         self._became_ready = became_ready
         self._ended = EndListeners() if ended is None else ended
+        #: Where posts find claims that wait for a message.
+        self.claimants = Claimants()
 
     def post(
         self,
@@ -275,15 +281,15 @@ class Messages:
         batch = batch_of(messages, None, NO_ATTRIBUTES)
         attributes = self._attributes.recall(queue)
         for _ in range(_TRIES_TO_POST):
-            has_subscribers = attributes is not None and attributes.has_subscribers
-            if ids := self._post(queue, sender, batch, key, has_subscribers):
+            known = attributes or NO_ATTRIBUTES
+            if ids := self._post(queue, sender, batch, key, known):
                 return ids
             attributes = self._attributes.read(queue)
             if attributes is None:
                 self._make(queue, create)
             elif attributes.is_fifo:
                 return self._post_ids_to_groups(queue, sender, messages, None, create, key)
-            elif attributes.has_subscribers == has_subscribers:
+            elif attributes.has_subscribers == known.has_subscribers:
                 self._see_to_floor(queue)
         raise StorageUnavailable
 
@@ -319,7 +325,7 @@ class Messages:
             if attributes.is_fifo:
                 return self._post_ids_to_groups(queue, sender, messages, size, create, key)
             batch['digest'] = attributes.digest
-            if ids := self._post(queue, sender, batch, key, attributes.has_subscribers):
+            if ids := self._post(queue, sender, batch, key, attributes):
                 return ids
             before, attributes = attributes, self._attributes.read(queue)
             is_current = True
@@ -338,13 +344,16 @@ class Messages:
         sender: Sender,
         batch: dict[str, Any],
         key: RequestKey | None,
-        has_subscribers: bool,
+        attributes: Attributes,
     ) -> list[str]:
         """Post a batch, and return the ids; those of the first time if the key was used before.
 
         The list is empty, and nothing was stored, if the queue does not exist, if it was purged just
         now, or if its attributes or subscribers are not those that the statement was made for.
+
+        :param attributes: as this process knows them
         """
+        has_subscribers = attributes.has_subscribers
         by_attributes = 'digest' in batch
         asks = 'asking' in batch
         statement = POSTS[by_attributes, key is not None, has_subscribers, asks]
@@ -355,6 +364,8 @@ class Messages:
             elif batch['delays'] == [0] and not asks:
                 statement = POST_ONES[by_attributes, has_subscribers]
                 [parameters['ttl']], [parameters['body']] = batch['ttls'], batch['bodies']
+                if claimant := self._borrow(queue, attributes, len(parameters['body'])):
+                    return self._post_to(claimant, queue, batch, parameters)
             for first_id, *fanned_out in self._database.rows(statement, parameters):
                 return self._posted(queue, batch, first_id, fanned_out)
             return []
@@ -367,6 +378,53 @@ class Messages:
             if not is_the_same:
                 raise IdempotencyKeyReused
             return self._posted(queue, batch, first_id, fanned_out, is_new)
+        return []
+
+    def _borrow(self, queue: QueueKey, attributes: Attributes, length: int) -> Claimant | None:
+        # A transaction that is open may not be committed for a while.
+        if attributes.is_plain and self._database.thread.run is None:
+            return self.claimants.borrow(queue, length)
+        return None
+
+    def _post_to(
+        self,
+        claimant: Claimant,
+        queue: QueueKey,
+        batch: dict[str, Any],
+        parameters: dict[str, Any],
+    ) -> list[str]:
+        """Post one message, and hand it to a claimant if nothing else can be claimed in the queue."""
+        terms = claimant.terms
+        parameters |= {'claim_id': terms.claim, 'claim_ttl': terms.ttl, 'grace': terms.grace}
+        body, traceparent = parameters['body'], parameters['traceparent']
+
+        def show(rows: list[Row]) -> None:
+            for id, ttl in rows:
+                if ttl is not None:
+                    row = id, ttl, 0, body, 1, traceparent
+                    messages = messages_under(terms.claim, [row])
+                    claimant.show(Claim(terms.claim, terms.ttl, 0, messages))
+
+        try:
+            rows = self._database.rows(
+                POST_CLAIMED['digest' in batch],
+                lambda: {**self._marks.mark(queue.id).parameters, **parameters},
+                before_commit=show,
+            )
+        except BaseException:
+            claimant.lose()
+            raise
+        for id, ttl in rows:
+            if ttl is None:
+                claimant.keep_waiting(is_more=True)
+                return self._posted(queue, batch, id, [])
+            claimant.serve()
+            handled.add(1, POSTED)
+            flows.tell(CLAIMED, 1)
+            traffic.came(queue.id, 1)
+            traffic.handed_out(queue.id, [(id, ttl, 0)])
+            return [public_id(id)]
+        claimant.keep_waiting(is_more=False)
         return []
 
     def _posted(

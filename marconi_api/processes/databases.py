@@ -16,9 +16,9 @@ from marconi_api.processes.signals import StopRequest
 log = logging.getLogger(__name__)
 
 # Connections to an embedded PostgreSQL beside those of the workers and of the processes that deliver:
-# the janitor (three), the waiting room (six), alembic, pecan shell, psql, the three that PostgreSQL
-# keeps for its superuser, and a second service like this one, which takes twenty.
-SPARE_CONNECTIONS = 45
+# the janitor (three), the waiting room (ten), alembic, pecan shell, psql, the three that PostgreSQL
+# keeps for its superuser, and a second service like this one, which takes twenty-four.
+SPARE_CONNECTIONS = 53
 
 
 class NamedPostgres:

@@ -31,7 +31,8 @@ from marconi_api.processes.listener import Address, Listener, Place
 from marconi_api.processes.metrics.meters import DIRECTORY as DIRECTORY_OF_METRICS
 from marconi_api.processes.metrics.meters import LISTENER as LISTENER_FOR_METRICS
 from marconi_api.processes.signals import StopRequest
-from marconi_api.processes.waiting.hand_over import ADDRESS, DIRECTORY, MAP, SOCKET
+from marconi_api.processes.waiting.hand_over import ADDRESS, DIRECTORY, JOURNAL, MAP, SOCKET
+from marconi_api.processes.waiting.journal import Journal
 from marconi_api.processes.waiting.wake_map import WakeMap
 from marconi_api.processes.web_server import Uwsgi, uwsgi_program
 
@@ -119,7 +120,10 @@ def _answer_requests(
     sockets = started.enter_context(_private_directory(user))
     environment[DIRECTORY] = str(sockets)
     environment[bell.PROCESSES] = str(settings.eventing.processes)
-    _make_map(sockets / MAP, user)
+    for name, make in ((MAP, WakeMap.make), (JOURNAL, Journal.make)):
+        make(sockets / name)
+        if user is not None:
+            os.chown(sockets / name, user.uid, user.gid)
     if for_metrics:
         parts.append(_export(for_metrics, sockets / 'metrics', environment, user, started))
     companions = {}
@@ -270,12 +274,6 @@ def _wait_for_room(socket: Path, stop: StopRequest) -> None:
     deadline = time.monotonic() + _ROOM_PATIENCE
     while not (socket.exists() or time.monotonic() > deadline or stop.wait(WATCH_INTERVAL / 4)):
         pass
-
-
-def _make_map(path: Path, user: ServerUser | None) -> None:
-    WakeMap.make(path)
-    if user is not None:
-        os.chown(path, user.uid, user.gid)
 
 
 @contextlib.contextmanager

@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 from pecan import load_app
@@ -37,7 +38,9 @@ from marconi_api.processes.settings import read_settings
 from marconi_api.processes.sock_diag import Backlog, open_sock_diag
 from marconi_api.processes.tallies import tally_of
 from marconi_api.processes.tracing import Tracer, tracer_of
+from marconi_api.processes.waiting.borrowing import RoomsClaimants
 from marconi_api.processes.waiting.hand_over import (
+    DIRECTORY,
     RoomConnection,
     connection_of,
     parked_of,
@@ -419,6 +422,9 @@ _room = connection_of(os.environ) if uwsgi else None
 if _room is not None:
     model.store.became_ready.append(_room.wake)
     model.store.ended.append(_room.wake_askers)
+    model.store.messages.claimants = RoomsClaimants(
+        Path(os.environ[DIRECTORY]), model.store.claims.undo
+    )
 if _bell := bell_of(os.environ) if uwsgi else None:
     model.store.became_deliverable.append(_bell.ring)
 application = BehindRouter(

@@ -27,6 +27,10 @@ STREAM = 'marconi.stream'
 #: message. No client can set it.
 POSTED = 'marconi.posted'
 
+#: The member of a request that waits for a claim, and is run again as a post may make one for it: waits
+#: for that claim, and returns it, or None if the post made none. No client can set it.
+GIVEN = 'marconi.given'
+
 #: The media type of a stream.
 EVENT_STREAM = 'text/event-stream'
 
@@ -40,6 +44,14 @@ wait_parameter = IntegerParameter('wait')
 _PREFERRED = re.compile(r'(?:^|,)\s*wait\s*=\s*("?)([0-9]{1,9})\1\s*(?=[;,]|$)', re.IGNORECASE)
 # The same in a query, without the values that mean that it does not wait.
 _IN_QUERY = re.compile(r'(?:^|&)wait=0*[1-9]')
+
+
+class AskedClaim(NamedTuple):
+    """A claim on one queue for which a request may wait; ``ttl`` and ``grace`` in seconds."""
+
+    queue: str
+    ttl: int
+    grace: int
 
 
 class Looked(NamedTuple):
@@ -63,6 +75,8 @@ class Looked(NamedTuple):
     most_waiters: int | None
     #: The id of the message to which it awaits a reply: it then waits for that message, not for queues.
     awaited: int | None
+    #: The claim that a post may make for it; None: it has to look by itself.
+    claim: AskedClaim | None
 
 
 def wants_stream(request: Request) -> bool:
@@ -119,6 +133,7 @@ def tell(
     give_back: Callable[[], object] | None = None,
     most_waiters: int | None = None,
     awaited: int | None = None,
+    claim: AskedClaim | None = None,
     body: bytes | None = None,
 ) -> None:
     """Note what a request that may wait found; the parameters are the members of :class:`Looked`.
@@ -137,4 +152,5 @@ def tell(
             give_back,
             most_waiters,
             awaited,
+            claim,
         )

@@ -81,6 +81,15 @@ def test_what_returned_first_is_claimed_first(queue, post, claim):
     assert ids(claim(limit=1)) == first
 
 
+def test_a_claim_that_is_undone_does_not_count(queue, post, claim):
+    post(2)
+    held = claim()
+
+    assert model.store.claims.undo(queue, held.id) == 2
+    assert [message.claim_count for message in claim().messages] == [1, 1]
+    assert model.store.claims.undo(queue, held.id) == 0
+
+
 def test_every_hand_out_is_counted(queue, post, claim, sql):
     post(1)
     for _ in range(3):

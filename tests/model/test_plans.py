@@ -25,6 +25,7 @@ CLAIMS = importlib.import_module('marconi_api.model.claims')
 EXPIRY = importlib.import_module('marconi_api.model.janitor')
 DELETES = importlib.import_module('marconi_api.model.deletes')
 PAGES = importlib.import_module('marconi_api.model.pages')
+HANDING_OVER = importlib.import_module('marconi_api.model.posting_claimed')
 VERDICTS = importlib.import_module('marconi_api.model.verdicts')
 
 
@@ -66,7 +67,8 @@ def parameters_of(queue):
             'is_first_look': True,
             'asks': False,
         },
-        **{'claim_id': str(uuid4()), 'ttl': 60, 'grace': 60, 'limit': 10},
+        **{'claim_id': str(uuid4()), 'ttl': 60, 'claim_ttl': 60, 'grace': 60, 'limit': 10},
+        **{'client_id': CLIENT, 'body': '1', 'traceparent': None},
         **{'after': -1, 'excluding_client': CLIENT, 'id': 1, 'ids': [1, 2, 3]},
         **{'verdicts': ['touch'], 'seconds': [60], 'graces': [60], 'reasons': [None]},
         **{'is_claimless': False, 'batch_size': 1000, 'claim_ids': [str(uuid4())]},
@@ -152,6 +154,13 @@ def test_a_claim_finds_by_index_and_updates_by_place(queue, statistics):
         'Tid Scan',
         'Tid Scan',
     ]
+
+
+@pytest.mark.parametrize('by_attributes', [False, True])
+def test_a_post_to_a_claimant_looks_by_index(queue, statistics, by_attributes):
+    found = scans_of(queue, HANDING_OVER.POST_CLAIMED[by_attributes])
+
+    assert [index for index, _ in found] == ['message_states_held', 'message_states_fresh']
 
 
 def test_a_claim_that_puts_dead_letters_away_touches_them_by_place(queue, known_bodies):

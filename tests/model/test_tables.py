@@ -51,6 +51,7 @@ OVER_ALL_QUEUES = {
 _MODULES = (
     'queues',
     'posting',
+    'posting_claimed',
     'pages',
     'deletes',
     'claims',

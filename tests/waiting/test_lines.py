@@ -210,3 +210,99 @@ def test_a_queue_is_forgotten_once_nobody_waits_for_it(desk: Desk) -> None:
     assert desk.left == [A]
     assert desk.lines.forget(A)
     assert not desk.lines.wake(A, 1, now=2.0)
+
+
+def test_one_who_comes_alone_and_has_just_looked_leaves_no_credit_of_before(desk: Desk) -> None:
+    """A message came while nobody waited, and whoever comes now has taken it by a look of its own."""
+    desk.arrive(1)
+    desk.lines.leave(desk.waiters[1])
+    desk.lines.wake(A, 1, now=2.0)
+    desk.arrive(2, tried_at=3.0)
+
+    assert desk.turns() == []
+    assert desk.lines.first_to_lend(A) is desk.waiters[2]
+
+
+def lend(desk: Desk) -> Waiter:
+    waiter = desk.lines.first_to_lend(A)
+    assert waiter
+    desk.lines.lend(waiter)
+    return waiter
+
+
+def test_the_one_who_came_first_is_lent_first(desk: Desk) -> None:
+    desk.arrive(1, 2)
+
+    assert [lend(desk).number, lend(desk).number] == [1, 2]
+    assert desk.lines.first_to_lend(A) is None
+
+
+def test_nobody_is_lent_of_a_queue_for_which_nobody_waits(desk: Desk) -> None:
+    desk.arrive(1, queues=(B,))
+
+    assert desk.lines.first_to_lend(A) is None
+
+
+def test_nobody_is_lent_where_somebody_only_looks(desk: Desk) -> None:
+    desk.arrive(1)
+    desk.arrive(2, takes=False)
+
+    assert desk.lines.first_to_lend(A) is None
+
+
+def test_as_many_are_lent_as_are_not_needed_for_what_is_ready(desk: Desk) -> None:
+    desk.arrive(1, 2)
+    desk.lines.wake(A, 1, now=2.0)
+    lend(desk)
+
+    assert desk.lines.first_to_lend(A) is None
+    assert desk.serve(1) == [2]
+
+
+def test_one_who_is_lent_does_not_try_meanwhile(desk: Desk) -> None:
+    desk.arrive(1)
+    lend(desk)
+    desk.lines.wake(A, 1, now=2.0)
+
+    assert desk.turns() == []
+
+
+def test_one_who_is_taken_back_tries_what_became_ready_meanwhile(desk: Desk) -> None:
+    desk.arrive(1)
+    waiter = lend(desk)
+    desk.lines.wake(A, 1, now=2.0)
+    desk.lines.take_back(waiter, stays=True)
+
+    assert desk.serve(1) == [1]
+
+
+def test_one_who_is_taken_back_has_its_former_place(desk: Desk) -> None:
+    desk.arrive(1, 2)
+    desk.lines.take_back(lend(desk), stays=True)
+    desk.lines.wake(A, 2, now=2.0)
+
+    assert desk.serve(2) == [1, 2]
+
+
+def test_one_who_is_taken_back_tries_if_there_is_more(desk: Desk) -> None:
+    """Of the older message nobody has told, so the number of those behind it is not known."""
+    desk.arrive(1, 2)
+    desk.lines.take_back(lend(desk), stays=True, is_more=True)
+
+    assert desk.serve(2) == [1, 2]
+
+
+def test_one_who_was_served_leaves(desk: Desk) -> None:
+    desk.arrive(1)
+    desk.lines.take_back(lend(desk), stays=False)
+
+    assert desk.left == [A]
+    desk.lines.wake(A, 1, now=2.0)
+    assert desk.turns() == []
+
+
+def test_a_queue_whose_only_waiter_is_lent_is_not_forgotten(desk: Desk) -> None:
+    desk.arrive(1)
+    lend(desk)
+
+    assert not desk.lines.forget(A)

@@ -8,12 +8,13 @@ from urllib.parse import parse_qs
 from marconi_api import limits, model
 from marconi_api.errors import InvalidRequest
 from marconi_api.model import READY, Asked, Claim, Page, QueueKey, RequestKey
+from marconi_api.model.claims import terms
 from marconi_api.model.postgres.tables import message_id
 from marconi_api.model.quotas import WAITERS
 from marconi_api.model.replies import place_of
 from marconi_api.wire.replies import Reply
 from marconi_api.wire.requests import Request
-from marconi_api.wire.waiting import EVENT_STREAM, STREAM, WAIT, tell
+from marconi_api.wire.waiting import EVENT_STREAM, GIVEN, STREAM, WAIT, AskedClaim, tell
 
 
 def tell_claims(
@@ -22,6 +23,7 @@ def tell_claims(
     claims: Sequence[tuple[QueueKey, Claim]],
     limit: int,
     key: RequestKey | None,
+    asked: tuple[int | None, int | None],
 ) -> None:
     """Note what a claim found. The waiting room may give it back.
 
@@ -29,6 +31,8 @@ def tell_claims(
     :param claims: the claims that were made, each with its queue
     :param limit: how many messages were asked for
     :param key: the request's idempotency key; a claim of an earlier request with it is not given back
+    :param asked: the ttl and the grace that were asked for. A post may make the claim while the request
+        waits, if that is for one queue and has no key.
     """
     if WAIT not in request.environ:
         return
@@ -49,7 +53,34 @@ def tell_claims(
         is_full=sum(found.values()) >= limit,
         give_back=give_back,
         most_waiters=_most_waiters(request),
+        claim=AskedClaim(queues[0].name, *terms(*asked)) if len(queues) == 1 and not key else None,
     )
+
+
+def is_given(request: Request) -> bool:
+    """Whether a post may make the claim for which the request waits: see :func:`claim_on`."""
+    return GIVEN in request.environ
+
+
+def claim_on(
+    request: Request,
+    queue: QueueKey,
+    ttl: int | None,
+    grace: int | None,
+    limit: int,
+    key: RequestKey | None,
+) -> Claim | None:
+    """The claim of a request on one queue, noted as by :func:`tell_claims`.
+
+    It is made as by :meth:`Claims.create`, or by a post that found the request waiting.
+    """
+    claim: Claim | None
+    if is_given(request):
+        claim = request.environ[GIVEN]()
+    else:
+        claim = model.store.claims.create(queue, ttl, grace, limit, key)
+    tell_claims(request, [queue], [(queue, claim)] if claim else [], limit, key, (ttl, grace))
+    return claim
 
 
 def tell_pages(request: Request, pages: Mapping[QueueKey, Page[Any]], states: Set[str]) -> None:

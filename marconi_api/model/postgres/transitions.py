@@ -44,6 +44,18 @@ HELD_FOR = f"""held_until = {CLAIM_ENDS},
                              THEN {CLAIM_ENDS} + %(grace)s * interval '1 second'
                              ELSE expires_at END"""
 
+#: The same for a message that is posted, in the terms of the claim that has it from the start: when the
+#: claim ends, and the message's own ttl and end.
+CLAIM_OF_A_POST_ENDS = after('%(claim_ttl)s::int')
+_POST_ENDS = "now() + %(ttl)s::int * interval '1 second'"
+_POST_ENDS_BEFORE = f'{_POST_ENDS} < {CLAIM_OF_A_POST_ENDS}'
+HELD_FROM_THE_START = f"""{CLAIM_OF_A_POST_ENDS} AS held_until,
+           CASE WHEN {_POST_ENDS_BEFORE} THEN %(claim_ttl)s::int + %(grace)s::int
+                ELSE %(ttl)s::int END AS ttl,
+           CASE WHEN {_POST_ENDS_BEFORE}
+                THEN {CLAIM_OF_A_POST_ENDS} + %(grace)s::int * interval '1 second'
+                ELSE {_POST_ENDS} END AS expires_at"""
+
 #: Claimed by an SQS client for ``ttl`` seconds from now on. The message expires when it would have.
 RECEIVED_FOR = f"""held_until = {CLAIM_ENDS},
            first_received_at = coalesce(first_received_at, {NOW})"""
@@ -53,6 +65,9 @@ SHOWN_AFTER = 'held_until = until'
 
 #: Returned: it can be claimed from now on.
 READY_NOW = f'held_until = {NOW}, claim_id = NULL'
+
+#: The same of a message whose claim nobody has seen: it does not count.
+AS_BEFORE_THE_CLAIM = f'{READY_NOW}, claim_count = claim_count - 1'
 
 #: Returned at ``until``, with its whole ttl and no claims counted.
 STARTED_ANEW = """held_until = until, claim_id = NULL, claim_count = 0, park_reason = NULL,

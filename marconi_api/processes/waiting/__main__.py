@@ -54,6 +54,7 @@ def main() -> None:
         application,
         model.store.readiness.look,
         model.store.replies.look,
+        model.store.claims.undo,
         neighbours,
         Clients(host, int(port)),
         limits.in_force,

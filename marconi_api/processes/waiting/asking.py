@@ -9,12 +9,13 @@ from io import BytesIO
 from queue import SimpleQueue
 from typing import Any, NamedTuple
 
+from marconi_api.model import Claim
 from marconi_api.processes.answers import Answer, applied, finished
 from marconi_api.processes.bodies import Unfinished
 from marconi_api.processes.observers import Observers
 from marconi_api.processes.waiting.hand_over import Parked, parked_of, waits
 from marconi_api.wire.tracing import TOLD, Told
-from marconi_api.wire.waiting import LOOKED, Looked
+from marconi_api.wire.waiting import GIVEN, LOOKED, Looked
 
 Application = Callable[..., Any]
 
@@ -39,9 +40,16 @@ class Reply(NamedTuple):
         return self.answer.status.startswith('503')
 
 
-def ask(application: Application, parked: Parked) -> Reply:
-    """Run a request again."""
+def ask(
+    application: Application, parked: Parked, given: Callable[[], Claim | None] | None = None
+) -> Reply:
+    """Run a request again.
+
+    :param given: waits for the claim that a post makes for it; it returns None if the post makes none
+    """
     environ = _environment(parked.environ, parked.body)
+    if given is not None:
+        environ[GIVEN] = given
     answer = _run(application, environ)
     return Reply(answer, environ.get(LOOKED), environ[TOLD])
 

@@ -20,7 +20,7 @@ from marconi_api.model.replies import place_of
 from marconi_api.processes.answers import Answer
 from marconi_api.processes.bodies import Unfinished
 from marconi_api.processes.waiting.wake_map import WakeMap
-from marconi_api.wire.waiting import LOOKED, STREAM, WAIT, Looked
+from marconi_api.wire.waiting import LOOKED, STREAM, WAIT, AskedClaim, Looked
 
 #: Variables of the environment: the room's directory, which holds its socket and its map.
 DIRECTORY = 'MARCONI_WAITING'
@@ -28,6 +28,7 @@ DIRECTORY = 'MARCONI_WAITING'
 ADDRESS = 'MARCONI_ADDRESS'
 SOCKET = 'waiting.sock'
 MAP = 'waiting.map'
+JOURNAL = 'waiting.journal'
 
 #: Bytes of the longest message; the system grants some 200,000.
 LONGEST = 196608
@@ -65,6 +66,8 @@ class Parked(NamedTuple):
     stream: str | None
     #: The id of the message to which it awaits a reply; None: it waits for messages of its queues.
     awaited: int | None
+    #: The claim that a post may make for it; None: it has to look by itself.
+    claim: AskedClaim | None
 
 
 def waits(environ: Mapping[str, Any]) -> bool:
@@ -93,6 +96,7 @@ def parked_of(environ: Mapping[str, Any], answer: Answer, began: float) -> Parke
         tried_at=began,
         stream=environ.get(STREAM),
         awaited=looked.awaited,
+        claim=looked.claim,
     )
 
 
@@ -273,6 +277,7 @@ def parked_in(message: memoryview) -> Parked:
         | {
             'body': bytes(message[start : start + body_size]),
             'queues': tuple(described['queues']),
+            'claim': described['claim'] and AskedClaim(*described['claim']),
             'otherwise': Answer(
                 status,
                 [(name, value) for name, value in headers],

@@ -72,6 +72,14 @@ class Line:
     #: Takers that try now, and all that do.
     taking: int = 0
     trying: int = 0
+    #: Takers to which posts are about to hand their messages.
+    lent: int = 0
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether listeners are among those who wait, be it that they try at this moment."""
+        return self.count > len(self.takers) + self.taking + self.lent
+
     #: Counts the wakes for listeners, who are to try in turn.
     calls: int = 0
     turns: deque[Waiter] = field(default_factory=deque)
@@ -138,6 +146,9 @@ class Lines:
             elif waiter.takes:
                 if line.last_wake >= waiter.tried_at:
                     self._give(line, 0 if line.credit else 1)
+                elif line.count == 1:
+                    # It looked after the last wake, and found nothing.
+                    line.credit = line.unknown_at = 0
             elif max(line.last_wake, line.looked_at) >= waiter.tried_at:
                 line.turns.append(waiter)
                 self._schedule(line)
@@ -206,6 +217,43 @@ class Lines:
             self._untold[number] = waiter
             if not waiter.is_trying:
                 self.call(waiter)
+
+    # ------------------------------------------------------------ to be served by a post
+
+    def first_to_lend(self, queue_id: int) -> Waiter | None:
+        """The taker of a queue that came first, if a post may hand its message to it.
+
+        Not where somebody only looks: a message that is claimed from the start is not shown to all of
+        them. Nor where as many messages are known to be ready as there are takers.
+        """
+        line = self._lines.get(queue_id)
+        if not line or line.is_watched or line.credit >= len(line.takers):
+            return None
+        return next(iter(line.takers.values()))
+
+    def lend(self, waiter: Waiter) -> None:
+        """Take a waiter for one queue out of its line, until :meth:`take_back`."""
+        line = self._lines[waiter.queues[0]]
+        waiter.is_trying = True
+        line.lent += 1
+        del line.takers[waiter.number]
+
+    def take_back(self, waiter: Waiter, stays: bool, is_more: bool = False) -> None:
+        """Put a waiter that was lent back to its former place, or let it leave.
+
+        :param is_more: whether the queue may have something for it
+        """
+        line = self._lines[waiter.queues[0]]
+        waiter.is_trying = False
+        line.lent -= 1
+        if stays:
+            self._enter(line, waiter, is_first=True)
+        else:
+            self.leave(waiter)
+        if is_more:
+            self._give(line, 1)
+            line.unknown_at = line.given
+        self._schedule(line)
 
     # ------------------------------------------------------------ to try
 

@@ -20,6 +20,7 @@ from marconi_api.controllers.openstack.documents import error_reply
 from marconi_api.controllers.root import DOORS
 from marconi_api.errors import MarconiError
 from marconi_api.limits import Limits
+from marconi_api.model import QueueKey
 from marconi_api.model.quotas import WAITERS, exceeded
 from marconi_api.model.readiness import Look, Sight, View
 from marconi_api.processes.answers import CLOSE, Answer, finished
@@ -29,6 +30,7 @@ from marconi_api.processes.waiting.asking import Application, Reply, Threads, as
 from marconi_api.processes.waiting.clients import Client, Clients
 from marconi_api.processes.waiting.guests import Guest
 from marconi_api.processes.waiting.hand_over import (
+    JOURNAL,
     LONGEST,
     MAP,
     SOCKET,
@@ -38,13 +40,15 @@ from marconi_api.processes.waiting.hand_over import (
     unfinished_in,
     wake_in,
 )
+from marconi_api.processes.waiting.journal import Journal
+from marconi_api.processes.waiting.lending import Lending
 from marconi_api.processes.waiting.lines import Lines, Try, Waiter
 from marconi_api.processes.waiting.neighbours import Neighbours
 from marconi_api.processes.waiting.slow_bodies import MOST_KEPT, PATIENCE, PAUSE, SlowBodies
 from marconi_api.processes.waiting.streams import COMMENT, COMMENT_EVERY
 from marconi_api.processes.waiting.sweeps import Sweeps
 from marconi_api.processes.waiting.timers import Timers
-from marconi_api.processes.waiting.wake_map import WakeMap, slot_of
+from marconi_api.processes.waiting.wake_map import CLAIMANT, NOBODY, SOMEBODY, WakeMap, slot_of
 from marconi_api.processes.waiting.writing import Writer
 from marconi_api.wire.doors import door_of
 from marconi_api.wire.failures import BodyTooSlow, TooManySlowBodies, TooManyWaiters
@@ -81,6 +85,7 @@ class Room:
     :param application: runs requests
     :param look: looks at queues: :meth:`Readiness.look`
     :param look_at_requests: looks at requests: :meth:`Replies.look`
+    :param undo: undoes a claim: :meth:`Claims.undo`
     :param sweep_intervals: seconds between sweeps, with notifications and without
     :param observers: told of each request that is answered
     """
@@ -91,6 +96,7 @@ class Room:
         application: Application,
         look: Callable[[Sequence[int], Mapping[int, View], Container[int], float], list[Look]],
         look_at_requests: Callable[[Mapping[int, int], float], list[Sight]],
+        undo: Callable[[QueueKey, str], int],
         neighbours: Neighbours,
         clients: Clients,
         limits: Limits,
@@ -109,6 +115,8 @@ class Room:
         self._by_descriptor: dict[int, Guest] = {}
         self._by_project: Counter[str] = Counter()
         self._slots: Counter[int] = Counter()
+        # Guests to whom posts may hand their messages, by the slots of their queues.
+        self._claimants: Counter[int] = Counter()
         self._numbers = iter(range(1, 2**62))
         self._asking = Threads(ASKING)
         # Requests that are run for the last time, as their queue is gone.
@@ -138,6 +146,15 @@ class Room:
         # Streams whose clients have not read what was sent.
         self._slow: set[int] = set()
         self._undo: dict[int, Callable[[], object]] = {}
+        self._lending = Lending(
+            self,
+            self._lines,
+            self._timers,
+            partial(ask, application),
+            undo,
+            Journal(directory / JOURNAL),
+        )
+        self._threads = self._asking, self._running, self._lending.threads
         self._buffer = bytearray(LONGEST)
         self._workers: dict[int, socket.socket] = {}
         self._path = directory / SOCKET
@@ -157,10 +174,12 @@ class Room:
 
     def run(self) -> None:
         """Keep and answer requests until a signal asks to stop; then answer all of them."""
+        self._lending.recover()
         handlers: dict[int, Callable[[], None]] = {
             self._listener.fileno(): self._accept,
             self._asking.fileno(): self._asking.collect,
             self._running.fileno(): self._running.collect,
+            self._lending.threads.fileno(): self._lending.threads.collect,
             self._sweeps.fileno(): self._sweeps.collect,
             self._neighbours.fileno(): self._hear,
             self._signals: self._note_stop,
@@ -215,9 +234,9 @@ class Room:
             if not guest.waiter.is_trying:
                 self._answer_otherwise(guest)
         deadline = time.monotonic() + STOP_PATIENCE
-        tried = {threads.fileno(): threads for threads in (self._asking, self._running)}
+        tried = {threads.fileno(): threads for threads in self._threads}
         while (
-            self._asking.open or self._running.open or self._writer
+            any(threads.open for threads in self._threads) or self._writer
         ) and time.monotonic() < deadline:
             for descriptor, _ in self._poll.poll(0.1):
                 if descriptor in tried:
@@ -248,9 +267,12 @@ class Room:
             if not size:
                 self._poll.unregister(descriptor)
                 del self._workers[descriptor]
+                self._lending.end(descriptor)
                 worker.close()
                 return
             message = memoryview(self._buffer)[:size]
+            if self._lending.heed(worker, message):
+                continue
             if (wake := wake_in(message)) is not None:
                 self._wake(*wake)
             elif descriptors := [number for _, _, data in ancillary for number in array('i', data)]:
@@ -282,6 +304,7 @@ class Room:
             if parked.awaited is not None:
                 self._sweeps.await_reply(parked.queues[0], parked.awaited)
             self._lines.arrive(guest.waiter)
+            self._count_claimants(parked, 1)
             self._timers.at(until, self._end_time, number)
             if guest.stream:
                 self._send(guest, guest.stream.head)
@@ -336,7 +359,7 @@ class Room:
         slot = slot_of(queue_id)
         self._slots[slot] += 1
         if self._slots[slot] == 1:
-            self._map.set_here(slot, True)
+            self._map.set_here(slot, SOMEBODY)
             self._neighbours.warm(slot)
         return time.monotonic()
 
@@ -353,7 +376,7 @@ class Room:
         self._slots[slot] -= 1
         if not self._slots[slot]:
             del self._slots[slot]
-            self._map.set_here(slot, False)
+            self._map.set_here(slot, NOBODY)
             self._neighbours.cool(slot)
 
     # ------------------------------------------------------------ slow bodies
@@ -422,9 +445,11 @@ class Room:
 
     def _end_time(self, number: int) -> None:
         guest = self._guests.get(number)
-        # One that is being tried is answered by what comes of that.
         if guest and not guest.waiter.is_trying:
             self._answer_otherwise(guest)
+        elif guest:
+            # One that is being tried is answered by what comes of that.
+            self._lending.give_up(guest)
 
     def _answer_otherwise(self, guest: Guest) -> None:
         if not guest.waiter.is_trying:
@@ -435,21 +460,30 @@ class Room:
         self, guest: Guest, answer: Answer, found: int = 0, told: Sequence[Told] = ()
     ) -> None:
         self._dismiss(guest)
+        # First: it is what the client waits for. The end of a stream says nothing.
+        self._writer.send(guest.descriptor, b'' if guest.stream else answer.content)
         self._observers.end_noted(
             guest.parked.environ, answer.status, guest.parked.tried_at, found, told
         )
-        # The end of a stream says nothing.
-        self._writer.send(guest.descriptor, b'' if guest.stream else answer.content)
 
     def _dismiss(self, guest: Guest) -> None:
         del self._guests[guest.waiter.number]
         del self._by_descriptor[guest.descriptor]
         self._slow.discard(guest.waiter.number)
+        self._count_claimants(guest.parked, -1)
         project = guest.parked.project
         self._by_project[project] -= 1
         if not self._by_project[project]:
             del self._by_project[project]
         self._count()
+
+    def _count_claimants(self, parked: Parked, change: int) -> None:
+        if parked.claim is not None:
+            slot = slot_of(parked.queues[0])
+            self._claimants[slot] += change
+            self._map.set_here(slot, CLAIMANT if self._claimants[slot] else SOMEBODY)
+            if not self._claimants[slot]:
+                del self._claimants[slot]
 
     def _count(self) -> None:
         fallbacks = self._fallbacks + self._sweeps.fallbacks
@@ -465,14 +499,15 @@ class Room:
                 self._poll.modify(guest.descriptor, select.EPOLLONESHOT)
             else:
                 self._lines.leave(guest.waiter)
-                self._drop(guest)
+                self.drop(guest)
 
-    def _drop(self, guest: Guest) -> None:
+    def drop(self, guest: Guest) -> None:
         """Close a connection whose client is gone; the router may still want an answer."""
         self._gone += 1
         self._answer(guest, guest.parked.otherwise)
 
-    def _is_there(self, guest: Guest) -> bool:
+    def is_there(self, guest: Guest) -> bool:
+        """Whether its client is there."""
         if guest.is_gone:
             return False
         if guest.client is None:
@@ -489,9 +524,9 @@ class Room:
         for guest in part:
             if guest.waiter.number not in self._guests or guest.waiter.is_trying:
                 continue
-            if not self._is_there(guest):
+            if not self.is_there(guest):
                 self._lines.leave(guest.waiter)
-                self._drop(guest)
+                self.drop(guest)
         now = time.monotonic()
         self._writer.give_up(now)
         self._slow_bodies.give_up(now)
@@ -545,7 +580,7 @@ class Room:
             not (is_bad and not is_away)
             and time.monotonic() < guest.until
             and guest.waiter.number in self._guests
-            and self._is_there(guest)
+            and self.is_there(guest)
         )
         self._lines.finish(turn, {}, is_full=False, stays=stays)
         if isinstance(reply, Exception):
@@ -612,10 +647,10 @@ class Room:
                 self._lines.finish(turn, {}, is_full=True, stays=True)
                 self._slow.add(guest.waiter.number)
                 continue
-            if not self._is_there(guest):
+            if not self.is_there(guest):
                 # The messages that it would have got are for the next waiter.
                 self._lines.finish(turn, {}, is_full=True, stays=False)
-                self._drop(guest)
+                self.drop(guest)
                 continue
             self._woken += 1
             if guest.stream:
@@ -634,7 +669,7 @@ class Room:
             self._lines.finish(turn, {}, is_full=False, stays=False)
             self._answer(guest, guest.parked.otherwise)
         elif reply.is_nothing or reply.is_unavailable:
-            stays = time.monotonic() < guest.until and self._is_there(guest)
+            stays = time.monotonic() < guest.until and self.is_there(guest)
             self._lines.finish(turn, {}, is_full=False, stays=stays)
             if not stays:
                 self._answer(guest, guest.parked.otherwise)
@@ -644,14 +679,30 @@ class Room:
             self._answer(guest, reply.answer)
         else:
             self._lines.finish(turn, reply.looked.found, reply.looked.is_full, stays=False)
-            self._answer_or_give_back(guest, reply)
+            self.hand_out(guest, reply)
 
-    def _answer_or_give_back(self, guest: Guest, reply: Reply) -> None:
+    # ------------------------------------------------------------ guests who are lent to posts
+
+    def refuse(self, guest: Guest, reply: 'Reply | Exception | None') -> None:
+        """Answer one that is out of its lines with what its request came to; None: with nothing found."""
+        if isinstance(reply, Exception):
+            log.error('unexpected error', exc_info=reply)
+        self._answer(guest, reply.answer if isinstance(reply, Reply) else guest.parked.otherwise)
+
+    def note_handed_over(self, queue: QueueKey) -> None:
+        """A post has handed its message to one who is about to be answered."""
+        self._woken += 1
+        self._sweeps.note_handed_over(queue.id)
+        if self._map.is_set_elsewhere(slot_of(queue.id)):
+            self._neighbours.tell(queue.id, 1)
+
+    def hand_out(self, guest: Guest, reply: Reply) -> None:
+        """Answer one with what it got, or give that back if its client is gone."""
         undo = reply.looked and reply.looked.give_back
-        if not self._is_there(guest):
+        if not self.is_there(guest):
             if undo:
                 self._give_back(undo)
-            self._drop(guest)
+            self.drop(guest)
             return
         if undo:
             self._undo[guest.descriptor] = undo
@@ -662,7 +713,7 @@ class Room:
         if isinstance(reply, Exception) or reply.is_unavailable:
             self._answer(guest, guest.parked.otherwise)
         else:
-            self._answer_or_give_back(guest, reply)
+            self.hand_out(guest, reply)
 
 
 def _answer_to(failure: MarconiError, environ: dict[str, Any]) -> Answer:

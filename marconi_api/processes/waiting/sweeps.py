@@ -89,13 +89,19 @@ class Sweeps:
     def wake(self, queue_id: int, count: int | None) -> None:
         """Note that ``count`` messages of a queue became ready; None: an unknown number."""
         now = time.monotonic()
-        if not self._lines.wake(queue_id, count, now):
-            return
-        if queue_id in self._awaited:
-            return
+        if self._lines.wake(queue_id, count, now) and queue_id not in self._awaited:
+            self._note_messages(queue_id, now)
+
+    def note_handed_over(self, queue_id: int) -> None:
+        """Note that a post handed its message to a waiter: nothing is ready, but lists may show it."""
+        self._lines.find_more(queue_id)
+        if self._lines.line(queue_id):
+            self._note_messages(queue_id, time.monotonic())
+
+    def _note_messages(self, queue_id: int, now: float) -> None:
         self._existing[queue_id] = now
         line = self._lines.line(queue_id)
-        if line and line.count > len(line.takers) + line.taking:
+        if line and line.is_watched:
             is_new = queue_id not in self._horizons
             self._horizons[queue_id] = HORIZON_FIRST
             if is_new:

@@ -10,6 +10,9 @@ import mmap
 import struct
 from pathlib import Path
 
+#: Who waits for a queue of a slot: nobody, somebody, or a claim to which a post may hand its message.
+NOBODY, SOMEBODY, CLAIMANT = 0, 1, 2
+
 _SLOTS = 65536
 _COUNTERS = struct.Struct('<5Q')
 _SIZE = 2 * _SLOTS + _COUNTERS.size
@@ -42,13 +45,17 @@ class WakeMap:
         found = self._bytes
         return bool(found[slot] or found[_SLOTS + slot])
 
+    def has_claimant(self, queue_id: int) -> bool:
+        """Whether a claim on the queue may wait at this service."""
+        return self._bytes[queue_id & (_SLOTS - 1)] == CLAIMANT
+
     def clear(self) -> None:
         """Forget all who wait."""
         self._bytes[: 2 * _SLOTS] = bytes(2 * _SLOTS)
 
-    def set_here(self, slot: int, is_set: bool) -> None:
-        """Note whether anybody waits here for a queue of the slot."""
-        self._bytes[slot] = is_set
+    def set_here(self, slot: int, who: int) -> None:
+        """Note who waits here for a queue of the slot: ``NOBODY``, ``SOMEBODY`` or ``CLAIMANT``."""
+        self._bytes[slot] = who
 
     def set_elsewhere(self, slot: int, is_set: bool) -> None:
         """Note whether anybody waits elsewhere for a queue of the slot."""

@@ -9,7 +9,7 @@ from marconi_api.controllers.openstack.repeats import (
 from marconi_api.controllers.openstack.v1.messages import message_documents
 from marconi_api.controllers.openstack.v1.queues import queue_href
 from marconi_api.controllers.openstack.v1.types import Claim, ClaimRenewal, Message, NewClaim
-from marconi_api.controllers.openstack.waits import tell_claims
+from marconi_api.controllers.openstack.waits import claim_on
 from marconi_api.errors import ClaimNotFound
 from marconi_api.model import QueueKey
 from marconi_api.wire.actions import EMPTY, ByHand, Content, expose
@@ -39,8 +39,7 @@ class ClaimsController:
         limits.in_force.check_claim(body.ttl, body.grace)
         may_wait(request)
         key = request_key(request, limit)
-        claim = model.store.claims.create(queue, body.ttl, body.grace, most, key)
-        tell_claims(request, [queue], [(queue, claim)] if claim else [], most, key)
+        claim = claim_on(request, queue, body.ttl, body.grace, most, key)
         if claim is None:
             return empty_reply()
         documents = message_documents(queue, claim.messages, claim.id)

@@ -17,7 +17,7 @@ from marconi_api.controllers.openstack.v1_1.types import (
     ClaimRenewal,
     NewClaim,
 )
-from marconi_api.controllers.openstack.waits import tell_claims
+from marconi_api.controllers.openstack.waits import claim_on
 from marconi_api.errors import ClaimNotFound
 from marconi_api.model import Message, QueueKey
 from marconi_api.wire.actions import EMPTY, ByHand, Content, expose
@@ -54,8 +54,7 @@ class ClaimsController(Controller):
         limits.in_force.check_claim(terms.ttl, terms.grace)
         may_wait(request, wait)
         key = request_key(request, limit)
-        claim = model.store.claims.create(queue, terms.ttl, terms.grace, most, key)
-        tell_claims(request, [queue], [(queue, claim)] if claim else [], most, key)
+        claim = claim_on(request, queue, terms.ttl, terms.grace, most, key)
         if claim is None:
             return empty_reply()
         href = self.href(queue)

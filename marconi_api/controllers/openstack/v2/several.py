@@ -18,7 +18,7 @@ from marconi_api.controllers.openstack.v2.types import (
     NewClaimSource,
     PeekedMessages,
 )
-from marconi_api.controllers.openstack.waits import tell_claims, tell_pages
+from marconi_api.controllers.openstack.waits import claim_on, is_given, tell_claims, tell_pages
 from marconi_api.errors import InvalidQueueName, InvalidRequest
 from marconi_api.model import ClaimSource, QueueKey
 from marconi_api.wire.actions import ByHand, Content, expose
@@ -67,10 +67,15 @@ class ClaimsAcrossQueuesController(Controller):
         sources = [_source(key, sent) for key, sent in zip(keys, body.queues, strict=True)]
         may_wait(request, wait)
         key = request_key(request)
-        claims, missing = model.store.claims.create_across(
-            sources, body.ttl, body.grace, limit, key
-        )
-        tell_claims(request, keys, claims, limit, key)
+        missing: list[QueueKey] = []
+        if len(keys) == 1 and is_given(request):
+            claim = claim_on(request, keys[0], body.ttl, body.grace, limit, key)
+            claims = [(keys[0], claim)] if claim else []
+        else:
+            claims, missing = model.store.claims.create_across(
+                sources, body.ttl, body.grace, limit, key
+            )
+            tell_claims(request, keys, claims, limit, key, (body.ttl, body.grace))
         document = {
             'messages': [
                 {
