@@ -5,10 +5,12 @@ one of the queues every 20 ms. Measured is the time from the answer to the post 
 to the claim, by one client process with one loop; a worker that was answered waits again. The
 second service has the same database, and learns of posts by NOTIFY; a third one hears no
 notification, as behind PgBouncer, and only looks. "PostgreSQL itself" is a client that hears of a
-row by LISTEN, takes it by one UPDATE, and commits: the least that a table takes. The client then asks
-beanstalkd (`reserve`) and Redis (`BLPOP`). Their messages lie in memory, and once more each is set to
-flush what is posted to the disk before it answers, as Marconi does. Marconi also flushes the claim.
-The last column is the median of the time from the sending of the post to the answer to the claim.
+row by LISTEN, takes it by one UPDATE, and commits: what a post and a claim take a table in two
+transactions. The client then asks beanstalkd (`reserve`) and Redis (`BLPOP`). Their messages lie in
+memory, and once more each is set to flush what is posted to the disk before it answers, as Marconi
+does; Marconi flushes the claim with it. The last column is the median of the time from the sending of
+the post to the answer to the claim. If the claim is answered before the post, the client still reads
+the answer to the post first: then the time is what it takes to read the other one.
 
 CPU is that of the waiting room and of uwsgi's router, while all wait and nobody posts, and with 50
 posts a second. Posts are sent over 8 connections by one loop, each way in its turn.
@@ -328,7 +330,7 @@ def ask(plan: Plan) -> Answer:
         figures = [_quantile(taken, 0.5), _quantile(taken, 0.99), taken[-1]]
         whole = _quantile(found.whole, 0.5)
         wakes.rows.append(
-            [str(waiters), name, f'{len(taken)}/{posts}', *(f'{x:.1f}' for x in (*figures, whole))]
+            [str(waiters), name, f'{len(taken)}/{posts}', *(f'{x:.2f}' for x in (*figures, whole))]
         )
 
     with running_service() as service, second_service(service) as other:

@@ -30,4 +30,5 @@ def test_the_page_on_choosing_says_roughly_what_was_measured() -> None:
     assert 2 < cycles['Marconi'] / cycles['RabbitMQ'] < 4
     assert 2000 < measured(r'v2 \| post 1 \| ') < 4500
     assert 1500 < measured(r'v2 \| post 10 \| ') < 3000
-    assert 1 < measured(r'1 \| the same service \| \S+ \| ') < 3
+    assert measured(r'1000 \| the same service \| \S+ \| ') < 0.2
+    assert 1 < measured(r'1000 \| another \| \S+ \| ') < 3
