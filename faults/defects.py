@@ -331,14 +331,25 @@ DEFECTS: dict[str, Defect] = {
         [
             Change(
                 'processes.waiting.sweeps',
-                'if not self._lines.wake(queue_id, count, now):',
-                'if True:',
+                'if self._lines.wake(queue_id, count, now) and',
+                'if False and',
             ),
+            Change('processes.waiting.lending', 'if self.threads.is_any_free', 'if False'),
             Change('processes.waiting.room', 'sweep_intervals[0] if', '1000 if'),
             Change('processes.waiting.room', 'else min(sweep_intervals)', 'else 1000'),
         ],
         ['waited too long'],
         ['pause reader'],
+    ),
+    'a message that is handed over is ready, too': Defect(
+        [
+            Change(
+                'model.posting_claimed',
+                'SELECT %(queue_id)s, id, held_until,\n',
+                'SELECT %(queue_id)s, id, NULL::timestamptz,\n',
+            )
+        ],
+        ['two live claims'],
     ),
     'marks are raised without their proof': Defect(
         [
