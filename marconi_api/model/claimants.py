@@ -1,9 +1,10 @@
 """Claims that wait for a message, and to which a post hands its message in the statement that stores it.
 
 A request that waits for a claim is a *claimant*. A post borrows one, if there is one for its queue, and
-stores its message with the claim already made: one statement and one flush, where a post, a wake and a
-claim would take two of each. The statement does so only if nothing else can be claimed in the queue; so a claimant gets
-no message before an older one. Else the message is stored as any other.
+stores its message with the claim already made. That is one statement and one flush; a post and a claim
+after it are two of each, with a wake between them. The statement does so only if nothing else can be
+claimed in the queue, so a claimant gets no message before an older one. Else the message is stored as
+any other.
 
 The process knows no claimants by itself: the server around it gives it some.
 """

@@ -115,8 +115,8 @@ END_EPOCH = f"""
  RETURNING clock_timestamp()
 """
 
-#: How many transactions may still run that began before the epoch's end. (A post takes no longer than
-#: its statement, a second, and its commit may.)
+#: How many transactions may still run that began before the epoch's end. (A post takes the
+#: timeouts of its statement and of its commit at most, and a second between them.)
 STILL_UNDER_WAY = """
     SELECT count(*) FROM pg_stat_activity
      WHERE datname = current_database() AND pid <> pg_backend_pid()
