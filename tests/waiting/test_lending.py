@@ -95,21 +95,19 @@ class Room:
     def arrive(self, number: int, claim: AskedClaim | None = ASKED, until: float = inf) -> Guest:
         otherwise = Answer('204 No Content', [], b'')
         parked = Parked(
-            *(
-                {},
-                b'',
-                otherwise,
-                (QUEUE.id,),
-                True,
-                False,
-                'acme',
-                None,
-                30,
-                0.0,
-                None,
-                None,
-                claim,
-            )
+            environ={},
+            body=b'',
+            otherwise=otherwise,
+            queues=(QUEUE.id,),
+            takes=True,
+            is_untold=False,
+            project='acme',
+            most_waiters=None,
+            seconds=30,
+            tried_at=0.0,
+            stream=None,
+            awaited=None,
+            claim=claim,
         )
         guest = Guest(parked, 0, None, until)
         guest.waiter = Waiter(number, (QUEUE.id,), True, 1.0, parked=guest)

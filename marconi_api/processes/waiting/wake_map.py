@@ -1,7 +1,8 @@
 """A small file that all processes share: which queues are waited for, here or elsewhere.
 
 The file has two bytes for each of 65,536 slots: one for waiters of this service, which also tells
-whether a claim is among them, and one for those of others. Queues share slots. A process that made messages ready looks at the two bytes, which takes
+whether a claim is among them, and one for those of others. Queues share slots. A process that made
+messages ready looks at the two bytes, which takes
 0.2 us, and tells the waiting room only if one is set. Only the room writes. A byte that is set for
 another queue of the slot costs one message to the room.
 """

@@ -68,7 +68,8 @@ class ClaimsAcrossQueuesController(Controller):
         may_wait(request, wait)
         key = request_key(request)
         missing: list[QueueKey] = []
-        if len(keys) == 1 and is_given(request):
+        if is_given(request):
+            # It waits for one queue.
             claim = claim_on(request, keys[0], body.ttl, body.grace, limit, key)
             claims = [(keys[0], claim)] if claim else []
         else:
